@@ -1,0 +1,1 @@
+//! The sync server: gateway, authentication, rules, push pipeline, fan-out.

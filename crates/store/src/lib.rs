@@ -1,0 +1,1 @@
+//! The Store and Changelog traits, their conformance suite, the in-memory store and the embedded store (SQLite).

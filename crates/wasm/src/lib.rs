@@ -1,0 +1,1 @@
+//! The core for the browser: bindings and nothing else.
