@@ -11,8 +11,10 @@
 //! | [`escape`] | structured-clone values as JSON |
 //! | [`version`] | content versions |
 //! | [`merge`] | patches and three-way merge by policy |
+//! | [`server`] | a session as the server sees it |
 //! | [`wire`] | frames and their codec (`docs/protocol.md`) |
 
 pub mod ids;
 pub mod limits;
+pub mod server;
 pub mod wire;
