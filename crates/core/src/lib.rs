@@ -14,5 +14,7 @@
 //! | [`wire`] | frames and their codec (`docs/protocol.md`) |
 
 pub mod ids;
+pub mod json;
 pub mod limits;
+pub mod version;
 pub mod wire;
