@@ -14,7 +14,11 @@
 //! | [`server`] | a session as the server sees it |
 //! | [`wire`] | frames and their codec (`docs/protocol.md`) |
 
+mod base64;
 pub mod ids;
+pub mod json;
+pub mod key;
 pub mod limits;
 pub mod server;
+pub mod version;
 pub mod wire;
