@@ -21,12 +21,7 @@ pub(super) struct Source<'t> {
 
 impl<'t> Source<'t> {
     pub(super) fn new(text: &'t str, file: &str) -> Self {
-        Self {
-            text,
-            file: file.to_owned(),
-            problems: RefCell::new(Vec::new()),
-            asked: RefCell::new(BTreeSet::new()),
-        }
+        Self { text, file: file.to_owned(), problems: RefCell::new(Vec::new()), asked: RefCell::new(BTreeSet::new()) }
     }
 
     /// Turns a byte range and a key into a place that a person finds.
@@ -131,10 +126,7 @@ impl<'s, 't> Section<'s, 't> {
         self.known.borrow_mut().insert(name);
         self.source.asked.borrow_mut().insert(self.full_pattern(name));
         let value = self.table?.get(name)?;
-        Some(Found {
-            value: value.get_ref(),
-            location: self.source.location(&value.span(), &self.full_key(name)),
-        })
+        Some(Found { value: value.get_ref(), location: self.source.location(&value.span(), &self.full_key(name)) })
     }
 
     /// Reports that a value is not what its key takes.
@@ -312,7 +304,9 @@ pub(super) fn one_of(words: &[&str]) -> String {
 pub(super) fn suggestion(word: &str, known: &[&str]) -> String {
     let close = known.iter().map(|candidate| (distance(word, candidate), *candidate)).min();
     match close {
-        Some((far, candidate)) if far > 0 && far <= 1 + candidate.len() / 4 => format!(" (did you mean `{candidate}`?)"),
+        Some((far, candidate)) if far > 0 && far <= 1 + candidate.len() / 4 => {
+            format!(" (did you mean `{candidate}`?)")
+        }
         _ => String::new(),
     }
 }
