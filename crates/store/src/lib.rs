@@ -11,7 +11,7 @@ pub mod limits;
 mod memory;
 mod store;
 
-pub use changelog::{Changelog, Segment};
+pub use changelog::{ChangePage, ChangeRecord, Changelog, ChannelSet, Filter, Segment, SnapshotPage};
 pub use embedded::{EmbeddedOptions, EmbeddedStore};
 pub use error::StoreError;
 pub use memory::MemoryStore;
@@ -19,4 +19,3 @@ pub use store::{
     BoxFuture, Capabilities, ClientRecord, Commit, CommitOutcome, ConflictQuery, ConflictRecord, Document, ReadSet,
     Recorded, Store, Write,
 };
-pub use tidelock_core::server::{ChangePage, ChangeRecord, ChannelSet, Filter, SnapshotPage};
