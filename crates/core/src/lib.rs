@@ -14,9 +14,11 @@
 //! | [`wire`] | frames and their codec (`docs/protocol.md`) |
 
 mod base64;
+pub mod escape;
 pub mod ids;
 pub mod json;
 pub mod key;
 pub mod limits;
+pub mod merge;
 pub mod version;
 pub mod wire;
