@@ -13,6 +13,10 @@
 //! | [`merge`] | patches and three-way merge by policy |
 //! | [`wire`] | frames and their codec (`docs/protocol.md`) |
 
+mod base64;
 pub mod ids;
+pub mod json;
+pub mod key;
 pub mod limits;
+pub mod version;
 pub mod wire;
