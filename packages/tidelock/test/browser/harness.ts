@@ -15,6 +15,9 @@ import type { Browser, BrowserContext, Page } from "playwright-core";
 /** How long Chromium may take to offer its debugging port, in milliseconds. */
 const LAUNCH_MS_MAX = 30_000;
 
+/** Where Chromium writes its debugging port, in the profile. */
+const PORT_FILE = "DevToolsActivePort";
+
 const CHROMIUM_ARGUMENTS = [
   "--headless",
   "--no-sandbox",
@@ -86,6 +89,7 @@ export interface Chromium {
 /** Starts Chromium with the given profile, or with a fresh one that is removed by `close`. */
 export async function launchChromium(options: { profile?: string } = {}): Promise<Chromium> {
   const profile = options.profile ?? (await mkdtemp(join(tmpdir(), "tidelock-chromium-")));
+  await rm(join(profile, PORT_FILE), { force: true });
   const child = spawn(chromiumPath(), [...CHROMIUM_ARGUMENTS, `--user-data-dir=${profile}`, "about:blank"], {
     detached: true,
     stdio: "ignore",
@@ -147,9 +151,8 @@ async function openPage(context: BrowserContext, url: string): Promise<Page> {
 }
 
 async function connect(child: ChildProcess, profile: string): Promise<Browser> {
-  const file = join(profile, "DevToolsActivePort");
+  const file = join(profile, PORT_FILE);
   const deadline = Date.now() + LAUNCH_MS_MAX;
-  await rm(file, { force: true });
   while (Date.now() < deadline && child.exitCode === null) {
     const [port, path] = (await readFile(file, "utf8").catch(() => "")).split("\n");
     if (port && path) return chromium.connectOverCDP(`ws://127.0.0.1:${port}${path}`);

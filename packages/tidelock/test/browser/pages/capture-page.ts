@@ -1,0 +1,3 @@
+import { writes } from "./capture-writes.ts";
+
+globalThis.cases = { ...writes };
