@@ -1,3 +1,5 @@
+import { schema } from "./capture-schema.ts";
+import { shape } from "./capture-shape.ts";
 import { writes } from "./capture-writes.ts";
 
-globalThis.cases = { ...writes };
+globalThis.cases = { ...writes, ...schema, ...shape };
