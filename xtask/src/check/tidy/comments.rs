@@ -5,7 +5,7 @@ use crate::source::{Language, Source};
 
 /// Words that only a story of changes needs, wherever they stand.
 const STORY_WORDS: &[&str] = &["previously", "legacy", "for now", "no longer needed", "as before"];
-/// "now" as the contrast to an earlier state of the code. A point in time called `now` is written as code.
+/// Contrasts to an earlier state of the code. A point in time called `now` is written as code.
 const CONTRASTS: &[&str] =
     &["is now", "are now", "we now", "now we", "now uses", "now returns", "now takes", "can now"];
 /// Words that make a comment's first sentence a piece of news.

@@ -84,7 +84,7 @@ fn comment_words(project: &Project) -> Result<Verdict, String> {
 }
 
 fn bounded_channels(project: &Project) -> Result<Verdict, String> {
-    each_file(project, is_rust, sources::unbounded_channels)
+    each_file(project, is_rust, sources::limitless_channels)
 }
 
 fn file_length(project: &Project) -> Result<Verdict, String> {

@@ -27,7 +27,7 @@ pub(super) fn too_long(text: &str) -> Vec<Finding> {
 }
 
 /// Channels without a limit: a slow reader would fill the memory.
-pub(super) fn unbounded_channels(_file: &str, text: &str) -> Vec<Finding> {
+pub(super) fn limitless_channels(_file: &str, text: &str) -> Vec<Finding> {
     const NAMES: &[&str] = &["unbounded_channel", "UnboundedSender", "mpsc::unbounded", "mpsc::channel()"];
     let code = Source::parse(text, Language::Rust).code_without_tests();
     let mut found = Vec::new();
@@ -79,7 +79,7 @@ mod tests {
 
     #[test]
     fn unbounded_channels_are_found_in_code() {
-        let check = |text: &str, count: usize| assert_eq!(unbounded_channels("", text).len(), count, "{text}");
+        let check = |text: &str, count: usize| assert_eq!(limitless_channels("", text).len(), count, "{text}");
         check("let (a, b) = mpsc::unbounded_channel();", 1);
         check("let (a, b) = mpsc::channel();", 1);
         check("let (a, b) = mpsc::channel::<Vec<u8>>();", 1);
