@@ -54,14 +54,14 @@ export interface Hooks {
 /** One write transaction: its stores, and a record of what it touched. */
 class Change {
   readonly touched: Touched[] = [];
-  private readonly tx: IDBTransaction;
+  readonly #tx: IDBTransaction;
 
   constructor(tx: IDBTransaction) {
-    this.tx = tx;
+    this.#tx = tx;
   }
 
   store(name: StoreName): IDBObjectStore {
-    return this.tx.objectStore(name);
+    return this.#tx.objectStore(name);
   }
 
   /** The stored row. Throws `MissingRow` when there is none. */
@@ -83,7 +83,7 @@ class Change {
 
   abort(): void {
     try {
-      this.tx.abort();
+      this.#tx.abort();
     } catch {
       // It has aborted or committed by itself.
     }
@@ -111,30 +111,30 @@ export class Board {
   /** Called after each committed write of this tab. */
   onCommit: (touched: readonly Touched[]) => void = () => undefined;
 
-  private readonly factory: IDBFactory;
-  private readonly name: string;
-  private readonly hooks: Hooks;
-  private db: Promise<IDBDatabase> | null = null;
-  private outdated = false;
+  readonly #factory: IDBFactory;
+  readonly #name: string;
+  readonly #hooks: Hooks;
+  #db: Promise<IDBDatabase> | null = null;
+  #outdated = false;
 
   constructor(factory: IDBFactory, name: string, hooks: Hooks) {
-    this.factory = factory;
-    this.name = name;
-    this.hooks = hooks;
+    this.#factory = factory;
+    this.#name = name;
+    this.#hooks = hooks;
   }
 
   /** The connection; a lost one is opened again. */
   connect(): Promise<IDBDatabase> {
-    if (this.outdated) return Promise.reject(new Error('The board was updated in another window. Reload this one.'));
-    this.db ??= this.open().catch((error: unknown) => {
-      this.db = null;
+    if (this.#outdated) return Promise.reject(new Error('The board was updated in another window. Reload this one.'));
+    this.#db ??= this.#open().catch((error: unknown) => {
+      this.#db = null;
       throw error;
     });
-    return this.db;
+    return this.#db;
   }
 
-  private async open(): Promise<IDBDatabase> {
-    const request = this.factory.open(this.name, VERSION);
+  async #open(): Promise<IDBDatabase> {
+    const request = this.#factory.open(this.#name, VERSION);
     request.onupgradeneeded = () => {
       const db = request.result;
       db.createObjectStore('lists', { keyPath: 'id' });
@@ -142,32 +142,32 @@ export class Board {
       db.createObjectStore('labels', { keyPath: 'id' });
       db.createObjectStore('activity', { autoIncrement: true });
     };
-    request.onblocked = () => this.hooks.onBlocked();
+    request.onblocked = () => this.#hooks.onBlocked();
     const db = await result(request);
-    db.onclose = () => (this.db = null);
+    db.onclose = () => (this.#db = null);
     db.onversionchange = () => {
-      this.outdated = true;
+      this.#outdated = true;
       db.close();
-      this.hooks.onOutdated();
+      this.#hooks.onOutdated();
     };
     return db;
   }
 
-  private async begin(stores: readonly StoreName[], mode: IDBTransactionMode): Promise<IDBTransaction> {
+  async #begin(stores: readonly StoreName[], mode: IDBTransactionMode): Promise<IDBTransaction> {
     const db = await this.connect();
     try {
       return db.transaction(stores, mode);
     } catch (error) {
       // The browser closed the connection (storage pressure, a crashed storage process): open it once more.
       if (!(error instanceof DOMException && error.name === 'InvalidStateError')) throw error;
-      this.db = null;
+      this.#db = null;
       return (await this.connect()).transaction(stores, mode);
     }
   }
 
   /** Runs `body` in one transaction; resolves after the commit, rejects after the abort. */
-  private async write<T>(stores: readonly StoreName[], body: (change: Change) => Promise<T> | T): Promise<T> {
-    const tx = await this.begin(stores, 'readwrite');
+  async #write<T>(stores: readonly StoreName[], body: (change: Change) => Promise<T> | T): Promise<T> {
+    const tx = await this.#begin(stores, 'readwrite');
     const end = committed(tx);
     // An abort may come before `end` is awaited below.
     end.catch(() => undefined);
@@ -186,7 +186,7 @@ export class Board {
 
   /** All shared rows, from one transaction. */
   async load(): Promise<Rows> {
-    const tx = await this.begin(SHARED_STORES, 'readonly');
+    const tx = await this.#begin(SHARED_STORES, 'readonly');
     const [lists, cards, labels] = await Promise.all(
       SHARED_STORES.map((store) => result<unknown[]>(tx.objectStore(store).getAll())),
     );
@@ -195,13 +195,13 @@ export class Board {
 
   /** One raw row, undefined when it does not exist. */
   async row(store: StoreName, key: IDBValidKey): Promise<unknown> {
-    const tx = await this.begin([store], 'readonly');
+    const tx = await this.#begin([store], 'readonly');
     return result(tx.objectStore(store).get(key));
   }
 
   addList(name: string, position: number): Promise<string> {
     const id = crypto.randomUUID();
-    return this.write(['lists'], (change) => {
+    return this.#write(['lists'], (change) => {
       change.put('lists', { id, name, position, order: [] });
       return id;
     });
@@ -209,7 +209,7 @@ export class Board {
 
   /** Changes fields of one row as it is stored at that moment. */
   patch(store: StoreName, key: IDBValidKey, edit: (row: Row) => void): Promise<void> {
-    return this.write([store], async (change) => {
+    return this.#write([store], async (change) => {
       const row = await change.row(store, key);
       edit(row);
       change.put(store, row);
@@ -218,7 +218,7 @@ export class Board {
 
   /** Lets two lists change places. */
   swapLists(a: { key: IDBValidKey; position: number }, b: { key: IDBValidKey; position: number }): Promise<void> {
-    return this.write(['lists'], async (change) => {
+    return this.#write(['lists'], async (change) => {
       const [first, second] = [await change.row('lists', a.key), await change.row('lists', b.key)];
       // Equal positions (two people added a list at once) would make the swap invisible.
       const nudge = a.position === b.position ? 0.5 : 0;
@@ -231,7 +231,7 @@ export class Board {
 
   /** Deletes a list with its cards, in one transaction. */
   deleteList(key: IDBValidKey): Promise<Removed> {
-    return this.write(['lists', 'cards'], async (change) => {
+    return this.#write(['lists', 'cards'], async (change) => {
       const list = await change.row('lists', key);
       const cards: Row[] = [];
       const members = change.store('cards').index('list').openCursor(IDBKeyRange.only(key));
@@ -247,9 +247,9 @@ export class Board {
   /** Adds a card at the end of a list: the card and the list's order change together. */
   addCard(list: IDBValidKey, title: string, author: string): Promise<string> {
     const id = crypto.randomUUID();
-    return this.write(['lists', 'cards'], async (change) => {
+    return this.#write(['lists', 'cards'], async (change) => {
       const target = await change.row('lists', list);
-      target['order'] = [...(await this.fullOrder(change, target, list)), id];
+      target['order'] = [...(await this.#fullOrder(change, target, list)), id];
       change.put('lists', target);
       change.put('cards', newCard(id, list, title, author));
       return id;
@@ -258,26 +258,26 @@ export class Board {
 
   /** Moves a card into `list`, in front of the card `before` or to the end: up to three rows, one transaction. */
   moveCard(key: IDBValidKey, list: IDBValidKey, before: string | null): Promise<void> {
-    return this.write(['lists', 'cards'], async (change) => {
+    return this.#write(['lists', 'cards'], async (change) => {
       const card = await change.row('cards', key);
       const target = await change.row('lists', list);
       const from = card['list'];
-      const order = without(await this.fullOrder(change, target, list), key);
+      const order = without(await this.#fullOrder(change, target, list), key);
       const place = before === null ? -1 : order.findIndex((entry) => idOf(entry) === before);
       order.splice(place < 0 ? order.length : place, 0, key);
       target['order'] = order;
       change.put('lists', target);
       if (isKey(from) && idOf(from) === idOf(list)) return;
-      await this.removeFromOrder(change, from, key);
+      await this.#removeFromOrder(change, from, key);
       card['list'] = list;
       change.put('cards', card);
     });
   }
 
   deleteCard(key: IDBValidKey): Promise<Removed> {
-    return this.write(['lists', 'cards'], async (change) => {
+    return this.#write(['lists', 'cards'], async (change) => {
       const card = await change.row('cards', key);
-      await this.removeFromOrder(change, card['list'], key);
+      await this.#removeFromOrder(change, card['list'], key);
       change.delete('cards', key);
       return { lists: [], cards: [card] };
     });
@@ -285,7 +285,7 @@ export class Board {
 
   /** Puts deleted rows back, cards at the end of their list. */
   restore(removed: Removed): Promise<void> {
-    return this.write(['lists', 'cards'], async (change) => {
+    return this.#write(['lists', 'cards'], async (change) => {
       for (const list of removed.lists) change.put('lists', list);
       for (const card of removed.cards) {
         change.put('cards', card);
@@ -300,7 +300,7 @@ export class Board {
 
   addLabel(name: string, color: string): Promise<string> {
     const id = crypto.randomUUID();
-    return this.write(['labels'], (change) => {
+    return this.#write(['labels'], (change) => {
       change.put('labels', { id, name, color });
       return id;
     });
@@ -308,7 +308,7 @@ export class Board {
 
   /** Deletes a label and takes it off every card that has it. */
   deleteLabel(key: IDBValidKey): Promise<void> {
-    return this.write(['labels', 'cards'], async (change) => {
+    return this.#write(['labels', 'cards'], async (change) => {
       change.delete('labels', key);
       await walk(change.store('cards').openCursor(), (cursor) => {
         const row: unknown = cursor.value;
@@ -346,14 +346,14 @@ export class Board {
 
   /** Writes a whole board, for the sample data. */
   fill(rows: Readonly<Record<(typeof SHARED_STORES)[number], readonly Row[]>>): Promise<void> {
-    return this.write(SHARED_STORES, (change) => {
+    return this.#write(SHARED_STORES, (change) => {
       for (const store of SHARED_STORES) for (const row of rows[store]) change.put(store, row);
     });
   }
 
   /** Adds to this device's activity and forgets the oldest entries. */
   log(entries: readonly Activity[]): Promise<void> {
-    return this.write(['activity'], async (change) => {
+    return this.#write(['activity'], async (change) => {
       const store = change.store('activity');
       for (const entry of entries) store.add(entry);
       let excess = (await result(store.count())) - ACTIVITY_MAX;
@@ -368,20 +368,20 @@ export class Board {
 
   /** This device's activity, latest first. */
   async activity(): Promise<Activity[]> {
-    const tx = await this.begin(['activity'], 'readonly');
+    const tx = await this.#begin(['activity'], 'readonly');
     const entries = await result<Activity[]>(tx.objectStore('activity').getAll());
     return entries.reverse();
   }
 
   /** The list's order with every card that belongs to it, also those that the stored order lacks. */
-  private async fullOrder(change: Change, list: Row, key: IDBValidKey): Promise<unknown[]> {
+  async #fullOrder(change: Change, list: Row, key: IDBValidKey): Promise<unknown[]> {
     const order = orderOf(list);
     const known = new Set(order.map(idOf));
     const members = await result(change.store('cards').index('list').getAllKeys(key));
     return [...order, ...members.filter((member) => !known.has(idOf(member)))];
   }
 
-  private async removeFromOrder(change: Change, list: unknown, key: IDBValidKey): Promise<void> {
+  async #removeFromOrder(change: Change, list: unknown, key: IDBValidKey): Promise<void> {
     if (!isKey(list)) return;
     const row: unknown = await result(change.store('lists').get(list));
     if (!isRow(row) || !orderOf(row).some((entry) => idOf(entry) === idOf(key))) return;

@@ -1,26 +1,27 @@
 /** Building elements without a framework. Styles are classes only: the content security policy forbids inline ones. */
 
 type Attribute = string | number | boolean | null | undefined;
-type Handlers = { readonly [E in keyof HTMLElementEventMap]?: (event: HTMLElementEventMap[E]) => void };
+type Handlers = { readonly [E in keyof HTMLElementEventMap as `on${E}`]?: (event: HTMLElementEventMap[E]) => void };
 export type Child = Node | string | number | bigint | null | undefined | false;
 
-/** Attributes by their HTML names (true = present, false/null = absent); `on` holds the event listeners. */
-export type Props = { readonly on?: Handlers } & { readonly [attribute: string]: Attribute | Handlers };
+/**
+ * Attributes by their HTML names (true = present, false/null = absent); `onclick` and the like are
+ * event listeners, `testid` is `data-testid`.
+ */
+export type Props = Handlers & { readonly [attribute: string]: Attribute | Handlers[keyof Handlers] };
 
-/** An element with attributes, listeners and children. Text is always text, never markup. */
+/** An element with attributes, listeners and children. Text is always text, never markup. Buttons do not submit. */
 export function h<K extends keyof HTMLElementTagNameMap>(
   tag: K,
   props: Props = {},
   ...children: readonly Child[]
 ): HTMLElementTagNameMap[K] {
   const element = document.createElement(tag);
+  if (tag === 'button') element.setAttribute('type', 'button');
   for (const [name, value] of Object.entries(props)) {
-    if (name === 'on') {
-      for (const [event, listener] of Object.entries(value as Handlers)) {
-        element.addEventListener(event, listener as EventListener);
-      }
-    } else if (value !== null && value !== undefined && value !== false) {
-      element.setAttribute(name, value === true ? '' : String(value as string | number));
+    if (typeof value === 'function') element.addEventListener(name.slice(2), value as EventListener);
+    else if (value !== null && value !== undefined && value !== false) {
+      element.setAttribute(name === 'testid' ? 'data-testid' : name, value === true ? '' : String(value));
     }
   }
   fill(element, ...children);

@@ -9,7 +9,7 @@ import type { ChangeEvent, ConflictEntry, Events, RejectedEntry, Status, SyncApi
 type Listeners = { [E in keyof Events]: Set<(event: Events[E]) => void> };
 
 export class LocalSync implements SyncApi {
-  private current: Status = {
+  #current: Status = {
     phase: 'live',
     online: true,
     leader: false,
@@ -20,44 +20,44 @@ export class LocalSync implements SyncApi {
     lastSyncedAt: null,
     error: null,
   };
-  private readonly listeners: Listeners = {
+  readonly #listeners: Listeners = {
     status: new Set(),
     change: new Set(),
     rejected: new Set(),
     conflict: new Set(),
     error: new Set(),
   };
-  private readonly channel: BroadcastChannel;
+  readonly #channel: BroadcastChannel;
   /** Announcements made while switched off: one list of changes per transaction. */
-  private held: ChangeEvent[][] = [];
-  private heldSince: number | null = null;
+  #held: ChangeEvent[][] = [];
+  #heldSince: number | null = null;
 
   constructor(database: string) {
-    this.channel = new BroadcastChannel(`board:${database}`);
-    this.channel.onmessage = (message: MessageEvent<ChangeEvent[]>) => {
-      for (const change of message.data) this.emit('change', change);
+    this.#channel = new BroadcastChannel(`board:${database}`);
+    this.#channel.onmessage = (message: MessageEvent<ChangeEvent[]>) => {
+      for (const change of message.data) this.#emit('change', change);
     };
   }
 
   get status(): Status {
-    return { ...this.current, oldestPendingMs: this.heldSince === null ? null : Date.now() - this.heldSince };
+    return { ...this.#current, oldestPendingMs: this.#heldSince === null ? null : Date.now() - this.#heldSince };
   }
 
   on<E extends keyof Events>(event: E, listener: (e: Events[E]) => void): () => void {
-    this.listeners[event].add(listener);
-    return () => this.listeners[event].delete(listener);
+    this.#listeners[event].add(listener);
+    return () => this.#listeners[event].delete(listener);
   }
 
   /** Tells the other tabs what one transaction of this tab changed. */
   announce(changes: ChangeEvent[]): void {
-    if (this.current.online) {
-      this.channel.postMessage(changes);
-      this.update({ lastSyncedAt: Date.now() });
+    if (this.#current.online) {
+      this.#channel.postMessage(changes);
+      this.#update({ lastSyncedAt: Date.now() });
       return;
     }
-    this.held.push(changes);
-    this.heldSince ??= Date.now();
-    this.update({ pending: this.held.length });
+    this.#held.push(changes);
+    this.#heldSince ??= Date.now();
+    this.#update({ pending: this.#held.length });
   }
 
   rejected(): Promise<RejectedEntry[]> {
@@ -77,20 +77,20 @@ export class LocalSync implements SyncApi {
   }
 
   goOffline(): void {
-    this.update({ phase: 'offline', online: false });
+    this.#update({ phase: 'offline', online: false });
   }
 
   goOnline(): void {
-    const held = this.held;
-    this.held = [];
-    this.heldSince = null;
-    this.update({ phase: 'live', online: true, pending: 0 });
+    const held = this.#held;
+    this.#held = [];
+    this.#heldSince = null;
+    this.#update({ phase: 'live', online: true, pending: 0 });
     for (const changes of held) this.announce(changes);
   }
 
   /** Resolves when the tabs have been told everything: at once, or after the next `goOnline()`. */
   flush(): Promise<void> {
-    if (this.held.length === 0) return Promise.resolve();
+    if (this.#held.length === 0) return Promise.resolve();
     return new Promise((resolve) => {
       const stop = this.on('status', (status) => {
         if (status.pending > 0) return;
@@ -105,16 +105,16 @@ export class LocalSync implements SyncApi {
   }
 
   close(): Promise<void> {
-    this.channel.close();
+    this.#channel.close();
     return Promise.resolve();
   }
 
-  private update(part: Partial<Status>): void {
-    this.current = { ...this.current, ...part };
-    this.emit('status', this.status);
+  #update(part: Partial<Status>): void {
+    this.#current = { ...this.#current, ...part };
+    this.#emit('status', this.status);
   }
 
-  private emit<E extends keyof Events>(event: E, value: Events[E]): void {
-    for (const listener of this.listeners[event]) listener(value);
+  #emit<E extends keyof Events>(event: E, value: Events[E]): void {
+    for (const listener of this.#listeners[event]) listener(value);
   }
 }

@@ -9,8 +9,8 @@ import { Toasts } from './views/toasts.ts';
 
 /** A message across the page that stays. */
 function banner(text: string): void {
-  const reload = { class: 'button', type: 'button', on: { click: () => location.reload() } };
-  document.body.prepend(h('div', { class: 'banner', role: 'alert', 'data-testid': 'banner' }, text, h('button', reload, 'Reload')));
+  const reload = { class: 'button', onclick: () => location.reload() };
+  document.body.prepend(h('div', { class: 'banner', role: 'alert', testid: 'banner' }, text, h('button', reload, 'Reload')));
 }
 
 async function start(root: HTMLElement): Promise<void> {
@@ -36,7 +36,7 @@ const root = document.getElementById('app');
 if (root) {
   start(root).catch((error: unknown) => {
     const reason = error instanceof Error ? error.message : String(error);
-    const retry = { class: 'button is-primary', type: 'button', on: { click: () => location.reload() } };
+    const retry = { class: 'button is-primary', onclick: () => location.reload() };
     fill(
       root,
       h(

@@ -41,6 +41,8 @@ export interface Voice {
 
 /** Changes by others up to this number are told one by one. */
 const TOLD_SINGLY_MAX = 2;
+/** Most entries that one read of the board adds to the activity of this device. */
+const LOGGED_MAX = 50;
 
 export class Session {
   readonly board: Board;
@@ -54,33 +56,33 @@ export class Session {
   /** The card that the keyboard acts on. */
   focus: string | null = null;
 
-  private readonly listeners = new Set<(changed: ReadonlySet<string>) => void>();
+  readonly #listeners = new Set<(changed: ReadonlySet<string>) => void>();
   /** Rows written by this window since the last read ("store:id"): their changes are not news. */
-  private own = new Set<string>();
-  private remoteSeen = false;
-  private reading: Promise<void> = Promise.resolve();
-  private queued = false;
+  #own = new Set<string>();
+  #remoteSeen = false;
+  #reading: Promise<void> = Promise.resolve();
+  #queued = false;
 
   constructor(board: Board, connection: Connection, who: Identity, voice: Voice) {
     this.board = board;
     this.connection = connection;
     this.who = who;
     this.voice = voice;
-    board.onCommit = (touched) => this.committed(touched);
+    board.onCommit = (touched) => this.#committed(touched);
     connection.sync.on('change', (event) => {
-      if (event.origin === 'remote') this.remoteSeen = true;
+      if (event.origin === 'remote') this.#remoteSeen = true;
       void this.refresh();
     });
   }
 
   /** `listener` is called when the view must be drawn again, with the cards that others changed. */
   subscribe(listener: (changed: ReadonlySet<string>) => void): () => void {
-    this.listeners.add(listener);
-    return () => this.listeners.delete(listener);
+    this.#listeners.add(listener);
+    return () => this.#listeners.delete(listener);
   }
 
   draw(changed: ReadonlySet<string> = new Set()): void {
-    for (const listener of this.listeners) listener(changed);
+    for (const listener of this.#listeners) listener(changed);
   }
 
   setFilter(filter: Filter): void {
@@ -95,7 +97,8 @@ export class Session {
 
   /** The columns as shown. */
   columns(): Column[] {
-    const { carry, filter } = this;
+    const carry = this.carry;
+    const filter = this.filter;
     const carried = carry ? this.model.cards.get(carry.card) : undefined;
     return this.model.lists.map((list) => {
       const cards = list.cards.filter((card) => card !== carried && matches(card, filter));
@@ -116,21 +119,20 @@ export class Session {
 
   /** Reads the board again; calls that come while one is waiting are joined with it. */
   refresh(): Promise<void> {
-    if (this.queued) return this.reading;
-    this.queued = true;
-    this.reading = this.reading.then(() => this.read()).catch((error: unknown) => this.failed(error));
-    return this.reading;
+    if (this.#queued) return this.#reading;
+    this.#queued = true;
+    this.#reading = this.#reading.then(() => this.#read()).catch((error: unknown) => this.#failed(error));
+    return this.#reading;
   }
 
   /** Runs an action of the person; tells when it failed. Resolves to undefined then. */
-  async run<T>(action: (board: Board) => Promise<T>, note?: { text: string; card: string | null }): Promise<T | undefined> {
+  async run<T>(action: (board: Board) => Promise<T>): Promise<T | undefined> {
     try {
       const value = await action(this.board);
       await this.refresh();
-      if (note) this.log([{ at: new Date(), text: note.text, card: note.card, mine: true }]);
       return value;
     } catch (error) {
-      this.failed(error);
+      this.#failed(error);
       await this.refresh();
       return undefined;
     }
@@ -138,80 +140,76 @@ export class Session {
 
   /** Drops the carried card where it is. */
   async drop(): Promise<void> {
-    const { carry } = this;
+    const carry = this.carry;
     const place = carry && this.place(carry.card);
     if (!carry || !place) return this.setCarry(null);
     const { list, cards } = place.column;
     const card = this.model.cards.get(carry.card);
     const before = cards[place.y + 1]?.id ?? null;
     this.carry = null;
-    if (!card || list.key === null || (card.list === list.id && !this.moved(card, before))) return this.draw();
+    if (!card || list.key === null || (card.list === list.id && !this.#moved(card, before))) return this.draw();
     const target = list.key;
-    const stays = card.list === list.id;
-    const text = stays ? `“${card.title}” reordered in ${list.name}` : `“${card.title}” moved to ${list.name}`;
-    await this.run((board) => board.moveCard(card.key, target, before), { text, card: card.id });
+    await this.run((board) => board.moveCard(card.key, target, before));
   }
 
   /** Deletes a card and offers to put it back. */
   async deleteCard(card: Card): Promise<void> {
-    const text = `“${card.title}” was deleted`;
-    this.offerUndo(text, await this.run((board) => board.deleteCard(card.key), { text, card: null }));
+    this.#offerUndo(`“${card.title}” was deleted`, await this.run((board) => board.deleteCard(card.key)));
   }
 
   async deleteList(list: List): Promise<void> {
     const { key } = list;
     if (key === null) return;
-    const text = `List “${list.name}” was deleted`;
-    this.offerUndo(text, await this.run((board) => board.deleteList(key), { text, card: null }));
+    this.#offerUndo(`List “${list.name}” was deleted`, await this.run((board) => board.deleteList(key)));
   }
 
   /** Whether dropping `card` in front of `before` in its own list changes the visible order. */
-  private moved(card: Card, before: string | null): boolean {
+  #moved(card: Card, before: string | null): boolean {
     const shown = this.columns().find((column) => column.list.id === card.list)?.cards ?? [];
     const place = shown.findIndex((other) => other.id === card.id);
     return (shown[place + 1]?.id ?? null) !== before;
   }
 
-  private offerUndo(text: string, removed: Removed | undefined): void {
+  #offerUndo(text: string, removed: Removed | undefined): void {
     if (!removed) return;
     this.voice.toast(text, { label: 'Undo', run: () => void this.run((board) => board.restore(removed)) });
   }
 
-  private committed(touched: readonly Touched[]): void {
-    for (const row of touched) this.own.add(`${row.store}:${idOf(row.key)}`);
+  #committed(touched: readonly Touched[]): void {
+    for (const row of touched) this.#own.add(`${row.store}:${idOf(row.key)}`);
     if (touched.length > 0) this.connection.announce(touched);
   }
 
-  private async read(): Promise<void> {
-    this.queued = false;
-    const own = this.own;
-    const remote = this.remoteSeen;
-    this.own = new Set();
-    this.remoteSeen = false;
+  async #read(): Promise<void> {
+    this.#queued = false;
+    const own = this.#own;
+    const remote = this.#remoteSeen;
+    this.#own = new Set();
+    this.#remoteSeen = false;
     const before = this.model;
     this.model = assemble(await this.board.load());
-    const news = this.loaded ? compare(before, this.model).filter((item) => !own.has(item.subject)) : [];
+    const all = this.loaded ? compare(before, this.model) : [];
+    const news = all.filter((item) => !own.has(item.subject));
     this.loaded = true;
     const target = this.carry?.list;
     if (target !== undefined && !this.model.lists.some((list) => list.id === target)) this.carry = null;
     this.draw(new Set(news.flatMap((item) => item.card ?? [])));
-    if (remote || this.connection.mode === 'local') this.tell(news);
-    if (remote && this.connection.sync.status.leader) {
-      this.log(news.map(({ text, card }) => ({ at: new Date(), text, card, mine: false })));
-    }
+    if (remote || this.connection.mode === 'local') this.#tell(news);
+    // One tab keeps the record of what others did, each tab that of what was done in it.
+    const kept = remote && this.connection.sync.status.leader ? all : all.filter((item) => own.has(item.subject));
+    await this.#log(kept.map(({ subject, text, card }) => ({ at: new Date(), text, card, mine: own.has(subject) })));
   }
 
-  private tell(news: readonly Difference[]): void {
+  #tell(news: readonly Difference[]): void {
     if (news.length > TOLD_SINGLY_MAX) this.voice.toast(`${news.length} changes by others`);
     else for (const item of news) this.voice.toast(item.text);
   }
 
-  private log(entries: readonly Activity[]): void {
-    if (entries.length === 0) return;
-    this.board.log(entries).catch((error: unknown) => this.failed(error));
+  async #log(entries: readonly Activity[]): Promise<void> {
+    if (entries.length > 0) await this.board.log(entries.slice(-LOGGED_MAX));
   }
 
-  private failed(error: unknown): void {
+  #failed(error: unknown): void {
     this.voice.problem(error instanceof Error ? error.message : String(error));
   }
 }

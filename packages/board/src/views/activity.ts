@@ -18,7 +18,7 @@ export function openActivity(session: Session): void {
       const none = emptyNote('Nothing yet', 'Your changes and those of others appear here. This list stays on this device.');
       const items = entries.map(({ text, at, card, mine }) => {
         const known = card !== null && session.model.cards.has(card);
-        const what = known ? h('button', { class: 'link', type: 'button', on: { click: () => open(card) } }, text) : text;
+        const what = known ? h('button', { class: 'link', onclick: () => open(card) }, text) : text;
         const who = mine ? 'You' : 'Others';
         return h('li', {}, h('span', {}, what), h('span', { class: 'note' }, `${who} · ${ago(at.getTime())}`));
       });

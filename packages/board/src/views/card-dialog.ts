@@ -27,158 +27,156 @@ export function vote(session: Session, id: string, amount: 1 | -1): void {
 }
 
 export function setDone(session: Session, card: Card, done: boolean): void {
-  const text = done ? `“${card.title}” was completed` : `“${card.title}” was reopened`;
-  void session.run((board) => board.patch('cards', card.key, (row) => (row['done'] = done)), { text, card: card.id });
+  void session.run((board) => board.patch('cards', card.key, (row) => (row['done'] = done)));
 }
 
 class CardDialog {
-  private readonly session: Session;
-  private readonly id: string;
-  private readonly key: IDBValidKey;
-  private readonly title: BoundText<HTMLTextAreaElement>;
-  private readonly description: BoundText<HTMLTextAreaElement>;
-  private readonly assignee: BoundText<HTMLInputElement>;
-  private readonly due: HTMLInputElement;
-  private readonly list: HTMLSelectElement;
-  private readonly done: HTMLInputElement;
-  private readonly votes = h('output', { 'data-testid': 'dialog-votes' });
-  private readonly people = h('datalist', { id: 'people' });
-  private readonly labels: LabelPicker;
-  private readonly checklist: Checklist;
-  private dialog: HTMLDialogElement | null = null;
+  readonly #session: Session;
+  readonly #id: string;
+  readonly #key: IDBValidKey;
+  readonly #title: BoundText<HTMLTextAreaElement>;
+  readonly #description: BoundText<HTMLTextAreaElement>;
+  readonly #assignee: BoundText<HTMLInputElement>;
+  readonly #due: HTMLInputElement;
+  readonly #list: HTMLSelectElement;
+  readonly #done: HTMLInputElement;
+  readonly #votes = h('output', { testid: 'dialog-votes' });
+  readonly #people = h('datalist', { id: 'people' });
+  readonly #labels: LabelPicker;
+  readonly #checklist: Checklist;
+  #dialog: HTMLDialogElement | null = null;
 
   constructor(session: Session, card: Card) {
-    this.session = session;
-    this.id = card.id;
-    this.key = card.key;
-    const title = h('textarea', { class: 'field is-title', rows: 1, 'aria-label': 'Title', 'data-testid': 'card-title' });
+    this.#session = session;
+    this.#id = card.id;
+    this.#key = card.key;
+    const title = h('textarea', { class: 'field is-title', rows: 1, 'aria-label': 'Title', testid: 'card-title' });
     title.addEventListener('keydown', (event) => {
       if (event.key === 'Enter') event.preventDefault();
     });
-    this.title = this.bind(title, 'title', true);
-    const description = { class: 'field is-description', rows: 4, 'data-testid': 'card-description' };
+    this.#title = this.#bind(title, 'title', true);
+    const description = { class: 'field is-description', rows: 4, testid: 'card-description' };
     const hint = 'Details, links, what “done” means …';
-    this.description = this.bind(h('textarea', { ...description, id: 'card-description', placeholder: hint }), 'description', false);
-    const assignee = { class: 'field', id: 'card-assignee', list: 'people', placeholder: 'Nobody', 'data-testid': 'card-assignee' };
-    this.assignee = this.bind(h('input', assignee), 'assignee', false);
-    this.due = h('input', { class: 'field', type: 'date', id: 'card-due', 'data-testid': 'card-due' });
-    this.due.addEventListener('change', () => {
-      const due = fromDateInput(this.due.value);
-      void session.run((board) => board.patch('cards', this.key, (row) => (row['due'] = due)));
+    this.#description = this.#bind(h('textarea', { ...description, id: 'card-description', placeholder: hint }), 'description', false);
+    const assignee = { class: 'field', id: 'card-assignee', list: 'people', placeholder: 'Nobody', testid: 'card-assignee' };
+    this.#assignee = this.#bind(h('input', assignee), 'assignee', false);
+    this.#due = h('input', { class: 'field', type: 'date', id: 'card-due', testid: 'card-due' });
+    this.#due.addEventListener('change', () => {
+      const due = fromDateInput(this.#due.value);
+      void session.run((board) => board.patch('cards', this.#key, (row) => (row['due'] = due)));
     });
-    this.list = h('select', { class: 'field', id: 'card-list', 'data-testid': 'card-list' });
-    this.list.addEventListener('change', () => this.moveTo(this.list.value));
-    this.done = h('input', { type: 'checkbox', 'data-testid': 'card-done' });
-    this.done.addEventListener('change', () => {
-      const current = session.model.cards.get(this.id);
-      if (current) setDone(session, current, this.done.checked);
+    this.#list = h('select', { class: 'field', id: 'card-list', testid: 'card-list' });
+    this.#list.addEventListener('change', () => this.#moveTo(this.#list.value));
+    this.#done = h('input', { type: 'checkbox', testid: 'card-done' });
+    this.#done.addEventListener('change', () => {
+      const current = session.model.cards.get(this.#id);
+      if (current) setDone(session, current, this.#done.checked);
     });
-    this.labels = new LabelPicker(session, card.key);
-    this.checklist = new Checklist(session, card.key);
+    this.#labels = new LabelPicker(session, card.key);
+    this.#checklist = new Checklist(session, card.key);
   }
 
   open(): void {
-    const stop = this.session.subscribe(() => this.update());
+    const stop = this.#session.subscribe(() => this.#update());
     const close = (): void => {
       stop();
-      for (const text of [this.title, this.description, this.assignee]) text.commit();
-      this.checklist.commit();
+      for (const text of [this.#title, this.#description, this.#assignee]) text.commit();
+      this.#checklist.commit();
     };
     const main = h(
       'div',
       { class: 'card-main' },
-      section('Description', 'card-description', this.description.element),
-      section('Checklist', null, this.checklist.element),
+      section('Description', 'card-description', this.#description.element),
+      section('Checklist', null, this.#checklist.element),
     );
-    const title = this.session.model.cards.get(this.id)?.title ?? 'Card';
-    const heading = h('div', { class: 'card-heading' }, this.title.element);
-    this.dialog = openDialog(
+    const title = this.#session.model.cards.get(this.#id)?.title ?? 'Card';
+    const heading = h('div', { class: 'card-heading' }, this.#title.element);
+    this.#dialog = openDialog(
       { title, testid: 'card-dialog', heading, kind: 'wide', onClose: close },
-      h('div', { class: 'card-columns' }, main, this.side()),
+      h('div', { class: 'card-columns' }, main, this.#side()),
     );
-    this.update();
+    this.#update();
     // The first field would open the keyboard of a phone; the heading takes the focus only from a real keyboard.
-    if (matchMedia('(pointer: fine)').matches) this.title.element.focus();
+    if (matchMedia('(pointer: fine)').matches) this.#title.element.focus();
   }
 
-  private side(): HTMLElement {
+  #side(): HTMLElement {
     const step = (amount: 1 | -1, label: string): HTMLElement => {
-      const props = { class: 'button is-square', type: 'button', 'aria-label': label, 'data-testid': amount > 0 ? 'vote-up' : 'vote-down' };
-      return h('button', { ...props, on: { click: () => vote(this.session, this.id, amount) } }, amount > 0 ? '+' : '−');
+      const props = { class: 'button is-square', 'aria-label': label, testid: amount > 0 ? 'vote-up' : 'vote-down' };
+      return h('button', { ...props, onclick: () => vote(this.#session, this.#id, amount) }, amount > 0 ? '+' : '−');
     };
-    const drop = { class: 'button is-danger', type: 'button', 'data-testid': 'card-delete', on: { click: () => this.delete() } };
-    const card = this.session.model.cards.get(this.id);
+    const drop = { class: 'button is-danger', testid: 'card-delete', onclick: () => this.#delete() };
+    const card = this.#session.model.cards.get(this.#id);
     const origin = [card?.createdBy && `by ${card.createdBy}`, card?.createdAt && formatMoment(card.createdAt)];
     const created = origin.filter(Boolean).join(', ');
     return h(
       'aside',
       { class: 'card-side' },
-      h('label', { class: 'check' }, this.done, 'Done'),
-      section('List', 'card-list', this.list),
-      section('Assignee', 'card-assignee', this.assignee.element, this.people),
-      section('Due', 'card-due', this.due),
-      section('Labels', null, this.labels.element),
-      section('Votes', null, h('div', { class: 'row' }, step(-1, 'Take a vote back'), this.votes, step(1, 'Vote'))),
+      h('label', { class: 'check' }, this.#done, 'Done'),
+      section('List', 'card-list', this.#list),
+      section('Assignee', 'card-assignee', this.#assignee.element, this.#people),
+      section('Due', 'card-due', this.#due),
+      section('Labels', null, this.#labels.element),
+      section('Votes', null, h('div', { class: 'row' }, step(-1, 'Take a vote back'), this.#votes, step(1, 'Vote'))),
       created !== '' && h('p', { class: 'note' }, `Created ${created}`),
       h('button', drop, icon('trash'), 'Delete card'),
     );
   }
 
-  private update(): void {
-    const card = this.session.model.cards.get(this.id);
+  #update(): void {
+    const card = this.#session.model.cards.get(this.#id);
     if (!card) {
-      if (this.dialog?.open) this.session.voice.toast('This card was deleted.');
-      this.dialog?.close();
+      if (this.#dialog?.open) this.#session.voice.toast('This card was deleted.');
+      this.#dialog?.close();
       return;
     }
-    this.title.show(card.untitled ? '' : card.title);
-    this.description.show(card.description);
-    this.assignee.show(card.assignee);
+    this.#title.show(card.untitled ? '' : card.title);
+    this.#description.show(card.description);
+    this.#assignee.show(card.assignee);
     const due = card.due ? toDateInput(card.due) : '';
-    if (this.due !== document.activeElement && this.due.value !== due) this.due.value = due;
-    this.done.checked = card.done;
-    fill(this.votes, plural(Number(card.votes), 'vote'));
-    const names = new Set([...this.session.model.cards.values()].map((other) => other.assignee).concat(this.session.who.name));
-    fill(this.people, ...[...names].filter(Boolean).sort().map((name) => h('option', { value: name })));
-    this.updateLists(card);
-    this.labels.update(card);
-    this.checklist.update(card);
+    if (this.#due !== document.activeElement && this.#due.value !== due) this.#due.value = due;
+    this.#done.checked = card.done;
+    fill(this.#votes, plural(Number(card.votes), 'vote'));
+    const names = new Set([...this.#session.model.cards.values()].map((other) => other.assignee).concat(this.#session.who.name));
+    fill(this.#people, ...[...names].filter(Boolean).sort().map((name) => h('option', { value: name })));
+    this.#updateLists(card);
+    this.#labels.update(card);
+    this.#checklist.update(card);
   }
 
-  private updateLists(card: Card): void {
-    const options = this.session.model.lists.map((list) =>
+  #updateLists(card: Card): void {
+    const options = this.#session.model.lists.map((list) =>
       h('option', { value: list.id, disabled: list.key === null }, list.name),
     );
-    fill(this.list, ...options);
-    const place = this.session.model.lists.find((list) => list.cards.some((other) => other.id === card.id));
-    this.list.value = place?.id ?? '';
+    fill(this.#list, ...options);
+    const place = this.#session.model.lists.find((list) => list.cards.some((other) => other.id === card.id));
+    this.#list.value = place?.id ?? '';
   }
 
-  private moveTo(id: string): void {
-    const list = this.session.model.lists.find((other) => other.id === id);
-    const card = this.session.model.cards.get(this.id);
+  #moveTo(id: string): void {
+    const list = this.#session.model.lists.find((other) => other.id === id);
+    const card = this.#session.model.cards.get(this.#id);
     if (!card || !list || list.key === null) return;
     const target = list.key;
-    const text = `“${card.title}” moved to ${list.name}`;
-    void this.session.run((board) => board.moveCard(card.key, target, null), { text, card: card.id });
+    void this.#session.run((board) => board.moveCard(card.key, target, null));
   }
 
-  private delete(): void {
-    const card = this.session.model.cards.get(this.id);
-    const { dialog } = this;
-    this.dialog = null;
+  #delete(): void {
+    const card = this.#session.model.cards.get(this.#id);
+    const dialog = this.#dialog;
+    this.#dialog = null;
     dialog?.close();
-    if (card) void this.session.deleteCard(card);
+    if (card) void this.#session.deleteCard(card);
   }
 
-  private bind<E extends HTMLInputElement | HTMLTextAreaElement>(
+  #bind<E extends HTMLInputElement | HTMLTextAreaElement>(
     element: E,
     field: 'title' | 'description' | 'assignee',
     required: boolean,
   ): BoundText<E> {
     return new BoundText(element, required, (base, mine) => {
-      void this.session.run((board) =>
-        board.patch('cards', this.key, (row) => {
+      void this.#session.run((board) =>
+        board.patch('cards', this.#key, (row) => {
           const stored = row[field];
           row[field] = typeof stored === 'string' ? retype(base, mine, stored) : mine;
         }),

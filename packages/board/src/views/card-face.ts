@@ -25,45 +25,43 @@ export function avatar(name: string): HTMLElement {
 export class CardFace {
   readonly element: HTMLLIElement;
   readonly button: HTMLButtonElement;
-  private readonly labels = h('div', { class: 'card-labels' });
-  private readonly meta = h('div', { class: 'card-meta' });
-  private readonly vote: HTMLButtonElement;
-  private shown = '';
+  readonly #labels = h('div', { class: 'card-labels' });
+  readonly #meta = h('div', { class: 'card-meta' });
+  readonly #vote: HTMLButtonElement;
+  #shown = '';
 
   constructor(id: string, actions: CardActions) {
     this.button = h('button', {
       class: 'card-open',
-      type: 'button',
-      'data-testid': 'card-open',
+      testid: 'card-open',
       tabindex: -1,
       'aria-haspopup': 'dialog',
-      on: { click: () => actions.open(id) },
+      onclick: () => actions.open(id),
     });
-    this.vote = h('button', {
+    this.#vote = h('button', {
       class: 'card-vote',
-      type: 'button',
-      'data-testid': 'card-vote',
+      testid: 'card-vote',
       tabindex: -1,
-      on: { click: () => actions.vote(id) },
+      onclick: () => actions.vote(id),
     });
-    const foot = h('div', { class: 'card-foot' }, this.meta, this.vote);
-    this.element = h('li', { class: 'card', 'data-testid': 'card', 'data-card-id': id }, this.labels, this.button, foot);
+    const foot = h('div', { class: 'card-foot' }, this.#meta, this.#vote);
+    this.element = h('li', { class: 'card', testid: 'card', 'data-card-id': id }, this.#labels, this.button, foot);
   }
 
   update(card: Card, labels: ReadonlyMap<string, Label>, carried: boolean): void {
     this.element.classList.toggle('is-carried', carried);
     const tags = card.labels.flatMap((id) => labels.get(id) ?? []);
     const shown = faceOf(card, tags);
-    if (shown === this.shown) return;
-    this.shown = shown;
+    if (shown === this.#shown) return;
+    this.#shown = shown;
     this.element.classList.toggle('is-done', card.done);
     this.element.classList.toggle('is-untitled', card.untitled);
     fill(this.button, card.done && icon('check'), h('span', {}, card.title), card.done && hidden(' (done)'));
-    fill(this.labels, ...tags.map(labelTag));
-    fill(this.meta, ...metaOf(card));
-    fill(this.vote, icon('up'), h('span', { 'data-testid': 'card-votes' }, card.votes));
-    this.vote.setAttribute('aria-label', `Vote for ${card.title}, ${card.votes} so far`);
-    this.vote.classList.toggle('has-votes', card.votes > 0);
+    fill(this.#labels, ...tags.map(labelTag));
+    fill(this.#meta, ...metaOf(card));
+    fill(this.#vote, icon('up'), h('span', { testid: 'card-votes' }, card.votes));
+    this.#vote.setAttribute('aria-label', `Vote for ${card.title}, ${card.votes} so far`);
+    this.#vote.classList.toggle('has-votes', card.votes > 0);
   }
 
   /** Draws attention to a change that someone else made. */

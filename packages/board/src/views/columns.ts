@@ -9,139 +9,133 @@ import { openMenu, type MenuItem } from './menu.ts';
 /** One list as a column. It lives as long as its list, so that what is typed in it survives a redraw. */
 class ColumnView {
   readonly element: HTMLElement;
-  private readonly session: Session;
-  private list: List;
-  private readonly heading = h('h2', { class: 'column-name' });
-  private readonly count = h('span', { class: 'column-count', 'data-testid': 'list-count' });
-  private readonly cards = h('ul', { class: 'cards', 'data-testid': 'cards' });
-  private readonly hint = h('p', { class: 'column-hint' });
-  private readonly foot = h('div', { class: 'column-foot' });
-  private name = '';
+  readonly #session: Session;
+  #list: List;
+  readonly #heading = h('h2', { class: 'column-name' });
+  readonly #count = h('span', { class: 'column-count', testid: 'list-count' });
+  readonly #cards = h('ul', { class: 'cards', testid: 'cards' });
+  readonly #hint = h('p', { class: 'column-hint' });
+  readonly #foot = h('div', { class: 'column-foot' });
+  #name = '';
 
   constructor(session: Session, list: List) {
-    this.session = session;
-    this.list = list;
+    this.#session = session;
+    this.#list = list;
     const menu = h(
       'button',
       {
         class: 'icon-button',
-        type: 'button',
-        'data-testid': 'list-menu',
+        testid: 'list-menu',
         'aria-haspopup': 'menu',
-        on: { click: () => this.openMenu(menu) },
+        onclick: () => this.#openMenu(menu),
       },
       icon('more'),
     );
-    const head = h('header', { class: 'column-head' }, this.heading, this.count, list.key !== null && menu);
+    const head = h('header', { class: 'column-head' }, this.#heading, this.#count, list.key !== null && menu);
     this.element = h(
       'section',
-      { class: 'column', 'data-testid': 'list', 'data-list-id': list.id },
+      { class: 'column', testid: 'list', 'data-list-id': list.id },
       head,
-      this.cards,
-      this.hint,
-      this.foot,
+      this.#cards,
+      this.#hint,
+      this.#foot,
     );
     if (list.key === null) this.element.classList.add('is-unsorted');
-    else this.showAdd();
+    else this.#showAdd();
   }
 
   update(column: Column, faces: readonly CardFace[]): void {
-    this.list = column.list;
-    this.drawName();
+    this.#list = column.list;
+    this.#drawName();
     const shown = column.cards.length;
     const total = column.list.cards.length;
-    const filtering = isFiltering(this.session.filter);
-    fill(this.count, filtering ? `${shown}/${total}` : shown);
-    this.count.title = plural(total, 'card');
-    arrangeChildren(this.cards, faces.map((face) => face.element));
-    fill(this.hint, this.hintFor(shown, filtering && total > 0));
+    const filtering = isFiltering(this.#session.filter);
+    fill(this.#count, filtering ? `${shown}/${total}` : shown);
+    this.#count.title = plural(total, 'card');
+    arrangeChildren(this.#cards, faces.map((face) => face.element));
+    fill(this.#hint, this.#hintFor(shown, filtering && total > 0));
   }
 
   /** Opens the field for a card of this list. */
   compose(): void {
-    if (this.list.key === null) return;
+    if (this.#list.key === null) return;
     const field = h('textarea', {
       class: 'field',
       rows: 2,
       placeholder: 'What is to be done?',
-      'aria-label': `New card in ${this.list.name}`,
-      'data-testid': 'new-card-title',
+      'aria-label': `New card in ${this.#list.name}`,
+      testid: 'new-card-title',
     });
     const add = (): void => {
       const title = field.value.trim();
       field.value = '';
       field.focus();
-      if (title) void this.addCard(title);
+      if (title) void this.#addCard(title);
     };
     field.addEventListener('keydown', (event) => {
       if (event.key === 'Escape') {
         event.stopPropagation();
-        this.showAdd();
-        this.foot.querySelector('button')?.focus();
+        this.#showAdd();
+        this.#foot.querySelector('button')?.focus();
       } else if (event.key === 'Enter' && !event.shiftKey && !event.isComposing) {
         event.preventDefault();
         add();
       }
     });
-    const done = { class: 'button', type: 'button', on: { click: () => this.showAdd() } };
-    const primary = { class: 'button is-primary', type: 'button', 'data-testid': 'new-card-add', on: { click: add } };
+    const done = { class: 'button', onclick: () => this.#showAdd() };
+    const primary = { class: 'button is-primary', testid: 'new-card-add', onclick: add };
     fill(
-      this.foot,
+      this.#foot,
       h('div', { class: 'composer' }, field, h('div', { class: 'row' }, h('button', primary, 'Add'), h('button', done, 'Close'))),
     );
     field.focus();
   }
 
-  private showAdd(): void {
-    const props = { class: 'add-card', type: 'button', 'data-testid': 'add-card', on: { click: () => this.compose() } };
-    fill(this.foot, h('button', props, icon('plus'), 'Add a card'));
+  #showAdd(): void {
+    const props = { class: 'add-card', testid: 'add-card', onclick: () => this.compose() };
+    fill(this.#foot, h('button', props, icon('plus'), 'Add a card'));
   }
 
-  private async addCard(title: string): Promise<void> {
-    const { key, name } = this.list;
+  async #addCard(title: string): Promise<void> {
+    const { key } = this.#list;
     if (key === null) return;
-    const text = `“${title}” was added to ${name}`;
-    await this.session.run((board) => board.addCard(key, title, this.session.who.name), { text, card: null });
-    this.cards.scrollTop = this.cards.scrollHeight;
+    await this.#session.run((board) => board.addCard(key, title, this.#session.who.name));
+    this.#cards.scrollTop = this.#cards.scrollHeight;
   }
 
-  private hintFor(shown: number, filtered: boolean): string | null {
-    if (this.list.key === null) return 'The list of these cards does not exist. Move them to one that does.';
+  #hintFor(shown: number, filtered: boolean): string | null {
+    if (this.#list.key === null) return 'The list of these cards does not exist. Move them to one that does.';
     if (shown > 0) return null;
     return filtered ? 'No card matches the filter.' : 'No cards yet. Drop one here.';
   }
 
-  private drawName(): void {
-    const { name, key } = this.list;
-    if (this.name === name && this.heading.firstChild) return;
-    this.name = name;
+  #drawName(): void {
+    const { name, key } = this.#list;
+    if (this.#name === name && this.#heading.firstChild) return;
+    this.#name = name;
     this.element.setAttribute('aria-label', `List ${name}`);
     this.element.querySelector('[data-testid=list-menu]')?.setAttribute('aria-label', `Actions for list ${name}`);
-    if (this.heading.querySelector('input') === document.activeElement && document.activeElement) return;
+    if (this.#heading.querySelector('input') === document.activeElement && document.activeElement) return;
     const rename = {
       class: 'column-rename',
-      type: 'button',
       title: 'Rename',
-      'data-testid': 'list-name',
-      on: { click: () => this.rename() },
+      testid: 'list-name',
+      onclick: () => this.#rename(),
     };
-    fill(this.heading, key === null ? name : h('button', rename, name));
+    fill(this.#heading, key === null ? name : h('button', rename, name));
   }
 
-  private rename(): void {
-    const { key, name } = this.list;
+  #rename(): void {
+    const { key, name } = this.#list;
     if (key === null) return;
     let cancelled = false;
-    const field = h('input', { class: 'field', value: name, 'aria-label': 'List name', 'data-testid': 'list-name-field' });
+    const field = h('input', { class: 'field', value: name, 'aria-label': 'List name', testid: 'list-name-field' });
     const close = (): void => {
       const typed = field.value.trim();
-      fill(this.heading);
-      this.drawName();
+      fill(this.#heading);
+      this.#drawName();
       if (cancelled || !typed || typed === name) return;
-      void this.session.run((board) => board.patch('lists', key, (row) => (row['name'] = typed)), {
-        text: `List “${name}” renamed to “${typed}”`,
-        card: null,
-      });
+      void this.#session.run((board) => board.patch('lists', key, (row) => (row['name'] = typed)));
     };
     field.addEventListener('blur', close, { once: true });
     field.addEventListener('keydown', (event) => {
@@ -149,15 +143,16 @@ class ColumnView {
       event.stopPropagation();
       cancelled = event.key === 'Escape';
       field.blur();
-      this.heading.querySelector('button')?.focus();
+      this.#heading.querySelector('button')?.focus();
     });
-    fill(this.heading, field);
+    fill(this.#heading, field);
     field.focus();
     field.select();
   }
 
-  private openMenu(anchor: HTMLElement): void {
-    const { session, list } = this;
+  #openMenu(anchor: HTMLElement): void {
+    const session = this.#session;
+    const list = this.#list;
     const lists = session.model.lists.filter((other) => other.key !== null);
     const at = lists.findIndex((other) => other.id === list.id);
     const swap = (other: List | undefined, label: string): MenuItem[] => {
@@ -168,7 +163,7 @@ class ColumnView {
     };
     openMenu(anchor, `Actions for list ${list.name}`, [
       { label: 'Add a card', icon: 'plus', run: () => this.compose() },
-      { label: 'Rename', testid: 'list-rename', run: () => this.rename() },
+      { label: 'Rename', testid: 'list-rename', run: () => this.#rename() },
       ...swap(lists[at - 1], 'Move left'),
       ...swap(lists[at + 1], 'Move right'),
       { label: 'Delete list', icon: 'trash', danger: true, testid: 'list-delete', run: () => void session.deleteList(list) },
@@ -178,18 +173,18 @@ class ColumnView {
 
 /** All columns, kept in step with the session. */
 export class Columns {
-  readonly element: HTMLElement = h('div', { class: 'columns', 'data-testid': 'columns' });
-  private readonly session: Session;
-  private readonly actions: CardActions;
-  private readonly views = new Map<string, ColumnView>();
-  private readonly faces = new Map<string, CardFace>();
-  private readonly adder: HTMLElement;
+  readonly element: HTMLElement = h('div', { class: 'columns', testid: 'columns' });
+  readonly #session: Session;
+  readonly #actions: CardActions;
+  readonly #views = new Map<string, ColumnView>();
+  readonly #faces = new Map<string, CardFace>();
+  readonly #adder: HTMLElement;
 
   constructor(session: Session, actions: CardActions) {
-    this.session = session;
-    this.actions = actions;
-    this.adder = h('div', { class: 'column-adder' });
-    this.showAdder();
+    this.#session = session;
+    this.#actions = actions;
+    this.#adder = h('div', { class: 'column-adder' });
+    this.#showAdder();
     this.element.addEventListener('focusin', (event) => {
       const id = cardIdOf(event.target);
       if (id !== null && id !== session.focus) this.setFocus(id, false);
@@ -197,21 +192,21 @@ export class Columns {
   }
 
   draw(changed: ReadonlySet<string>): void {
-    const { session } = this;
+    const session = this.#session;
     const columns = session.columns();
     const hadFocus = cardIdOf(document.activeElement);
     const drawn = columns.map((column) => {
-      const view = this.viewOf(column.list);
+      const view = this.#viewOf(column.list);
       view.update(column, column.cards.map((card) => {
-        const face = this.faceOf(card.id);
+        const face = this.#faceOf(card.id);
         face.update(card, session.model.labels, session.carry?.card === card.id);
         return face;
       }));
       return view.element;
     });
-    arrangeChildren(this.element, [...drawn, this.adder]);
-    this.forget(columns);
-    for (const id of changed) this.faces.get(id)?.flash();
+    arrangeChildren(this.element, [...drawn, this.#adder]);
+    this.#forget(columns);
+    for (const id of changed) this.#faces.get(id)?.flash();
     this.setFocus(session.focus, false);
     // Moving an element in the document takes the focus from it.
     if (hadFocus !== null && cardIdOf(document.activeElement) !== hadFocus) this.setFocus(hadFocus, true);
@@ -219,12 +214,12 @@ export class Columns {
 
   /** Makes `card` the one that Tab reaches; with `take`, moves the focus there and scrolls to it. */
   setFocus(card: string | null, take: boolean): void {
-    const { session } = this;
+    const session = this.#session;
     const first = session.columns().flatMap((column) => column.cards)[0]?.id ?? null;
-    const wanted = card !== null && this.faces.has(card) ? card : first;
+    const wanted = card !== null && this.#faces.has(card) ? card : first;
     session.focus = wanted;
-    for (const [id, face] of this.faces) face.button.tabIndex = id === wanted ? 0 : -1;
-    const face = wanted === null ? undefined : this.faces.get(wanted);
+    for (const [id, face] of this.#faces) face.button.tabIndex = id === wanted ? 0 : -1;
+    const face = wanted === null ? undefined : this.#faces.get(wanted);
     if (!take || !face) return;
     face.button.focus({ preventScroll: true });
     face.element.scrollIntoView({ block: 'nearest', inline: 'nearest' });
@@ -232,8 +227,8 @@ export class Columns {
 
   /** Opens the field for a card in the list of the focused card, otherwise in the first list. */
   compose(): void {
-    const list = this.session.place(this.session.focus ?? '')?.column.list ?? this.session.model.lists[0];
-    if (list) this.views.get(list.id)?.compose();
+    const list = this.#session.place(this.#session.focus ?? '')?.column.list ?? this.#session.model.lists[0];
+    if (list) this.#views.get(list.id)?.compose();
   }
 
   /** Opens the field for another list. */
@@ -242,54 +237,54 @@ export class Columns {
       class: 'field',
       placeholder: 'Name of the list',
       'aria-label': 'Name of the list',
-      'data-testid': 'new-list-name',
+      testid: 'new-list-name',
     });
     const add = async (): Promise<void> => {
       const name = field.value.trim();
-      if (!name) return this.showAdder();
+      if (!name) return this.#showAdder();
       field.value = '';
-      const position = Math.max(0, ...this.session.model.lists.filter((list) => list.key !== null).map((list) => list.position)) + 1;
-      await this.session.run((board) => board.addList(name, position), { text: `List “${name}” was added`, card: null });
-      this.adder.scrollIntoView({ inline: 'end', block: 'nearest' });
+      const position = Math.max(0, ...this.#session.model.lists.filter((list) => list.key !== null).map((list) => list.position)) + 1;
+      await this.#session.run((board) => board.addList(name, position));
+      this.#adder.scrollIntoView({ inline: 'end', block: 'nearest' });
     };
     field.addEventListener('keydown', (event) => {
       if (event.key === 'Escape') {
         event.stopPropagation();
-        this.showAdder();
+        this.#showAdder();
       } else if (event.key === 'Enter' && !event.isComposing) void add();
     });
-    const primary = { class: 'button is-primary', type: 'button', 'data-testid': 'new-list-add', on: { click: () => void add() } };
-    const close = { class: 'button', type: 'button', on: { click: () => this.showAdder() } };
+    const primary = { class: 'button is-primary', testid: 'new-list-add', onclick: () => void add() };
+    const close = { class: 'button', onclick: () => this.#showAdder() };
     fill(
-      this.adder,
+      this.#adder,
       h('div', { class: 'composer' }, field, h('div', { class: 'row' }, h('button', primary, 'Add list'), h('button', close, 'Close'))),
     );
     field.focus();
   }
 
-  private showAdder(): void {
-    const props = { class: 'add-list', type: 'button', 'data-testid': 'add-list', on: { click: () => this.composeList() } };
-    fill(this.adder, h('button', props, icon('plus'), 'Add a list'));
+  #showAdder(): void {
+    const props = { class: 'add-list', testid: 'add-list', onclick: () => this.composeList() };
+    fill(this.#adder, h('button', props, icon('plus'), 'Add a list'));
   }
 
-  private viewOf(list: List): ColumnView {
-    const view = this.views.get(list.id) ?? new ColumnView(this.session, list);
-    this.views.set(list.id, view);
+  #viewOf(list: List): ColumnView {
+    const view = this.#views.get(list.id) ?? new ColumnView(this.#session, list);
+    this.#views.set(list.id, view);
     return view;
   }
 
-  private faceOf(card: string): CardFace {
-    const face = this.faces.get(card) ?? new CardFace(card, this.actions);
-    this.faces.set(card, face);
+  #faceOf(card: string): CardFace {
+    const face = this.#faces.get(card) ?? new CardFace(card, this.#actions);
+    this.#faces.set(card, face);
     return face;
   }
 
   /** Drops the elements of lists and cards that are not shown. */
-  private forget(columns: readonly Column[]): void {
+  #forget(columns: readonly Column[]): void {
     const lists = new Set(columns.map((column) => column.list.id));
     const cards = new Set(columns.flatMap((column) => column.cards.map((card) => card.id)));
-    for (const id of this.views.keys()) if (!lists.has(id)) this.views.delete(id);
-    for (const id of this.faces.keys()) if (!cards.has(id)) this.faces.delete(id);
+    for (const id of this.#views.keys()) if (!lists.has(id)) this.#views.delete(id);
+    for (const id of this.#faces.keys()) if (!cards.has(id)) this.#faces.delete(id);
   }
 }
 

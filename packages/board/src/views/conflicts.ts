@@ -26,14 +26,14 @@ function entryView(session: Session, entry: ConflictEntry): HTMLElement {
   const side = (name: string, value: unknown, mark: string | null, testid: string): HTMLElement =>
     h(
       'div',
-      { class: 'side', 'data-side': testid, 'data-testid': `conflict-${testid}` },
+      { class: 'side', 'data-side': testid, testid: `conflict-${testid}` },
       h('h4', {}, name, mark !== null && h('span', { class: 'badge' }, mark)),
       h('div', { class: 'side-value' }, showValue(session.model, field, value)),
     );
   const strategy = STRATEGIES[entry.strategy];
   return h(
     'article',
-    { class: 'entry', 'data-testid': 'conflict' },
+    { class: 'entry', testid: 'conflict' },
     h(
       'header',
       { class: 'entry-head' },

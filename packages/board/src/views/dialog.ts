@@ -17,17 +17,16 @@ export function openDialog(options: DialogOptions, ...content: readonly Child[])
     'button',
     {
       class: 'icon-button',
-      type: 'button',
       'aria-label': 'Close',
-      'data-testid': 'dialog-close',
-      on: { click: () => dialog.close() },
+      testid: 'dialog-close',
+      onclick: () => dialog.close(),
     },
     icon('close'),
   );
   const heading = options.heading ?? h('h2', {}, options.title);
   const dialog: HTMLDialogElement = h(
     'dialog',
-    { class: `dialog is-${options.kind ?? 'dialog'}`, 'data-testid': options.testid, 'aria-label': options.title },
+    { class: `dialog is-${options.kind ?? 'dialog'}`, testid: options.testid, 'aria-label': options.title },
     h('header', { class: 'dialog-head' }, heading, close),
     h('div', { class: 'dialog-body' }, ...content),
   );

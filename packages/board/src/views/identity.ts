@@ -34,26 +34,24 @@ function openAs(name: string): void {
 
 export function openIdentity(session: Session, anchor: HTMLElement): void {
   const { who } = session;
-  const field = h('input', { class: 'field', value: who.name, maxlength: 40, id: 'who', autocomplete: 'off', 'data-testid': 'identity-name' });
+  const field = h('input', { class: 'field', value: who.name, maxlength: 40, id: 'who', autocomplete: 'off', testid: 'identity-name' });
   const form = h(
     'form',
     {
       class: 'row',
-      on: {
-        submit: (event) => {
-          event.preventDefault();
-          panel.hidePopover();
-          become(session, field.value.trim()).catch((error: unknown) => {
-            session.voice.problem(error instanceof Error ? error.message : String(error));
-          });
-        },
+      onsubmit: (event) => {
+        event.preventDefault();
+        panel.hidePopover();
+        become(session, field.value.trim()).catch((error: unknown) => {
+          session.voice.problem(error instanceof Error ? error.message : String(error));
+        });
       },
     },
     field,
-    h('button', { class: 'button is-primary', type: 'submit', 'data-testid': 'identity-save' }, 'Use this name'),
+    h('button', { class: 'button is-primary', type: 'submit', testid: 'identity-save' }, 'Use this name'),
   );
   const others = SUGGESTED.filter((name) => name !== who.name).map((name) =>
-    h('button', { class: 'person', type: 'button', on: { click: () => openAs(name) } }, avatar(name), name),
+    h('button', { class: 'person', onclick: () => openAs(name) }, avatar(name), name),
   );
   const second = h(
     'div',
@@ -64,7 +62,7 @@ export function openIdentity(session: Session, anchor: HTMLElement): void {
   );
   const panel = h(
     'div',
-    { class: 'panel', role: 'dialog', 'aria-label': 'Who are you?', 'data-testid': 'identity-panel' },
+    { class: 'panel', role: 'dialog', 'aria-label': 'Who are you?', testid: 'identity-panel' },
     h('label', { class: 'heading', for: 'who' }, 'Your name'),
     form,
     session.connection.mode === 'synced' && second,

@@ -49,13 +49,11 @@ export function openMenu(anchor: HTMLElement, label: string, items: readonly Men
     class: 'menu',
     role: 'menu',
     'aria-label': label,
-    on: {
-      keydown: (event) => {
-        const step = event.key === 'ArrowDown' ? 1 : event.key === 'ArrowUp' ? -1 : 0;
-        if (step === 0) return;
-        event.preventDefault();
-        focusNext(menu, step);
-      },
+    onkeydown: (event) => {
+      const step = event.key === 'ArrowDown' ? 1 : event.key === 'ArrowUp' ? -1 : 0;
+      if (step === 0) return;
+      event.preventDefault();
+      focusNext(menu, step);
     },
   });
   for (const item of items) {
@@ -64,7 +62,7 @@ export function openMenu(anchor: HTMLElement, label: string, items: readonly Men
       anchor.focus();
       item.run();
     };
-    const props = { role: 'menuitem', type: 'button', 'data-testid': item.testid, on: { click: run } };
+    const props = { role: 'menuitem', testid: item.testid, onclick: run };
     const mark = item.icon ? icon(item.icon) : null;
     menu.append(h('button', { ...props, class: item.danger ? 'is-danger' : null }, mark, item.label));
   }

@@ -32,18 +32,18 @@ async function entryView(session: Session, entry: RejectedEntry, redraw: () => P
     await redraw();
   };
   const { sync } = session.connection;
-  const retry = { class: 'button is-primary', type: 'button', 'data-testid': 'rejected-retry' };
-  const discard = { class: 'button', type: 'button', 'data-testid': 'rejected-discard' };
+  const retry = { class: 'button is-primary', testid: 'rejected-retry' };
+  const discard = { class: 'button', testid: 'rejected-discard' };
   return h(
     'article',
-    { class: 'entry', 'data-testid': 'rejected' },
+    { class: 'entry', testid: 'rejected' },
     h('header', { class: 'entry-head' }, h('h3', {}, entry.message || 'Refused'), h('p', { class: 'note' }, `${entry.code} · ${ago(entry.at)}`)),
     ...documents,
     h(
       'div',
       { class: 'row' },
-      h('button', { ...retry, on: { click: () => void act(() => sync.retry(entry.id)) } }, 'Try again'),
-      h('button', { ...discard, on: { click: () => void act(() => sync.discard(entry.id)) } }, 'Discard'),
+      h('button', { ...retry, onclick: () => void act(() => sync.retry(entry.id)) }, 'Try again'),
+      h('button', { ...discard, onclick: () => void act(() => sync.discard(entry.id)) }, 'Discard'),
     ),
   );
 }

@@ -16,31 +16,31 @@ import { SyncStatus } from './sync-status.ts';
 import { toPlain } from './values.ts';
 
 export class Shell {
-  private readonly session: Session;
-  private readonly columns: Columns;
-  private readonly search: HTMLInputElement;
-  private readonly labels = h('div', { class: 'filters', role: 'group', 'aria-label': 'Filter by label', 'data-testid': 'label-filter' });
-  private readonly main = h('main', {});
-  private readonly empty: HTMLElement;
+  readonly #session: Session;
+  readonly #columns: Columns;
+  readonly #search: HTMLInputElement;
+  readonly #labels = h('div', { class: 'filters', role: 'group', 'aria-label': 'Filter by label', testid: 'label-filter' });
+  readonly #main = h('main', {});
+  readonly #empty: HTMLElement;
 
   constructor(session: Session, root: HTMLElement) {
-    this.session = session;
-    this.columns = new Columns(session, {
+    this.#session = session;
+    this.#columns = new Columns(session, {
       open: (card) => openCard(session, card),
       vote: (card) => vote(session, card, 1),
     });
-    this.search = h('input', {
+    this.#search = h('input', {
       class: 'search-field',
       type: 'search',
       placeholder: 'Search cards',
       'aria-label': 'Search cards',
-      'data-testid': 'search',
-      on: { input: () => session.setFilter({ ...session.filter, text: this.search.value }) },
+      testid: 'search',
+      oninput: () => session.setFilter({ ...session.filter, text: this.#search.value }),
     });
-    this.empty = this.emptyBoard();
-    new PointerDrag(session, this.columns);
-    new Keyboard(session, this.columns, {
-      search: () => this.search.focus(),
+    this.#empty = this.#emptyBoard();
+    new PointerDrag(session, this.#columns);
+    new Keyboard(session, this.#columns, {
+      search: () => this.#search.focus(),
       help: openHelp,
       vote: (card) => vote(session, card, 1),
       toggleDone: (id) => {
@@ -48,46 +48,45 @@ export class Shell {
         if (card) setDone(session, card, !card.done);
       },
     });
-    root.replaceChildren(this.header(), this.main);
-    session.subscribe((changed) => this.draw(changed));
+    root.replaceChildren(this.#header(), this.#main);
+    session.subscribe((changed) => this.#draw(changed));
   }
 
-  private draw(changed: ReadonlySet<string>): void {
-    const { session } = this;
+  #draw(changed: ReadonlySet<string>): void {
+    const session = this.#session;
     if (!session.loaded) return;
     const bare = session.model.lists.length === 0;
-    const shown = bare ? this.empty : this.columns.element;
-    if (this.main.firstChild !== shown) {
-      const adding = this.main.firstChild !== null && !bare;
-      fill(this.main, shown);
+    const shown = bare ? this.#empty : this.#columns.element;
+    if (this.#main.firstChild !== shown) {
+      const adding = this.#main.firstChild !== null && !bare;
+      fill(this.#main, shown);
       // The button that made the first list is gone: the next thing to do is there.
-      if (adding) this.columns.element.querySelector<HTMLElement>('.add-card')?.focus();
+      if (adding) this.#columns.element.querySelector<HTMLElement>('.add-card')?.focus();
     }
-    this.columns.draw(changed);
-    this.drawLabels();
+    this.#columns.draw(changed);
+    this.#drawLabels();
   }
 
-  private header(): HTMLElement {
+  #header(): HTMLElement {
     const who = h(
       'button',
       {
         class: 'who',
-        type: 'button',
-        'data-testid': 'identity',
-        'aria-label': `You are ${this.session.who.name}`,
+        testid: 'identity',
+        'aria-label': `You are ${this.#session.who.name}`,
         'aria-haspopup': 'dialog',
-        on: { click: () => openIdentity(this.session, who) },
+        onclick: () => openIdentity(this.#session, who),
       },
-      avatar(this.session.who.name),
+      avatar(this.#session.who.name),
     );
     const menu = h(
       'button',
-      { class: 'icon-button', type: 'button', 'data-testid': 'board-menu', 'aria-label': 'Board menu', 'aria-haspopup': 'menu', on: { click: () => this.openMenu(menu) } },
+      { class: 'icon-button', testid: 'board-menu', 'aria-label': 'Board menu', 'aria-haspopup': 'menu', onclick: () => this.#openMenu(menu) },
       icon('more'),
     );
     const second = h(
       'button',
-      { class: 'button is-second-window', type: 'button', 'data-testid': 'second-window', on: { click: openSecondWindow } },
+      { class: 'button is-second-window', testid: 'second-window', onclick: openSecondWindow },
       icon('window'),
       h('span', {}, 'Open second window'),
     );
@@ -95,17 +94,17 @@ export class Shell {
       'header',
       { class: 'top' },
       h('div', { class: 'brand' }, h('span', { class: 'mark', 'aria-hidden': 'true' }), h('h1', {}, 'Team board')),
-      h('div', { class: 'search' }, icon('search'), this.search),
+      h('div', { class: 'search' }, icon('search'), this.#search),
       second,
       menu,
       who,
-      this.labels,
-      new SyncStatus(this.session).element,
+      this.#labels,
+      new SyncStatus(this.#session).element,
     );
   }
 
-  private drawLabels(): void {
-    const { session } = this;
+  #drawLabels(): void {
+    const session = this.#session;
     const { filter } = session;
     const tags = [...session.model.labels.values()].map((label) => {
       const on = filter.labels.has(label.id);
@@ -114,57 +113,55 @@ export class Shell {
         if (!labels.delete(label.id)) labels.add(label.id);
         session.setFilter({ ...filter, labels });
       };
-      const props = { class: on ? 'tag is-button is-on' : 'tag is-button', type: 'button', 'data-hue': label.hue, 'data-label': label.id };
-      return h('button', { ...props, 'aria-pressed': String(on), on: { click: toggle } }, label.name);
+      const props = { class: on ? 'tag is-button is-on' : 'tag is-button', 'data-hue': label.hue, 'data-label': label.id };
+      return h('button', { ...props, 'aria-pressed': String(on), onclick: toggle }, label.name);
     });
     const clear = (): void => {
-      this.search.value = '';
+      this.#search.value = '';
       session.setFilter(NO_FILTER);
-      this.search.focus();
+      this.#search.focus();
     };
-    const reset = { class: 'link', type: 'button', 'data-testid': 'clear-filter', on: { click: clear } };
+    const reset = { class: 'link', testid: 'clear-filter', onclick: clear };
     const focused = document.activeElement instanceof HTMLElement ? document.activeElement.dataset['label'] : undefined;
-    const inside = this.labels.contains(document.activeElement);
-    fill(this.labels, ...tags, isFiltering(filter) && h('button', reset, 'Clear filter'));
+    const inside = this.#labels.contains(document.activeElement);
+    fill(this.#labels, ...tags, isFiltering(filter) && h('button', reset, 'Clear filter'));
     if (inside) tags.find((tag) => tag.dataset['label'] === focused)?.focus();
   }
 
-  private emptyBoard(): HTMLElement {
-    const { session } = this;
-    const field = h('input', { class: 'field', placeholder: 'To do', 'aria-label': 'Name of the first list', 'data-testid': 'first-list-name' });
+  #emptyBoard(): HTMLElement {
+    const session = this.#session;
+    const field = h('input', { class: 'field', placeholder: 'To do', 'aria-label': 'Name of the first list', testid: 'first-list-name' });
     const form = h(
       'form',
       {
         class: 'row',
-        on: {
-          submit: (event) => {
-            event.preventDefault();
-            const name = field.value.trim() || field.placeholder;
-            void session.run((board) => board.addList(name, 1), { text: `List “${name}” was added`, card: null });
-            field.value = '';
-          },
+        onsubmit: (event) => {
+          event.preventDefault();
+          const name = field.value.trim() || field.placeholder;
+          void session.run((board) => board.addList(name, 1));
+          field.value = '';
         },
       },
       field,
-      h('button', { class: 'button is-primary', type: 'submit', 'data-testid': 'first-list-add' }, 'Add a list'),
+      h('button', { class: 'button is-primary', type: 'submit', testid: 'first-list-add' }, 'Add a list'),
     );
     const sample = (): void => void session.run((board) => board.fill(sampleBoard(session.who.name)));
     return h(
       'section',
-      { class: 'empty-board', 'data-testid': 'empty-board' },
+      { class: 'empty-board', testid: 'empty-board' },
       h('div', { class: 'empty-art', 'aria-hidden': 'true' }, h('span', {}), h('span', {}), h('span', {})),
       h('h2', {}, 'A clear board'),
       h('p', {}, 'Start with a list, or look around in a board that is already in use.'),
       form,
-      h('button', { class: 'button', type: 'button', 'data-testid': 'sample-data', on: { click: sample } }, 'Fill with sample data'),
+      h('button', { class: 'button', testid: 'sample-data', onclick: sample }, 'Fill with sample data'),
     );
   }
 
-  private openMenu(anchor: HTMLElement): void {
+  #openMenu(anchor: HTMLElement): void {
     openMenu(anchor, 'Board menu', [
       { label: 'Open second window', icon: 'window', run: openSecondWindow },
-      { label: 'Activity', icon: 'history', testid: 'menu-activity', run: () => openActivity(this.session) },
-      { label: 'Export as JSON', icon: 'text', testid: 'menu-export', run: () => void this.session.run((board) => board.load().then(download)) },
+      { label: 'Activity', icon: 'history', testid: 'menu-activity', run: () => openActivity(this.#session) },
+      { label: 'Export as JSON', icon: 'text', testid: 'menu-export', run: () => void this.#session.run((board) => board.load().then(download)) },
       { label: 'Keyboard', icon: 'help', testid: 'menu-help', run: openHelp },
     ]);
   }

@@ -47,90 +47,90 @@ function read(status: Status, local: boolean): Reading {
 
 export class SyncStatus {
   readonly element: HTMLElement;
-  private readonly session: Session;
-  private readonly text = h('span', { class: 'pill-text', 'data-testid': 'status-phase' });
-  private readonly age = h('span', { class: 'pill-age', 'data-testid': 'last-synced' });
-  private readonly pill: HTMLButtonElement;
-  private readonly toggle: HTMLButtonElement;
-  private readonly pending = h('span', { class: 'count', 'data-testid': 'pending-count' });
-  private readonly rejected: HTMLButtonElement;
-  private readonly conflicts: HTMLButtonElement;
-  private spoken = '';
+  readonly #session: Session;
+  readonly #text = h('span', { class: 'pill-text', testid: 'status-phase' });
+  readonly #age = h('span', { class: 'pill-age', testid: 'last-synced' });
+  readonly #pill: HTMLButtonElement;
+  readonly #toggle: HTMLButtonElement;
+  readonly #pending = h('span', { class: 'count', testid: 'pending-count' });
+  readonly #rejected: HTMLButtonElement;
+  readonly #conflicts: HTMLButtonElement;
+  #spoken = '';
 
   constructor(session: Session) {
-    this.session = session;
-    this.pill = h(
+    this.#session = session;
+    this.#pill = h(
       'button',
-      { class: 'pill', type: 'button', 'data-testid': 'status-pill', 'aria-haspopup': 'dialog', on: { click: () => this.openPanel() } },
+      { class: 'pill', testid: 'status-pill', 'aria-haspopup': 'dialog', onclick: () => this.#openPanel() },
       h('span', { class: 'dot' }),
-      this.text,
-      this.age,
+      this.#text,
+      this.#age,
     );
-    this.toggle = h(
+    this.#toggle = h(
       'button',
-      { class: 'switch', type: 'button', role: 'switch', 'data-testid': 'offline-switch', on: { click: () => this.flip() } },
+      { class: 'switch', role: 'switch', testid: 'offline-switch', onclick: () => this.#flip() },
       h('span', { class: 'switch-track' }),
       'Online',
     );
-    this.rejected = this.counter('rejected-button', () => openRejected(session));
-    this.conflicts = this.counter('conflicts-button', () => openConflicts(session));
-    this.element = h('div', { class: 'sync', role: 'group', 'aria-label': 'Synchronisation' }, this.pill, this.toggle, this.pending, this.rejected, this.conflicts);
-    session.connection.sync.on('status', () => this.draw());
-    setInterval(() => this.draw(), TICK_MS);
-    this.draw();
+    this.#rejected = this.#counter('rejected-button', () => openRejected(session));
+    this.#conflicts = this.#counter('conflicts-button', () => openConflicts(session));
+    this.element = h('div', { class: 'sync', role: 'group', 'aria-label': 'Synchronisation' }, this.#pill, this.#toggle, this.#pending, this.#rejected, this.#conflicts);
+    session.connection.sync.on('status', () => this.#draw());
+    setInterval(() => this.#draw(), TICK_MS);
+    this.#draw();
   }
 
-  private counter(testid: string, open: () => void): HTMLButtonElement {
-    return h('button', { class: 'count is-button', type: 'button', 'data-testid': testid, on: { click: open } });
+  #counter(testid: string, open: () => void): HTMLButtonElement {
+    return h('button', { class: 'count is-button', testid: testid, onclick: open });
   }
 
-  private get local(): boolean {
-    return this.session.connection.mode === 'local';
+  get #local(): boolean {
+    return this.#session.connection.mode === 'local';
   }
 
-  private draw(): void {
-    const { status } = this.session.connection.sync;
-    const reading = read(status, this.local);
-    this.pill.dataset['tone'] = reading.tone;
-    this.pill.dataset['phase'] = status.phase;
-    this.pill.title = reading.explanation;
-    fill(this.text, reading.text);
-    fill(this.age, status.lastSyncedAt !== null && ago(status.lastSyncedAt));
-    this.toggle.setAttribute('aria-checked', String(status.online));
-    fill(this.pending, String(status.pending), h('span', { class: 'count-name' }, ' pending'));
-    this.pending.title = `${plural(status.pending, 'change')} not yet on the server`;
-    this.pending.classList.toggle('is-busy', status.pending > 0);
-    this.drawCounter(this.rejected, 'alert', status.rejected, 'rejected');
-    this.drawCounter(this.conflicts, 'merge', status.conflicts, 'conflicts');
-    if (this.spoken && this.spoken !== reading.text) this.session.voice.announce(`${reading.text}. ${reading.explanation}`);
-    this.spoken = reading.text;
+  #draw(): void {
+    const { status } = this.#session.connection.sync;
+    const reading = read(status, this.#local);
+    this.#pill.dataset['tone'] = reading.tone;
+    this.#pill.dataset['phase'] = status.phase;
+    this.#pill.title = reading.explanation;
+    fill(this.#text, reading.text);
+    fill(this.#age, status.lastSyncedAt !== null && ago(status.lastSyncedAt));
+    this.#toggle.setAttribute('aria-checked', String(status.online));
+    fill(this.#pending, String(status.pending), h('span', { class: 'count-name' }, ' pending'));
+    this.#pending.title = `${plural(status.pending, 'change')} not yet on the server`;
+    this.#pending.classList.toggle('is-busy', status.pending > 0);
+    this.#drawCounter(this.#rejected, 'alert', status.rejected, 'rejected');
+    this.#drawCounter(this.#conflicts, 'merge', status.conflicts, 'conflicts');
+    if (this.#spoken && this.#spoken !== reading.text) this.#session.voice.announce(`${reading.text}. ${reading.explanation}`);
+    this.#spoken = reading.text;
   }
 
-  private drawCounter(button: HTMLButtonElement, mark: 'alert' | 'merge', count: number, name: string): void {
+  #drawCounter(button: HTMLButtonElement, mark: 'alert' | 'merge', count: number, name: string): void {
     fill(
       button,
       icon(mark),
-      h('span', { 'data-testid': `${name}-count` }, String(count)),
+      h('span', { testid: `${name}-count` }, String(count)),
       h('span', { class: 'count-name' }, ` ${name}`),
     );
     button.classList.toggle('is-waiting', count > 0);
   }
 
-  private flip(): void {
-    const { sync } = this.session.connection;
+  #flip(): void {
+    const { sync } = this.#session.connection;
     if (sync.status.online) sync.goOffline();
     else sync.goOnline();
-    this.draw();
+    this.#draw();
   }
 
-  private openPanel(): void {
-    const { status } = this.session.connection.sync;
-    const reading = read(status, this.local);
+  #openPanel(): void {
+    const { status } = this.#session.connection.sync;
+    const reading = read(status, this.#local);
     const fact = (name: string, value: string): HTMLElement => h('div', {}, h('dt', {}, name), h('dd', {}, value));
     const oldest = status.oldestPendingMs === null ? '' : `, oldest ${ago(Date.now() - status.oldestPendingMs)}`;
     const panel = h(
       'div',
-      { class: 'panel', role: 'dialog', 'aria-label': 'Synchronisation', 'data-testid': 'sync-panel' },
+      { class: 'panel', role: 'dialog', 'aria-label': 'Synchronisation', testid: 'sync-panel' },
       h('h3', {}, reading.text),
       h('p', { class: 'note' }, reading.explanation),
       h(
@@ -138,13 +138,13 @@ export class SyncStatus {
         { class: 'facts' },
         fact('Not yet sent', `${plural(status.pending, 'change')}${oldest}`),
         fact('Last synced', status.lastSyncedAt === null ? 'never' : ago(status.lastSyncedAt)),
-        fact('Database', this.session.connection.database),
-        !this.local && fact('This tab', status.leader ? 'runs the sync engine' : 'follows another tab'),
+        fact('Database', this.#session.connection.database),
+        !this.#local && fact('This tab', status.leader ? 'runs the sync engine' : 'follows another tab'),
         status.error && fact('Last error', `${status.error.message} (${status.error.code})`),
       ),
     );
     panel.tabIndex = -1;
-    openPopover(panel, this.pill);
+    openPopover(panel, this.#pill);
     panel.focus();
   }
 }

@@ -9,21 +9,21 @@ export class Toasts implements Voice {
   /** Holds the messages that are shown. */
   readonly element: HTMLElement = h('div', { class: 'toasts', role: 'log', 'aria-live': 'polite', 'aria-label': 'Messages', popover: 'manual' });
   /** Holds what is only spoken. */
-  readonly speech: HTMLElement = h('div', { class: 'visually-hidden', role: 'status', 'data-testid': 'announcer' });
+  readonly speech: HTMLElement = h('div', { class: 'visually-hidden', role: 'status', testid: 'announcer' });
 
   toast(text: string, action?: { label: string; run: () => void }): void {
-    this.add(text, 'toast', action);
+    this.#add(text, 'toast', action);
   }
 
   problem(text: string): void {
-    this.add(text, 'toast is-problem');
+    this.#add(text, 'toast is-problem');
   }
 
   announce(text: string): void {
     fill(this.speech, text);
   }
 
-  private add(text: string, kind: string, action?: { label: string; run: () => void }): void {
+  #add(text: string, kind: string, action?: { label: string; run: () => void }): void {
     let timer: ReturnType<typeof setTimeout>;
     const remove = (): void => {
       clearTimeout(timer);
@@ -34,22 +34,22 @@ export class Toasts implements Voice {
       remove();
       action?.run();
     };
-    const close = { class: 'icon-button is-small', type: 'button', 'aria-label': 'Dismiss', on: { click: remove } };
+    const close = { class: 'icon-button is-small', 'aria-label': 'Dismiss', onclick: remove };
     const toast = h(
       'div',
-      { class: kind, 'data-testid': 'toast', on: { pointerenter: () => clearTimeout(timer), pointerleave: start } },
+      { class: kind, testid: 'toast', onpointerenter: () => clearTimeout(timer), onpointerleave: start },
       h('p', {}, text),
-      action && h('button', { class: 'link', type: 'button', 'data-testid': 'toast-action', on: { click: run } }, action.label),
+      action && h('button', { class: 'link', testid: 'toast-action', onclick: run }, action.label),
       h('button', close, icon('close')),
     );
-    this.raise();
+    this.#raise();
     this.element.append(toast);
     while (this.element.children.length > SHOWN_MAX) this.element.firstElementChild?.remove();
     start();
   }
 
   /** Brings the region above a dialog that was opened after it. */
-  private raise(): void {
+  #raise(): void {
     if (this.element.matches(':popover-open')) this.element.hidePopover();
     this.element.showPopover();
   }
