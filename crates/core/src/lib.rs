@@ -14,6 +14,10 @@
 //! | [`wire`] | frames and their codec (`docs/protocol.md`) |
 
 mod base64;
+<<<<<<< HEAD
+=======
+pub mod client;
+>>>>>>> main
 pub mod escape;
 pub mod ids;
 pub mod json;

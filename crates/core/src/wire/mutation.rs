@@ -69,6 +69,7 @@ pub(crate) mod optional_bytes {
     use minicbor::decode::{Decoder, Error};
     use minicbor::encode::{self, Encoder, Write};
 
+    #[expect(clippy::ref_option, reason = "the signature that minicbor's derive calls")]
     pub(crate) fn encode<C, W: Write>(
         value: &Option<Vec<u8>>,
         e: &mut Encoder<W>,
