@@ -2,6 +2,7 @@
 
 use minicbor::{Decode, Encode};
 
+use super::compress::Packed;
 use super::mutation::DocumentChange;
 use crate::ids::{ChangelogId, ClientId, Epoch, Incarnation, Offset, Sequence, SubscriptionId};
 
@@ -29,6 +30,9 @@ pub enum ClientFrame {
     /// A fresh token for a live session.
     #[n(6)]
     Auth(#[n(0)] Auth),
+    /// Several pushes, as concatenated [`Push`]es: offline writes travel compressed.
+    #[n(7)]
+    Pushes(#[n(0)] Packed),
 }
 
 /// Opens the session; nothing else is accepted before it.
