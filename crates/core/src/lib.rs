@@ -14,10 +14,7 @@
 //! | [`wire`] | frames and their codec (`docs/protocol.md`) |
 
 mod base64;
-<<<<<<< HEAD
-=======
 pub mod client;
->>>>>>> main
 pub mod escape;
 pub mod ids;
 pub mod json;
