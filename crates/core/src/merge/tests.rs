@@ -435,7 +435,7 @@ fn a_patch_no_smaller_than_the_whole_is_whole() {
 
 #[test]
 fn dishonest_patches_are_refused() {
-    let patch = |path: &[&str], value: &str| FieldPatch {
+    let field = |path: &[&str], value: &str| FieldPatch {
         path: path.iter().map(ToString::to_string).collect(),
         base: None,
         value: Some(value.as_bytes().to_vec()),
@@ -444,16 +444,16 @@ fn dishonest_patches_are_refused() {
     let refused = |patches: Vec<FieldPatch>| apply(Some(&base), &Operation::Patch(patches)).unwrap_err();
     let path = |names: &[&str]| names.iter().map(ToString::to_string).collect::<Vec<_>>();
     assert_eq!(
-        refused(vec![patch(&["a"], "1"), patch(&["c"], "1"), patch(&["a", "b"], "1")]),
+        refused(vec![field(&["a"], "1"), field(&["c"], "1"), field(&["a", "b"], "1")]),
         MergeError::Overlap(path(&["a"]))
     );
-    assert_eq!(refused(vec![patch(&["c"], "1"), patch(&["c"], "1")]), MergeError::Overlap(path(&["c"])));
-    assert_eq!(refused(vec![patch(&[], "1"), patch(&["c"], "1")]), MergeError::Overlap(path(&[])));
-    assert_eq!(refused(vec![patch(&["c", "d"], "1")]), MergeError::NoParent(path(&["c", "d"])));
-    assert_eq!(refused(vec![patch(&["x", "d"], "1")]), MergeError::NoParent(path(&["x", "d"])));
-    assert!(matches!(refused(vec![patch(&["c"], "{")]), MergeError::Json(_)));
+    assert_eq!(refused(vec![field(&["c"], "1"), field(&["c"], "1")]), MergeError::Overlap(path(&["c"])));
+    assert_eq!(refused(vec![field(&[], "1"), field(&["c"], "1")]), MergeError::Overlap(path(&[])));
+    assert_eq!(refused(vec![field(&["c", "d"], "1")]), MergeError::NoParent(path(&["c", "d"])));
+    assert_eq!(refused(vec![field(&["x", "d"], "1")]), MergeError::NoParent(path(&["x", "d"])));
+    assert!(matches!(refused(vec![field(&["c"], "{")]), MergeError::Json(_)));
     let deep = format!("{}{}", "[".repeat(100), "]".repeat(100));
-    assert_eq!(refused(vec![patch(&["c"], &deep)]), MergeError::Depth(path(&["c"])));
-    assert_eq!(apply(None, &Operation::Patch(vec![patch(&["c"], "1")])), Err(MergeError::NoParent(path(&["c"]))));
-    assert_eq!(apply(None, &Operation::Patch(vec![patch(&[], "1")])), Ok(Some(value("1"))));
+    assert_eq!(refused(vec![field(&["c"], &deep)]), MergeError::Depth(path(&["c"])));
+    assert_eq!(apply(None, &Operation::Patch(vec![field(&["c"], "1")])), Err(MergeError::NoParent(path(&["c"]))));
+    assert_eq!(apply(None, &Operation::Patch(vec![field(&[], "1")])), Ok(Some(value("1"))));
 }
