@@ -14,9 +14,12 @@
 //! | [`wire`] | frames and their codec (`docs/protocol.md`) |
 
 mod base64;
+pub mod client;
+pub mod escape;
 pub mod ids;
 pub mod json;
 pub mod key;
 pub mod limits;
+pub mod merge;
 pub mod version;
 pub mod wire;

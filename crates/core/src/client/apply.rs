@@ -8,7 +8,10 @@ use super::task::Next;
 use super::work::{Desk, Theirs, same_content};
 use crate::ids::{DocumentId, Version};
 use crate::version;
-use crate::wire::{Change, ChangeKind, Changes, Cursor, ErrorCode, Purge, Snapshot, WireError, unpack};
+use crate::wire::{
+    Change, ChangeKind, Changes, Cursor, DocumentPolicy, ErrorCode, FieldStrategy, Policy, Purge, Snapshot, WireError,
+    unpack,
+};
 
 /// A frame that waits to be applied. The entries of changes and snapshots are unpacked once, when the frame arrives.
 #[derive(Debug)]
@@ -55,6 +58,14 @@ impl Inbound {
     }
 }
 
+/// Whether a conflict may need the server.
+fn decided_by_server(policy: &Policy) -> bool {
+    let field = |strategy: &FieldStrategy| matches!(strategy, FieldStrategy::Reject | FieldStrategy::Newest);
+    let document =
+        matches!(policy.document, DocumentPolicy::Reject | DocumentPolicy::Resolver | DocumentPolicy::Newest);
+    document || field(&policy.field) || policy.fields.iter().any(|(_, strategy)| field(strategy))
+}
+
 impl Batch {
     /// Whether the next frame belongs to this one.
     fn continues(&self) -> bool {
@@ -77,11 +88,15 @@ impl Client {
 
     /// Whether a frame has to wait: it is incomplete, or touches documents whose result is still to come.
     pub(super) fn is_held(&self, inbound: &Inbound) -> bool {
-        let pending: BTreeSet<&DocumentId> =
-            self.pending.values().flat_map(|pending| pending.mutation.changes.iter().map(|change| &change.id)).collect();
+        let pending: BTreeSet<&DocumentId> = self
+            .pending
+            .values()
+            .flat_map(|pending| pending.mutation.changes.iter().map(|change| &change.id))
+            .collect();
         match inbound {
             Inbound::Batch(batch) if batch.continues() => true,
-            Inbound::Batch(Batch { cover: Cover::Snapshot(_), .. }) => !pending.is_empty(),
+            Inbound::Batch(Batch { cover: Cover::Snapshot(_), .. }) if !pending.is_empty() => true,
+            Inbound::Batch(batch) if self.forms_first(batch) => true,
             _ if pending.is_empty() => false,
             Inbound::Batch(batch) => {
                 batch.changes.iter().any(|change| self.document_id(change).is_some_and(|id| pending.contains(&id)))
@@ -89,6 +104,19 @@ impl Client {
             Inbound::Purge(purge) => self.purged(purge).any(|id| pending.contains(&id)),
             Inbound::Changes(..) | Inbound::Snapshot(..) => false,
         }
+    }
+
+    /// Whether unsent changes have to become mutations against their own base before this batch: where the server has to decide a
+    /// conflict, a rebase would hide it. Not when nothing can be formed.
+    fn forms_first(&self, batch: &Batch) -> bool {
+        let stuck = self.idle && !self.captured && self.pending.is_empty();
+        let decided_by_server = |id: &DocumentId| self.policies.get(&id.collection).is_some_and(decided_by_server);
+        let waits = |id: DocumentId| {
+            decided_by_server(&id) && self.mirror.may_be_dirty(&id) && !self.unresolved.contains_key(&id)
+        };
+        !stuck
+            && !self.mirror.is_empty()
+            && batch.changes.iter().filter_map(|change| self.document_id(change)).any(waits)
     }
 
     fn document_id(&self, change: &Change) -> Option<DocumentId> {
@@ -156,7 +184,8 @@ impl Apply {
 
     /// The pages of every document named, and of the range of a snapshot.
     fn pages(&self, client: &Client) -> Vec<PageId> {
-        let mut pages: Vec<PageId> = self.named(client).iter().map(|id| client.directory.page_of(&id.collection, &id.key)).collect();
+        let mut pages: Vec<PageId> =
+            self.named(client).iter().map(|id| client.directory.page_of(&id.collection, &id.key)).collect();
         if let Inbound::Batch(Batch { cover: Cover::Snapshot(frame), .. }) = &self.inbound {
             for (collection, after, through) in ranges(client, frame) {
                 pages.extend(client.directory.pages_between(collection, after, through));
@@ -244,7 +273,8 @@ fn apply_batch(batch: &Batch, client: &Client, desk: &mut Desk) {
         }
         Cover::Snapshot(frame) => {
             position.channels.clone_from(&frame.channels);
-            position.cursor = Some(Cursor { changelog: frame.changelog, offset: frame.offset, snapshot: frame.through.clone() });
+            position.cursor =
+                Some(Cursor { changelog: frame.changelog, offset: frame.offset, snapshot: frame.through.clone() });
         }
     }
     desk.put_position(position);
@@ -303,4 +333,3 @@ fn forget(id: &DocumentId, client: &Client, desk: &mut Desk) {
         desk.confirm(id, None);
     }
 }
-

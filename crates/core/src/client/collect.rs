@@ -7,7 +7,7 @@ use super::storage::{PageId, Read, ReadResult, RejectedDocument, Row, WriteOp};
 use super::task::{Next, outbox_deletes};
 use super::work::Desk;
 use super::{Client, Event, Pending};
-use crate::ids::{ChangelogId, DocumentId, Sequence};
+use crate::ids::{ChangelogId, DocumentId};
 use crate::version::ItemHasher;
 use crate::wire::{DocumentChange, ErrorCode, Mutation, encode};
 use crate::{json, key, merge, version};
@@ -70,13 +70,18 @@ impl Collect {
         let documents: Vec<DocumentId> = self.groups.iter().flat_map(|group| group.documents.iter().cloned()).collect();
         let whole: BTreeSet<String> = self.groups.iter().flat_map(|group| group.whole.iter().cloned()).collect();
         let broad: BTreeSet<&String> = self.groups.iter().flat_map(|group| group.ranged.iter()).chain(&whole).collect();
-        let mut pages: Vec<PageId> = documents.iter().map(|id| client.directory.page_of(&id.collection, &id.key)).collect();
+        let mut pages: Vec<PageId> =
+            documents.iter().map(|id| client.directory.page_of(&id.collection, &id.key)).collect();
         for collection in broad {
             pages.extend(client.directory.pages_between(collection, None, None));
         }
         let mut reads = desk.want(pages, documents);
         self.scans = whole.into_iter().collect();
-        reads.extend(self.scans.iter().map(|collection| Read::Scan { collection: collection.clone(), after: None, limit: u32::MAX }));
+        reads.extend(self.scans.iter().map(|collection| Read::Scan {
+            collection: collection.clone(),
+            after: None,
+            limit: u32::MAX,
+        }));
         reads
     }
 
@@ -86,7 +91,8 @@ impl Collect {
         for group in &mut self.groups {
             let collections: Vec<String> = group.ranged.union(&group.whole).cloned().collect();
             for collection in collections {
-                let keys: Vec<String> = desk.pages.documents(&collection).map(|(key, _, _)| String::from(key)).collect();
+                let keys: Vec<String> =
+                    desk.pages.documents(&collection).map(|(key, _, _)| String::from(key)).collect();
                 let covered = keys.into_iter().filter(|key| client.mirror.covered(group, &collection, key));
                 let ids: Vec<DocumentId> = covered.map(|key| DocumentId::new(collection.as_str(), key)).collect();
                 group.documents.extend(ids.iter().cloned());
@@ -128,7 +134,10 @@ fn choose(client: &Client) -> Vec<Group> {
             break;
         }
         let offered = group.records.iter().all(|(collection, _)| client.policies.contains_key(collection));
-        let waits = client.unresolved.keys().any(|id| group.documents.contains(id) || client.mirror.covered(&group, &id.collection, &id.key));
+        let waits = client
+            .unresolved
+            .keys()
+            .any(|id| group.documents.contains(id) || client.mirror.covered(&group, &id.collection, &id.key));
         if !offered || waits {
             continue;
         }
@@ -285,9 +294,14 @@ impl Adopt {
         self.stage += 1;
         let collection = self.record.0.as_str();
         match self.stage {
-            1 => Next::Read(vec![Read::Scan { collection: collection.into(), after: self.after.clone(), limit: ADOPT_ROWS }]),
+            1 => Next::Read(vec![Read::Scan {
+                collection: collection.into(),
+                after: self.after.clone(),
+                limit: ADOPT_ROWS,
+            }]),
             2 => {
-                let pages: Vec<PageId> = self.rows.iter().map(|key| client.directory.page_of(collection, key)).collect();
+                let pages: Vec<PageId> =
+                    self.rows.iter().map(|key| client.directory.page_of(collection, key)).collect();
                 Next::Read(desk.want(pages, []))
             }
             _ => {
@@ -363,7 +377,11 @@ impl List {
             return Next::Read(desk.want(self.reading.iter().cloned(), []));
         }
         match self.scans.last() {
-            Some(collection) => Next::Read(vec![Read::Scan { collection: collection.clone(), after: self.after.clone(), limit: LIST_ROWS }]),
+            Some(collection) => Next::Read(vec![Read::Scan {
+                collection: collection.clone(),
+                after: self.after.clone(),
+                limit: LIST_ROWS,
+            }]),
             None => Next::Done,
         }
     }
@@ -406,7 +424,8 @@ impl List {
 
     fn add_pages(&mut self, desk: &Desk) {
         let hasher = ItemHasher::new(self.changelog);
-        let collections: BTreeSet<String> = core::mem::take(&mut self.reading).into_iter().map(|page| page.collection).collect();
+        let collections: BTreeSet<String> =
+            core::mem::take(&mut self.reading).into_iter().map(|page| page.collection).collect();
         for collection in collections {
             let adopting = self.scans.contains(&collection);
             for (key, version, _) in desk.pages.documents(&collection) {
@@ -418,4 +437,3 @@ impl List {
         }
     }
 }
-

@@ -5,8 +5,8 @@ use super::{Client, Inbound};
 use crate::ids::{Sequence, SubscriptionId};
 use crate::limits::CREDIT_BYTES_INITIAL;
 use crate::wire::{
-    Auth, ClientFrame, Credit, ErrorFrame, Hello, PROTOCOL_VERSION, PROTOCOL_VERSION_MIN, Ping, Push, ServerFrame, Subscribe, Welcome,
-    decode, encode, pack,
+    Auth, ClientFrame, Credit, ErrorFrame, Hello, PROTOCOL_VERSION, PROTOCOL_VERSION_MIN, Ping, Push, ServerFrame,
+    Subscribe, Welcome, decode, encode, pack,
 };
 
 /// First delay before connecting again; it doubles up to [`RECONNECT_MS_MAX`], with jitter.
@@ -273,9 +273,15 @@ impl Client {
             ServerFrame::Error(error) => self.handle_error(&error),
             ServerFrame::Pong(_) => {}
             ServerFrame::Result(result) if self.connection.welcomed() => self.results.push_back(result),
-            ServerFrame::Changes(changes) if self.connection.state == State::Open => self.queue(Inbound::Changes(changes, bytes)),
-            ServerFrame::Snapshot(snapshot) if self.connection.state == State::Open => self.queue(Inbound::Snapshot(snapshot, bytes)),
-            ServerFrame::Purge(purge) if self.connection.state == State::Open => self.inbound.push_back(Inbound::Purge(purge)),
+            ServerFrame::Changes(changes) if self.connection.state == State::Open => {
+                self.queue(Inbound::Changes(changes, bytes))
+            }
+            ServerFrame::Snapshot(snapshot) if self.connection.state == State::Open => {
+                self.queue(Inbound::Snapshot(snapshot, bytes))
+            }
+            ServerFrame::Purge(purge) if self.connection.state == State::Open => {
+                self.inbound.push_back(Inbound::Purge(purge))
+            }
             ServerFrame::Welcome(_)
             | ServerFrame::Result(_)
             | ServerFrame::Changes(_)
@@ -298,10 +304,14 @@ impl Client {
         self.limits = welcome.limits;
         self.policies = welcome.collections.iter().map(|info| (info.name.clone(), info.policy.clone())).collect();
         let names: Vec<&str> = welcome.collections.iter().map(|info| info.name.as_str()).collect();
-        let missing: Vec<String> = self.config.collections.iter().filter(|name| !names.contains(&name.as_str())).cloned().collect();
+        let missing: Vec<String> =
+            self.config.collections.iter().filter(|name| !names.contains(&name.as_str())).cloned().collect();
         self.collections = welcome.collections;
         if !missing.is_empty() {
-            let message = format!("the server does not offer {} to this identity: its writes stay on this device", missing.join(", "));
+            let message = format!(
+                "the server does not offer {} to this identity: its writes stay on this device",
+                missing.join(", ")
+            );
             self.event(Event::Problem { code: "unknown-collection", message, retryable: false });
         }
         let usable = self.position.cursor.as_ref().is_some_and(|cursor| cursor.changelog == welcome.changelog)
@@ -410,7 +420,13 @@ fn split(pending: &super::Pending, acknowledged: Sequence, frame_bytes_max: usiz
     }
     let last = parts.len().saturating_sub(1);
     let push = |(index, changes)| {
-        encode(&Push { sequence: mutation.sequence, acknowledged, edited_ms: mutation.edited_ms, changes, more: index < last })
+        encode(&Push {
+            sequence: mutation.sequence,
+            acknowledged,
+            edited_ms: mutation.edited_ms,
+            changes,
+            more: index < last,
+        })
     };
     parts.into_iter().enumerate().map(push).collect()
 }

@@ -47,6 +47,8 @@ pub enum Event {
     Resolve {
         /// The document.
         id: DocumentId,
+        /// Number of the question; the answer repeats it.
+        round: u64,
         /// JSON text before the user's change.
         base: Option<Vec<u8>>,
         /// JSON text that the user wanted.

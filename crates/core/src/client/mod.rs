@@ -34,7 +34,7 @@ pub mod storage;
 mod task;
 mod work;
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 
 use crate::ids::{ChangelogId, DocumentId, Offset, Sequence};
 use crate::limits::Limits;
@@ -89,8 +89,10 @@ pub struct Client {
     mirror: Mirror,
     pending: BTreeMap<Sequence, Pending>,
     unresolved: BTreeMap<DocumentId, Unresolved>,
-    /// Documents whose resolver was asked in this life of the client.
-    asked: BTreeSet<DocumentId>,
+    /// The last question to the resolver for each document, in this life of the client.
+    asked: BTreeMap<DocumentId, u64>,
+    /// Counts questions to the resolver.
+    rounds: u64,
     rejected: u64,
     conflicts: u64,
 
@@ -155,7 +157,8 @@ impl Client {
             mirror: Mirror::default(),
             pending: BTreeMap::new(),
             unresolved: BTreeMap::new(),
-            asked: BTreeSet::new(),
+            asked: BTreeMap::new(),
+            rounds: 0,
             rejected: 0,
             conflicts: 0,
             inbound: VecDeque::new(),
@@ -206,9 +209,18 @@ impl Client {
         self.advance(now_ms);
     }
 
+    /// The host took an entry off the list of rejected mutations: the user discarded it, or wants it tried again.
+    pub fn handle_rejected_removed(&mut self, now_ms: u64) {
+        self.rejected = self.rejected.saturating_sub(1);
+        self.captured = true;
+        self.advance(now_ms);
+    }
+
     /// The first or next step of the current task: `results` answers the reads of the step before, in order.
     pub fn task_step(&mut self, results: Vec<ReadResult>) -> Step {
-        let Some(mut task) = self.task.take() else { return Step { verdict: storage::Verdict::Abort, ..Step::default() } };
+        let Some(mut task) = self.task.take() else {
+            return Step { verdict: storage::Verdict::Abort, ..Step::default() };
+        };
         let step = task.step(self, results);
         self.task = Some(task);
         step
@@ -218,7 +230,7 @@ impl Client {
     pub fn handle_task_committed(&mut self, now_ms: u64, refused: Vec<RefusedRow>) {
         self.storage_failures = 0;
         if let Some(task) = self.task.take() {
-            task.committed(self, now_ms);
+            task.committed(self);
         }
         for row in refused {
             let message = format!("{} cannot be stored: {}", row.id, row.reason);
@@ -251,9 +263,10 @@ impl Client {
         self.advance(now_ms);
     }
 
-    /// What the application asked its resolver for: `value` is the outcome as JSON text, `None` to delete the document.
-    pub fn resolve(&mut self, now_ms: u64, id: DocumentId, value: Option<Vec<u8>>) {
-        if self.unresolved.contains_key(&id) {
+    /// The resolver's answer to [`Event::Resolve`]: `value` is the outcome as JSON text, `None` to delete the document. An answer to a
+    /// question that was asked again since (the server's side changed) is dropped.
+    pub fn resolve(&mut self, now_ms: u64, id: DocumentId, round: u64, value: Option<Vec<u8>>) {
+        if self.asked.get(&id) == Some(&round) {
             self.resolved.push_back((id, value));
         }
         self.advance(now_ms);
@@ -275,7 +288,12 @@ impl Client {
 
     /// Whether everything that the application wrote is confirmed by the server, as far as the client knows.
     pub fn is_synced(&self) -> bool {
-        self.loaded && !self.captured && self.mirror.is_empty() && self.pending.is_empty() && self.caught_up && self.inbound.is_empty()
+        self.loaded
+            && !self.captured
+            && self.mirror.is_empty()
+            && self.pending.is_empty()
+            && self.caught_up
+            && self.inbound.is_empty()
     }
 
     fn phase(&self) -> Phase {
@@ -310,7 +328,8 @@ impl Client {
     fn report_status(&mut self) {
         let status = self.status();
         let same = self.reported.as_ref().is_some_and(|reported| {
-            Status { last_synced_at_ms: None, ..reported.clone() } == Status { last_synced_at_ms: None, ..status.clone() }
+            Status { last_synced_at_ms: None, ..reported.clone() }
+                == Status { last_synced_at_ms: None, ..status.clone() }
         });
         if !same {
             self.reported = Some(status.clone());
@@ -340,7 +359,6 @@ impl Client {
     fn policy(&self, collection: &str) -> Policy {
         self.policies.get(collection).cloned().unwrap_or_default()
     }
-
 }
 
 /// `SplitMix64` (Steele, Lea, Flood 2014): ids and jitter from the host's seed.

@@ -156,8 +156,11 @@ impl Mirror {
 
     /// The unsent groups, the oldest first. Adoption is not among them: it has no transaction.
     pub(super) fn groups(&self) -> Vec<Group> {
-        let mut ids: Vec<&(String, u64)> = self.records.iter().filter(|(_, entry)| !entry.record.adopt).map(|(id, _)| id).collect();
-        ids.sort_by_key(|id| self.records.get(*id).map(|entry| (entry.record.at_ms, entry.record.transaction.as_str(), id.1)));
+        let mut ids: Vec<&(String, u64)> =
+            self.records.iter().filter(|(_, entry)| !entry.record.adopt).map(|(id, _)| id).collect();
+        ids.sort_by_key(|id| {
+            self.records.get(*id).map(|entry| (entry.record.at_ms, entry.record.transaction.as_str(), id.1))
+        });
         let mut sets = Sets::new(ids.len());
         self.join_transactions(&ids, &mut sets);
         self.join_keys(&ids, &mut sets);

@@ -27,9 +27,7 @@ impl Resolve {
         let confirmed = desk.pages.confirmed(&self.id).map(|(version, body)| (version, body.to_vec()));
         desk.settle(client, &self.id, entry.mine.as_deref(), value, true);
         desk.confirm(&self.id, confirmed);
-        let mut unresolved = client.unresolved.clone();
-        unresolved.remove(&self.id);
-        desk.put_unresolved(unresolved);
+        desk.remove_unresolved(client, &self.id);
         Next::Done
     }
 }
@@ -38,14 +36,22 @@ impl Client {
     /// Asks the resolver for every conflict that it was not asked for yet.
     pub(super) fn ask_resolver(&mut self) {
         let unresolved = &self.unresolved;
-        self.asked.retain(|id| unresolved.contains_key(id));
+        self.asked.retain(|id, _| unresolved.contains_key(id));
         if !self.config.resolver {
             return;
         }
-        let open: Vec<_> = self.unresolved.values().filter(|entry| !self.asked.contains(&entry.id)).cloned().collect();
+        let open: Vec<_> =
+            self.unresolved.values().filter(|entry| !self.asked.contains_key(&entry.id)).cloned().collect();
         for entry in open {
-            self.asked.insert(entry.id.clone());
-            self.event(Event::Resolve { id: entry.id, base: entry.base, mine: entry.mine, theirs: entry.theirs });
+            self.rounds += 1;
+            self.asked.insert(entry.id.clone(), self.rounds);
+            self.event(Event::Resolve {
+                id: entry.id,
+                round: self.rounds,
+                base: entry.base,
+                mine: entry.mine,
+                theirs: entry.theirs,
+            });
         }
     }
 }

@@ -50,18 +50,15 @@ impl Settle {
     pub(super) fn step(&mut self, client: &Client, desk: &mut Desk) -> Next {
         if !self.read {
             self.read = true;
-            let ids = || self.mutations(client).flat_map(|(_, pending)| pending.mutation.changes.iter().map(|change| &change.id));
+            let ids = || {
+                self.mutations(client).flat_map(|(_, pending)| pending.mutation.changes.iter().map(|change| &change.id))
+            };
             let pages: Vec<PageId> = ids().map(|id| client.directory.page_of(&id.collection, &id.key)).collect();
             let dirty: Vec<DocumentId> = ids().filter(|id| client.mirror.may_be_dirty(id)).cloned().collect();
             return Next::Read(desk.want(pages, dirty));
         }
-        let mut unresolved = client.unresolved.clone();
-        let before = unresolved.len();
         for (result, pending) in self.mutations(client) {
-            settle(result, pending, client, desk, &mut unresolved);
-        }
-        if unresolved.len() != before {
-            desk.put_unresolved(unresolved);
+            settle(result, pending, client, desk);
         }
         self.drop_pending(client, desk);
         Next::Done
@@ -86,9 +83,7 @@ impl Settle {
     }
 }
 
-type UnresolvedMap = std::collections::BTreeMap<DocumentId, Unresolved>;
-
-fn settle(result: &PushResult, pending: &Pending, client: &Client, desk: &mut Desk, unresolved: &mut UnresolvedMap) {
+fn settle(result: &PushResult, pending: &Pending, client: &Client, desk: &mut Desk) {
     let changes = &pending.mutation.changes;
     match &result.outcome {
         Outcome::Accepted => {
@@ -110,7 +105,7 @@ fn settle(result: &PushResult, pending: &Pending, client: &Client, desk: &mut De
                 let Some(change) = changes.iter().find(|change| change.id == state.id) else { continue };
                 let entry = conflict(change, state, desk);
                 desk.confirm(&change.id, state.body.clone().map(|body| (state.version, body)));
-                unresolved.insert(change.id.clone(), entry);
+                desk.add_unresolved(client, entry);
             }
             mark_again(pending, desk);
         }
@@ -126,7 +121,13 @@ fn sent(change: &DocumentChange, desk: &Desk) -> Theirs {
 }
 
 /// Every document of the mutation takes its state: the one named, otherwise what was sent, or for a rejected one what was confirmed.
-fn settle_states(changes: &[DocumentChange], states: &[DocumentState], client: &Client, desk: &mut Desk, rejected: bool) {
+fn settle_states(
+    changes: &[DocumentChange],
+    states: &[DocumentState],
+    client: &Client,
+    desk: &mut Desk,
+    rejected: bool,
+) {
     for change in changes {
         let id = &change.id;
         let mine = sent(change, desk);
@@ -153,7 +154,12 @@ fn reject(code: ErrorCode, message: &str, changes: &[DocumentChange], client: &C
 
 fn conflict(change: &DocumentChange, state: &DocumentState, desk: &Desk) -> Unresolved {
     let base = desk.pages.confirmed(&change.id).map(|(_, body)| body.to_vec());
-    Unresolved { id: change.id.clone(), base, mine: sent(change, desk).map(|(_, body)| body), theirs: state.body.clone() }
+    Unresolved {
+        id: change.id.clone(),
+        base,
+        mine: sent(change, desk).map(|(_, body)| body),
+        theirs: state.body.clone(),
+    }
 }
 
 /// The whole transaction goes back to the outboxes: once its conflicts are resolved it is pushed again, whole.

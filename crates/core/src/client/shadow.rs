@@ -4,6 +4,7 @@
 //! partition its key space: a page covers the keys from its bound up to the next page's. The pages' bounds are in memory
 //! ([`Directory`]); their contents are read by the task that needs them.
 
+use core::ops::Bound;
 use std::collections::{BTreeMap, BTreeSet};
 
 use minicbor::Decode;
@@ -52,7 +53,10 @@ impl Directory {
 
     /// The page that covers a key.
     pub(super) fn page_of(&self, collection: &str, key: &str) -> PageId {
-        let bound = self.bounds.get(collection).and_then(|bounds| bounds.range::<str, _>(..=key).next_back());
+        let bound = self
+            .bounds
+            .get(collection)
+            .and_then(|bounds| bounds.range::<str, _>((Bound::Unbounded, Bound::Included(key))).next_back());
         PageId { collection: collection.into(), first: bound.cloned().unwrap_or_default() }
     }
 
@@ -69,8 +73,12 @@ impl Directory {
 
     /// Every page, by collection and bound.
     pub(super) fn pages(&self) -> Vec<PageId> {
-        let page = |collection: &String, first: &String| PageId { collection: collection.clone(), first: first.clone() };
-        self.bounds.iter().flat_map(|(collection, firsts)| firsts.iter().map(move |first| page(collection, first))).collect()
+        let page =
+            |collection: &String, first: &String| PageId { collection: collection.clone(), first: first.clone() };
+        self.bounds
+            .iter()
+            .flat_map(|(collection, firsts)| firsts.iter().map(move |first| page(collection, first)))
+            .collect()
     }
 
     /// Follows a write that was committed.
@@ -171,7 +179,9 @@ impl Pages {
     /// Confirmed documents of a collection, as far as their pages were read.
     pub(super) fn documents<'a>(&'a self, collection: &'a str) -> impl Iterator<Item = (&'a str, Version, &'a [u8])> {
         let pages = self.pages.iter().filter(move |(id, _)| id.collection == collection);
-        pages.flat_map(|(_, page)| page.documents.iter().map(|(key, (version, body))| (key.as_str(), *version, body.as_slice())))
+        pages.flat_map(|(_, page)| {
+            page.documents.iter().map(|(key, (version, body))| (key.as_str(), *version, body.as_slice()))
+        })
     }
 
     /// The writes that store what changed, cutting pages that grew too large.
@@ -185,7 +195,12 @@ impl Pages {
 
     fn bound_of(&self, id: &DocumentId) -> PageId {
         let probe = PageId { collection: id.collection.clone(), first: id.key.clone() };
-        let found = self.pages.range(..=&probe).next_back().map(|(page, _)| page).filter(|page| page.collection == id.collection);
+        let found = self
+            .pages
+            .range(..=&probe)
+            .next_back()
+            .map(|(page, _)| page)
+            .filter(|page| page.collection == id.collection);
         found.cloned().unwrap_or_else(|| PageId { collection: id.collection.clone(), first: String::new() })
     }
 
@@ -221,7 +236,12 @@ fn put_piece(id: &PageId, first: String, bytes: Vec<u8>, writes: &mut Vec<WriteO
 /// Appends what [`Confirmed`] decodes, without copying the body first.
 fn encode_item(bytes: Vec<u8>, key: &str, version: Version, body: &[u8]) -> Vec<u8> {
     let mut encoder = minicbor::Encoder::new(bytes);
-    let written = encoder.array(3).and_then(|e| e.str(key)).and_then(|e| e.u64(version.0)).and_then(|e| e.bytes(body)).map(|_| ());
+    let written = encoder
+        .array(3)
+        .and_then(|e| e.str(key))
+        .and_then(|e| e.u64(version.0))
+        .and_then(|e| e.bytes(body))
+        .map(|_| ());
     match written {
         Ok(()) => encoder.into_writer(),
         Err(error) => unreachable!("writing to a vector cannot fail: {error}"),

@@ -149,7 +149,14 @@ impl Task {
             Kind::Apply(apply) if same_connection => apply.give_back(client),
             Kind::Settle(settle) if same_connection => settle.give_back(client),
             Kind::Resolve(resolve) => client.resolved.push_front((resolve.id, resolve.value)),
-            Kind::Apply(_) | Kind::Settle(_) | Kind::Load(_) | Kind::Look | Kind::Collect(_) | Kind::Adopt(_) | Kind::List(_) | Kind::Renew => {}
+            Kind::Apply(_)
+            | Kind::Settle(_)
+            | Kind::Load(_)
+            | Kind::Look
+            | Kind::Collect(_)
+            | Kind::Adopt(_)
+            | Kind::List(_)
+            | Kind::Renew => {}
         }
     }
 
@@ -192,7 +199,9 @@ impl Task {
             match self.run(client) {
                 Next::Read(reads) if reads.is_empty() => {}
                 Next::Read(reads) => return Step { reads, ..Step::default() },
-                Next::Done => return Step { writes: self.desk.take_writes(), verdict: Verdict::Commit, ..Step::default() },
+                Next::Done => {
+                    return Step { writes: self.desk.take_writes(), verdict: Verdict::Commit, ..Step::default() };
+                }
             }
         }
     }
@@ -202,14 +211,19 @@ impl Task {
             Kind::Adopt(adopt) => adopt.absorb(&mut self.desk, results),
             Kind::List(list) => list.absorb(&mut self.desk, results),
             Kind::Collect(collect) => collect.absorb(&mut self.desk, results),
-            Kind::Load(_) | Kind::Look | Kind::Apply(_) | Kind::Settle(_) | Kind::Resolve(_) | Kind::Renew => self.desk.absorb(results),
+            Kind::Load(_) | Kind::Look | Kind::Apply(_) | Kind::Settle(_) | Kind::Resolve(_) | Kind::Renew => {
+                self.desk.absorb(results)
+            }
         }
     }
 }
 
 /// What every task but the first reads before anything else.
 fn prelude(client: &Client) -> Vec<Read> {
-    let outbox = |collection: &String| Read::Outbox { collection: collection.clone(), after: client.mirror.read_through(collection) };
+    let outbox = |collection: &String| Read::Outbox {
+        collection: collection.clone(),
+        after: client.mirror.read_through(collection),
+    };
     core::iter::once(Read::State(state::FENCE)).chain(client.config.collections.iter().map(outbox)).collect()
 }
 
@@ -250,6 +264,9 @@ impl Client {
         }
         if let Some(unresolved) = after.unresolved {
             self.unresolved = unresolved;
+            for id in &after.asked_again {
+                self.asked.remove(id);
+            }
             self.ask_resolver();
         }
         for sequence in after.pending_removed {

@@ -9,7 +9,7 @@ use super::storage::{PageId, Read, ReadResult, RejectedDocument, RejectedRecord,
 use super::{Client, Pending};
 use crate::ids::{DocumentId, Offset, Sequence, Version};
 use crate::json::{self, Value};
-use crate::wire::{ConflictNote, ErrorCode, encode};
+use crate::wire::{ConflictNote, DocumentPolicy, ErrorCode, encode};
 use crate::{merge, version};
 
 /// A state that the server confirmed: version and JSON text, `None` when the document does not exist.
@@ -47,13 +47,19 @@ pub(super) struct Aftermath {
     pub(super) rejected_added: u64,
     pub(super) settled: Vec<(DocumentId, Offset)>,
     pub(super) unresolved: Option<BTreeMap<DocumentId, Unresolved>>,
+    /// Conflicts whose question is void.
+    pub(super) asked_again: Vec<DocumentId>,
     pub(super) caught_up: bool,
     pub(super) idle: bool,
 }
 
 impl Desk {
     /// Asks for pages and rows that were not read yet.
-    pub(super) fn want(&mut self, pages: impl IntoIterator<Item = PageId>, rows: impl IntoIterator<Item = DocumentId>) -> Vec<Read> {
+    pub(super) fn want(
+        &mut self,
+        pages: impl IntoIterator<Item = PageId>,
+        rows: impl IntoIterator<Item = DocumentId>,
+    ) -> Vec<Read> {
         let mut reads = Vec::new();
         let wanted: BTreeSet<PageId> = pages.into_iter().filter(|page| !self.pages.has(page)).collect();
         for page in wanted {
@@ -111,6 +117,13 @@ impl Desk {
         let confirmed = self.pages.confirmed(id);
         let confirmed_version = confirmed.map_or(Version::ABSENT, |(version, _)| version);
         let version = theirs.as_ref().map_or(Version::ABSENT, |(version, _)| *version);
+        if let Some(entry) = client.unresolved.get(id) {
+            // The resolver is asked again, against what the server has by this change; the row stays the user's.
+            let theirs_body = theirs.as_ref().map(|(_, body)| body.clone());
+            self.add_unresolved(client, Unresolved { theirs: theirs_body, ..entry.clone() });
+            self.pages.confirm(id, theirs);
+            return;
+        }
         if !dirty {
             if version != confirmed_version {
                 self.write_row(id, theirs.as_ref().map(|(_, body)| body.clone()));
@@ -126,7 +139,14 @@ impl Desk {
     }
 
     /// The server has answered for a document: it was sent as `sent`, its state is `theirs`. `dirty`: the row may have changed since.
-    pub(super) fn settle(&mut self, client: &Client, id: &DocumentId, sent: Option<&[u8]>, theirs: Theirs, dirty: bool) {
+    pub(super) fn settle(
+        &mut self,
+        client: &Client,
+        id: &DocumentId,
+        sent: Option<&[u8]>,
+        theirs: Theirs,
+        dirty: bool,
+    ) {
         if dirty {
             self.rebase_row(client, id, sent, &theirs);
         } else if !same_content(sent, theirs.as_ref().map(|(_, body)| body.as_slice())) {
@@ -150,11 +170,22 @@ impl Desk {
     }
 
     /// Puts an entry on the list of rejected mutations.
-    pub(super) fn reject(&mut self, client: &Client, code: ErrorCode, message: String, documents: Vec<RejectedDocument>) {
+    pub(super) fn reject(
+        &mut self,
+        client: &Client,
+        code: ErrorCode,
+        message: String,
+        documents: Vec<RejectedDocument>,
+    ) {
         let ids = documents.iter().map(|document| document.id.clone()).collect();
         self.after.rejected_added += 1;
         self.after.events.push(Event::Rejected { code, message: message.clone(), documents: ids });
-        self.writes.push(WriteOp::RejectedAdd(RejectedRecord { code: code.name(), message, at_ms: client.now_ms, documents }));
+        self.writes.push(WriteOp::RejectedAdd(RejectedRecord {
+            code: code.name(),
+            message,
+            at_ms: client.now_ms,
+            documents,
+        }));
     }
 
     /// Writes a state record that the memory takes over.
@@ -169,18 +200,15 @@ impl Desk {
         self.after.position = Some(position);
     }
 
-    /// Writes a state record that the memory takes over.
-    pub(super) fn put_unresolved(&mut self, unresolved: BTreeMap<DocumentId, Unresolved>) {
-        let list: Vec<&Unresolved> = unresolved.values().collect();
-        self.writes.push(WriteOp::StatePut(super::state::UNRESOLVED, encode(&list)));
-        self.after.unresolved = Some(unresolved);
-    }
-
     /// All writes, those of the shadow included.
     pub(super) fn take_writes(&mut self) -> Vec<WriteOp> {
         let pages = core::mem::take(&mut self.pages).into_writes();
         self.after.page_changes = pages.iter().filter_map(PageChange::of).collect();
         let mut writes = core::mem::take(&mut self.writes);
+        if let Some(unresolved) = &self.after.unresolved {
+            let list: Vec<Unresolved> = unresolved.values().cloned().collect();
+            writes.push(WriteOp::StatePut(super::state::UNRESOLVED, encode(&list)));
+        }
         writes.extend(pages);
         writes
     }
@@ -199,11 +227,48 @@ impl Desk {
         if same_content(mine.as_deref(), base) {
             return self.write_row(id, theirs.map(<[u8]>::to_vec));
         }
-        let (Some(base), Some(mine), Some(theirs)) = (parsed(base), parsed(mine.as_deref()), parsed(theirs)) else { return };
-        let rebased = merge::rebase(base.as_ref(), mine.as_ref(), theirs.as_ref(), &client.policy(&id.collection));
+        let (Some(base), Some(mine), Some(theirs)) = (parsed(base), parsed(mine.as_deref()), parsed(theirs)) else {
+            return;
+        };
+        let policy = client.policy(&id.collection);
+        let rebased = merge::rebase(base.as_ref(), mine.as_ref(), theirs.as_ref(), &policy);
+        if rebased.undecided {
+            let text = |value: Option<&Value>| value.map(json::write);
+            let entry = Unresolved {
+                id: id.clone(),
+                base: text(base.as_ref()),
+                mine: text(mine.as_ref()),
+                theirs: text(theirs.as_ref()),
+            };
+            return self.hand_back(client, entry, policy.document);
+        }
         if rebased.value != mine {
             self.write_row(id, rebased.value.as_ref().map(json::write));
         }
+    }
+
+    /// An unsent edit met a conflict that no rule of the client decides, and cannot be pushed against its own base any more (it was
+    /// adopted, or could not be formed in time): the resolver decides, or the server's state stands and the user keeps the edit.
+    fn hand_back(&mut self, client: &Client, entry: Unresolved, policy: DocumentPolicy) {
+        if policy == DocumentPolicy::Resolver {
+            return self.add_unresolved(client, entry);
+        }
+        let message = format!("{} was changed on both sides", entry.id);
+        let document = RejectedDocument { id: entry.id.clone(), mine: entry.mine, copy_row: false };
+        self.reject(client, ErrorCode::Conflict, message, vec![document]);
+        self.write_row(&entry.id, entry.theirs);
+    }
+
+    /// Puts a conflict on the list of those that wait for the resolver.
+    pub(super) fn add_unresolved(&mut self, client: &Client, entry: Unresolved) {
+        let unresolved = self.after.unresolved.get_or_insert_with(|| client.unresolved.clone());
+        self.after.asked_again.push(entry.id.clone());
+        unresolved.insert(entry.id.clone(), entry);
+    }
+
+    /// Takes a conflict off the list.
+    pub(super) fn remove_unresolved(&mut self, client: &Client, id: &DocumentId) {
+        self.after.unresolved.get_or_insert_with(|| client.unresolved.clone()).remove(id);
     }
 }
 
