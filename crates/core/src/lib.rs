@@ -13,6 +13,13 @@
 //! | [`merge`] | patches and three-way merge by policy |
 //! | [`wire`] | frames and their codec (`docs/protocol.md`) |
 
+mod base64;
+pub mod client;
+pub mod escape;
 pub mod ids;
+pub mod json;
+pub mod key;
 pub mod limits;
+pub mod merge;
+pub mod version;
 pub mod wire;
