@@ -1,9 +1,10 @@
 //! Rules as a database's configuration gives them.
 
 use serde_json::{Value, json};
+use tidelock_core::json as core_json;
 use tidelock_store::{ChannelSet, Filter};
 
-use super::{CollectionRules, Denied, Rules};
+use super::{CollectionRules, Denied, Document, Rules};
 use crate::auth::Identity;
 use crate::config::Config;
 
@@ -244,9 +245,9 @@ fn open_collections_come_into_being_by_use() {
 
 #[test]
 fn numbers_reach_rules_without_rounding() {
-    let document: Value =
-        serde_json::from_str(r#"{"big": 9007199254740993, "huge": 18446744073709551615, "one": 1.0, "half": 0.5, "e": 1e3}"#)
-            .unwrap();
+    let document = br#"{"big": 9007199254740993, "huge": 18446744073709551615, "one": 1.0, "half": 0.5, "e": 1e3,
+        "beyond": 123456789012345678901234567890, "below": -9223372036854775808}"#;
+    let document = core_json::parse(document).expect("JSON");
     for expression in [
         "new.big == 9007199254740993",
         "new.big != 9007199254740992",
@@ -257,6 +258,9 @@ fn numbers_reach_rules_without_rounding() {
         "new.e == 1000",
         "double(new.one) / 2.0 == 0.5",
         "new.half < 1",
+        "new.beyond == '123456789012345678901234567890'",
+        "new.beyond != '123456789012345678901234567891'",
+        "new.below < 0",
     ] {
         let rules = collection("write", expression);
         assert_eq!(c(&rules).may_write(&ann(), "k", None, Some(&document)), Ok(()), "{expression}");
@@ -393,4 +397,28 @@ fn wrong_schemas_are_refused_at_start() {
         assert!(error.starts_with("t.toml:4:10: databases.t.collections.c.schema: "), "{error}");
         assert!(error.contains(expected), "{member}: {error}");
     }
+}
+
+#[test]
+fn both_kinds_of_documents_are_treated_alike() {
+    let text = r#"{"s": "x", "i": 7, "f": 0.5, "b": true, "n": null, "a": [1, "y"], "o": {"k": -3}, "u": 18446744073709551615}"#;
+    let rules = collection(
+        "channels",
+        "doc.s == 'x' && doc.i == 7 && doc.f == 0.5 && doc.b && doc.n == null && doc.a == [1, 'y'] && doc.o == {'k': -3}
+         && doc.u == 18446744073709551615u ? ['all'] : []",
+    );
+    let core = core_json::parse(text.as_bytes()).expect("JSON");
+    let plain: Value = serde_json::from_str(text).expect("JSON");
+    assert_eq!(c(&rules).channels("k", &core), ["all"]);
+    assert_eq!(c(&rules).channels("k", &plain), ["all"]);
+    assert_eq!(core.to_json(), plain);
+}
+
+#[test]
+fn a_schema_sees_integers_of_any_size() {
+    let rules = rules("[databases.t.collections.c]\nschema = { type = \"integer\", maximum = 9007199254740993 }\n");
+    let valid = |text: &str| c(&rules).validate(&core_json::parse(text.as_bytes()).expect("JSON")).is_ok();
+    assert!(valid("9007199254740993") && !valid("9007199254740994"), "no rounding within 64 bits");
+    assert!(!valid(&format!("1{}", "0".repeat(400))) && valid(&format!("-1{}", "0".repeat(400))));
+    assert!(!valid("0.5"));
 }
