@@ -112,14 +112,23 @@ fn changed_tokens_are_refused() {
     let parts: Vec<&str> = token.split('.').collect();
     let eve = encode_part(&with(&json!({"sub": "eve"})).to_string());
     assert_eq!(check(&hs256(), &format!("{}.{eve}.{}", parts[0], parts[2])), Err(AuthError::Signature));
-    let other = sign(
-        jsonwebtoken::Algorithm::HS256,
-        &EncodingKey::from_secret(b"another secret of thirty-two bytes"),
-        &good(),
-    );
+    let other =
+        sign(jsonwebtoken::Algorithm::HS256, &EncodingKey::from_secret(b"another secret of thirty-two bytes"), &good());
     assert_eq!(check(&hs256(), &other), Err(AuthError::Signature));
-    for malformed in ["x", ".", "..", "...", "a.b", "a.b.c", "a.b.c.d", " ", "\0", "é.é.é", &format!("{token}.x"), &format!(" {token}")]
-    {
+    for malformed in [
+        "x",
+        ".",
+        "..",
+        "...",
+        "a.b",
+        "a.b.c",
+        "a.b.c.d",
+        " ",
+        "\0",
+        "é.é.é",
+        &format!("{token}.x"),
+        &format!(" {token}"),
+    ] {
         assert_eq!(check(&hs256(), malformed), Err(AuthError::Malformed), "{malformed:?}");
     }
     // A truncated or padded signature never passes.
@@ -211,7 +220,9 @@ fn issuer_and_audience_are_compared_when_configured() {
 
 #[test]
 fn a_subject_is_a_plain_text() {
-    for subject in [json!(null), json!(""), json!(7), json!(["ann"]), json!("a\nb"), json!("\u{0}"), json!("x".repeat(513))] {
+    for subject in
+        [json!(null), json!(""), json!(7), json!(["ann"]), json!("a\nb"), json!("\u{0}"), json!("x".repeat(513))]
+    {
         assert_eq!(check(&hs256(), &hs(&with(&json!({"sub": subject})))), Err(AuthError::Subject), "{subject}");
     }
     for subject in ["ann", "auth0|42", "Ann Ünïcode", &"x".repeat(512)] {
@@ -239,7 +250,9 @@ fn minted_tokens_are_accepted_and_expire() {
     let config = AuthConfig { issuer: Some("me".to_owned()), audience: vec!["board".to_owned()], ..hs256() };
     let authenticator = Authenticator::new(&config).expect("a good configuration");
     let claims: Map<String, Value> =
-        [("role".to_owned(), json!("editor")), ("sub".to_owned(), json!("root")), ("exp".to_owned(), json!("never"))].into_iter().collect();
+        [("role".to_owned(), json!("editor")), ("sub".to_owned(), json!("root")), ("exp".to_owned(), json!("never"))]
+            .into_iter()
+            .collect();
     let token = authenticator.mint("ann", &claims, 60, NOW_MS).expect("has a secret");
     let identity = authenticator.authenticate(&token, NOW_MS).expect("its own token");
     assert_eq!((identity.subject.as_str(), &identity.claims["role"]), ("ann", &json!("editor")));
@@ -258,7 +271,11 @@ fn keys_that_do_not_fit_are_refused_at_start() {
         (Algorithm::Es256, ES256, "found a private key"),
         (Algorithm::EdDsa, EDDSA, "found a private key"),
         (Algorithm::Es256, "", "not a public key for ES256"),
-        (Algorithm::Es256, "-----BEGIN PUBLIC KEY-----\nAAAA\n-----END PUBLIC KEY-----\n", "not a public key for ES256"),
+        (
+            Algorithm::Es256,
+            "-----BEGIN PUBLIC KEY-----\nAAAA\n-----END PUBLIC KEY-----\n",
+            "not a public key for ES256",
+        ),
     ];
     for (algorithm, pem, expected) in table {
         let Err(error) = Authenticator::new(&public_key(algorithm, pem)) else { panic!("accepted {pem}") };
@@ -271,7 +288,11 @@ fn keys_that_do_not_fit_are_refused_at_start() {
 #[test]
 fn errors_do_not_quote_the_token() {
     let canary = encode_part("{\"alg\":\"canary\"}");
-    for token in [format!("{canary}.canary.canary"), hs(&with(&json!({"sub": "canary\n"}))), hs(&with(&json!({"exp": "canary"})))] {
+    for token in [
+        format!("{canary}.canary.canary"),
+        hs(&with(&json!({"sub": "canary\n"}))),
+        hs(&with(&json!({"exp": "canary"}))),
+    ] {
         let error = check(&hs256(), &token).expect_err("bad");
         assert!(!error.to_string().contains("canary"), "{error}");
     }

@@ -112,7 +112,12 @@ fn write_rules_see_both_states() {
         ("new.owner == identity.sub", None, Some(&stolen), false),
         // A delete has no new document: the rule that forgets it denies.
         ("new.owner == identity.sub", Some(&old), None, false),
-        ("(old == null || old.owner == identity.sub) && (new == null || new.owner == identity.sub)", Some(&old), None, true),
+        (
+            "(old == null || old.owner == identity.sub) && (new == null || new.owner == identity.sub)",
+            Some(&old),
+            None,
+            true,
+        ),
         ("old == null || new.owner == old.owner", Some(&old), Some(&stolen), false),
         ("old == null || new.votes <= old.votes + 1", Some(&old), Some(&new), true),
         ("key.startsWith(identity.sub + ':')", None, Some(&new), true),
@@ -141,7 +146,8 @@ fn a_write_rule_says_whether_it_reads_the_current_state() {
 #[test]
 fn a_refusal_tells_nothing_of_the_documents() {
     let secret = json!({"canary-name": "canary-value", "n": 1});
-    for expression in ["old.missing == 1", "old['canary-name'] > 3", "old.n / 0 == 1", "old == new", "old.n[old] == 1"] {
+    for expression in ["old.missing == 1", "old['canary-name'] > 3", "old.n / 0 == 1", "old == new", "old.n[old] == 1"]
+    {
         let rules = collection("write", expression);
         let outcome = c(&rules).may_write(&ann(), "canary-key", Some(&secret), Some(&json!({})));
         let text = outcome.expect_err(expression).to_string();
@@ -232,7 +238,10 @@ fn open_collections_come_into_being_by_use() {
     assert_eq!(notes.may_write(&Identity::default(), "k", None, Some(&json!(1))), Err(Denied::Refused));
     assert_eq!(rules.filter(&ann()).collections.get("notes"), Some(&ChannelSet::All));
     assert!(rules.filter(&Identity::default()).collections.is_empty());
-    assert!(!rules.collection("closed").expect("configured").may_read(&ann()), "a configured collection keeps its rules");
+    assert!(
+        !rules.collection("closed").expect("configured").may_read(&ann()),
+        "a configured collection keeps its rules"
+    );
     for name in ["", "a/b", "\u{1}tl:outbox:a", &"x".repeat(200)] {
         assert!(rules.collection(name).is_none(), "{name:?}");
     }
@@ -291,7 +300,10 @@ fn wrong_expressions_are_named_with_their_place() {
     for (rule, expression, expected) in table {
         let tables = format!("[databases.t.collections.c]\n{rule} = '''{expression}'''\n");
         let error = compile(&tables).expect_err(expression);
-        assert!(error.starts_with(&format!("t.toml:4:{}: databases.t.collections.c.{rule}: ", rule.len() + 4)), "{error}");
+        assert!(
+            error.starts_with(&format!("t.toml:4:{}: databases.t.collections.c.{rule}: ", rule.len() + 4)),
+            "{error}"
+        );
         assert!(error.contains(expected), "{expression}: {error}");
     }
     let long = format!("[databases.t.collections.c]\nread = '''{}true'''\n", " ".repeat(5_000));
@@ -315,7 +327,8 @@ fn deep_expressions_are_refused_before_they_can_exhaust_the_stack() {
 
 #[test]
 fn every_problem_of_a_database_is_reported_at_once() {
-    let error = compile("[databases.t.collections.a]\nread = 'x'\n[databases.t.collections.b]\nwrite = 'y'\n").unwrap_err();
+    let error =
+        compile("[databases.t.collections.a]\nread = 'x'\n[databases.t.collections.b]\nwrite = 'y'\n").unwrap_err();
     assert_eq!(error.lines().count(), 2, "{error}");
 }
 
