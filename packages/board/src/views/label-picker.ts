@@ -71,6 +71,11 @@ export class LabelPicker {
     fill(this.#foot, h("div", "row", h("button", create, "New label…"), manage));
   }
 
+  #closeForm(): void {
+    this.#showButtons();
+    this.#foot.querySelector("button")?.focus();
+  }
+
   #showForm(): void {
     const name = h("input", {
       class: "field",
@@ -99,7 +104,7 @@ export class LabelPicker {
           if (event.key !== "Escape") return;
           event.preventDefault();
           event.stopPropagation();
-          this.#showButtons();
+          this.#closeForm();
         },
       },
       name,
@@ -113,7 +118,7 @@ export class LabelPicker {
   async #create(name: string, color: string): Promise<void> {
     if (!name) return;
     const label = await this.#session.run((board) => board.addLabel(name, color));
-    this.#showButtons();
+    this.#closeForm();
     if (label !== undefined) this.#toggle(label, true);
   }
 }
