@@ -136,10 +136,14 @@ describe("one window", () => {
       };
       await drag();
       await page.keyboard.press("Escape");
+      await page.mouse.move(300, 700);
       await page.mouse.up();
       await eventually(() => titles(page, "A"), ["one", "two"]);
       await drag();
       await page.mouse.up();
+      const orders = async (): Promise<unknown[]> =>
+        (await rows(page, "lists")).map((list) => (list["order"] as []).length);
+      await eventually(async () => (await orders()).sort(), [1, 3]);
       await page.reload();
       await eventually(() => titles(page, "B"), ["three", "one", "four"]);
       assert.deepEqual(await titles(page, "A"), ["two"]);

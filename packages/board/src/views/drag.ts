@@ -39,7 +39,7 @@ export class PointerDrag {
     addEventListener("pointerup", (event) => this.#onEnd(event, true));
     addEventListener("pointercancel", (event) => this.#onEnd(event, false));
     addEventListener("keydown", (event) => {
-      if (event.key === "Escape" && this.#drag) this.#finish(false);
+      if (event.key === "Escape" && this.#drag) this.#finish(false, false);
     });
     // Must exist before the touch begins, or the browser scrolls without asking.
     this.#root.addEventListener("touchmove", (event) => this.#drag && event.preventDefault(), { passive: false });
@@ -73,7 +73,7 @@ export class PointerDrag {
 
   #onEnd(event: PointerEvent, drop: boolean): void {
     if (event.pointerId !== this.#press?.id) return;
-    if (this.#drag) this.#finish(drop);
+    if (this.#drag) this.#finish(drop, true);
     else this.#release();
   }
 
@@ -146,15 +146,18 @@ export class PointerDrag {
     requestAnimationFrame(() => this.#scroll());
   }
 
-  #finish(drop: boolean): void {
+  /** Ends the drag; `released` tells whether the button is up already. */
+  #finish(drop: boolean, released: boolean): void {
     this.#drag?.ghost.remove();
     this.#drag = null;
     this.#release();
     this.#root.classList.remove("is-dragging");
     // The click that follows the release would open the card.
     const swallow = (event: Event): void => event.stopPropagation();
-    this.#root.addEventListener("click", swallow, { capture: true, once: true });
-    setTimeout(() => this.#root.removeEventListener("click", swallow, { capture: true }));
+    const stop = (): void => void setTimeout(() => this.#root.removeEventListener("click", swallow, true));
+    this.#root.addEventListener("click", swallow, true);
+    if (released) stop();
+    else addEventListener("pointerup", stop, { once: true });
     if (drop) void this.#session.drop();
     else this.#session.setCarry(null);
   }
