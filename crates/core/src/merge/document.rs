@@ -2,8 +2,6 @@
 
 use super::MergeError;
 use super::apply::{Patch, apply, parse_patches};
-#[expect(unused_imports, reason = "named by the documentation")]
-use super::diff::diff;
 use super::engine::{Conflict, Engine, Rejection, Side, tree};
 use crate::ids::Version;
 use crate::json::{Value, parse};
@@ -84,9 +82,7 @@ pub fn merge(
     let wanted = Wanted::of(&change.operation)?;
     let side = Side::Server { mine_is_newer: context.edited_ms > context.current_edited_ms };
     Ok(match decide(&wanted, theirs, context.policy, side) {
-        Decision::Outcome { value, .. } if value.as_ref() == theirs && wanted.whole() == Some(theirs) => {
-            Merged::Unchanged
-        }
+        Decision::Outcome { value, .. } if value.as_ref() == theirs && wanted.is_whole(theirs) => Merged::Unchanged,
         Decision::Outcome { value, conflicts, .. } => {
             let conflicts = conflicts.into_iter().map(|conflict| conflict.into_note(&change.id)).collect();
             Merged::Merged { value, conflicts }
@@ -97,7 +93,7 @@ pub fn merge(
 }
 
 /// Moves an unsent local edit from `base` to the later server state `theirs`. What it yields is what the server would make of
-/// [`diff`]`(base, mine)`.
+/// [`diff`](super::diff())`(base, mine)`.
 pub fn rebase(base: Option<&Value>, mine: Option<&Value>, theirs: Option<&Value>, policy: &Policy) -> Rebased {
     let clean = |value: Option<&Value>| Rebased {
         value: value.cloned(),
@@ -143,11 +139,11 @@ impl<'a> Wanted<'a> {
         })
     }
 
-    /// The whole document that the client has, where the change tells.
-    fn whole(&self) -> Option<Option<&Value>> {
+    /// Whether the change tells the whole document, and it is `theirs`.
+    fn is_whole(&self, theirs: Option<&Value>) -> bool {
         match self {
-            Wanted::Whole { mine, .. } => Some(mine.as_ref()),
-            Wanted::Fields(_) => None,
+            Wanted::Whole { mine, .. } => mine.as_ref() == theirs,
+            Wanted::Fields(_) => false,
         }
     }
 
@@ -166,7 +162,7 @@ enum Decision {
 fn decide(wanted: &Wanted<'_>, theirs: Option<&Value>, policy: &Policy, side: Side) -> Decision {
     // Without a common base there are no differences to add up, so equal documents are equal whatever the strategies.
     let fields = policy.document == DocumentPolicy::Merge && wanted.has_base();
-    if wanted.whole() == Some(theirs) && !fields {
+    if wanted.is_whole(theirs) && !fields {
         return Decision::Outcome { value: theirs.cloned(), conflicts: Vec::new(), undecided: false };
     }
     match policy.document {
@@ -190,7 +186,7 @@ fn merge_fields(wanted: &Wanted<'_>, theirs: Option<&Value>, policy: &Policy, si
         (Wanted::Fields(patches), theirs) => engine.node(&tree(patches), theirs.cloned()),
         // The change brings the whole document, so an edited one comes back whole.
         (Wanted::Whole { base, mine: mine @ Some(_) }, None) => engine.removal(base.as_ref(), mine.as_ref(), None),
-        (Wanted::Whole { base, mine: None }, theirs) => engine.removal(base.as_ref(), None, theirs.cloned()),
+        (Wanted::Whole { base, mine: None }, theirs) => engine.removal(base.as_ref(), None, theirs),
         (Wanted::Whole { base, mine }, theirs) => engine.field(base.as_ref(), mine.as_ref(), theirs.cloned()),
     };
     match outcome {
@@ -235,7 +231,7 @@ fn whole_conflict(
     outcome: Option<&Value>,
     strategy: &'static str,
 ) -> Conflict {
-    let [base, mine, theirs, outcome] = [base, mine, theirs, outcome].map(|value| value.cloned());
+    let [base, mine, theirs, outcome] = [base, mine, theirs, outcome].map(Option::<&Value>::cloned);
     Conflict { path: Vec::new(), strategy, base, mine, theirs, outcome }
 }
 

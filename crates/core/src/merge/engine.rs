@@ -147,8 +147,8 @@ impl<'p> Engine<'p> {
             return Ok(theirs);
         }
         match (mine, theirs) {
-            (Some(mine), Some(theirs)) => self.both(strategy, base, mine, theirs),
-            (mine, theirs) => self.removal(base, mine, theirs),
+            (Some(mine), Some(theirs)) => self.both(strategy, base, mine, &theirs),
+            (mine, theirs) => self.removal(base, mine, theirs.as_ref()),
         }
     }
 
@@ -204,49 +204,49 @@ impl<'p> Engine<'p> {
     }
 
     /// One side removed what the other changed.
-    pub(super) fn removal(&mut self, base: Option<&Value>, mine: Option<&Value>, theirs: Option<Value>) -> Outcome {
+    pub(super) fn removal(&mut self, base: Option<&Value>, mine: Option<&Value>, theirs: Option<&Value>) -> Outcome {
         let strategy = strategy_at(self.policy, &self.path).unwrap_or(&self.policy.field);
         if *strategy == FieldStrategy::Reject && !self.path.is_empty() {
             return Err(self.rejection());
         }
         let (name, outcome) = match self.policy.delete {
-            DeletePolicy::EditWins => ("edit-wins", mine.cloned().or_else(|| theirs.clone())),
+            DeletePolicy::EditWins => ("edit-wins", mine.or(theirs).cloned()),
             DeletePolicy::DeleteWins => ("delete-wins", None),
         };
-        self.note(name, base, mine, theirs.as_ref(), outcome.as_ref());
+        self.note(name, base, mine, theirs, outcome.as_ref());
         Ok(outcome)
     }
 
     /// Both sides have a value and they differ, or are to be added.
-    fn both(&mut self, strategy: &FieldStrategy, base: Option<&Value>, mine: &Value, theirs: Value) -> Outcome {
+    fn both(&mut self, strategy: &FieldStrategy, base: Option<&Value>, mine: &Value, theirs: &Value) -> Outcome {
         let outcome = match strategy {
             FieldStrategy::LastWrite => Some(mine.clone()),
             FieldStrategy::FirstWrite => Some(theirs.clone()),
             FieldStrategy::Newest => Some(if self.mine_is_newest() { mine.clone() } else { theirs.clone() }),
             FieldStrategy::Reject => return Err(self.rejection()),
-            FieldStrategy::Min => number::smaller(mine, &theirs, core::cmp::Ordering::Less),
-            FieldStrategy::Max => number::smaller(mine, &theirs, core::cmp::Ordering::Greater),
-            FieldStrategy::Sum => match number::sum(base, mine, &theirs) {
+            FieldStrategy::Min => number::smaller(mine, theirs, core::cmp::Ordering::Less),
+            FieldStrategy::Max => number::smaller(mine, theirs, core::cmp::Ordering::Greater),
+            FieldStrategy::Sum => match number::sum(base, mine, theirs) {
                 Some(sum) => return Ok(Some(sum)),
                 None => None,
             },
-            FieldStrategy::Union => match set::union(base, mine, &theirs) {
+            FieldStrategy::Union => match set::union(base, mine, theirs) {
                 Some(union) => return Ok(Some(union)),
                 None => None,
             },
-            FieldStrategy::List(identity) => match list::merge_list(self, identity, base, mine, &theirs)? {
+            FieldStrategy::List(identity) => match list::merge_list(self, identity, base, mine, theirs)? {
                 Some(list) => return Ok(Some(list)),
                 None => None,
             },
-            FieldStrategy::Text => match merge_text(base, mine, &theirs) {
+            FieldStrategy::Text => match merge_text(base, mine, theirs) {
                 Some((text, true)) => return Ok(Some(text)),
                 Some((text, false)) => Some(text),
                 None => None,
             },
         };
         let (name, outcome) = outcome.map_or(("last-write", mine.clone()), |outcome| (name_of(strategy), outcome));
-        if *mine != theirs {
-            self.note(name, base, Some(mine), Some(&theirs), Some(&outcome));
+        if mine != theirs {
+            self.note(name, base, Some(mine), Some(theirs), Some(&outcome));
         }
         Ok(Some(outcome))
     }

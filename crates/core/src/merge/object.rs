@@ -10,10 +10,7 @@ const LINEAR_MEMBERS_MAX: usize = 16;
 
 /// The members of an object that may be merged one by one: any object but a tagged value, which is whole.
 pub(super) fn splittable(value: &Value) -> Option<&[(String, Value)]> {
-    match value {
-        Value::Object(members) if !is_tagged(members) => Some(members),
-        _ => None,
-    }
+    value.as_object().filter(|members| !is_tagged(members))
 }
 
 /// Whether an object's only member is a tag of the value escape, or an escaped one.

@@ -1,6 +1,6 @@
 //! Sets: arrays of distinct values, or tagged `Set`s.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::json::{Value, canonical};
 
@@ -13,14 +13,12 @@ pub(super) fn union(base: Option<&Value>, mine: &Value, theirs: &Value) -> Optio
     let wanted = by_content(elements(mine)?);
     let present = elements(theirs)?;
     let present_by_content = by_content(present);
-    let survivors =
-        present_by_content.keys().filter(|key| before.contains_key(*key) && wanted.contains_key(*key)).count();
-    let mut result: Vec<Value> = Vec::with_capacity(survivors);
-    let mut placed = BTreeMap::new();
+    let mut result: Vec<Value> = Vec::new();
+    let mut placed = BTreeSet::new();
     for element in present {
         let content = canonical(element);
         let stays = before.contains_key(&content) && wanted.contains_key(&content);
-        if stays && placed.insert(content, ()).is_none() {
+        if stays && placed.insert(content) {
             result.push(element.clone());
         }
     }
