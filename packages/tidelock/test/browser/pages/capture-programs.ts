@@ -198,7 +198,10 @@ class Runner {
     else for (const step of steps) this.#start(step, () => undefined);
     const outcome = await end;
     removeHostile();
-    this.#log.push(`ended ${outcome} ${this.#transaction.error?.name ?? ""}`, [...this.#transaction.objectStoreNames].join());
+    this.#log.push(
+      `ended ${outcome} ${this.#transaction.error?.name ?? ""}`,
+      [...this.#transaction.objectStoreNames].join(),
+    );
     return this.#log;
   }
 
