@@ -5,11 +5,19 @@
 //! transaction. Futures depend on no runtime, so that the simulator can drive them itself.
 
 mod changelog;
+mod channels;
+#[cfg(any(test, feature = "conformance"))]
+pub mod conformance;
+mod embedded;
 mod error;
+pub mod limits;
+mod memory;
 mod store;
 
 pub use changelog::{ChangePage, ChangeRecord, Changelog, ChannelSet, Filter, Segment, SnapshotPage};
+pub use embedded::{EmbeddedOptions, EmbeddedStore};
 pub use error::StoreError;
+pub use memory::MemoryStore;
 pub use store::{
     BoxFuture, Capabilities, ClientRecord, Commit, CommitOutcome, ConflictQuery, ConflictRecord, Document, ReadSet,
     Recorded, Store, Write,

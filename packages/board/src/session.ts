@@ -1,6 +1,7 @@
 /** What one window shows: the board as last read, the filter, the card being carried; and how actions run. */
-import type { Activity, Board, Removed, Touched } from './data.ts';
-import type { Identity } from './identity.ts';
+import type { Activity, Board, Removed, Touched } from "./data.ts";
+import { reasonOf } from "./format.ts";
+import type { Identity } from "./identity.ts";
 import {
   assemble,
   compare,
@@ -13,8 +14,8 @@ import {
   type Difference,
   type Filter,
   type List,
-} from './model.ts';
-import type { Connection } from './sync.ts';
+} from "./model.ts";
+import type { Connection } from "./sync.ts";
 
 /** A card that is being moved, at the place where it would be dropped. */
 export interface Carry {
@@ -22,7 +23,7 @@ export interface Carry {
   readonly list: string;
   /** Place among the visible cards of `list` without the carried one. */
   readonly index: number;
-  readonly by: 'keyboard' | 'pointer';
+  readonly by: "keyboard" | "pointer";
 }
 
 /** A list as shown: filtered, and with the carried card at its preview place. */
@@ -69,8 +70,8 @@ export class Session {
     this.who = who;
     this.voice = voice;
     board.onCommit = (touched) => this.#committed(touched);
-    connection.sync.on('change', (event) => {
-      if (event.origin === 'remote') this.#remoteSeen = true;
+    connection.sync.on("change", (event) => {
+      if (event.origin === "remote") this.#remoteSeen = true;
       void this.refresh();
     });
   }
@@ -95,11 +96,15 @@ export class Session {
     this.draw();
   }
 
+  card(id: string): Card | undefined {
+    return this.model.cards.get(id);
+  }
+
   /** The columns as shown. */
   columns(): Column[] {
     const carry = this.carry;
     const filter = this.filter;
-    const carried = carry ? this.model.cards.get(carry.card) : undefined;
+    const carried = carry ? this.card(carry.card) : undefined;
     return this.model.lists.map((list) => {
       const cards = list.cards.filter((card) => card !== carried && matches(card, filter));
       if (carried && carry?.list === list.id) cards.splice(carry.index, 0, carried);
@@ -121,7 +126,7 @@ export class Session {
   refresh(): Promise<void> {
     if (this.#queued) return this.#reading;
     this.#queued = true;
-    this.#reading = this.#reading.then(() => this.#read()).catch((error: unknown) => this.#failed(error));
+    this.#reading = this.#reading.then(() => this.#read()).catch((error: unknown) => this.failed(error));
     return this.#reading;
   }
 
@@ -132,7 +137,7 @@ export class Session {
       await this.refresh();
       return value;
     } catch (error) {
-      this.#failed(error);
+      this.failed(error);
       await this.refresh();
       return undefined;
     }
@@ -144,7 +149,7 @@ export class Session {
     const place = carry && this.place(carry.card);
     if (!carry || !place) return this.setCarry(null);
     const { list, cards } = place.column;
-    const card = this.model.cards.get(carry.card);
+    const card = this.card(carry.card);
     const before = cards[place.y + 1]?.id ?? null;
     this.carry = null;
     if (!card || list.key === null || (card.list === list.id && !this.#moved(card, before))) return this.draw();
@@ -172,7 +177,7 @@ export class Session {
 
   #offerUndo(text: string, removed: Removed | undefined): void {
     if (!removed) return;
-    this.voice.toast(text, { label: 'Undo', run: () => void this.run((board) => board.restore(removed)) });
+    this.voice.toast(text, { label: "Undo", run: () => void this.run((board) => board.restore(removed)) });
   }
 
   #committed(touched: readonly Touched[]): void {
@@ -194,7 +199,7 @@ export class Session {
     const target = this.carry?.list;
     if (target !== undefined && !this.model.lists.some((list) => list.id === target)) this.carry = null;
     this.draw(new Set(news.flatMap((item) => item.card ?? [])));
-    if (remote || this.connection.mode === 'local') this.#tell(news);
+    if (remote || this.connection.mode === "local") this.#tell(news);
     // One tab keeps the record of what others did, each tab that of what was done in it.
     const kept = remote && this.connection.sync.status.leader ? all : all.filter((item) => own.has(item.subject));
     await this.#log(kept.map(({ subject, text, card }) => ({ at: new Date(), text, card, mine: own.has(subject) })));
@@ -209,7 +214,8 @@ export class Session {
     if (entries.length > 0) await this.board.log(entries.slice(-LOGGED_MAX));
   }
 
-  #failed(error: unknown): void {
-    this.voice.problem(error instanceof Error ? error.message : String(error));
+  /** Tells the person what went wrong. */
+  failed(error: unknown): void {
+    this.voice.problem(reasonOf(error));
   }
 }

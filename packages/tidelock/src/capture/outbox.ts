@@ -58,10 +58,10 @@ export const transactionStates: WeakMap<IDBTransaction, TransactionState> = new 
 let idPrefix: string | undefined;
 let idCount = 0;
 
-/** Unique over all pages and time: random bits of this realm and a count. */
+/** Unique over all pages and time: random bits of this realm and a count, in the order in which the transactions were made. */
 function transactionId(): string {
   idPrefix ??= Array.from(crypto.getRandomValues(new Uint32Array(3)), (part) => part.toString(36)).join("");
-  return `${idPrefix}-${(idCount++).toString(36)}`;
+  return `${idPrefix}-${(idCount++).toString(36).padStart(8, "0")}`;
 }
 
 export function trackTransaction(database: DatabaseState, transaction: IDBTransaction): TransactionState {
