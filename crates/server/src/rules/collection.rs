@@ -142,9 +142,13 @@ impl CollectionRules {
             Access::Authenticated => return Ok(()),
             Access::Rule(rule) => rule,
         };
-        let (identity, mut weight) = identity_input(identity);
-        weight = weight.plus(Weight::text(key.len()));
-        let mut inputs = vec![("identity", identity), ("key", text(key))];
+        let mut weight = Weight::text(key.len());
+        let mut inputs = vec![("key", text(key))];
+        if rule.uses("identity") {
+            let (identity, identity_weight) = identity_input(identity);
+            inputs.push(("identity", identity));
+            weight = weight.plus(identity_weight);
+        }
         for (name, document) in [("old", old), ("new", new)] {
             if rule.uses(name) {
                 inputs.push((name, document.map_or_else(null, Document::to_cel)));
