@@ -41,7 +41,7 @@ fn the_documented_example_is_read_and_compiles() {
     assert_eq!(config.auth.secret, Some(Secret::new(SECRET)));
     assert_eq!(config.auth.audience, ["board"]);
     let board = &config.databases["board"];
-    assert_eq!(board.path, Path::new("conf/data/board.sqlite"));
+    assert_eq!(board.path, Path::new("conf/data/board.db"));
     let path = |text: &str| text.split('.').map(str::to_owned).collect();
     let expected = Policy {
         document: DocumentPolicy::Merge,
@@ -400,8 +400,8 @@ fn development_needs_no_file() {
     let config = Config::dev(Path::new("data"), &["notes"]).unwrap_or_else(|error| panic!("{error}"));
     assert!(config.server.listen.ip().is_loopback());
     assert_eq!(config.databases.keys().collect::<Vec<_>>(), ["board", "notes"]);
-    assert_eq!(config.databases["board"].path, Path::new("data").join("board.sqlite"));
-    assert_eq!(config.databases["notes"].path, Path::new("data").join("notes.sqlite"));
+    assert_eq!(config.databases["board"].path, Path::new("data").join("board.db"));
+    assert_eq!(config.databases["notes"].path, Path::new("data").join("notes.db"));
     let board = Rules::compile(&config.databases["board"], &config.identity).unwrap_or_else(|error| panic!("{error}"));
     assert_eq!(board.collections().map(|(name, _)| name).collect::<Vec<_>>(), ["cards", "labels", "lists"]);
     assert!(board.collection("other").is_none());
