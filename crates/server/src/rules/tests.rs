@@ -156,6 +156,7 @@ fn a_refusal_tells_nothing_of_the_documents() {
     let rules = collection("write", "old.missing == 1");
     let denied = c(&rules).may_write(&ann(), "k", Some(&secret), None);
     assert_eq!(denied, Err(Denied::Failed("a member or element does not exist")));
+    assert_eq!(denied.map_err(|denied| denied.to_string()), Err(Denied::Refused.to_string()), "no oracle");
     assert_eq!(c(&rules).failures(), 1);
 }
 
@@ -434,4 +435,13 @@ fn a_schema_sees_integers_of_any_size() {
     assert!(valid("9007199254740993") && !valid("9007199254740994"), "no rounding within 64 bits");
     assert!(!valid(&format!("1{}", "0".repeat(400))) && valid(&format!("-1{}", "0".repeat(400))));
     assert!(!valid("0.5"));
+}
+
+#[test]
+fn an_integer_of_any_size_is_not_taken_for_a_delete() {
+    let huge = core_json::parse(format!("{{\"n\":1{}}}", "0".repeat(400)).as_bytes()).expect("JSON");
+    let rules = collection("write", "new == null || new.owner == identity.sub");
+    assert!(c(&rules).may_write(&ann(), "k", None, Some(&huge)).is_err());
+    let rules = collection("write", "new.n.size() == 401");
+    assert_eq!(c(&rules).may_write(&ann(), "k", None, Some(&huge)), Ok(()));
 }
