@@ -34,12 +34,12 @@ pub(crate) fn run(project: &Project, arguments: &Arguments) -> TaskResult {
     println!("Building Tidelock and its demo application; the first time takes some minutes.");
     setup::for_build(project)?;
     build::all(project)?;
-    let binary = build::binary(project, Profile::Release)?;
     if !project.root.join(APP).join("index.html").is_file() {
         return Err(format!(
             "{APP}/index.html was not built: run `npm run build` in packages/board and read its output"
         ));
     }
+    let binary = build::binary(project, Profile::Release)?;
     let mut server = Command::new(binary);
     server.current_dir(&project.root).args(["dev", "--app", APP, "--port", &port.to_string()]);
     let mut server = server.spawn().map_err(|error| format!("the server could not be started: {error}"))?;

@@ -1,3 +1,4 @@
+//! The [`Store`] and [`Changelog`] traits, their conformance suite, the in-memory store and the embedded store (SQLite).
 //!
 //! A server node sees a database as two things: a [`Store`], where documents are committed, and a [`Changelog`], the node's ordered,
 //! compacted view of what was committed by anyone, which serves the clients. The embedded store is both, in one file and one
@@ -5,6 +6,8 @@
 
 mod changelog;
 mod channels;
+#[cfg(any(test, feature = "conformance"))]
+pub mod conformance;
 mod embedded;
 mod error;
 pub mod limits;

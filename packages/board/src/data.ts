@@ -4,20 +4,21 @@
  * Each action of a person is one transaction over all rows and stores that it touches, and changes fields on the row
  * as it is stored at that moment, so that unknown fields and other people's changes survive.
  */
-import { committed, result, walk } from './idb.ts';
-import { asStep, idOf, isKey, isRow, type Row, type Rows } from './model.ts';
+import { committed, result, walk } from "./idb.ts";
+import { asStep, idOf, isKey, isRow, type Row, type Rows } from "./model.ts";
 
 const VERSION = 1;
 /** Entries kept of the activity of this device. */
 const ACTIVITY_MAX = 200;
 
 /** The stores that all people share. The store "activity" belongs to this device alone. */
-export const SHARED_STORES = ['lists', 'cards', 'labels'] as const;
-export type StoreName = (typeof SHARED_STORES)[number] | 'activity';
+export const SHARED_STORES = ["lists", "cards", "labels"] as const;
+export type SharedStore = (typeof SHARED_STORES)[number];
+type StoreName = SharedStore | "activity";
 
 /** A row that was written or deleted. */
 export interface Touched {
-  readonly store: StoreName;
+  readonly store: SharedStore;
   readonly key: IDBValidKey;
 }
 
@@ -37,9 +38,9 @@ export interface Removed {
 
 /** The row an action is about is gone: someone else deleted it. */
 export class MissingRow extends Error {
-  constructor(store: StoreName) {
+  constructor(store: SharedStore) {
     super(`This ${store.slice(0, -1)} was deleted in the meantime.`);
-    this.name = 'MissingRow';
+    this.name = "MissingRow";
   }
 }
 
@@ -65,18 +66,18 @@ class Change {
   }
 
   /** The stored row. Throws `MissingRow` when there is none. */
-  async row(name: StoreName, key: IDBValidKey): Promise<Row> {
+  async row(name: SharedStore, key: IDBValidKey): Promise<Row> {
     const row: unknown = await result(this.store(name).get(key));
     if (!isRow(row)) throw new MissingRow(name);
     return row;
   }
 
-  put(name: StoreName, row: Row): void {
+  put(name: SharedStore, row: Row): void {
     this.store(name).put(row);
-    if (isKey(row['id'])) this.touched.push({ store: name, key: row['id'] });
+    if (isKey(row["id"])) this.touched.push({ store: name, key: row["id"] });
   }
 
-  delete(name: StoreName, key: IDBValidKey): void {
+  delete(name: SharedStore, key: IDBValidKey): void {
     this.store(name).delete(key);
     this.touched.push({ store: name, key });
   }
@@ -92,7 +93,7 @@ class Change {
 
 /** The order stored in a list row, as an array that may be changed. */
 function orderOf(list: Row): unknown[] {
-  return Array.isArray(list['order']) ? [...(list['order'] as unknown[])] : [];
+  return Array.isArray(list["order"]) ? [...(list["order"] as unknown[])] : [];
 }
 
 function without(order: readonly unknown[], key: IDBValidKey): unknown[] {
@@ -108,8 +109,10 @@ export async function openBoard(factory: IDBFactory, name: string, hooks: Hooks)
 
 /** The open database and every action on it. */
 export class Board {
-  /** Called after each committed write of this tab. */
+  /** Called after each committed write of this tab, with the shared rows that it touched. */
   onCommit: (touched: readonly Touched[]) => void = () => undefined;
+  /** Called when the browser took the connection away; the next action opens another one. */
+  onLost: () => void = () => undefined;
 
   readonly #factory: IDBFactory;
   readonly #name: string;
@@ -125,7 +128,7 @@ export class Board {
 
   /** The connection; a lost one is opened again. */
   connect(): Promise<IDBDatabase> {
-    if (this.#outdated) return Promise.reject(new Error('The board was updated in another window. Reload this one.'));
+    if (this.#outdated) return Promise.reject(new Error("The board was updated in another window. Reload this one."));
     this.#db ??= this.#open().catch((error: unknown) => {
       this.#db = null;
       throw error;
@@ -137,14 +140,17 @@ export class Board {
     const request = this.#factory.open(this.#name, VERSION);
     request.onupgradeneeded = () => {
       const db = request.result;
-      db.createObjectStore('lists', { keyPath: 'id' });
-      db.createObjectStore('cards', { keyPath: 'id' }).createIndex('list', 'list');
-      db.createObjectStore('labels', { keyPath: 'id' });
-      db.createObjectStore('activity', { autoIncrement: true });
+      db.createObjectStore("lists", { keyPath: "id" });
+      db.createObjectStore("cards", { keyPath: "id" }).createIndex("list", "list");
+      db.createObjectStore("labels", { keyPath: "id" });
+      db.createObjectStore("activity", { autoIncrement: true });
     };
     request.onblocked = () => this.#hooks.onBlocked();
     const db = await result(request);
-    db.onclose = () => (this.#db = null);
+    db.onclose = () => {
+      this.#db = null;
+      this.onLost();
+    };
     db.onversionchange = () => {
       this.#outdated = true;
       db.close();
@@ -159,7 +165,7 @@ export class Board {
       return db.transaction(stores, mode);
     } catch (error) {
       // The browser closed the connection (storage pressure, a crashed storage process): open it once more.
-      if (!(error instanceof DOMException && error.name === 'InvalidStateError')) throw error;
+      if (!(error instanceof DOMException && error.name === "InvalidStateError")) throw error;
       this.#db = null;
       return (await this.connect()).transaction(stores, mode);
     }
@@ -167,7 +173,7 @@ export class Board {
 
   /** Runs `body` in one transaction; resolves after the commit, rejects after the abort. */
   async #write<T>(stores: readonly StoreName[], body: (change: Change) => Promise<T> | T): Promise<T> {
-    const tx = await this.#begin(stores, 'readwrite');
+    const tx = await this.#begin(stores, "readwrite");
     const end = committed(tx);
     // An abort may come before `end` is awaited below.
     end.catch(() => undefined);
@@ -186,29 +192,29 @@ export class Board {
 
   /** All shared rows, from one transaction. */
   async load(): Promise<Rows> {
-    const tx = await this.#begin(SHARED_STORES, 'readonly');
+    const tx = await this.#begin(SHARED_STORES, "readonly");
     const [lists, cards, labels] = await Promise.all(
       SHARED_STORES.map((store) => result<unknown[]>(tx.objectStore(store).getAll())),
     );
     return { lists: lists ?? [], cards: cards ?? [], labels: labels ?? [] };
   }
 
-  /** One raw row, undefined when it does not exist. */
-  async row(store: StoreName, key: IDBValidKey): Promise<unknown> {
-    const tx = await this.#begin([store], 'readonly');
-    return result(tx.objectStore(store).get(key));
+  /** The named rows as they are stored, undefined where there is none, from one transaction. */
+  async read(wanted: readonly Touched[]): Promise<unknown[]> {
+    const tx = await this.#begin(SHARED_STORES, "readonly");
+    return Promise.all(wanted.map(({ store, key }) => result<unknown>(tx.objectStore(store).get(key))));
   }
 
   addList(name: string, position: number): Promise<string> {
     const id = crypto.randomUUID();
-    return this.#write(['lists'], (change) => {
-      change.put('lists', { id, name, position, order: [] });
+    return this.#write(["lists"], (change) => {
+      change.put("lists", { id, name, position, order: [] });
       return id;
     });
   }
 
   /** Changes fields of one row as it is stored at that moment. */
-  patch(store: StoreName, key: IDBValidKey, edit: (row: Row) => void): Promise<void> {
+  patch(store: SharedStore, key: IDBValidKey, edit: (row: Row) => void): Promise<void> {
     return this.#write([store], async (change) => {
       const row = await change.row(store, key);
       edit(row);
@@ -218,28 +224,28 @@ export class Board {
 
   /** Lets two lists change places. */
   swapLists(a: { key: IDBValidKey; position: number }, b: { key: IDBValidKey; position: number }): Promise<void> {
-    return this.#write(['lists'], async (change) => {
-      const [first, second] = [await change.row('lists', a.key), await change.row('lists', b.key)];
+    return this.#write(["lists"], async (change) => {
+      const [first, second] = [await change.row("lists", a.key), await change.row("lists", b.key)];
       // Equal positions (two people added a list at once) would make the swap invisible.
       const nudge = a.position === b.position ? 0.5 : 0;
-      first['position'] = b.position + nudge;
-      second['position'] = a.position;
-      change.put('lists', first);
-      change.put('lists', second);
+      first["position"] = b.position + nudge;
+      second["position"] = a.position;
+      change.put("lists", first);
+      change.put("lists", second);
     });
   }
 
   /** Deletes a list with its cards, in one transaction. */
   deleteList(key: IDBValidKey): Promise<Removed> {
-    return this.#write(['lists', 'cards'], async (change) => {
-      const list = await change.row('lists', key);
+    return this.#write(["lists", "cards"], async (change) => {
+      const list = await change.row("lists", key);
       const cards: Row[] = [];
-      const members = change.store('cards').index('list').openCursor(IDBKeyRange.only(key));
+      const members = change.store("cards").index("list").openCursor(IDBKeyRange.only(key));
       await walk(members, (cursor) => {
         if (isRow(cursor.value)) cards.push(cursor.value);
-        change.delete('cards', cursor.primaryKey);
+        change.delete("cards", cursor.primaryKey);
       });
-      change.delete('lists', key);
+      change.delete("lists", key);
       return { lists: [list], cards };
     });
   }
@@ -247,83 +253,83 @@ export class Board {
   /** Adds a card at the end of a list: the card and the list's order change together. */
   addCard(list: IDBValidKey, title: string, author: string): Promise<string> {
     const id = crypto.randomUUID();
-    return this.#write(['lists', 'cards'], async (change) => {
-      const target = await change.row('lists', list);
-      target['order'] = [...(await this.#fullOrder(change, target, list)), id];
-      change.put('lists', target);
-      change.put('cards', newCard(id, list, title, author));
+    return this.#write(["lists", "cards"], async (change) => {
+      const target = await change.row("lists", list);
+      target["order"] = [...(await this.#fullOrder(change, target, list)), id];
+      change.put("lists", target);
+      change.put("cards", newCard(id, list, title, author));
       return id;
     });
   }
 
   /** Moves a card into `list`, in front of the card `before` or to the end: up to three rows, one transaction. */
   moveCard(key: IDBValidKey, list: IDBValidKey, before: string | null): Promise<void> {
-    return this.#write(['lists', 'cards'], async (change) => {
-      const card = await change.row('cards', key);
-      const target = await change.row('lists', list);
-      const from = card['list'];
+    return this.#write(["lists", "cards"], async (change) => {
+      const card = await change.row("cards", key);
+      const target = await change.row("lists", list);
+      const from = card["list"];
       const order = without(await this.#fullOrder(change, target, list), key);
       const place = before === null ? -1 : order.findIndex((entry) => idOf(entry) === before);
       order.splice(place < 0 ? order.length : place, 0, key);
-      target['order'] = order;
-      change.put('lists', target);
+      target["order"] = order;
+      change.put("lists", target);
       if (isKey(from) && idOf(from) === idOf(list)) return;
       await this.#removeFromOrder(change, from, key);
-      card['list'] = list;
-      change.put('cards', card);
+      card["list"] = list;
+      change.put("cards", card);
     });
   }
 
   deleteCard(key: IDBValidKey): Promise<Removed> {
-    return this.#write(['lists', 'cards'], async (change) => {
-      const card = await change.row('cards', key);
-      await this.#removeFromOrder(change, card['list'], key);
-      change.delete('cards', key);
+    return this.#write(["lists", "cards"], async (change) => {
+      const card = await change.row("cards", key);
+      await this.#removeFromOrder(change, card["list"], key);
+      change.delete("cards", key);
       return { lists: [], cards: [card] };
     });
   }
 
   /** Puts deleted rows back, cards at the end of their list. */
   restore(removed: Removed): Promise<void> {
-    return this.#write(['lists', 'cards'], async (change) => {
-      for (const list of removed.lists) change.put('lists', list);
+    return this.#write(["lists", "cards"], async (change) => {
+      for (const list of removed.lists) change.put("lists", list);
       for (const card of removed.cards) {
-        change.put('cards', card);
-        if (removed.lists.length > 0 || !isKey(card['list']) || !isKey(card['id'])) continue;
-        const list: unknown = await result(change.store('lists').get(card['list']));
+        change.put("cards", card);
+        if (removed.lists.length > 0 || !isKey(card["list"]) || !isKey(card["id"])) continue;
+        const list: unknown = await result(change.store("lists").get(card["list"]));
         if (!isRow(list)) continue;
-        list['order'] = [...without(orderOf(list), card['id']), card['id']];
-        change.put('lists', list);
+        list["order"] = [...without(orderOf(list), card["id"]), card["id"]];
+        change.put("lists", list);
       }
     });
   }
 
   addLabel(name: string, color: string): Promise<string> {
     const id = crypto.randomUUID();
-    return this.#write(['labels'], (change) => {
-      change.put('labels', { id, name, color });
+    return this.#write(["labels"], (change) => {
+      change.put("labels", { id, name, color });
       return id;
     });
   }
 
   /** Deletes a label and takes it off every card that has it. */
   deleteLabel(key: IDBValidKey): Promise<void> {
-    return this.#write(['labels', 'cards'], async (change) => {
-      change.delete('labels', key);
-      await walk(change.store('cards').openCursor(), (cursor) => {
+    return this.#write(["labels", "cards"], async (change) => {
+      change.delete("labels", key);
+      await walk(change.store("cards").openCursor(), (cursor) => {
         const row: unknown = cursor.value;
-        if (!isRow(row) || !Array.isArray(row['labels']) || !row['labels'].includes(key)) return;
-        row['labels'] = without(row['labels'] as unknown[], key);
-        change.put('cards', row);
+        if (!isRow(row) || !Array.isArray(row["labels"]) || !row["labels"].includes(key)) return;
+        row["labels"] = without(row["labels"] as unknown[], key);
+        change.put("cards", row);
       });
     });
   }
 
   /** Changes one step of a checklist; an `edit` that returns null deletes the step. */
   editStep(card: IDBValidKey, step: string, edit: (step: Row) => Row | null): Promise<void> {
-    return this.patch('cards', card, (row) => {
-      const stored = Array.isArray(row['checklist']) ? (row['checklist'] as unknown[]) : [];
-      row['checklist'] = stored.flatMap((item, place): unknown[] => {
+    return this.patch("cards", card, (row) => {
+      const stored = Array.isArray(row["checklist"]) ? (row["checklist"] as unknown[]) : [];
+      row["checklist"] = stored.flatMap((item, place): unknown[] => {
         const known = asStep(item, place);
         if (known?.id !== step) return [item];
         const edited = edit(isRow(item) ? item : { ...known, id: crypto.randomUUID() });
@@ -334,18 +340,18 @@ export class Board {
 
   /** Moves one step of a checklist `offset` places down, or up when negative. */
   moveStep(card: IDBValidKey, step: string, offset: number): Promise<void> {
-    return this.patch('cards', card, (row) => {
-      const steps = Array.isArray(row['checklist']) ? [...(row['checklist'] as unknown[])] : [];
+    return this.patch("cards", card, (row) => {
+      const steps = Array.isArray(row["checklist"]) ? [...(row["checklist"] as unknown[])] : [];
       const from = steps.findIndex((item, place) => asStep(item, place)?.id === step);
       const to = from + offset;
       if (from < 0 || to < 0 || to >= steps.length) return;
       steps.splice(to, 0, ...steps.splice(from, 1));
-      row['checklist'] = steps;
+      row["checklist"] = steps;
     });
   }
 
   /** Writes a whole board, for the sample data. */
-  fill(rows: Readonly<Record<(typeof SHARED_STORES)[number], readonly Row[]>>): Promise<void> {
+  fill(rows: Readonly<Record<SharedStore, readonly Row[]>>): Promise<void> {
     return this.#write(SHARED_STORES, (change) => {
       for (const store of SHARED_STORES) for (const row of rows[store]) change.put(store, row);
     });
@@ -353,8 +359,8 @@ export class Board {
 
   /** Adds to this device's activity and forgets the oldest entries. */
   log(entries: readonly Activity[]): Promise<void> {
-    return this.#write(['activity'], async (change) => {
-      const store = change.store('activity');
+    return this.#write(["activity"], async (change) => {
+      const store = change.store("activity");
       for (const entry of entries) store.add(entry);
       let excess = (await result(store.count())) - ACTIVITY_MAX;
       if (excess <= 0) return;
@@ -368,8 +374,8 @@ export class Board {
 
   /** This device's activity, latest first. */
   async activity(): Promise<Activity[]> {
-    const tx = await this.#begin(['activity'], 'readonly');
-    const entries = await result<Activity[]>(tx.objectStore('activity').getAll());
+    const tx = await this.#begin(["activity"], "readonly");
+    const entries = await result<Activity[]>(tx.objectStore("activity").getAll());
     return entries.reverse();
   }
 
@@ -377,16 +383,16 @@ export class Board {
   async #fullOrder(change: Change, list: Row, key: IDBValidKey): Promise<unknown[]> {
     const order = orderOf(list);
     const known = new Set(order.map(idOf));
-    const members = await result(change.store('cards').index('list').getAllKeys(key));
+    const members = await result(change.store("cards").index("list").getAllKeys(key));
     return [...order, ...members.filter((member) => !known.has(idOf(member)))];
   }
 
   async #removeFromOrder(change: Change, list: unknown, key: IDBValidKey): Promise<void> {
     if (!isKey(list)) return;
-    const row: unknown = await result(change.store('lists').get(list));
+    const row: unknown = await result(change.store("lists").get(list));
     if (!isRow(row) || !orderOf(row).some((entry) => idOf(entry) === idOf(key))) return;
-    row['order'] = without(orderOf(row), key);
-    change.put('lists', row);
+    row["order"] = without(orderOf(row), key);
+    change.put("lists", row);
   }
 }
 
@@ -396,10 +402,10 @@ export function newCard(id: string, list: IDBValidKey, title: string, author: st
     id,
     list,
     title,
-    description: '',
+    description: "",
     labels: [],
     votes: 0,
-    assignee: '',
+    assignee: "",
     due: null,
     checklist: [],
     done: false,

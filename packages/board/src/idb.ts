@@ -4,7 +4,7 @@
 export function result<T>(request: IDBRequest<T>): Promise<T> {
   return new Promise((resolve, reject) => {
     request.onsuccess = () => resolve(request.result);
-    request.onerror = () => reject(request.error ?? new Error('IndexedDB request failed'));
+    request.onerror = () => reject(request.error ?? new Error("IndexedDB request failed"));
   });
 }
 
@@ -12,7 +12,7 @@ export function result<T>(request: IDBRequest<T>): Promise<T> {
 export function committed(tx: IDBTransaction): Promise<void> {
   return new Promise((resolve, reject) => {
     tx.oncomplete = () => resolve();
-    tx.onabort = () => reject(tx.error ?? new DOMException('The transaction was aborted', 'AbortError'));
+    tx.onabort = () => reject(tx.error ?? new DOMException("The transaction was aborted", "AbortError"));
   });
 }
 
@@ -22,7 +22,7 @@ export function walk(
   visit: (cursor: IDBCursorWithValue) => boolean | void,
 ): Promise<void> {
   return new Promise((resolve, reject) => {
-    source.onerror = () => reject(source.error ?? new Error('IndexedDB cursor failed'));
+    source.onerror = () => reject(source.error ?? new Error("IndexedDB cursor failed"));
     source.onsuccess = () => {
       const cursor = source.result;
       if (!cursor || visit(cursor) === false) resolve();

@@ -4,13 +4,13 @@
  * Chosen by `?local` in the address, and when the engine cannot be loaded. Switching it off holds back the messages
  * between the tabs, the rows are shared all the same.
  */
-import type { ChangeEvent, ConflictEntry, Events, RejectedEntry, Status, SyncApi } from './sync-api.ts';
+import type { ChangeEvent, ConflictEntry, Events, RejectedEntry, Status, SyncApi } from "./sync-api.ts";
 
 type Listeners = { [E in keyof Events]: Set<(event: Events[E]) => void> };
 
 export class LocalSync implements SyncApi {
   #current: Status = {
-    phase: 'live',
+    phase: "live",
     online: true,
     leader: false,
     pending: 0,
@@ -35,7 +35,7 @@ export class LocalSync implements SyncApi {
   constructor(database: string) {
     this.#channel = new BroadcastChannel(`board:${database}`);
     this.#channel.onmessage = (message: MessageEvent<ChangeEvent[]>) => {
-      for (const change of message.data) this.#emit('change', change);
+      for (const change of message.data) this.#emit("change", change);
     };
   }
 
@@ -77,14 +77,14 @@ export class LocalSync implements SyncApi {
   }
 
   goOffline(): void {
-    this.#update({ phase: 'offline', online: false });
+    this.#update({ phase: "offline", online: false });
   }
 
   goOnline(): void {
     const held = this.#held;
     this.#held = [];
     this.#heldSince = null;
-    this.#update({ phase: 'live', online: true, pending: 0 });
+    this.#update({ phase: "live", online: true, pending: 0 });
     for (const changes of held) this.announce(changes);
   }
 
@@ -92,7 +92,7 @@ export class LocalSync implements SyncApi {
   flush(): Promise<void> {
     if (this.#held.length === 0) return Promise.resolve();
     return new Promise((resolve) => {
-      const stop = this.on('status', (status) => {
+      const stop = this.on("status", (status) => {
         if (status.pending > 0) return;
         stop();
         resolve();
@@ -111,7 +111,7 @@ export class LocalSync implements SyncApi {
 
   #update(part: Partial<Status>): void {
     this.#current = { ...this.#current, ...part };
-    this.#emit('status', this.status);
+    this.#emit("status", this.status);
   }
 
   #emit<E extends keyof Events>(event: E, value: Events[E]): void {

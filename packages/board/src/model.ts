@@ -7,8 +7,8 @@
  */
 
 /** Colours a label can have; the stylesheet has a pair of tones for each. */
-export const HUES = ['red', 'orange', 'amber', 'green', 'teal', 'blue', 'violet', 'pink'] as const;
-export type Hue = (typeof HUES)[number] | 'gray';
+export const HUES = ["red", "orange", "amber", "green", "teal", "blue", "violet", "pink"] as const;
+export type Hue = (typeof HUES)[number] | "gray";
 
 /** One step of a card's checklist. `id` is its identity for the server's `list` strategy. */
 export interface Step {
@@ -71,18 +71,18 @@ export interface Rows {
 export type Row = Record<string, unknown>;
 
 /** Identity of the column for cards whose list does not exist; no list can have it. */
-export const UNSORTED_ID = '\u0000unsorted';
+export const UNSORTED_ID = "\u0000unsorted";
 
 export const EMPTY_MODEL: BoardModel = { lists: [], labels: new Map(), cards: new Map() };
 
 /** Whether `value` is an object whose fields can be read by name. */
 export function isRow(value: unknown): value is Row {
-  return typeof value === 'object' && value !== null && !Array.isArray(value) && !(value instanceof Date);
+  return typeof value === "object" && value !== null && !Array.isArray(value) && !(value instanceof Date);
 }
 
 /** A string for any IndexedDB key, different for different keys; plain strings stay themselves. */
 export function idOf(key: unknown): string {
-  if (typeof key === 'string') return key;
+  if (typeof key === "string") return key;
   if (key instanceof Date) return `\u0001date:${key.getTime()}`;
   if (Array.isArray(key)) return `\u0001array:${JSON.stringify(key.map(idOf))}`;
   if (key instanceof ArrayBuffer) return `\u0001binary:${new Uint8Array(key).join()}`;
@@ -94,8 +94,8 @@ export function idOf(key: unknown): string {
 
 /** Whether `value` can be used as an IndexedDB key. */
 export function isKey(value: unknown): value is IDBValidKey {
-  if (typeof value === 'string') return true;
-  if (typeof value === 'number') return !Number.isNaN(value);
+  if (typeof value === "string") return true;
+  if (typeof value === "number") return !Number.isNaN(value);
   if (value instanceof Date) return !Number.isNaN(value.getTime());
   if (Array.isArray(value)) return value.every(isKey);
   return value instanceof ArrayBuffer || ArrayBuffer.isView(value);
@@ -103,30 +103,30 @@ export function isKey(value: unknown): value is IDBValidKey {
 
 /** `value` as a date: a Date, or the ISO string that a writer without dates stores; otherwise null. */
 export function asDate(value: unknown): Date | null {
-  const date = value instanceof Date ? value : typeof value === 'string' && value !== '' ? new Date(value) : null;
+  const date = value instanceof Date ? value : typeof value === "string" && value !== "" ? new Date(value) : null;
   return date && !Number.isNaN(date.getTime()) ? date : null;
 }
 
 function asText(value: unknown): string {
-  if (typeof value === 'string') return value;
-  return typeof value === 'number' || typeof value === 'bigint' || typeof value === 'boolean' ? String(value) : '';
+  if (typeof value === "string") return value;
+  return typeof value === "number" || typeof value === "bigint" || typeof value === "boolean" ? String(value) : "";
 }
 
 function asStrings(value: unknown): string[] {
   if (!Array.isArray(value) && !(value instanceof Set)) return [];
-  return [...new Set([...value].filter((item): item is string => typeof item === 'string'))];
+  return [...new Set([...value].filter((item): item is string => typeof item === "string"))];
 }
 
 function asFinite(value: unknown): number {
-  return typeof value === 'number' && Number.isFinite(value) ? value : 0;
+  return typeof value === "number" && Number.isFinite(value) ? value : 0;
 }
 
 /** One step as stored at `place` of a checklist; a step without its own id is known by its place. */
 export function asStep(item: unknown, place: number): Step | null {
-  if (typeof item === 'string') return { id: `#${place}`, text: item, done: false };
+  if (typeof item === "string") return { id: `#${place}`, text: item, done: false };
   if (!isRow(item)) return null;
-  const id = typeof item['id'] === 'string' ? item['id'] : `#${place}`;
-  return { id, text: asText(item['text']), done: item['done'] === true };
+  const id = typeof item["id"] === "string" ? item["id"] : `#${place}`;
+  return { id, text: asText(item["text"]), done: item["done"] === true };
 }
 
 function asSteps(value: unknown): Step[] {
@@ -134,71 +134,121 @@ function asSteps(value: unknown): Step[] {
 }
 
 function parseCard(row: unknown): Card | null {
-  if (!isRow(row) || !isKey(row['id'])) return null;
-  const title = asText(row['title']).trim();
-  const votes = row['votes'];
+  if (!isRow(row) || !isKey(row["id"])) return null;
+  const title = asText(row["title"]).trim();
+  const votes = row["votes"];
   return {
-    key: row['id'],
-    id: idOf(row['id']),
-    list: isKey(row['list']) ? idOf(row['list']) : UNSORTED_ID,
-    title: title || 'Untitled card',
-    untitled: title === '',
-    description: asText(row['description']),
-    labels: asStrings(row['labels']),
-    votes: typeof votes === 'bigint' ? votes : asFinite(votes),
-    assignee: asText(row['assignee']).trim(),
-    due: asDate(row['due']),
-    checklist: asSteps(row['checklist']),
-    done: row['done'] === true,
-    createdAt: asDate(row['createdAt']),
-    createdBy: asText(row['createdBy']),
+    key: row["id"],
+    id: idOf(row["id"]),
+    list: isKey(row["list"]) ? idOf(row["list"]) : UNSORTED_ID,
+    title: title || "Untitled card",
+    untitled: title === "",
+    description: asText(row["description"]),
+    labels: asStrings(row["labels"]),
+    votes: typeof votes === "bigint" ? votes : asFinite(votes),
+    assignee: asText(row["assignee"]).trim(),
+    due: asDate(row["due"]),
+    checklist: asSteps(row["checklist"]),
+    done: row["done"] === true,
+    createdAt: asDate(row["createdAt"]),
+    createdBy: asText(row["createdBy"]),
   };
 }
 
 function parseLabel(row: unknown): Label | null {
-  if (!isRow(row) || !isKey(row['id'])) return null;
-  const hue = HUES.find((known) => known === row['color']) ?? 'gray';
-  return { key: row['id'], id: idOf(row['id']), name: asText(row['name']).trim() || 'Unnamed', hue };
+  if (!isRow(row) || !isKey(row["id"])) return null;
+  const hue = HUES.find((known) => known === row["color"]) ?? "gray";
+  return { key: row["id"], id: idOf(row["id"]), name: asText(row["name"]).trim() || "Unnamed", hue };
 }
 
 function byAge(a: Card, b: Card): number {
   return (a.createdAt?.getTime() ?? 0) - (b.createdAt?.getTime() ?? 0) || (a.id < b.id ? -1 : 1);
 }
 
-/** `cards` in the order that `order` names; those it does not name follow, oldest first. */
-function arrange(cards: readonly Card[], order: unknown): Card[] {
-  const left = new Map(cards.map((card) => [card.id, card]));
-  const arranged: Card[] = [];
-  for (const key of Array.isArray(order) ? order : []) {
-    const card = left.get(idOf(key));
-    if (card && left.delete(card.id)) arranged.push(card);
-  }
-  return [...arranged, ...[...left.values()].sort(byAge)];
+/** A list without its cards. */
+interface ListRow {
+  readonly key: IDBValidKey;
+  readonly id: string;
+  readonly name: string;
+  readonly position: number;
+  /** Identities of its cards in order; may lack some, and name some that are gone. */
+  readonly order: readonly string[];
 }
 
-/** Puts rows together to a board. Never throws, whatever the rows hold. */
-export function assemble(rows: Rows): BoardModel {
-  const cards = new Map(rows.cards.flatMap((row) => parseCard(row) ?? []).map((card) => [card.id, card]));
-  const byList = new Map<string, Card[]>();
-  for (const card of cards.values()) {
-    const members = byList.get(card.list);
-    if (members) members.push(card);
-    else byList.set(card.list, [card]);
+function parseList(row: unknown): ListRow | null {
+  if (!isRow(row) || !isKey(row["id"])) return null;
+  return {
+    key: row["id"],
+    id: idOf(row["id"]),
+    name: asText(row["name"]).trim() || "Untitled list",
+    position: asFinite(row["position"]),
+    order: Array.isArray(row["order"]) ? row["order"].map(idOf) : [],
+  };
+}
+
+/** Parsed rows by identity. A row that did not change keeps its object, so that objects can be compared. */
+export class Parsed {
+  readonly #lists = new Map<string, ListRow>();
+  readonly #cards = new Map<string, Card>();
+  readonly #labels = new Map<string, Label>();
+  #sortedLabels: ReadonlyMap<string, Label> | null = null;
+
+  constructor(rows: Rows) {
+    for (const row of rows.lists) keep(this.#lists, parseList(row));
+    for (const row of rows.cards) keep(this.#cards, parseCard(row));
+    for (const row of rows.labels) keep(this.#labels, parseLabel(row));
   }
-  const lists: List[] = rows.lists.flatMap((row): List[] => {
-    if (!isRow(row) || !isKey(row['id'])) return [];
-    const id = idOf(row['id']);
-    const members = arrange(byList.get(id) ?? [], row['order']);
-    byList.delete(id);
-    const name = asText(row['name']).trim() || 'Untitled list';
-    return [{ key: row['id'], id, name, position: asFinite(row['position']), cards: members }];
-  });
-  lists.sort((a, b) => a.position - b.position || (a.id < b.id ? -1 : 1));
-  const stray = [...byList.values()].flat().sort(byAge);
-  if (stray.length > 0) lists.push({ key: null, id: UNSORTED_ID, name: 'Unsorted', position: Infinity, cards: stray });
-  const labels = rows.labels.flatMap((row) => parseLabel(row) ?? []);
-  labels.sort((a, b) => a.name.localeCompare(b.name) || (a.id < b.id ? -1 : 1));
-  return { lists, cards, labels: new Map(labels.map((label) => [label.id, label])) };
+
+  /** Takes over one row as it is stored; undefined when it was deleted. */
+  take(store: keyof Rows, key: IDBValidKey, row: unknown): void {
+    if (store === "labels") this.#sortedLabels = null;
+    const rows = { lists: this.#lists, cards: this.#cards, labels: this.#labels }[store];
+    if (row === undefined) rows.delete(idOf(key));
+    else if (store === "lists") keep(this.#lists, parseList(row));
+    else if (store === "cards") keep(this.#cards, parseCard(row));
+    else keep(this.#labels, parseLabel(row));
+  }
+
+  /** Puts the rows together to a board. */
+  assemble(): BoardModel {
+    const byList = new Map<string, Card[]>();
+    for (const card of this.#cards.values()) {
+      const members = byList.get(card.list);
+      if (members) members.push(card);
+      else byList.set(card.list, [card]);
+    }
+    const lists = [...this.#lists.values()].map(({ order, ...list }): List => {
+      const cards = arrange(byList.get(list.id) ?? [], order);
+      byList.delete(list.id);
+      return { ...list, cards };
+    });
+    lists.sort((a, b) => a.position - b.position || (a.id < b.id ? -1 : 1));
+    const stray = [...byList.values()].flat().sort(byAge);
+    if (stray.length > 0)
+      lists.push({ key: null, id: UNSORTED_ID, name: "Unsorted", position: Infinity, cards: stray });
+    return { lists, cards: new Map(this.#cards), labels: this.#labelsByName() };
+  }
+
+  #labelsByName(): ReadonlyMap<string, Label> {
+    const labels = [...this.#labels.values()];
+    labels.sort((a, b) => a.name.localeCompare(b.name) || (a.id < b.id ? -1 : 1));
+    return (this.#sortedLabels ??= new Map(labels.map((label) => [label.id, label])));
+  }
+}
+
+function keep<T extends { readonly id: string }>(rows: Map<string, T>, row: T | null): void {
+  if (row) rows.set(row.id, row);
+}
+
+/** `cards` in the order that `order` names; those it does not name follow, oldest first. */
+function arrange(cards: readonly Card[], order: readonly string[]): Card[] {
+  const left = new Map(cards.map((card) => [card.id, card]));
+  const arranged: Card[] = [];
+  for (const id of order) {
+    const card = left.get(id);
+    if (card && left.delete(id)) arranged.push(card);
+  }
+  return [...arranged, ...[...left.values()].sort(byAge)];
 }
 
 /** Which cards are shown: those that match `text` (title, description, assignee) and have all `labels`. */
@@ -207,14 +257,15 @@ export interface Filter {
   readonly labels: ReadonlySet<string>;
 }
 
-export const NO_FILTER: Filter = { text: '', labels: new Set() };
+export const NO_FILTER: Filter = { text: "", labels: new Set() };
 
 export function isFiltering(filter: Filter): boolean {
-  return filter.text.trim() !== '' || filter.labels.size > 0;
+  return filter.text.trim() !== "" || filter.labels.size > 0;
 }
 
 export function matches(card: Card, filter: Filter): boolean {
   for (const label of filter.labels) if (!card.labels.includes(label)) return false;
+  if (filter.text === "") return true;
   const words = filter.text.toLowerCase().split(/\s+/).filter(Boolean);
   const haystack = `${card.title}\n${card.description}\n${card.assignee}`.toLowerCase();
   return words.every((word) => haystack.includes(word));
@@ -229,10 +280,10 @@ export interface Difference {
   readonly text: string;
 }
 
-const COMPARED = ['title', 'description', 'labels', 'votes', 'assignee', 'due', 'checklist', 'done', 'list'] as const;
+const COMPARED = ["title", "description", "labels", "votes", "assignee", "due", "checklist", "done", "list"] as const;
 
 function plain(value: Card[(typeof COMPARED)[number]]): string {
-  return JSON.stringify(value, (_, inner: unknown) => (typeof inner === 'bigint' ? String(inner) : inner));
+  return JSON.stringify(value, (_, inner: unknown) => (typeof inner === "bigint" ? String(inner) : inner));
 }
 
 /** How one card's change reads, for example "“Ship it” moved to Done"; null when nothing visible changed. */
@@ -240,37 +291,38 @@ function describeCard(before: Card, after: Card, listName: (id: string) => strin
   const changed: string[] = COMPARED.filter((field) => plain(before[field]) !== plain(after[field]));
   if (changed.length === 0) return null;
   const name = `“${after.title}”`;
-  if (changed.includes('list')) return `${name} moved to ${listName(after.list)}`;
-  if (changed.includes('title')) return `“${before.title}” renamed to ${name}`;
-  if (changed.includes('done')) return after.done ? `${name} was completed` : `${name} was reopened`;
-  if (changed.length === 1 && changed[0] === 'votes') return `${name} has ${after.votes} votes`;
-  return `${name}: ${changed.join(', ')} changed`;
+  if (changed.includes("list")) return `${name} moved to ${listName(after.list)}`;
+  if (changed.includes("title")) return `“${before.title}” renamed to ${name}`;
+  if (changed.includes("done")) return after.done ? `${name} was completed` : `${name} was reopened`;
+  if (changed.length === 1 && changed[0] === "votes") return `${name} has ${after.votes} votes`;
+  return `${name}: ${changed.join(", ")} changed`;
 }
 
 /** What happened between two states of the board. */
 export function compare(before: BoardModel, after: BoardModel): Difference[] {
-  const listName = (id: string): string => after.lists.find((list) => list.id === id)?.name ?? 'Unsorted';
+  const listName = (id: string): string => after.lists.find((list) => list.id === id)?.name ?? "Unsorted";
   const found: Difference[] = [];
-  const add = (store: 'cards' | 'lists', id: string, card: string | null, text: string | null): void => {
+  const add = (store: "cards" | "lists", id: string, card: string | null, text: string | null): void => {
     if (text !== null) found.push({ subject: `${store}:${id}`, card, text });
   };
   for (const card of after.cards.values()) {
     const old = before.cards.get(card.id);
+    if (old === card) continue;
     const text = old ? describeCard(old, card, listName) : `“${card.title}” was added to ${listName(card.list)}`;
-    add('cards', card.id, card.id, text);
+    add("cards", card.id, card.id, text);
   }
   for (const card of before.cards.values()) {
-    if (!after.cards.has(card.id)) add('cards', card.id, null, `“${card.title}” was deleted`);
+    if (!after.cards.has(card.id)) add("cards", card.id, null, `“${card.title}” was deleted`);
   }
   const known = new Map(before.lists.map((list) => [list.id, list]));
   for (const list of after.lists.filter((each) => each.key !== null)) {
     const old = known.get(list.id);
     known.delete(list.id);
-    if (!old) add('lists', list.id, null, `List “${list.name}” was added`);
-    else if (old.name !== list.name) add('lists', list.id, null, `List “${old.name}” renamed to “${list.name}”`);
+    if (!old) add("lists", list.id, null, `List “${list.name}” was added`);
+    else if (old.name !== list.name) add("lists", list.id, null, `List “${old.name}” renamed to “${list.name}”`);
   }
   for (const list of known.values()) {
-    if (list.key !== null) add('lists', list.id, null, `List “${list.name}” was deleted`);
+    if (list.key !== null) add("lists", list.id, null, `List “${list.name}” was deleted`);
   }
   return found;
 }

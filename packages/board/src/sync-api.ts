@@ -6,7 +6,7 @@
  */
 
 /** How far the engine is: `live` means that every change arrives as it happens. */
-export type Phase = 'starting' | 'offline' | 'connecting' | 'catching-up' | 'live' | 'stopped';
+export type Phase = "starting" | "offline" | "connecting" | "catching-up" | "live" | "stopped";
 
 /** The engine's state; the same in every tab of the browser, except `leader`. Times are Unix milliseconds. */
 export interface Status {
@@ -29,7 +29,7 @@ export interface Status {
 export interface ChangeEvent {
   store: string;
   keys: IDBValidKey[] | null;
-  origin: 'local' | 'remote';
+  origin: "local" | "remote";
 }
 
 /** A change the server refused and the engine rolled back. */

@@ -31,6 +31,8 @@ const ARGS = [
 
 export class Harness {
   readonly origin: string;
+  /** While true, the server breaks off every request, as one that is not there. */
+  down = false;
   readonly #server: Server;
   readonly #browser: Browser;
 
@@ -43,7 +45,9 @@ export class Harness {
   /** Builds the board and starts the server and the browser. */
   static async start(): Promise<Harness> {
     await promisify(execFile)(process.execPath, [here("../build.mjs")]);
+    let harness: Harness | null = null;
     const server = createServer((request, response) => {
+      if (harness?.down) return void request.socket.destroy();
       const path = new URL(request.url ?? "/", "http://host").pathname;
       serve(path).then(
         ({ type, body }) => response.writeHead(200, { "content-type": type }).end(body),
@@ -52,7 +56,8 @@ export class Harness {
     });
     await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
     const executablePath = process.env["TIDELOCK_CHROMIUM"] ?? "/usr/bin/chromium";
-    return new Harness(server, await chromium.launch({ executablePath, headless: true, args: ARGS }));
+    harness = new Harness(server, await chromium.launch({ executablePath, headless: true, args: ARGS }));
+    return harness;
   }
 
   async stop(): Promise<void> {

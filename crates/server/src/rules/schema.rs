@@ -32,6 +32,9 @@ pub(super) struct Schema {
     words: BTreeSet<String>,
 }
 
+/// What relative references start from; without it they fail before [`NoRetrieval`] can say why.
+const BASE_URI: &str = "schema:///";
+
 /// Refuses every reference out of the schema: a server must not fetch what a file names.
 struct NoRetrieval;
 
@@ -46,6 +49,7 @@ impl Schema {
     pub(super) fn new(config: &SchemaConfig) -> Result<Self, ConfigError> {
         let validator = jsonschema::options()
             .with_draft(Draft::Draft202012)
+            .with_base_uri(BASE_URI)
             .with_retriever(NoRetrieval)
             .with_pattern_options(PatternOptions::regex())
             .build(&config.value)

@@ -37,6 +37,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
 
 use tidelock_core::ids::{ChangelogId, ClientId, DocumentId, Epoch, Incarnation, Offset, Sequence};
+use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{broadcast, mpsc, oneshot};
 
 use self::error::stopped;
@@ -227,9 +228,22 @@ impl Store for EmbeddedStore {
         })
     }
 
+    /// Queues the commit at once, so that calls one after the other run in that order unless the queue is full; then the commit
+    /// waits for room when the future is polled.
     fn commit(&self, commit: Commit) -> BoxFuture<'_, Result<CommitOutcome, StoreError>> {
-        let commit = Box::new(commit);
-        Box::pin(self.ask(move |reply| Command::Commit(commit, reply)))
+        let (reply, answer) = oneshot::channel();
+        let command = Command::Commit(Box::new(commit), reply);
+        let queued = self.running().and_then(|running| match running.writer.try_send(command) {
+            Ok(()) => Ok(None),
+            Err(TrySendError::Full(command)) => Ok(Some((&running.writer, command))),
+            Err(TrySendError::Closed(_)) => Err(stopped()),
+        });
+        Box::pin(async move {
+            if let Some((writer, command)) = queued? {
+                writer.send(command).await.map_err(|_| stopped())?;
+            }
+            answer.await.map_err(|_| stopped())?
+        })
     }
 
     fn client(&self, client: ClientId, incarnation: Incarnation) -> BoxFuture<'_, Result<ClientRecord, StoreError>> {

@@ -1,5 +1,5 @@
 /** A text field tied to one text of a row: it saves what is typed, and shows what others write meanwhile. */
-import { splice } from '../model.ts';
+import { splice } from "../model.ts";
 
 const SAVE_DELAY_MS = 350;
 
@@ -8,7 +8,7 @@ export class BoundText<E extends HTMLInputElement | HTMLTextAreaElement> {
   readonly #save: (base: string, mine: string) => void;
   readonly #required: boolean;
   /** The stored text that the person is typing on. */
-  #base = '';
+  #base = "";
   #timer: ReturnType<typeof setTimeout> | undefined;
 
   /** `save` gets the text before and after the edit; a `required` text is never saved empty. */
@@ -16,12 +16,12 @@ export class BoundText<E extends HTMLInputElement | HTMLTextAreaElement> {
     this.element = element;
     this.#required = required;
     this.#save = save;
-    element.addEventListener('input', () => {
+    element.addEventListener("input", () => {
       clearTimeout(this.#timer);
       this.#timer = setTimeout(() => this.commit(), SAVE_DELAY_MS);
     });
-    element.addEventListener('change', () => {
-      if (required && element.value.trim() === '') element.value = this.#base;
+    element.addEventListener("change", () => {
+      if (required && element.value.trim() === "") element.value = this.#base;
       this.commit();
     });
   }
@@ -44,7 +44,7 @@ export class BoundText<E extends HTMLInputElement | HTMLTextAreaElement> {
     clearTimeout(this.#timer);
     const base = this.#base;
     const mine = this.element.value;
-    if (mine === base || (this.#required && mine.trim() === '')) return;
+    if (mine === base || (this.#required && mine.trim() === "")) return;
     this.#base = mine;
     this.#save(base, mine);
   }

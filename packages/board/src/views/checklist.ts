@@ -1,8 +1,8 @@
 /** The checklist in a card's dialog. */
-import { arrangeChildren, fill, h, icon } from '../dom.ts';
-import type { Card, Step } from '../model.ts';
-import type { Session } from '../session.ts';
-import { BoundText } from './bound-text.ts';
+import { arrangeChildren, fill, h, icon } from "../dom.ts";
+import type { Card, Step } from "../model.ts";
+import type { Session } from "../session.ts";
+import { BoundText } from "./bound-text.ts";
 
 class StepRow {
   readonly element: HTMLLIElement;
@@ -12,20 +12,20 @@ class StepRow {
 
   constructor(step: string, list: Checklist) {
     const { session } = list;
-    this.#box = h('input', {
-      type: 'checkbox',
-      testid: 'step-done',
+    this.#box = h("input", {
+      type: "checkbox",
+      testid: "step-done",
       onchange: () => {
         const done = this.#box.checked;
         void session.run((board) => board.editStep(list.key, step, (row) => ({ ...row, done })));
       },
     });
-    const field = h('input', {
-      class: 'field is-quiet',
-      'aria-label': 'Step',
-      testid: 'step-text',
+    const field = h("input", {
+      class: "field is-quiet",
+      "aria-label": "Step",
+      testid: "step-text",
       onkeydown: (event) => {
-        const offset = event.key === 'ArrowUp' ? -1 : event.key === 'ArrowDown' ? 1 : 0;
+        const offset = event.key === "ArrowUp" ? -1 : event.key === "ArrowDown" ? 1 : 0;
         if (offset === 0 || !event.altKey) return;
         event.preventDefault();
         void session.run((board) => board.moveStep(list.key, step, offset)).then(() => field.focus());
@@ -35,16 +35,16 @@ class StepRow {
       void session.run((board) => board.editStep(list.key, step, (row) => ({ ...row, text })));
     });
     const drop = (): void => void session.run((board) => board.editStep(list.key, step, () => null));
-    const props = { class: 'icon-button is-small', onclick: drop };
-    this.#remove = h('button', props, icon('close'));
-    this.element = h('li', { class: 'step', testid: 'step' }, this.#box, field, this.#remove);
+    const props = { class: "icon-button is-small", onclick: drop };
+    this.#remove = h("button", props, icon("close"));
+    this.element = h("li", { class: "step", testid: "step" }, this.#box, field, this.#remove);
   }
 
   update(step: Step): void {
     this.#box.checked = step.done;
-    this.#box.setAttribute('aria-label', `Done: ${step.text}`);
-    this.#remove.setAttribute('aria-label', `Delete step ${step.text}`);
-    this.element.classList.toggle('is-done', step.done);
+    this.#box.setAttribute("aria-label", `Done: ${step.text}`);
+    this.#remove.setAttribute("aria-label", `Delete step ${step.text}`);
+    this.element.classList.toggle("is-done", step.done);
     this.text.show(step.text);
   }
 }
@@ -54,30 +54,32 @@ export class Checklist {
   readonly session: Session;
   readonly key: IDBValidKey;
   readonly #rows = new Map<string, StepRow>();
-  readonly #list = h('ul', { class: 'steps' });
-  readonly #progress = h('div', { class: 'progress' });
+  readonly #list = h("ul", "steps");
+  readonly #progress = h("div", "progress");
 
   constructor(session: Session, key: IDBValidKey) {
     this.session = session;
     this.key = key;
-    const field = h('input', {
-      class: 'field is-quiet',
-      placeholder: 'Add a step',
-      'aria-label': 'Add a step',
-      testid: 'step-add',
+    const field = h("input", {
+      class: "field is-quiet",
+      placeholder: "Add a step",
+      "aria-label": "Add a step",
+      testid: "step-add",
       onkeydown: (event) => {
         const text = field.value.trim();
-        if (event.key !== 'Enter' || event.isComposing || text === '') return;
+        if (event.key !== "Enter" || event.isComposing || text === "") return;
         event.preventDefault();
-        field.value = '';
-        void session.run((board) => board.patch('cards', key, (row) => {
-          const steps = Array.isArray(row['checklist']) ? (row['checklist'] as unknown[]) : [];
-          row['checklist'] = [...steps, { id: crypto.randomUUID(), text, done: false }];
-        }));
+        field.value = "";
+        void session.run((board) =>
+          board.patch("cards", key, (row) => {
+            const steps = Array.isArray(row["checklist"]) ? (row["checklist"] as unknown[]) : [];
+            row["checklist"] = [...steps, { id: crypto.randomUUID(), text, done: false }];
+          }),
+        );
       },
     });
-    const adder = h('div', { class: 'step is-adder' }, icon('plus'), field);
-    this.element = h('div', {}, this.#progress, this.#list, adder);
+    const adder = h("div", "step is-adder", icon("plus"), field);
+    this.element = h("div", {}, this.#progress, this.#list, adder);
   }
 
   update(card: Card): void {
@@ -101,7 +103,7 @@ export class Checklist {
 
   #drawProgress(done: number, all: number): void {
     this.#progress.hidden = all === 0;
-    const bar = h('progress', { max: Math.max(all, 1), value: done, 'aria-label': 'Checklist progress' });
-    fill(this.#progress, bar, h('span', {}, `${done} of ${all}`));
+    const bar = h("progress", { max: Math.max(all, 1), value: done, "aria-label": "Checklist progress" });
+    fill(this.#progress, bar, h("span", {}, `${done} of ${all}`));
   }
 }

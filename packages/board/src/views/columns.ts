@@ -1,46 +1,46 @@
 /** The columns of the board: lists, their cards, and the places to add to them. */
-import { arrangeChildren, fill, h, icon } from '../dom.ts';
-import { plural } from '../format.ts';
-import { isFiltering, type List } from '../model.ts';
-import type { Column, Session } from '../session.ts';
-import { CardFace, type CardActions } from './card-face.ts';
-import { openMenu, type MenuItem } from './menu.ts';
+import { arrangeChildren, fill, h, icon } from "../dom.ts";
+import { plural } from "../format.ts";
+import { isFiltering, type List } from "../model.ts";
+import type { Column, Session } from "../session.ts";
+import { CardFace, type CardActions } from "./card-face.ts";
+import { openMenu, type MenuItem } from "./menu.ts";
 
 /** One list as a column. It lives as long as its list, so that what is typed in it survives a redraw. */
 class ColumnView {
   readonly element: HTMLElement;
   readonly #session: Session;
   #list: List;
-  readonly #heading = h('h2', { class: 'column-name' });
-  readonly #count = h('span', { class: 'column-count', testid: 'list-count' });
-  readonly #cards = h('ul', { class: 'cards', testid: 'cards' });
-  readonly #hint = h('p', { class: 'column-hint' });
-  readonly #foot = h('div', { class: 'column-foot' });
-  #name = '';
+  readonly #heading = h("h2", "column-name");
+  readonly #count = h("span", { class: "column-count", testid: "list-count" });
+  readonly #cards = h("ul", { class: "cards", testid: "cards" });
+  readonly #hint = h("p", "column-hint");
+  readonly #foot = h("div", "column-foot");
+  #name = "";
 
   constructor(session: Session, list: List) {
     this.#session = session;
     this.#list = list;
     const menu = h(
-      'button',
+      "button",
       {
-        class: 'icon-button',
-        testid: 'list-menu',
-        'aria-haspopup': 'menu',
+        class: "icon-button",
+        testid: "list-menu",
+        "aria-haspopup": "menu",
         onclick: () => this.#openMenu(menu),
       },
-      icon('more'),
+      icon("more"),
     );
-    const head = h('header', { class: 'column-head' }, this.#heading, this.#count, list.key !== null && menu);
+    const head = h("header", "column-head", this.#heading, this.#count, list.key !== null && menu);
     this.element = h(
-      'section',
-      { class: 'column', testid: 'list', 'data-list-id': list.id },
+      "section",
+      { class: "column", testid: "list", "data-list-id": list.id },
       head,
       this.#cards,
       this.#hint,
       this.#foot,
     );
-    if (list.key === null) this.element.classList.add('is-unsorted');
+    if (list.key === null) this.element.classList.add("is-unsorted");
     else this.#showAdd();
   }
 
@@ -51,49 +51,33 @@ class ColumnView {
     const total = column.list.cards.length;
     const filtering = isFiltering(this.#session.filter);
     fill(this.#count, filtering ? `${shown}/${total}` : shown);
-    this.#count.title = plural(total, 'card');
-    arrangeChildren(this.#cards, faces.map((face) => face.element));
+    this.#count.title = plural(total, "card");
+    arrangeChildren(
+      this.#cards,
+      faces.map((face) => face.element),
+    );
     fill(this.#hint, this.#hintFor(shown, filtering && total > 0));
   }
 
   /** Opens the field for a card of this list. */
   compose(): void {
     if (this.#list.key === null) return;
-    const field = h('textarea', {
-      class: 'field',
+    const field = h("textarea", {
+      class: "field",
       rows: 2,
-      placeholder: 'What is to be done?',
-      'aria-label': `New card in ${this.#list.name}`,
-      testid: 'new-card-title',
+      placeholder: "What is to be done?",
+      testid: "new-card-title",
     });
-    const add = (): void => {
-      const title = field.value.trim();
-      field.value = '';
-      field.focus();
-      if (title) void this.#addCard(title);
+    const close = (): void => {
+      this.#showAdd();
+      this.#foot.querySelector("button")?.focus();
     };
-    field.addEventListener('keydown', (event) => {
-      if (event.key === 'Escape') {
-        event.stopPropagation();
-        this.#showAdd();
-        this.#foot.querySelector('button')?.focus();
-      } else if (event.key === 'Enter' && !event.shiftKey && !event.isComposing) {
-        event.preventDefault();
-        add();
-      }
-    });
-    const done = { class: 'button', onclick: () => this.#showAdd() };
-    const primary = { class: 'button is-primary', testid: 'new-card-add', onclick: add };
-    fill(
-      this.#foot,
-      h('div', { class: 'composer' }, field, h('div', { class: 'row' }, h('button', primary, 'Add'), h('button', done, 'Close'))),
-    );
-    field.focus();
+    openComposer(this.#foot, field, `New card in ${this.#list.name}`, (title) => void this.#addCard(title), close);
   }
 
   #showAdd(): void {
-    const props = { class: 'add-card', testid: 'add-card', onclick: () => this.compose() };
-    fill(this.#foot, h('button', props, icon('plus'), 'Add a card'));
+    const props = { class: "add-card", testid: "add-card", onclick: () => this.compose() };
+    fill(this.#foot, h("button", props, icon("plus"), "Add a card"));
   }
 
   async #addCard(title: string): Promise<void> {
@@ -104,46 +88,46 @@ class ColumnView {
   }
 
   #hintFor(shown: number, filtered: boolean): string | null {
-    if (this.#list.key === null) return 'The list of these cards does not exist. Move them to one that does.';
+    if (this.#list.key === null) return "The list of these cards does not exist. Move them to one that does.";
     if (shown > 0) return null;
-    return filtered ? 'No card matches the filter.' : 'No cards yet. Drop one here.';
+    return filtered ? "No card matches the filter." : "No cards yet. Drop one here.";
   }
 
   #drawName(): void {
     const { name, key } = this.#list;
     if (this.#name === name && this.#heading.firstChild) return;
     this.#name = name;
-    this.element.setAttribute('aria-label', `List ${name}`);
-    this.element.querySelector('[data-testid=list-menu]')?.setAttribute('aria-label', `Actions for list ${name}`);
-    if (this.#heading.querySelector('input') === document.activeElement && document.activeElement) return;
+    this.element.setAttribute("aria-label", `List ${name}`);
+    this.element.querySelector("[data-testid=list-menu]")?.setAttribute("aria-label", `Actions for list ${name}`);
+    if (this.#heading.querySelector("input") === document.activeElement && document.activeElement) return;
     const rename = {
-      class: 'column-rename',
-      title: 'Rename',
-      testid: 'list-name',
+      class: "column-rename",
+      title: "Rename",
+      testid: "list-name",
       onclick: () => this.#rename(),
     };
-    fill(this.#heading, key === null ? name : h('button', rename, name));
+    fill(this.#heading, key === null ? name : h("button", rename, name));
   }
 
   #rename(): void {
     const { key, name } = this.#list;
     if (key === null) return;
     let cancelled = false;
-    const field = h('input', { class: 'field', value: name, 'aria-label': 'List name', testid: 'list-name-field' });
+    const field = h("input", { class: "field", value: name, "aria-label": "List name", testid: "list-name-field" });
     const close = (): void => {
       const typed = field.value.trim();
       fill(this.#heading);
       this.#drawName();
       if (cancelled || !typed || typed === name) return;
-      void this.#session.run((board) => board.patch('lists', key, (row) => (row['name'] = typed)));
+      void this.#session.run((board) => board.patch("lists", key, (row) => (row["name"] = typed)));
     };
-    field.addEventListener('blur', close, { once: true });
-    field.addEventListener('keydown', (event) => {
-      if (event.key !== 'Enter' && event.key !== 'Escape') return;
+    field.addEventListener("blur", close, { once: true });
+    field.addEventListener("keydown", (event) => {
+      if (event.key !== "Enter" && event.key !== "Escape") return;
       event.stopPropagation();
-      cancelled = event.key === 'Escape';
+      cancelled = event.key === "Escape";
       field.blur();
-      this.#heading.querySelector('button')?.focus();
+      this.#heading.querySelector("button")?.focus();
     });
     fill(this.#heading, field);
     field.focus();
@@ -158,34 +142,45 @@ class ColumnView {
     const swap = (other: List | undefined, label: string): MenuItem[] => {
       const [mine, theirs] = [list.key, other?.key];
       if (!other || mine === null || theirs === null || theirs === undefined) return [];
-      const places = [{ key: mine, position: list.position }, { key: theirs, position: other.position }] as const;
+      const places = [
+        { key: mine, position: list.position },
+        { key: theirs, position: other.position },
+      ] as const;
       return [{ label, run: () => void session.run((board) => board.swapLists(...places)) }];
     };
     openMenu(anchor, `Actions for list ${list.name}`, [
-      { label: 'Add a card', icon: 'plus', run: () => this.compose() },
-      { label: 'Rename', testid: 'list-rename', run: () => this.#rename() },
-      ...swap(lists[at - 1], 'Move left'),
-      ...swap(lists[at + 1], 'Move right'),
-      { label: 'Delete list', icon: 'trash', danger: true, testid: 'list-delete', run: () => void session.deleteList(list) },
+      { label: "Add a card", icon: "plus", run: () => this.compose() },
+      { label: "Rename", testid: "list-rename", run: () => this.#rename() },
+      ...swap(lists[at - 1], "Move left"),
+      ...swap(lists[at + 1], "Move right"),
+      {
+        label: "Delete list",
+        icon: "trash",
+        danger: true,
+        testid: "list-delete",
+        run: () => void session.deleteList(list),
+      },
     ]);
   }
 }
 
 /** All columns, kept in step with the session. */
 export class Columns {
-  readonly element: HTMLElement = h('div', { class: 'columns', testid: 'columns' });
+  readonly element: HTMLElement = h("div", { class: "columns", testid: "columns" });
   readonly #session: Session;
   readonly #actions: CardActions;
   readonly #views = new Map<string, ColumnView>();
   readonly #faces = new Map<string, CardFace>();
   readonly #adder: HTMLElement;
+  /** The one card that Tab reaches. */
+  #reachable: CardFace | undefined;
 
   constructor(session: Session, actions: CardActions) {
     this.#session = session;
     this.#actions = actions;
-    this.#adder = h('div', { class: 'column-adder' });
+    this.#adder = h("div", "column-adder");
     this.#showAdder();
-    this.element.addEventListener('focusin', (event) => {
+    this.element.addEventListener("focusin", (event) => {
       const id = cardIdOf(event.target);
       if (id !== null && id !== session.focus) this.setFocus(id, false);
     });
@@ -197,11 +192,14 @@ export class Columns {
     const hadFocus = cardIdOf(document.activeElement);
     const drawn = columns.map((column) => {
       const view = this.#viewOf(column.list);
-      view.update(column, column.cards.map((card) => {
-        const face = this.#faceOf(card.id);
-        face.update(card, session.model.labels, session.carry?.card === card.id);
-        return face;
-      }));
+      view.update(
+        column,
+        column.cards.map((card) => {
+          const face = this.#faceOf(card.id);
+          face.update(card, session.model.labels, session.carry?.card === card.id);
+          return face;
+        }),
+      );
       return view.element;
     });
     arrangeChildren(this.element, [...drawn, this.#adder]);
@@ -215,56 +213,44 @@ export class Columns {
   /** Makes `card` the one that Tab reaches; with `take`, moves the focus there and scrolls to it. */
   setFocus(card: string | null, take: boolean): void {
     const session = this.#session;
-    const first = session.columns().flatMap((column) => column.cards)[0]?.id ?? null;
-    const wanted = card !== null && this.#faces.has(card) ? card : first;
+    const wanted = card !== null && this.#faces.has(card) ? card : cardOf(this.element.querySelector(".card"));
+    const face = this.#faces.get(wanted ?? "");
     session.focus = wanted;
-    for (const [id, face] of this.#faces) face.button.tabIndex = id === wanted ? 0 : -1;
-    const face = wanted === null ? undefined : this.#faces.get(wanted);
-    if (!take || !face) return;
+    if (this.#reachable !== face) this.#reachable?.button.setAttribute("tabindex", "-1");
+    this.#reachable = face;
+    if (!face) return;
+    face.button.tabIndex = 0;
+    if (!take) return;
     face.button.focus({ preventScroll: true });
-    face.element.scrollIntoView({ block: 'nearest', inline: 'nearest' });
+    face.element.scrollIntoView({ block: "nearest", inline: "nearest" });
   }
 
   /** Opens the field for a card in the list of the focused card, otherwise in the first list. */
   compose(): void {
-    const list = this.#session.place(this.#session.focus ?? '')?.column.list ?? this.#session.model.lists[0];
+    const list = this.#session.place(this.#session.focus ?? "")?.column.list ?? this.#session.model.lists[0];
     if (list) this.#views.get(list.id)?.compose();
   }
 
   /** Opens the field for another list. */
   composeList(): void {
-    const field = h('input', {
-      class: 'field',
-      placeholder: 'Name of the list',
-      'aria-label': 'Name of the list',
-      testid: 'new-list-name',
-    });
-    const add = async (): Promise<void> => {
-      const name = field.value.trim();
-      if (!name) return this.#showAdder();
-      field.value = '';
-      const position = Math.max(0, ...this.#session.model.lists.filter((list) => list.key !== null).map((list) => list.position)) + 1;
-      await this.#session.run((board) => board.addList(name, position));
-      this.#adder.scrollIntoView({ inline: 'end', block: 'nearest' });
+    const field = h("input", { class: "field", placeholder: "Name of the list", testid: "new-list-name" });
+    const add = async (name: string): Promise<void> => {
+      const places = this.#session.model.lists.flatMap((list) => (list.key === null ? [] : list.position));
+      await this.#session.run((board) => board.addList(name, Math.max(0, ...places) + 1));
+      this.#adder.scrollIntoView({ inline: "end", block: "nearest" });
     };
-    field.addEventListener('keydown', (event) => {
-      if (event.key === 'Escape') {
-        event.stopPropagation();
-        this.#showAdder();
-      } else if (event.key === 'Enter' && !event.isComposing) void add();
-    });
-    const primary = { class: 'button is-primary', testid: 'new-list-add', onclick: () => void add() };
-    const close = { class: 'button', onclick: () => this.#showAdder() };
-    fill(
+    openComposer(
       this.#adder,
-      h('div', { class: 'composer' }, field, h('div', { class: 'row' }, h('button', primary, 'Add list'), h('button', close, 'Close'))),
+      field,
+      "New list",
+      (name) => void add(name),
+      () => this.#showAdder(),
     );
-    field.focus();
   }
 
   #showAdder(): void {
-    const props = { class: 'add-list', testid: 'add-list', onclick: () => this.composeList() };
-    fill(this.#adder, h('button', props, icon('plus'), 'Add a list'));
+    const props = { class: "add-list", testid: "add-list", onclick: () => this.composeList() };
+    fill(this.#adder, h("button", props, icon("plus"), "Add a list"));
   }
 
   #viewOf(list: List): ColumnView {
@@ -288,8 +274,42 @@ export class Columns {
   }
 }
 
+/** Puts a form for one text into `place`: Enter adds and leaves it open for the next one, Escape closes it. */
+function openComposer(
+  place: HTMLElement,
+  field: HTMLInputElement | HTMLTextAreaElement,
+  name: string,
+  add: (text: string) => void,
+  close: () => void,
+): void {
+  const submit = (): void => {
+    const text = field.value.trim();
+    field.value = "";
+    field.focus();
+    if (text) add(text);
+  };
+  field.setAttribute("aria-label", name);
+  field.addEventListener("keydown", (event: Event) => {
+    if (!(event instanceof KeyboardEvent) || event.isComposing) return;
+    if (event.key === "Escape") close();
+    else if (event.key === "Enter" && !event.shiftKey) submit();
+    else return;
+    event.preventDefault();
+    event.stopPropagation();
+  });
+  const primary = h("button", { class: "button is-primary", testid: "composer-add", onclick: submit }, "Add");
+  const closer = h("button", { class: "button", onclick: close }, "Close");
+  fill(place, h("div", "composer", field, h("div", "row", primary, closer)));
+  field.focus();
+}
+
 /** The card whose own button `target` is, null for anything else. */
 export function cardIdOf(target: EventTarget | null): string | null {
-  if (!(target instanceof HTMLElement) || !target.classList.contains('card-open')) return null;
-  return target.closest<HTMLElement>('[data-card-id]')?.dataset['cardId'] ?? null;
+  if (!(target instanceof HTMLElement) || !target.classList.contains("card-open")) return null;
+  return cardOf(target);
+}
+
+/** The card that an element belongs to. */
+function cardOf(element: Element | null): string | null {
+  return element?.closest<HTMLElement>("[data-card-id]")?.dataset["cardId"] ?? null;
 }

@@ -1,6 +1,6 @@
 /** Moving cards with a mouse, a pen or a finger. A finger has to rest on the card first, so that it can still scroll. */
-import type { Session } from '../session.ts';
-import type { Columns } from './columns.ts';
+import type { Session } from "../session.ts";
+import type { Columns } from "./columns.ts";
 
 const MOUSE_SLOP_PX = 5;
 const TOUCH_SLOP_PX = 8;
@@ -34,24 +34,24 @@ export class PointerDrag {
   constructor(session: Session, columns: Columns) {
     this.#session = session;
     this.#root = columns.element;
-    this.#root.addEventListener('pointerdown', (event) => this.#onDown(event));
-    addEventListener('pointermove', (event) => this.#onMove(event));
-    addEventListener('pointerup', (event) => this.#onEnd(event, true));
-    addEventListener('pointercancel', (event) => this.#onEnd(event, false));
-    addEventListener('keydown', (event) => {
-      if (event.key === 'Escape' && this.#drag) this.#finish(false);
+    this.#root.addEventListener("pointerdown", (event) => this.#onDown(event));
+    addEventListener("pointermove", (event) => this.#onMove(event));
+    addEventListener("pointerup", (event) => this.#onEnd(event, true));
+    addEventListener("pointercancel", (event) => this.#onEnd(event, false));
+    addEventListener("keydown", (event) => {
+      if (event.key === "Escape" && this.#drag) this.#finish(false, false);
     });
     // Must exist before the touch begins, or the browser scrolls without asking.
-    this.#root.addEventListener('touchmove', (event) => this.#drag && event.preventDefault(), { passive: false });
-    this.#root.addEventListener('contextmenu', (event) => this.#press?.touch && event.preventDefault());
-    this.#root.addEventListener('dragstart', (event) => event.preventDefault());
+    this.#root.addEventListener("touchmove", (event) => this.#drag && event.preventDefault(), { passive: false });
+    this.#root.addEventListener("contextmenu", (event) => this.#press?.touch && event.preventDefault());
+    this.#root.addEventListener("dragstart", (event) => event.preventDefault());
   }
 
   #onDown(event: PointerEvent): void {
     const target = event.target instanceof Element ? event.target : null;
-    const card = target?.closest<HTMLElement>('[data-card-id]');
-    if (!card || event.button !== 0 || target?.closest('.card-vote') || this.#session.carry) return;
-    const touch = event.pointerType === 'touch';
+    const card = target?.closest<HTMLElement>("[data-card-id]");
+    if (!card || event.button !== 0 || target?.closest(".card-vote") || this.#session.carry) return;
+    const touch = event.pointerType === "touch";
     const timer = touch ? setTimeout(() => this.#start(event.clientX, event.clientY), TOUCH_HOLD_MS) : undefined;
     this.#press = { id: event.pointerId, card, x: event.clientX, y: event.clientY, touch, timer };
   }
@@ -73,7 +73,7 @@ export class PointerDrag {
 
   #onEnd(event: PointerEvent, drop: boolean): void {
     if (event.pointerId !== this.#press?.id) return;
-    if (this.#drag) this.#finish(drop);
+    if (this.#drag) this.#finish(drop, true);
     else this.#release();
   }
 
@@ -84,24 +84,24 @@ export class PointerDrag {
 
   #start(x: number, y: number): void {
     const card = this.#press?.card;
-    const id = card?.dataset['cardId'];
+    const id = card?.dataset["cardId"];
     const place = id === undefined ? null : this.#session.place(id);
     if (!card || id === undefined || !place) return this.#release();
     const box = card.getBoundingClientRect();
     const ghost = card.cloneNode(true) as HTMLElement;
-    for (const element of [ghost, ...ghost.querySelectorAll('*')]) {
-      element.removeAttribute('data-testid');
-      element.removeAttribute('data-card-id');
-      element.removeAttribute('tabindex');
+    for (const element of [ghost, ...ghost.querySelectorAll("*")]) {
+      element.removeAttribute("data-testid");
+      element.removeAttribute("data-card-id");
+      element.removeAttribute("tabindex");
     }
     ghost.inert = true;
-    ghost.classList.add('ghost');
+    ghost.classList.add("ghost");
     ghost.style.width = `${box.width}px`;
     document.body.append(ghost);
     this.#drag = { ghost, dx: x - box.left, dy: y - box.top, x, y };
-    this.#root.classList.add('is-dragging');
+    this.#root.classList.add("is-dragging");
     if (this.#press?.touch) navigator.vibrate?.(10);
-    this.#session.setCarry({ card: id, list: place.column.list.id, index: place.y, by: 'pointer' });
+    this.#session.setCarry({ card: id, list: place.column.list.id, index: place.y, by: "pointer" });
     this.#follow();
     requestAnimationFrame(() => this.#scroll());
   }
@@ -114,10 +114,10 @@ export class PointerDrag {
     if (!drag || !carry) return;
     drag.ghost.style.transform = `translate(${drag.x - drag.dx}px, ${drag.y - drag.dy}px) rotate(2deg)`;
     const column = this.#columnAt(drag.x);
-    const list = column?.dataset['listId'];
-    if (!column || list === undefined || column.classList.contains('is-unsorted')) return;
-    const others = [...column.querySelectorAll<HTMLElement>('[data-card-id]')].filter(
-      (card) => card.dataset['cardId'] !== carry.card,
+    const list = column?.dataset["listId"];
+    if (!column || list === undefined || column.classList.contains("is-unsorted")) return;
+    const others = [...column.querySelectorAll<HTMLElement>("[data-card-id]")].filter(
+      (card) => card.dataset["cardId"] !== carry.card,
     );
     const index = others.filter((card) => middleOf(card) < drag.y - drag.dy + drag.ghost.offsetHeight / 2).length;
     if (list === carry.list && index === carry.index) return;
@@ -125,7 +125,7 @@ export class PointerDrag {
   }
 
   #columnAt(x: number): HTMLElement | undefined {
-    return [...this.#root.querySelectorAll<HTMLElement>('[data-list-id]')].find((column) => {
+    return [...this.#root.querySelectorAll<HTMLElement>("[data-list-id]")].find((column) => {
       const box = column.getBoundingClientRect();
       return x >= box.left && x <= box.right;
     });
@@ -137,7 +137,7 @@ export class PointerDrag {
     if (!drag) return;
     const box = this.#root.getBoundingClientRect();
     this.#root.scrollLeft += edge(drag.x, box.left, box.right);
-    const cards = this.#columnAt(drag.x)?.querySelector('.cards');
+    const cards = this.#columnAt(drag.x)?.querySelector(".cards");
     if (cards) {
       const inner = cards.getBoundingClientRect();
       cards.scrollTop += edge(drag.y, inner.top, inner.bottom);
@@ -146,15 +146,18 @@ export class PointerDrag {
     requestAnimationFrame(() => this.#scroll());
   }
 
-  #finish(drop: boolean): void {
+  /** Ends the drag; `released` tells whether the button is up already. */
+  #finish(drop: boolean, released: boolean): void {
     this.#drag?.ghost.remove();
     this.#drag = null;
     this.#release();
-    this.#root.classList.remove('is-dragging');
+    this.#root.classList.remove("is-dragging");
     // The click that follows the release would open the card.
     const swallow = (event: Event): void => event.stopPropagation();
-    this.#root.addEventListener('click', swallow, { capture: true, once: true });
-    setTimeout(() => this.#root.removeEventListener('click', swallow, { capture: true }));
+    const stop = (): void => void setTimeout(() => this.#root.removeEventListener("click", swallow, true));
+    this.#root.addEventListener("click", swallow, true);
+    if (released) stop();
+    else addEventListener("pointerup", stop, { once: true });
     if (drop) void this.#session.drop();
     else this.#session.setCarry(null);
   }

@@ -1,37 +1,37 @@
 /** The sheet of keys, opened by "?". */
-import { h } from '../dom.ts';
-import { openDialog } from './dialog.ts';
+import { h } from "../dom.ts";
+import { openDialog } from "./dialog.ts";
 
 const KEYS: readonly (readonly [string, readonly (readonly [string, string])[]])[] = [
   [
-    'On the board',
+    "On the board",
     [
-      ['← ↑ → ↓', 'Move among the cards'],
-      ['Home End', 'First and last card of the list'],
-      ['Enter', 'Open the card'],
-      ['Space', 'Pick the card up'],
-      ['V', 'Vote for the card'],
-      ['X', 'Mark the card as done, or not done'],
-      ['Delete', 'Delete the card'],
+      ["← ↑ → ↓", "Move among the cards"],
+      ["Home End", "First and last card of the list"],
+      ["Enter", "Open the card"],
+      ["Space", "Pick the card up"],
+      ["V", "Vote for the card"],
+      ["X", "Mark the card as done, or not done"],
+      ["Delete", "Delete the card"],
     ],
   ],
   [
-    'With a card picked up',
+    "With a card picked up",
     [
-      ['← ↑ → ↓', 'Move the card, also to another list'],
-      ['Space', 'Drop it'],
-      ['Esc', 'Put it back'],
+      ["← ↑ → ↓", "Move the card, also to another list"],
+      ["Space", "Drop it"],
+      ["Esc", "Put it back"],
     ],
   ],
   [
-    'Anywhere',
+    "Anywhere",
     [
-      ['N', 'Add a card to the current list'],
-      ['L', 'Add a list'],
-      ['/', 'Search'],
-      ['?', 'This sheet'],
-      ['Alt ↑ ↓', 'In a checklist: move the step'],
-      ['Esc', 'Close what is open'],
+      ["N", "Add a card to the current list"],
+      ["L", "Add a list"],
+      ["/", "Search"],
+      ["?", "This sheet"],
+      ["Alt ↑ ↓", "In a checklist: move the step"],
+      ["Esc", "Close what is open"],
     ],
   ],
 ];
@@ -39,11 +39,17 @@ const KEYS: readonly (readonly [string, readonly (readonly [string, string])[]])
 export function openHelp(): void {
   const groups = KEYS.map(([name, keys]) =>
     h(
-      'section',
-      { class: 'keys' },
-      h('h3', {}, name),
-      h('dl', {}, ...keys.map(([key, what]) => h('div', {}, h('dt', {}, ...key.split(' ').map((one) => h('kbd', {}, one))), h('dd', {}, what)))),
+      "section",
+      "keys",
+      h("h3", {}, name),
+      h(
+        "dl",
+        {},
+        ...keys.map(([key, what]) =>
+          h("div", {}, h("dt", {}, ...key.split(" ").map((one) => h("kbd", {}, one))), h("dd", {}, what)),
+        ),
+      ),
     ),
   );
-  openDialog({ title: 'Keyboard', testid: 'help' }, ...groups);
+  openDialog({ title: "Keyboard", testid: "help" }, ...groups);
 }

@@ -1,5 +1,5 @@
 /** A small menu that opens at a button: arrow keys move, Escape and a click elsewhere close it. */
-import { h, icon, type IconName } from '../dom.ts';
+import { h, icon, type IconName } from "../dom.ts";
 
 export interface MenuItem {
   readonly label: string;
@@ -24,13 +24,13 @@ export function placeAt(panel: HTMLElement, anchor: HTMLElement): void {
 
 /** Shows `panel` as a popover at `anchor` and removes it when it closes. */
 export function openPopover(panel: HTMLElement, anchor: HTMLElement): void {
-  panel.setAttribute('popover', 'auto');
-  panel.classList.add('popover');
+  panel.setAttribute("popover", "auto");
+  panel.classList.add("popover");
   document.body.append(panel);
-  anchor.setAttribute('aria-expanded', 'true');
-  panel.addEventListener('toggle', (event) => {
-    if (event.newState !== 'closed') return;
-    anchor.setAttribute('aria-expanded', 'false');
+  anchor.setAttribute("aria-expanded", "true");
+  panel.addEventListener("toggle", (event) => {
+    if (event.newState !== "closed") return;
+    anchor.setAttribute("aria-expanded", "false");
     panel.remove();
   });
   panel.showPopover();
@@ -38,19 +38,19 @@ export function openPopover(panel: HTMLElement, anchor: HTMLElement): void {
 }
 
 function focusNext(menu: HTMLElement, step: number): void {
-  const items = [...menu.querySelectorAll('button')];
+  const items = [...menu.querySelectorAll("button")];
   const at = items.findIndex((item) => item === document.activeElement);
   items[(at + step + items.length) % items.length]?.focus();
 }
 
 /** Opens a menu of `items` at `anchor`. */
 export function openMenu(anchor: HTMLElement, label: string, items: readonly MenuItem[]): void {
-  const menu = h('div', {
-    class: 'menu',
-    role: 'menu',
-    'aria-label': label,
+  const menu = h("div", {
+    class: "menu",
+    role: "menu",
+    "aria-label": label,
     onkeydown: (event) => {
-      const step = event.key === 'ArrowDown' ? 1 : event.key === 'ArrowUp' ? -1 : 0;
+      const step = event.key === "ArrowDown" ? 1 : event.key === "ArrowUp" ? -1 : 0;
       if (step === 0) return;
       event.preventDefault();
       focusNext(menu, step);
@@ -62,10 +62,10 @@ export function openMenu(anchor: HTMLElement, label: string, items: readonly Men
       anchor.focus();
       item.run();
     };
-    const props = { role: 'menuitem', testid: item.testid, onclick: run };
+    const props = { role: "menuitem", testid: item.testid, onclick: run };
     const mark = item.icon ? icon(item.icon) : null;
-    menu.append(h('button', { ...props, class: item.danger ? 'is-danger' : null }, mark, item.label));
+    menu.append(h("button", { ...props, class: item.danger ? "is-danger" : null }, mark, item.label));
   }
   openPopover(menu, anchor);
-  menu.querySelector('button')?.focus();
+  menu.querySelector("button")?.focus();
 }

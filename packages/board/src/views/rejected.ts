@@ -1,28 +1,29 @@
 /** Changes that the server refused: why, what they were, and what to do with them. */
-import { fill, h, icon } from '../dom.ts';
-import { ago } from '../format.ts';
-import { isRow } from '../model.ts';
-import type { Session } from '../session.ts';
-import type { RejectedEntry } from '../sync-api.ts';
-import { emptyNote, openDialog } from './dialog.ts';
-import { documentName, fieldName, showValue, toPlain } from './values.ts';
+import { SHARED_STORES } from "../data.ts";
+import { h } from "../dom.ts";
+import { ago } from "../format.ts";
+import { isRow } from "../model.ts";
+import type { Session } from "../session.ts";
+import type { RejectedEntry } from "../sync-api.ts";
+import { openList } from "./dialog.ts";
+import { documentName, fieldName, showValue, toPlain } from "./values.ts";
 
-type Rejected = RejectedEntry['documents'][number];
+type Rejected = RejectedEntry["documents"][number];
 
 /** The fields of the refused document that differ from what the board holds. */
 async function documentView(session: Session, { store, key, mine }: Rejected): Promise<HTMLElement> {
-  const known = store === 'lists' || store === 'cards' || store === 'labels';
-  const current: unknown = known ? await session.board.row(store, key) : undefined;
-  const name = h('h4', {}, documentName(session.model, store, key, mine));
-  if (mine === undefined) return h('div', { class: 'refused' }, name, h('p', { class: 'note' }, 'You deleted it.'));
-  if (!isRow(mine)) return h('div', { class: 'refused' }, name, h('pre', {}, toPlain(mine)));
+  const shared = SHARED_STORES.find((name) => name === store);
+  const [current] = shared ? await session.board.read([{ store: shared, key }]) : [];
+  const name = h("h4", {}, documentName(session.model, store, key, mine));
+  if (mine === undefined) return h("div", "refused", name, h("p", "note", "You deleted it."));
+  if (!isRow(mine)) return h("div", "refused", name, h("pre", {}, toPlain(mine)));
   const old = isRow(current) ? current : {};
-  const fields = Object.keys(mine).filter((field) => field !== 'id' && toPlain(mine[field]) !== toPlain(old[field]));
+  const fields = Object.keys(mine).filter((field) => field !== "id" && toPlain(mine[field]) !== toPlain(old[field]));
   const rows = fields.map((field) =>
-    h('div', {}, h('dt', {}, fieldName([field])), h('dd', {}, showValue(session.model, field, mine[field]))),
+    h("div", {}, h("dt", {}, fieldName([field])), h("dd", {}, showValue(session.model, field, mine[field]))),
   );
-  const same = rows.length === 0 && h('p', { class: 'note' }, 'The board shows the same content.');
-  return h('div', { class: 'refused' }, name, same || h('dl', { class: 'fields' }, ...rows));
+  const same = rows.length === 0 && h("p", "note", "The board shows the same content.");
+  return h("div", "refused", name, same || h("dl", "fields", ...rows));
 }
 
 async function entryView(session: Session, entry: RejectedEntry, redraw: () => Promise<void>): Promise<HTMLElement> {
@@ -32,39 +33,38 @@ async function entryView(session: Session, entry: RejectedEntry, redraw: () => P
     await redraw();
   };
   const { sync } = session.connection;
-  const retry = { class: 'button is-primary', testid: 'rejected-retry' };
-  const discard = { class: 'button', testid: 'rejected-discard' };
+  const retry = { class: "button is-primary", testid: "rejected-retry" };
+  const discard = { class: "button", testid: "rejected-discard" };
   return h(
-    'article',
-    { class: 'entry', testid: 'rejected' },
-    h('header', { class: 'entry-head' }, h('h3', {}, entry.message || 'Refused'), h('p', { class: 'note' }, `${entry.code} · ${ago(entry.at)}`)),
+    "article",
+    { class: "entry", testid: "rejected" },
+    h(
+      "header",
+      "entry-head",
+      h("h3", {}, entry.message || "Rejected"),
+      h("p", "note", `${entry.code} · ${ago(entry.at)}`),
+    ),
     ...documents,
     h(
-      'div',
-      { class: 'row' },
-      h('button', { ...retry, onclick: () => void act(() => sync.retry(entry.id)) }, 'Try again'),
-      h('button', { ...discard, onclick: () => void act(() => sync.discard(entry.id)) }, 'Discard'),
+      "div",
+      "row",
+      h("button", { ...retry, onclick: () => void act(() => sync.retry(entry.id)) }, "Try again"),
+      h("button", { ...discard, onclick: () => void act(() => sync.discard(entry.id)) }, "Discard"),
     ),
   );
 }
 
-/** Opens the drawer of refused changes; it stays up to date while it is open. */
+/** Opens the drawer of rejected changes; it stays up to date while it is open. */
 export function openRejected(session: Session): void {
   const { sync } = session.connection;
-  const list = h('div', { class: 'entries', 'aria-busy': 'true' });
-  const draw = async (): Promise<void> => {
-    try {
-      const entries = await sync.rejected();
-      const views = await Promise.all(entries.map((entry) => entryView(session, entry, draw)));
-      const none = emptyNote('Nothing was refused', 'Changes that the rules of the server forbid are kept here, with the reason.');
-      fill(list, ...(views.length > 0 ? views : [none]));
-    } catch (error) {
-      fill(list, emptyNote('The list could not be read', error instanceof Error ? error.message : String(error)));
-    }
-    list.removeAttribute('aria-busy');
-  };
-  const stop = sync.on('rejected', () => void draw());
-  const heading = h('h2', { class: 'with-icon' }, icon('alert'), 'Refused changes');
-  openDialog({ title: 'Refused changes', testid: 'rejected-drawer', kind: 'sheet', heading, onClose: stop }, list);
+  const stop = sync.on("rejected", () => void draw());
+  const draw = openList(
+    { title: "Rejected changes", testid: "rejected-drawer", kind: "sheet", icon: "alert", onClose: stop },
+    {
+      title: "Nothing was rejected",
+      text: "Changes that the rules of the server forbid are kept here, with the reason.",
+    },
+    async () => Promise.all((await sync.rejected()).map((entry) => entryView(session, entry, () => draw()))),
+  );
   void draw();
 }

@@ -1,22 +1,28 @@
 /** Short messages in a corner. The region is live: what appears is also spoken. */
-import { fill, h, icon } from '../dom.ts';
-import type { Voice } from '../session.ts';
+import { fill, h, icon } from "../dom.ts";
+import type { Voice } from "../session.ts";
 
 const SHOWN_MS = 6000;
 const SHOWN_MAX = 3;
 
 export class Toasts implements Voice {
   /** Holds the messages that are shown. */
-  readonly element: HTMLElement = h('div', { class: 'toasts', role: 'log', 'aria-live': 'polite', 'aria-label': 'Messages', popover: 'manual' });
+  readonly element: HTMLElement = h("div", {
+    class: "toasts",
+    role: "log",
+    "aria-live": "polite",
+    "aria-label": "Messages",
+    popover: "manual",
+  });
   /** Holds what is only spoken. */
-  readonly speech: HTMLElement = h('div', { class: 'visually-hidden', role: 'status', testid: 'announcer' });
+  readonly speech: HTMLElement = h("div", { class: "visually-hidden", role: "status", testid: "announcer" });
 
   toast(text: string, action?: { label: string; run: () => void }): void {
-    this.#add(text, 'toast', action);
+    this.#add(text, "toast", action);
   }
 
   problem(text: string): void {
-    this.#add(text, 'toast is-problem');
+    this.#add(text, "toast is-problem");
   }
 
   announce(text: string): void {
@@ -34,13 +40,13 @@ export class Toasts implements Voice {
       remove();
       action?.run();
     };
-    const close = { class: 'icon-button is-small', 'aria-label': 'Dismiss', onclick: remove };
+    const close = { class: "icon-button is-small", "aria-label": "Dismiss", onclick: remove };
     const toast = h(
-      'div',
-      { class: kind, testid: 'toast', onpointerenter: () => clearTimeout(timer), onpointerleave: start },
-      h('p', {}, text),
-      action && h('button', { class: 'link', testid: 'toast-action', onclick: run }, action.label),
-      h('button', close, icon('close')),
+      "div",
+      { class: kind, testid: "toast", onpointerenter: () => clearTimeout(timer), onpointerleave: start },
+      h("p", {}, text),
+      action && h("button", { class: "link", testid: "toast-action", onclick: run }, action.label),
+      h("button", close, icon("close")),
     );
     this.#raise();
     this.element.append(toast);
@@ -50,7 +56,7 @@ export class Toasts implements Voice {
 
   /** Brings the region above a dialog that was opened after it. */
   #raise(): void {
-    if (this.element.matches(':popover-open')) this.element.hidePopover();
+    if (this.element.matches(":popover-open")) this.element.hidePopover();
     this.element.showPopover();
   }
 }
