@@ -10,7 +10,7 @@ use tokio::net::TcpListener;
 use tokio::time::{Instant, sleep};
 
 use crate::app::App;
-use crate::gateway::router;
+use crate::gateway::{admin_router, router};
 use crate::hub::Hub;
 
 /// How often a stopping server looks whether its connections are gone.
@@ -32,15 +32,21 @@ pub struct Server {
     app: Arc<App>,
     listener: TcpListener,
     address: SocketAddr,
+    admin: Option<TcpListener>,
 }
 
 impl Server {
     /// Listens on an address; port 0 takes a free one.
     pub async fn bind(app: Arc<App>, address: SocketAddr) -> Result<Self, ServeError> {
-        let refuse = |error| ServeError::Listen(address, error);
-        let listener = TcpListener::bind(address).await.map_err(refuse)?;
-        let address = listener.local_addr().map_err(refuse)?;
-        Ok(Self { app, listener, address })
+        let (listener, address) = listen(address).await?;
+        Ok(Self { app, listener, address, admin: None })
+    }
+
+    /// Serves health and metrics on another address, too.
+    pub async fn bind_admin(&mut self, address: SocketAddr) -> Result<SocketAddr, ServeError> {
+        let (listener, address) = listen(address).await?;
+        self.admin = Some(listener);
+        Ok(address)
     }
 
     /// Where it listens.
@@ -50,8 +56,14 @@ impl Server {
 
     /// Serves until `stop` resolves; then stops accepting, lets sessions finish what is in flight, closes them, and returns.
     pub async fn run(self, stop: impl Future<Output = ()> + Send + 'static) -> Result<(), ServeError> {
-        let hubs: Vec<_> = self.app.databases.values().map(|database| tokio::spawn(Hub::run(Arc::clone(database)))).collect();
+        let hubs: Vec<_> =
+            self.app.databases.values().map(|database| tokio::spawn(Hub::run(Arc::clone(database)))).collect();
         let app = Arc::clone(&self.app);
+        let admin = self.admin.map(|listener| {
+            let router = admin_router(Arc::clone(&app));
+            // It ends with the server; an operator's request is not waited for.
+            tokio::spawn(async move { axum::serve(listener, router).await })
+        });
         let stopped = {
             let app = Arc::clone(&app);
             async move {
@@ -76,6 +88,16 @@ impl Server {
             sleep(DRAIN_POLL).await;
         }
         hubs.iter().for_each(tokio::task::JoinHandle::abort);
+        if let Some(admin) = admin {
+            admin.abort();
+        }
         result
     }
+}
+
+async fn listen(address: SocketAddr) -> Result<(TcpListener, SocketAddr), ServeError> {
+    let refuse = |error| ServeError::Listen(address, error);
+    let listener = TcpListener::bind(address).await.map_err(refuse)?;
+    let address = listener.local_addr().map_err(refuse)?;
+    Ok((listener, address))
 }

@@ -126,7 +126,11 @@ async fn serve(config: &Config, options: GatewayOptions, address: SocketAddr, me
         databases.push(Arc::new(database));
     }
     let app = Arc::new(App::new(options, authenticator, databases, metrics));
-    let server = Server::bind(app, address).await.map_err(|error| error.to_string())?;
+    let mut server = Server::bind(app, address).await.map_err(|error| error.to_string())?;
+    if let Some(admin) = config.server.admin_listen {
+        let admin = server.bind_admin(admin).await.map_err(|error| error.to_string())?;
+        tracing::info!(address = %admin, "health and metrics");
+    }
     announce(server.address());
     let stop = stop_signal()?;
     let result = server.run(stop).await.map_err(|error| error.to_string());

@@ -311,10 +311,7 @@ fn snapshot_then_changes() {
     }
     host.commit("b", None, &[], SessionId(0));
     host.subscribe(None, &[], None);
-    assert_eq!(
-        host.log(),
-        ["welcome ann finished 3", "snapshot @4 ..end [a=1 c=1]", "changes 4..4 last []"]
-    );
+    assert_eq!(host.log(), ["welcome ann finished 3", "snapshot @4 ..end [a=1 c=1]", "changes 4..4 last []"]);
     host.commit("a", Some("2"), &[], SessionId(0));
     host.commit("c", Some("3"), &[], MINE);
     host.commit("d", Some("4"), &[], SessionId(0));
@@ -387,7 +384,12 @@ fn channels_are_enforced() {
     host.commit("a", None, &["y"], SessionId(0));
     assert_eq!(
         host.log(),
-        ["changes 0..1 last [a=1]", "changes 1..3 last [leave:a]", "changes 3..4 last [leave:a]", "changes 4..5 last [-a]"]
+        [
+            "changes 0..1 last [a=1]",
+            "changes 1..3 last [leave:a]",
+            "changes 3..4 last [leave:a]",
+            "changes 4..5 last [-a]"
+        ]
     );
 }
 
@@ -516,7 +518,8 @@ fn parts_make_one_mutation() {
     host.push(4, true, "a");
     host.push(4, true, "b");
     host.push(4, false, "c");
-    let keys: Vec<&str> = host.submissions.iter().flat_map(|one| &one.mutation.changes).map(|one| &*one.id.key).collect();
+    let keys: Vec<&str> =
+        host.submissions.iter().flat_map(|one| &one.mutation.changes).map(|one| &*one.id.key).collect();
     assert_eq!((host.submissions.len(), keys), (1, vec!["a", "b", "c"]));
     host.log();
     host.push(5, true, "a");

@@ -27,9 +27,13 @@ pub(super) async fn serve(State(app): State<Arc<App>>, method: Method, uri: Uri)
         return missing();
     }
     if method != Method::GET && method != Method::HEAD {
-        return rest::refuse_with(axum::http::StatusCode::METHOD_NOT_ALLOWED, &Refusal::new(ErrorCode::Protocol, "GET only"));
+        return rest::refuse_with(
+            axum::http::StatusCode::METHOD_NOT_ALLOWED,
+            &Refusal::new(ErrorCode::Protocol, "GET only"),
+        );
     }
-    let Some(relative) = relative(path) else { return missing() };
+    // `/v1` may be spelled with escapes.
+    let Some(relative) = relative(path).filter(|relative| !relative.starts_with("v1")) else { return missing() };
     let mut file = root.join(&relative);
     if relative.as_os_str().is_empty() || relative.extension().is_none() {
         let below = file.join("index.html");

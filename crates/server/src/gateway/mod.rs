@@ -23,18 +23,23 @@ pub fn router(app: Arc<App>) -> Router {
         .route("/v1/sync", any(upgrade::upgrade))
         .route("/v1/db/{database}/conflicts", get(rest::conflicts))
         .route("/v1/db/{database}/{collection}", get(rest::scan))
-        .route(
-            "/v1/db/{database}/{collection}/{key}",
-            get(rest::read).put(rest::put).delete(rest::delete),
-        )
-        .route("/health", get(rest::health))
-        .route("/metrics", get(rest::metrics));
+        .route("/v1/db/{database}/{collection}/{key}", get(rest::read).put(rest::put).delete(rest::delete))
+        .route("/health", get(rest::health));
     if app.options.dev {
-        router = router.route("/v1/dev/token", post(rest::dev_token));
+        router = router.route("/v1/dev/token", post(rest::dev_token)).route("/metrics", get(rest::metrics));
     }
     router
         .fallback(assets::serve)
         .method_not_allowed_fallback(rest::method_not_allowed)
         .layer(axum::extract::DefaultBodyLimit::max(BODY_BYTES_MAX))
+        .with_state(app)
+}
+
+/// What operators see, on a listener of its own.
+pub fn admin_router(app: Arc<App>) -> Router {
+    Router::new()
+        .route("/health", get(rest::health))
+        .route("/metrics", get(rest::metrics))
+        .fallback(|| async { rest::not_found() })
         .with_state(app)
 }

@@ -23,8 +23,6 @@ use crate::hub::{Mail, Membership};
 use crate::metrics::{add, add_len};
 use crate::pipeline::{self, Caller};
 
-/// Bytes that wait for the client beyond which nothing more is read from it.
-const QUEUED_BYTES_MAX: usize = 1 << 20;
 /// Mutations prepared and committed together.
 const GROUP_MUTATIONS_MAX: usize = 128;
 /// How long a closing connection waits for its last frames to be taken.
@@ -60,7 +58,7 @@ pub(super) async fn serve(socket: WebSocket, slot: Slot) {
         loading: None,
         pushing: None,
         submissions: VecDeque::new(),
-        stuck_since_ms: None,
+        stuck_since: None,
         closing: None,
         app,
     };
@@ -85,8 +83,8 @@ struct Connection {
     pushing: Option<BoxFuture<'static, Answer>>,
     /// Mutations that wait for the group before them.
     submissions: VecDeque<Submission>,
-    /// Since when the client took nothing of what is queued.
-    stuck_since_ms: Option<u64>,
+    /// Since when the client took nothing of what is queued, and what it had taken by then.
+    stuck_since: Option<(u64, u64)>,
     /// Why the session ended.
     closing: Option<(ErrorCode, String)>,
 }
@@ -317,31 +315,42 @@ impl Connection {
                 let message = format!("a frame of more than {limit} bytes");
                 self.session.handle_end(&Refusal::new(ErrorCode::TooLarge, message));
             }
-            WireEvent::Flushed => self.stuck_since_ms = None,
+            WireEvent::Flushed => self.stuck_since = None,
             WireEvent::Message(Message::Close(_)) | WireEvent::Closed => return false,
         }
         true
     }
 
     fn reads(&self) -> bool {
-        self.session.wants_input() && self.wire.queued_bytes() <= QUEUED_BYTES_MAX
+        let queued_max = self.app.options.limits.slow_consumer_bytes_max as usize;
+        self.session.wants_input() && self.wire.queued_bytes() <= queued_max
     }
 
     /// When the session has to be told the time. A client that takes nothing at all is closed by force.
     fn deadline(&mut self) -> Instant {
         let now_ms = self.app.clock.now_ms();
-        let mut due = self.session.poll_timeout().unwrap_or(now_ms + SLEEP_MS_MAX);
+        let stuck_ms_max = self.app.session_config.slow_consumer_ms_max;
+        let mut stuck_at = None;
         if self.wire.is_writing() {
-            let since = *self.stuck_since_ms.get_or_insert(now_ms);
-            let stuck = since + self.app.session_config.slow_consumer_ms_max;
-            if now_ms >= stuck {
-                let message = "the client takes nothing; resume from the cursor";
-                self.session.handle_end(&Refusal::new(ErrorCode::SlowConsumer, message));
-                due = now_ms;
+            let taken = self.wire.taken();
+            match self.stuck_since {
+                Some((since, before)) if before == taken => stuck_at = Some(since + stuck_ms_max),
+                _ => {
+                    self.stuck_since = Some((now_ms, taken));
+                    self.session.handle_taken(now_ms);
+                    stuck_at = Some(now_ms + stuck_ms_max);
+                }
             }
-            due = due.min(stuck);
         }
-        Instant::now() + Duration::from_millis(due.saturating_sub(now_ms).min(SLEEP_MS_MAX))
+        if stuck_at.is_some_and(|stuck_at| now_ms >= stuck_at) {
+            let message = "the client takes nothing; resume from the cursor";
+            self.session.handle_end(&Refusal::new(ErrorCode::SlowConsumer, message));
+        }
+        let due = [self.session.poll_timeout(), stuck_at].into_iter().flatten().min();
+        let wait_ms = due.map_or(SLEEP_MS_MAX, |due| due.saturating_sub(now_ms));
+        // A session that has just ended is looked at once more, at once.
+        let wait_ms = if self.session.is_closed() { 0 } else { wait_ms.min(SLEEP_MS_MAX) };
+        Instant::now() + Duration::from_millis(wait_ms)
     }
 
     /// Sends what is queued and the close frame, and waits for the peer to close, but not for long.
@@ -386,11 +395,7 @@ async fn try_open(app: &Arc<App>, hello: Hello) -> Result<Opened, Refusal> {
         return Err(Refusal::new(ErrorCode::TooLarge, "too many collections"));
     }
     let collections = database.describe(&hello.collections);
-    let record = database
-        .store
-        .client(hello.client, hello.incarnation)
-        .await
-        .map_err(|error| store_refusal(&error))?;
+    let record = database.store.client(hello.client, hello.incarnation).await.map_err(|error| store_refusal(&error))?;
     let session = app.session_id();
     let peer = app.enter(&identity.subject, hello.client, session)?;
     let grant = grant_of(&database, &identity);

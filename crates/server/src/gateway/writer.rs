@@ -17,6 +17,8 @@ pub(super) struct Wire {
     /// Bytes in `queue`.
     queued_bytes: usize,
     unflushed: bool,
+    /// Counts what the operating system took.
+    taken: u64,
 }
 
 /// What happened on the connection.
@@ -33,7 +35,7 @@ pub(super) enum WireEvent {
 
 impl Wire {
     pub(super) fn new(socket: WebSocket) -> Self {
-        Self { socket, queue: VecDeque::new(), queued_bytes: 0, unflushed: false }
+        Self { socket, queue: VecDeque::new(), queued_bytes: 0, unflushed: false, taken: 0 }
     }
 
     pub(super) fn push(&mut self, bytes: Bytes) {
@@ -51,6 +53,11 @@ impl Wire {
     /// Bytes that wait for the client to read.
     pub(super) fn queued_bytes(&self) -> usize {
         self.queued_bytes
+    }
+
+    /// Rises whenever the operating system takes something of what was queued.
+    pub(super) fn taken(&self) -> u64 {
+        self.taken
     }
 
     /// Whether anything is not with the operating system.
@@ -84,12 +91,14 @@ impl Wire {
                     self.queued_bytes -= bytes.len();
                 }
                 self.unflushed = true;
+                self.taken += 1;
                 Pin::new(&mut self.socket).start_send(message)?;
             }
         }
         let flushed = Pin::new(&mut self.socket).poll_flush(context);
         if matches!(flushed, Poll::Ready(Ok(()))) {
             self.unflushed = false;
+            self.taken += 1;
         }
         flushed
     }

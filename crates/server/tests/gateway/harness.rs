@@ -31,6 +31,7 @@ const PATIENCE: Duration = Duration::from_secs(20);
 
 const CONFIG: &str = r#"
 [auth]
+algorithms = ["HS256"]
 secret = "0123456789abcdef0123456789abcdef"
 leeway_s = 0
 
@@ -60,7 +61,7 @@ schema = { type = "object", required = ["owner"], properties = { n = { type = "i
 [databases.test.collections.guarded]
 read = 'identity.sub != ""'
 write = 'identity.sub != ""'
-conflict = "reject"
+conflict = { document = "reject" }
 
 [databases.test.collections.locked]
 read = 'identity.sub == "root"'
@@ -166,7 +167,14 @@ impl TestServer {
         (status, head.to_lowercase(), body.to_owned())
     }
 
-    pub async fn rest(&self, method: &str, path: &str, token: &str, more: &[(&str, &str)], body: &str) -> (u16, String, String) {
+    pub async fn rest(
+        &self,
+        method: &str,
+        path: &str,
+        token: &str,
+        more: &[(&str, &str)],
+        body: &str,
+    ) -> (u16, String, String) {
         let bearer = format!("Bearer {token}");
         let mut headers = vec![("authorization", bearer.as_str())];
         headers.extend(more);

@@ -91,9 +91,22 @@ async fn the_rest_of_the_routes() {
     let (status, _, body) = server.http("POST", "/v1/dev/token", &[], r#"{"sub":"ann"}"#).await;
     let token = parsed(&body)["token"].as_str().unwrap().to_owned();
     assert_eq!((status, server.rest("GET", "notes", &token, &[], "").await.0), (200, 200));
-    assert_eq!(server.http("POST", "/v1/dev/token", &[("origin", "https://evil.com")], r#"{"sub":"ann"}"#).await.0, 403);
+    assert_eq!(
+        server.http("POST", "/v1/dev/token", &[("origin", "https://evil.com")], r#"{"sub":"ann"}"#).await.0,
+        403
+    );
     assert_eq!(server.http("POST", "/v1/dev/token", &[], "{}").await.0, 400);
-    for trick in ["/v1//sync", "/v1/sync/", "/v1/nothing", "/v1", "/../Cargo.toml", "/%2e%2e/Cargo.toml", "/.git", "/none.js"] {
+    for trick in [
+        "/v1//sync",
+        "/v1/sync/",
+        "/v1/nothing",
+        "/v1",
+        "/v1/%73ync",
+        "/../Cargo.toml",
+        "/%2e%2e/Cargo.toml",
+        "/.git",
+        "/none.js",
+    ] {
         assert_eq!(server.http("GET", trick, &[], "").await.0, 404, "{trick}");
     }
     assert_eq!(server.http("GET", "/v1/sync", &[], "").await.0, 400, "no upgrade");

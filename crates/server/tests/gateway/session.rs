@@ -18,7 +18,10 @@ async fn two_clients_see_each_others_writes() {
     let result = ann.commit(vec![put("notes", "a", r#"{"t":1}"#), put("notes", "b", "[2]")]).await;
     assert_eq!((result.outcome, result.offset), (Outcome::Accepted, Offset(1)));
     let seen = bob.changes().await;
-    assert_eq!((items(&seen.changes), seen.from, seen.to, seen.last), (vec!["a={\"t\":1}".into(), "b=[2]".into()], Offset(0), Offset(1), true));
+    assert_eq!(
+        (items(&seen.changes), seen.from, seen.to, seen.last),
+        (vec!["a={\"t\":1}".into(), "b=[2]".into()], Offset(0), Offset(1), true)
+    );
 
     bob.commit(vec![put("notes", "c", "3")]).await;
     let seen = ann.changes().await;
@@ -151,7 +154,8 @@ async fn a_storm_on_one_document_converges() {
         let patch = FieldPatch { path: vec!["votes".into()], base: Some(b"0".to_vec()), value: Some(b"1".to_vec()) };
         for _ in 0..5 {
             let operation = Operation::Patch(vec![patch.clone()]);
-            let outcome = client.commit(vec![DocumentChange { base, operation, ..put("notes", "a", "") }]).await.outcome;
+            let outcome =
+                client.commit(vec![DocumentChange { base, operation, ..put("notes", "a", "") }]).await.outcome;
             assert!(matches!(outcome, Outcome::Accepted | Outcome::Merged(..)), "{outcome:?}");
         }
     });
@@ -232,7 +236,9 @@ async fn a_fresh_token_changes_what_is_seen() {
     let mut reader = server.session("bob", &["x"]).await;
     assert_eq!(reader.catch_up(&["cards"]).await, [r#"a={"channel":"x"}"#]);
     reader.send(&ClientFrame::Auth(Auth { token: server.token("bob", &["y"]) })).await;
-    assert!(matches!(reader.frame().await, ServerFrame::Purge(purge) if purge.documents == [(0, vec!["a".to_owned()])] || purge.documents[0].1 == ["a"]));
+    assert!(
+        matches!(reader.frame().await, ServerFrame::Purge(purge) if purge.documents == [(0, vec!["a".to_owned()])] || purge.documents[0].1 == ["a"])
+    );
     assert_eq!(items(&reader.changes().await.changes), [r#"b={"channel":"y"}"#]);
     assert!(matches!(reader.frame().await, ServerFrame::Purge(purge) if purge.channels == ["cards\0y"]));
     reader.send(&ClientFrame::Auth(Auth { token: server.token("eve", &["y"]) })).await;

@@ -48,7 +48,11 @@ async fn wrong_beginnings() {
         ("credit without hello", ClientFrame::Credit(Credit { bytes: 1 }), "protocol"),
         ("no token", ClientFrame::Hello(Hello { token: String::new(), ..good.clone() }), "unauthenticated"),
         ("unsigned token", ClientFrame::Hello(Hello { token: foreign.into(), ..good.clone() }), "unauthenticated"),
-        ("unknown database", ClientFrame::Hello(Hello { database: "other".into(), ..good.clone() }), "unknown-database"),
+        (
+            "unknown database",
+            ClientFrame::Hello(Hello { database: "other".into(), ..good.clone() }),
+            "unknown-database",
+        ),
         ("future", ClientFrame::Hello(Hello { protocol: 99, protocol_min: 98, ..good }), "unsupported-version"),
     ];
     for (name, frame, expected) in cases {
