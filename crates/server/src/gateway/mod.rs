@@ -36,7 +36,7 @@ pub fn router(app: Arc<App>) -> Router {
 }
 
 /// What operators see, on a listener of its own.
-pub fn admin_router(app: Arc<App>) -> Router {
+pub(crate) fn admin_router(app: Arc<App>) -> Router {
     Router::new()
         .route("/health", get(rest::health))
         .route("/metrics", get(rest::metrics))

@@ -22,6 +22,9 @@ const READ_BUFFER_BYTES: usize = 4 << 10;
 /// The transport's own write buffer is flushed at once; the queue is the session's.
 const WRITE_BUFFER_BYTES: usize = 0;
 
+/// The transport reads messages of up to so many times the limit, so that the session can say what is wrong; beyond, it is cut.
+const OVERSIZE_FACTOR: usize = 2;
+
 /// Accepts a WebSocket, or says why not.
 pub(super) async fn upgrade(
     State(app): State<Arc<App>>,
@@ -48,8 +51,8 @@ pub(super) async fn upgrade(
         .read_buffer_size(READ_BUFFER_BYTES)
         .write_buffer_size(WRITE_BUFFER_BYTES)
         .max_write_buffer_size(frame_bytes_max.saturating_mul(32))
-        .max_message_size(frame_bytes_max)
-        .max_frame_size(frame_bytes_max)
+        .max_message_size(frame_bytes_max.saturating_mul(OVERSIZE_FACTOR))
+        .max_frame_size(frame_bytes_max.saturating_mul(OVERSIZE_FACTOR))
         .on_upgrade(move |socket| socket::serve(socket, slot))
 }
 

@@ -32,7 +32,7 @@ const PATIENCE: Duration = Duration::from_secs(20);
 const CONFIG: &str = r#"
 [auth]
 algorithms = ["HS256"]
-secret = "0123456789abcdef0123456789abcdef"
+secret = "0b4b7235229ae0cc777989ace3485896251610e28a316744ec85689202816931"
 leeway_s = 0
 
 [identity]
@@ -61,26 +61,25 @@ schema = { type = "object", required = ["owner"], properties = { n = { type = "i
 [databases.test.collections.guarded]
 read = 'identity.sub != ""'
 write = 'identity.sub != ""'
-conflict = { document = "reject" }
+conflict = { policy = "reject" }
 
 [databases.test.collections.locked]
 read = 'identity.sub == "root"'
 "#;
 
-pub struct TestServer {
-    pub address: SocketAddr,
-    pub app: Arc<App>,
+pub(crate) struct TestServer {
+    pub(crate) address: SocketAddr,
     authenticator: Authenticator,
     stop: Option<oneshot::Sender<()>>,
     task: JoinHandle<()>,
 }
 
 impl TestServer {
-    pub async fn start() -> Self {
+    pub(crate) async fn start() -> Self {
         Self::start_with(|_| {}).await
     }
 
-    pub async fn start_with(change: impl FnOnce(&mut GatewayOptions)) -> Self {
+    pub(crate) async fn start_with(change: impl FnOnce(&mut GatewayOptions)) -> Self {
         let config = Config::parse_dev(CONFIG, "test.toml").unwrap_or_else(|error| panic!("{error}"));
         let mut options = GatewayOptions {
             dev: true,
@@ -102,25 +101,25 @@ impl TestServer {
         let task = tokio::spawn(async move {
             server.run(async move { drop(stopped.await) }).await.unwrap();
         });
-        Self { address, app, authenticator: authenticator(), stop: Some(stop), task }
+        Self { address, authenticator: authenticator(), stop: Some(stop), task }
     }
 
-    pub fn token(&self, subject: &str, channels: &[&str]) -> String {
+    pub(crate) fn token(&self, subject: &str, channels: &[&str]) -> String {
         self.token_for(subject, channels, 3_600)
     }
 
-    pub fn token_for(&self, subject: &str, channels: &[&str], ttl_s: u64) -> String {
+    pub(crate) fn token_for(&self, subject: &str, channels: &[&str], ttl_s: u64) -> String {
         let mut claims = Map::new();
         claims.insert("channels".into(), json!(channels));
         self.authenticator.mint(subject, &claims, ttl_s, Clock::default().now_ms()).unwrap()
     }
 
     /// A connection without a session.
-    pub async fn connect(&self) -> Client {
+    pub(crate) async fn connect(&self) -> Client {
         self.connect_with(None).await.unwrap()
     }
 
-    pub async fn connect_with(&self, origin: Option<&str>) -> Result<Client, tungstenite::Error> {
+    pub(crate) async fn connect_with(&self, origin: Option<&str>) -> Result<Client, tungstenite::Error> {
         let mut request = format!("ws://{}/v1/sync", self.address).into_client_request().unwrap();
         request.headers_mut().insert("sec-websocket-protocol", "tidelock.v1".parse().unwrap());
         if let Some(origin) = origin {
@@ -131,24 +130,30 @@ impl TestServer {
     }
 
     /// An open session of another replica each time.
-    pub async fn session(&self, subject: &str, channels: &[&str]) -> Client {
+    pub(crate) async fn session(&self, subject: &str, channels: &[&str]) -> Client {
         let mut client = self.connect().await;
         client.hello(&self.token(subject, channels)).await;
         client.welcome().await;
         client
     }
 
-    pub async fn stop(mut self) {
+    pub(crate) async fn stop(mut self) {
         let _ = self.stop.take().unwrap().send(());
         timeout(PATIENCE, self.task).await.unwrap().unwrap();
     }
 
-    pub fn begin_stop(&mut self) {
+    pub(crate) fn begin_stop(&mut self) {
         let _ = self.stop.take().unwrap().send(());
     }
 
     /// One HTTP request; the status, the headers in lower case, and the body.
-    pub async fn http(&self, method: &str, path: &str, headers: &[(&str, &str)], body: &str) -> (u16, String, String) {
+    pub(crate) async fn http(
+        &self,
+        method: &str,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: &str,
+    ) -> (u16, String, String) {
         let mut stream = TcpStream::connect(self.address).await.unwrap();
         let mut request = format!(
             "{method} {path} HTTP/1.1\r\nhost: {}\r\nconnection: close\r\ncontent-length: {}\r\n",
@@ -167,7 +172,7 @@ impl TestServer {
         (status, head.to_lowercase(), body.to_owned())
     }
 
-    pub async fn rest(
+    pub(crate) async fn rest(
         &self,
         method: &str,
         path: &str,
@@ -182,12 +187,12 @@ impl TestServer {
     }
 }
 
-pub struct Client {
-    pub socket: WebSocketStream<MaybeTlsStream<TcpStream>>,
-    pub sequence: u64,
+pub(crate) struct Client {
+    pub(crate) socket: WebSocketStream<MaybeTlsStream<TcpStream>>,
+    pub(crate) sequence: u64,
 }
 
-pub fn hello(token: &str, client: u64) -> Hello {
+pub(crate) fn hello(token: &str, client: u64) -> Hello {
     let mut id = [0; 16];
     id[..8].copy_from_slice(&client.to_be_bytes());
     Hello {
@@ -204,7 +209,7 @@ pub fn hello(token: &str, client: u64) -> Hello {
     }
 }
 
-pub fn put(collection: &str, key: &str, body: &str) -> DocumentChange {
+pub(crate) fn put(collection: &str, key: &str, body: &str) -> DocumentChange {
     DocumentChange {
         id: DocumentId::new(collection, key),
         base: Version::ABSENT,
@@ -213,22 +218,22 @@ pub fn put(collection: &str, key: &str, body: &str) -> DocumentChange {
 }
 
 impl Client {
-    pub async fn send(&mut self, frame: &ClientFrame) {
+    pub(crate) async fn send(&mut self, frame: &ClientFrame) {
         self.socket.send(Message::Binary(encode(frame).into())).await.unwrap();
     }
 
-    pub async fn hello(&mut self, token: &str) {
+    pub(crate) async fn hello(&mut self, token: &str) {
         static NEXT: AtomicU64 = AtomicU64::new(1);
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
         self.send(&ClientFrame::Hello(hello(token, number))).await;
     }
 
-    pub async fn message(&mut self) -> Message {
+    pub(crate) async fn message(&mut self) -> Message {
         let next = timeout(PATIENCE, self.socket.next()).await.expect("a message in time");
         next.expect("the connection is open").expect("the connection works")
     }
 
-    pub async fn frame(&mut self) -> ServerFrame {
+    pub(crate) async fn frame(&mut self) -> ServerFrame {
         loop {
             match self.message().await {
                 Message::Binary(bytes) => return decode(&bytes).unwrap(),
@@ -238,14 +243,14 @@ impl Client {
         }
     }
 
-    pub async fn welcome(&mut self) -> Welcome {
+    pub(crate) async fn welcome(&mut self) -> Welcome {
         match self.frame().await {
             ServerFrame::Welcome(welcome) => welcome,
             other => panic!("expected a welcome, found {other:?}"),
         }
     }
 
-    pub async fn result(&mut self) -> PushResult {
+    pub(crate) async fn result(&mut self) -> PushResult {
         loop {
             match self.frame().await {
                 ServerFrame::Result(result) => return result,
@@ -255,7 +260,7 @@ impl Client {
         }
     }
 
-    pub async fn changes(&mut self) -> Changes {
+    pub(crate) async fn changes(&mut self) -> Changes {
         match self.frame().await {
             ServerFrame::Changes(changes) => changes,
             other => panic!("expected changes, found {other:?}"),
@@ -263,7 +268,7 @@ impl Client {
     }
 
     /// The name of the error code, and the code of the close that follows.
-    pub async fn error(&mut self) -> (String, u16) {
+    pub(crate) async fn error(&mut self) -> (String, u16) {
         let name = loop {
             match self.frame().await {
                 ServerFrame::Error(error) => {
@@ -285,7 +290,7 @@ impl Client {
         }
     }
 
-    pub async fn subscribe(&mut self, collections: &[&str], cursor: Option<Cursor>, held: Vec<String>) {
+    pub(crate) async fn subscribe(&mut self, collections: &[&str], cursor: Option<Cursor>, held: Vec<String>) {
         self.send(&ClientFrame::Subscribe(Subscribe {
             id: SubscriptionId(1),
             collections: collections.iter().map(|name| (*name).to_owned()).collect(),
@@ -298,7 +303,7 @@ impl Client {
     }
 
     /// Subscribes and takes everything until caught up; gives the documents as `key=body`.
-    pub async fn catch_up(&mut self, collections: &[&str]) -> Vec<String> {
+    pub(crate) async fn catch_up(&mut self, collections: &[&str]) -> Vec<String> {
         self.subscribe(collections, None, Vec::new()).await;
         let mut found = Vec::new();
         loop {
@@ -315,24 +320,24 @@ impl Client {
         }
     }
 
-    pub async fn push(&mut self, changes: Vec<DocumentChange>) {
+    pub(crate) async fn push(&mut self, changes: Vec<DocumentChange>) {
         self.sequence += 1;
         self.send(&push(self.sequence, changes)).await;
     }
 
     /// Pushes, and waits for the result.
-    pub async fn commit(&mut self, changes: Vec<DocumentChange>) -> PushResult {
+    pub(crate) async fn commit(&mut self, changes: Vec<DocumentChange>) -> PushResult {
         self.push(changes).await;
         self.result().await
     }
 }
 
-pub fn push(sequence: u64, changes: Vec<DocumentChange>) -> ClientFrame {
+pub(crate) fn push(sequence: u64, changes: Vec<DocumentChange>) -> ClientFrame {
     let sequence = Sequence(sequence);
     ClientFrame::Push(Push { sequence, acknowledged: Sequence(0), edited_ms: 1, changes, more: false })
 }
 
-pub fn items(packed: &Packed) -> Vec<String> {
+pub(crate) fn items(packed: &Packed) -> Vec<String> {
     let changes = unpack::<Change>(packed).unwrap();
     let text = |change: Change| match change.kind {
         ChangeKind::Put(_, body) => format!("{}={}", change.key, String::from_utf8(body).unwrap()),
@@ -343,6 +348,6 @@ pub fn items(packed: &Packed) -> Vec<String> {
     changes.into_iter().map(text).collect()
 }
 
-pub fn parsed(text: &str) -> Value {
+pub(crate) fn parsed(text: &str) -> Value {
     serde_json::from_str(text).unwrap_or_else(|error| panic!("{error}: {text}"))
 }

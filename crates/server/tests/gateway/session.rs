@@ -236,9 +236,8 @@ async fn a_fresh_token_changes_what_is_seen() {
     let mut reader = server.session("bob", &["x"]).await;
     assert_eq!(reader.catch_up(&["cards"]).await, [r#"a={"channel":"x"}"#]);
     reader.send(&ClientFrame::Auth(Auth { token: server.token("bob", &["y"]) })).await;
-    assert!(
-        matches!(reader.frame().await, ServerFrame::Purge(purge) if purge.documents == [(0, vec!["a".to_owned()])] || purge.documents[0].1 == ["a"])
-    );
+    assert!(matches!(reader.frame().await, ServerFrame::Purge(purge) if purge.documents[0].1 == ["a"]));
+    assert!(matches!(reader.frame().await, ServerFrame::Purge(purge) if purge.documents.is_empty()));
     assert_eq!(items(&reader.changes().await.changes), [r#"b={"channel":"y"}"#]);
     assert!(matches!(reader.frame().await, ServerFrame::Purge(purge) if purge.channels == ["cards\0y"]));
     reader.send(&ClientFrame::Auth(Auth { token: server.token("eve", &["y"]) })).await;
