@@ -16,7 +16,7 @@ use crate::wire::{Changes, Purge, ServerFrame, Snapshot, pack};
 const FRAME_HEADER_BYTES: usize = 64 << 10;
 
 impl Session {
-    pub(super) fn deliver_changes(&mut self, group: &Group, page: ChangePage) {
+    pub(super) fn deliver_changes(&mut self, group: &Group, page: &ChangePage) {
         let State::Open(open) = &mut self.state else { return };
         let to = group.cap.map_or(page.to, |cap| cap.min(page.to));
         open.head = open.head.max(page.to);

@@ -26,7 +26,7 @@ impl Session {
     pub fn handle_opening(&mut self, now_ms: u64, answer: Result<Opening, Refusal>) {
         let hello = match std::mem::replace(&mut self.state, State::Connected) {
             State::Opening(hello) => hello,
-            other => {
+            other @ (State::Connected | State::Open(_) | State::Closed) => {
                 self.state = other;
                 return;
             }

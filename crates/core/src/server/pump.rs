@@ -98,7 +98,7 @@ impl Session {
             Err(refusal) => return self.fail(&refusal),
         };
         match work {
-            Load::Changes(group) => self.deliver_changes(&group, page),
+            Load::Changes(group) => self.deliver_changes(&group, &page),
             Load::Purge(id) => {
                 let next = (!page.last).then_some(PurgeStep::Recent { from: page.to });
                 self.deliver_purge(id, &page.records, next);

@@ -11,7 +11,7 @@ use crate::limits::Limits;
 use crate::version::{item_hash, of_body};
 use crate::wire::{
     Change, ChangeKind, ClientFrame, CollectionInfo, Credit, Cursor, DocumentChange, ErrorCode, Hello, Operation,
-    Outcome, Ping, Push, PushResult, ServerFrame, Subscribe, Unsubscribe, decode, encode, unpack,
+    Outcome, Ping, Policy, Push, PushResult, ServerFrame, Subscribe, Unsubscribe, decode, encode, unpack,
 };
 
 const MINE: SessionId = SessionId(7);
@@ -83,7 +83,7 @@ impl Host {
     }
 
     fn welcome(&mut self, grant: Grant) {
-        let info = |number, name: &str| CollectionInfo { number, name: name.into(), policy: Default::default() };
+        let info = |number, name: &str| CollectionInfo { number, name: name.into(), policy: Policy::default() };
         let opening = Opening {
             session: MINE,
             epoch: Epoch(1),
@@ -254,8 +254,8 @@ fn items(packed: &crate::wire::Packed) -> String {
     format!("[{}]", names.collect::<Vec<_>>().join(" "))
 }
 
-fn at(offset: u64) -> Option<Cursor> {
-    Some(Cursor { changelog: LOG, offset: Offset(offset), snapshot: None })
+fn at(offset: u64) -> Cursor {
+    Cursor { changelog: LOG, offset: Offset(offset), snapshot: None }
 }
 
 #[test]
@@ -359,15 +359,15 @@ fn resume_from_a_cursor() {
     }
     host.session.handle_head(host.now_ms, host.head, host.floor);
     host.log();
-    host.subscribe(at(2), &["cards"], None);
+    host.subscribe(Some(at(2)), &["cards"], None);
     assert_eq!(host.log(), ["changes 2..4 [c=1 d=1]", "changes 4..5 last [e=1]"]);
     // Below the floor, of another changelog, or from the future: a snapshot.
     host.floor = Offset(3);
     host.session.handle_head(host.now_ms, host.head, host.floor);
     let foreign = Cursor { changelog: ChangelogId(1), offset: Offset(4), snapshot: None };
-    for cursor in [at(2), at(77), Some(foreign)] {
+    for cursor in [at(2), at(77), foreign] {
         host.log();
-        host.subscribe(cursor.clone(), &["cards"], None);
+        host.subscribe(Some(cursor.clone()), &["cards"], None);
         assert!(host.log().first().unwrap().starts_with("snapshot @5 ..b"), "{cursor:?}");
     }
 }
@@ -444,7 +444,7 @@ fn a_claimed_channel_tells_no_keys() {
     host.commit("a", Some("1"), &["x"], SessionId(0));
     host.session.handle_head(host.now_ms, host.head, host.floor);
     host.log();
-    host.subscribe(at(2), &["cards/x", "cards/y"], None);
+    host.subscribe(Some(at(2)), &["cards/x", "cards/y"], None);
     assert_eq!(host.log(), ["snapshot @2 ..end [a=1]", "changes 2..2 last []"]);
 }
 
@@ -635,7 +635,7 @@ fn subscriptions_at_one_place_share_frames() {
             id: SubscriptionId(id),
             collections: vec!["cards".into()],
             channels: Some(vec![channel.into()]),
-            cursor: at(0),
+            cursor: Some(at(0)),
             held: vec![format!("cards\0{channel}")],
             have: Vec::new(),
         }));

@@ -83,7 +83,7 @@ async fn endless_fragments_are_cut_off() {
     let mut client = server.session("ann", &[]).await;
     let part = vec![0; 1 << 20];
     let mut code = OpCode::Data(Data::Binary);
-    for _ in 0..6 {
+    for _ in 0..10 {
         let frame = Frame::message(part.clone(), code, false);
         code = OpCode::Data(Data::Continue);
         if client.socket.send(Message::Frame(frame)).await.is_err() {
