@@ -8,6 +8,7 @@ use std::task::{Context, Poll};
 use axum::body::Bytes;
 use axum::extract::ws::{CloseFrame, Message, WebSocket};
 use futures_util::{Sink, Stream};
+use tungstenite::error::CapacityError;
 
 /// A WebSocket with its queue of messages to send.
 pub(super) struct Wire {
@@ -96,14 +97,16 @@ impl Wire {
     fn poll_read(&mut self, context: &mut Context<'_>) -> Poll<WireEvent> {
         Pin::new(&mut self.socket).poll_next(context).map(|message| match message {
             Some(Ok(message)) => WireEvent::Message(message),
-            Some(Err(error)) if is_too_large(error) => WireEvent::TooLarge,
-            Some(Err(_)) | None => WireEvent::Closed,
+            Some(Err(error)) => failure(error),
+            None => WireEvent::Closed,
         })
     }
 }
 
-fn is_too_large(error: axum::Error) -> bool {
+fn failure(error: axum::Error) -> WireEvent {
     let error = error.into_inner();
-    let error = error.downcast_ref::<tungstenite::Error>();
-    matches!(error, Some(tungstenite::Error::Capacity(tungstenite::error::CapacityError::MessageTooLong { .. })))
+    match error.downcast_ref::<tungstenite::Error>() {
+        Some(tungstenite::Error::Capacity(CapacityError::MessageTooLong { .. })) => WireEvent::TooLarge,
+        _ => WireEvent::Closed,
+    }
 }
