@@ -3,6 +3,7 @@
  * Each override calls the native method first, so that exceptions, their order, and the running of getters are those of
  * the browser. Objects from which no change can be made stay untouched.
  */
+import { isEmpty, toDomString } from "./convert.ts";
 import { guardConnection } from "./gate.ts";
 import { visibleNames } from "./hide.ts";
 import { copyKey, rangeOf } from "./keys.ts";
@@ -92,11 +93,6 @@ function isUpgrade(state: TransactionState): boolean {
   return state.database.upgrade === state;
 }
 
-/** The conversion of a DOMString argument: like the browser's, it refuses symbols. */
-function toDomString(value: unknown): string {
-  return `${value as string}`;
-}
-
 function dressStore(store: IDBObjectStore, state: TransactionState): IDBObjectStore {
   if (storeStates.has(store)) return store;
   const name = natives().store.name(store);
@@ -138,11 +134,6 @@ function noteWrite(store: StoreState | undefined, request: IDBRequest, key: unkn
 
 /** Arguments as the application gave them: their number is part of what the native code sees. */
 type Arguments<F> = F extends (...args: infer A) => unknown ? A : never;
-
-/** A call without arguments, which the types rule out and the native code refuses. */
-export function isEmpty(args: readonly unknown[]): boolean {
-  return args.length === 0;
-}
 
 function visible(name: string): string {
   return isHidden(name) ? ABSENT_STORE : name;

@@ -325,6 +325,65 @@ export const schema: Cases = {
     equal(await nativeVersionOf(name), 4 * 16 + 1);
   },
 
+  async "opens at the same time adopt once"() {
+    const { name } = setup([]);
+    await populated(name, 3);
+    const versions = [undefined, 3, undefined, 3, 3, undefined];
+    // Each later factory opts one more store in, so that sub-versions are raced for as well.
+    const opens = versions.map(async (version, index) => {
+      const { factory } = setup(["full", "empty", "other"].slice(0, 1 + (index % 3)), name);
+      const db = await open(factory, name, version);
+      return [db.version, [...db.objectStoreNames].length];
+    });
+    for (const outcome of await Promise.all(opens)) equal(outcome, [3, 3]);
+    equal(
+      (await outbox(name, "full")).map(({ adopt }) => adopt),
+      [true],
+    );
+    equal(
+      (await outbox(name, "other")).map(({ adopt }) => adopt),
+      [true],
+    );
+    equal(await outbox(name, "empty"), []);
+  },
+
+  async "a database deleted while it is being adopted is created again, by the application's upgrade"() {
+    const { name, factory } = setup(["full"]);
+    await populated(name, 3);
+    const seen: unknown[] = [];
+    const opening = open(factory, name, undefined, (database, event, transaction) => {
+      seen.push(event.oldVersion, event.newVersion, database.version, transaction.mode);
+      database.createObjectStore("full").put("again", 1);
+    });
+    const deleting = done(indexedDB.deleteDatabase(name));
+    const db = await opening;
+    await deleting;
+    equal([...seen, db.version], [0, 1, 1, "versionchange", 1]);
+    equal(await done(db.transaction("full").objectStore("full").getAll()), ["again"]);
+    equal(
+      (await outbox(name, "full")).map(({ k, adopt }) => [k, adopt]),
+      [[[1], undefined]],
+    );
+  },
+
+  async "a database deleted while its sub-version is found out is created again"() {
+    const { name } = setup([]);
+    await populated(name, 3);
+    (await open(setup(["full"], name).factory, name, 3)).close();
+    const { factory } = setup(["full", "other"], name);
+    (await open(factory, name, 3)).close();
+    equal(await nativeVersionOf(name), 3 * 16 + 2);
+    const seen: unknown[] = [];
+    const opening = open(factory, name, 3, (database, event) => {
+      seen.push(event.oldVersion, event.newVersion);
+      database.createObjectStore("full");
+    });
+    const deleting = done(indexedDB.deleteDatabase(name));
+    const db = await opening;
+    await deleting;
+    equal([...seen, db.version, await nativeVersionOf(name)], [0, 3, 3, 3 * 16 + 1]);
+  },
+
   async "when the sub-versions are used up, opening says what to do"() {
     const { name } = setup([]);
     const names = Array.from({ length: 17 }, (_, index) => `s${index}`);
