@@ -289,6 +289,68 @@ async function moveByKeyboard(): Promise<void> {
   }
 }
 
+describe("the window itself", () => {
+  test("a changed name signs what is created after it", () =>
+    withBoard("?local", async (page) => {
+      await addList(page, "A");
+      await at(page, "identity").click();
+      await at(page, "identity-name").fill("Cleo Park");
+      await Promise.all([page.waitForNavigation(), at(page, "identity-save").click()]);
+      await page.getByRole("button", { name: "You are Cleo Park" }).waitFor();
+      await addCards(page, "A", "signed");
+      assert.equal((await rows(page, "cards"))[0]?.["createdBy"], "Cleo Park");
+    }));
+
+  test("the name is not changed while changes of the former one are unsent", () =>
+    withBoard("", async (page) => {
+      await page.evaluate(() => (globalThis as unknown as { stubSet: (p: object) => void }).stubSet({ pending: 2 }));
+      await at(page, "identity").click();
+      await at(page, "identity-name").fill("Cleo");
+      await at(page, "identity-save").click();
+      await at(page, "toast").filter({ hasText: "not sent yet" }).waitFor();
+      assert.equal(await page.evaluate(() => localStorage.getItem("board.name")), null);
+    }));
+
+  test("the second window opens the same board", () =>
+    withBoard("?local", async (page, context) => {
+      await addList(page, "A");
+      const [second] = await Promise.all([context.waitForEvent("page"), at(page, "second-window").click()]);
+      await column(second, "A").waitFor();
+      await addList(second, "B");
+      await column(page, "B").waitFor();
+    }));
+
+  test("when the browser drops the storage, the board says what is left and goes on", () =>
+    withBoard("?local", async (page, context) => {
+      await addList(page, "A");
+      const session = await context.newCDPSession(page);
+      await session.send("Storage.clearDataForOrigin", { origin: harness.origin, storageTypes: "indexeddb" });
+      await at(page, "empty-board").waitFor();
+      await addList(page, "B");
+      assert.deepEqual(
+        (await rows(page, "lists")).map((list) => list["name"]),
+        ["B"],
+      );
+    }));
+
+  test("without the engine's module the board says so and works on this device", () =>
+    withBoard("", async (page, _, complaints) => {
+      await page.evaluate(async () => {
+        for (const one of await navigator.serviceWorker.getRegistrations()) await one.unregister();
+        for (const name of await caches.keys()) await caches.delete(name);
+      });
+      harness.engine = false;
+      try {
+        await page.reload();
+        await at(page, "toast").filter({ hasText: "Sync could not start" }).waitFor();
+        await addList(page, "A");
+      } finally {
+        harness.engine = true;
+      }
+      assert.ok(complaints.splice(0).every((text) => text.includes("404")));
+    }));
+});
+
 describe("two windows of one browser", () => {
   test("each sees what the other does, and what was typed is not lost", () =>
     withBoard("?local", async (one, context, complaints) => {
@@ -498,6 +560,43 @@ describe("for everyone", () => {
         assert.equal(await overflow(), 0);
         const dialog = await at(page, "card-dialog").evaluate((it) => it.scrollWidth - it.clientWidth);
         assert.equal(dialog, 0);
+      },
+      PHONE,
+    ));
+
+  test("a finger moves a card after resting on it, and scrolls before", () =>
+    withBoard(
+      "?local",
+      async (page, context) => {
+        await addList(page, "A");
+        await addCards(page, "A", "one", "two", "three");
+        const session = await context.newCDPSession(page);
+        const touch = (type: "touchStart" | "touchMove" | "touchEnd", ...points: { x: number; y: number }[]) =>
+          session.send("Input.dispatchTouchEvent", { type, touchPoints: points });
+        const middle = async (title: string): Promise<{ x: number; y: number }> => {
+          const box = await face(page, title).boundingBox();
+          assert.ok(box);
+          return { x: box.x + 40, y: box.y + 8 };
+        };
+        const [one, three] = [await middle("one"), await middle("three")];
+        await touch("touchStart", one);
+        for (let step = 1; step <= 4; step += 1) await touch("touchMove", { x: one.x, y: one.y + step * 12 });
+        await touch("touchEnd");
+        assert.equal(await page.locator(".ghost").count(), 0, "a quick stroke is no drag");
+        assert.deepEqual(await titles(page, "A"), ["one", "two", "three"]);
+        await touch("touchStart", await middle("one"));
+        await page.locator(".ghost").waitFor();
+        for (let step = 1; step <= 4; step += 1) {
+          await touch("touchMove", { x: three.x, y: one.y + ((three.y + 20 - one.y) * step) / 4 });
+        }
+        await eventually(() => titles(page, "A"), ["two", "three", "one"]);
+        await touch("touchEnd");
+        const order = async (): Promise<unknown> => {
+          const names = new Map((await rows(page, "cards")).map((card) => [card["id"], card["title"]]));
+          return ((await rows(page, "lists"))[0]?.["order"] as string[]).map((id) => names.get(id));
+        };
+        await eventually(order, ["two", "three", "one"]);
+        assert.equal(await at(page, "card-dialog").count(), 0);
       },
       PHONE,
     ));
