@@ -1,1 +1,27 @@
-//! The rules of the protocol, sans-I/O: wire codec, content versions, merge, client and server state machines.
+//! The rules of the Tidelock protocol, sans-I/O.
+//!
+//! Everything that decides about ordering, retry, merging or versions lives here, once: the browser (as WASM), the native client,
+//! the server and the simulator link this crate. It reads no clock, draws no randomness of its own, does no I/O, and uses ordered
+//! maps only, so that one input gives one output everywhere.
+//!
+//! | module | rule |
+//! |---|---|
+//! | [`json`] | strict JSON with exact numbers |
+//! | [`key`] | IndexedDB keys as platform strings |
+//! | [`escape`] | structured-clone values as JSON |
+//! | [`version`] | content versions |
+//! | [`merge`] | patches and three-way merge by policy |
+//! | [`server`] | a session as the server sees it |
+//! | [`wire`] | frames and their codec (`docs/protocol.md`) |
+
+mod base64;
+pub mod client;
+pub mod escape;
+pub mod ids;
+pub mod json;
+pub mod key;
+pub mod limits;
+pub mod server;
+pub mod merge;
+pub mod version;
+pub mod wire;

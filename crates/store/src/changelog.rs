@@ -1,0 +1,61 @@
+//! The node's view of what was committed.
+
+use std::sync::Arc;
+
+use tidelock_core::ids::{ChangelogId, DocumentId, Offset};
+use tokio::sync::broadcast;
+
+use crate::error::StoreError;
+use crate::store::BoxFuture;
+
+pub use tidelock_core::server::{ChangePage, ChangeRecord, ChannelSet, Filter, SnapshotPage};
+
+/// An ordered, compacted record of committed states: one entry per live document plus tombstones.
+///
+/// # Guarantees
+///
+/// - All documents of one mutation share one offset. Offsets rise in commit order; an entry moves to the head when its document changes.
+/// - A page never splits an offset, and holds the latest state of each document that it names.
+/// - A segment is published after its offset is readable by [`changes`](Changelog::changes), in the order of offsets.
+pub trait Changelog: Send + Sync + 'static {
+    /// Identity of this changelog; offsets of another one mean nothing here.
+    fn id(&self) -> ChangelogId;
+
+    /// The latest offset.
+    fn head(&self) -> Offset;
+
+    /// Tombstones at or below this offset may be gone: a cursor below it is unknown.
+    fn floor(&self) -> Offset;
+
+    /// Entries after `from` that the filter matches now or matched before, by rising offset, up to about `bytes_max` bytes of bodies
+    /// (at least one offset).
+    fn changes<'a>(
+        &'a self,
+        from: Offset,
+        filter: &'a Filter,
+        bytes_max: usize,
+    ) -> BoxFuture<'a, Result<ChangePage, StoreError>>;
+
+    /// Live documents that the filter matches, after `after`, in the order of (collection, key) bytewise, up to about `bytes_max`
+    /// bytes of bodies (at least one document).
+    fn snapshot<'a>(
+        &'a self,
+        after: Option<&'a DocumentId>,
+        filter: &'a Filter,
+        bytes_max: usize,
+    ) -> BoxFuture<'a, Result<SnapshotPage, StoreError>>;
+
+    /// Committed segments from this moment on. A receiver that lags reads [`changes`](Changelog::changes) instead.
+    fn subscribe(&self) -> broadcast::Receiver<Arc<Segment>>;
+}
+
+/// What one group of commits changed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Segment {
+    /// Exclusive.
+    pub from: Offset,
+    /// Inclusive.
+    pub to: Offset,
+    /// The states committed, by rising offset; a document changed twice in the group is named once, at its last offset.
+    pub records: Vec<Arc<ChangeRecord>>,
+}

@@ -1,0 +1,37 @@
+import type { MarkedRange } from "./types.ts";
+
+/**
+ * A copy of a key that the native code has accepted, made without running application code; `undefined` when that is
+ * impossible (an array with accessors, an object of another realm): the caller marks the whole store then.
+ */
+export function copyKey(key: unknown): IDBValidKey | undefined {
+  if (typeof key === "number" || typeof key === "string") return key;
+  if (Array.isArray(key)) return copyArray(key);
+  if (key instanceof Date || key instanceof ArrayBuffer || ArrayBuffer.isView(key)) {
+    // The range copies by internal slots, whatever properties the object carries.
+    return IDBKeyRange.only(key).lower as IDBValidKey;
+  }
+  return undefined;
+}
+
+function copyArray(key: readonly unknown[]): IDBValidKey[] | undefined {
+  const copy: IDBValidKey[] = [];
+  for (let index = 0; index < key.length; index++) {
+    const property = Object.getOwnPropertyDescriptor(key, index);
+    const element = property !== undefined && "value" in property ? copyKey(property.value) : undefined;
+    if (element === undefined) return undefined;
+    copy.push(element);
+  }
+  return copy;
+}
+
+/** The marker for an accepted argument of `delete()` that is not a single key; the whole store when it is opaque. */
+export function rangeOf(query: unknown): MarkedRange {
+  if (!(query instanceof IDBKeyRange)) return null;
+  return [
+    query.lower as IDBValidKey | undefined,
+    query.upper as IDBValidKey | undefined,
+    query.lowerOpen,
+    query.upperOpen,
+  ];
+}
