@@ -21,7 +21,7 @@ pub mod ids;
 pub mod json;
 pub mod key;
 pub mod limits;
-pub mod server;
 pub mod merge;
+pub mod server;
 pub mod version;
 pub mod wire;

@@ -50,7 +50,8 @@ impl Server {
 
     /// Serves until `stop` resolves; then stops accepting, lets sessions finish what is in flight, closes them, and returns.
     pub async fn run(self, stop: impl Future<Output = ()> + Send + 'static) -> Result<(), ServeError> {
-        let hubs: Vec<_> = self.app.databases.values().map(|database| tokio::spawn(Hub::run(Arc::clone(database)))).collect();
+        let hubs: Vec<_> =
+            self.app.databases.values().map(|database| tokio::spawn(Hub::run(Arc::clone(database)))).collect();
         let app = Arc::clone(&self.app);
         let stopped = {
             let app = Arc::clone(&app);

@@ -98,8 +98,7 @@ impl Session {
         open.grant = grant;
         if changed {
             for subscription in open.subscriptions.values_mut().filter(|one| !one.ending) {
-                let filter =
-                    open.grant.filter.narrowed(&subscription.collections, subscription.channels.as_deref());
+                let filter = open.grant.filter.narrowed(&subscription.collections, subscription.channels.as_deref());
                 subscription.refilter(filter);
             }
             self.watch();

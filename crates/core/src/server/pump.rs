@@ -418,12 +418,9 @@ impl OpenSession {
                 let subscription = self.subscriptions.get(id)?;
                 snapshot(&subscription.snapshot.as_ref()?.after, &subscription.filter)
             }
-            Load::Changes(group) => Effect::LoadChanges {
-                ticket,
-                from: group.covered,
-                filter: self.group_filter(&group.ids),
-                bytes_max,
-            },
+            Load::Changes(group) => {
+                Effect::LoadChanges { ticket, from: group.covered, filter: self.group_filter(&group.ids), bytes_max }
+            }
         })
     }
 

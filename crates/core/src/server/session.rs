@@ -235,7 +235,8 @@ impl Session {
                 let stalled = open.stalled_since_ms;
                 let slow = stalled.is_some_and(|since| now_ms >= since + self.config.slow_consumer_ms_max);
                 if slow {
-                    let message = format!("no credit for {} ms; resume from the cursor", self.config.slow_consumer_ms_max);
+                    let message =
+                        format!("no credit for {} ms; resume from the cursor", self.config.slow_consumer_ms_max);
                     return self.fail(&Refusal::new(ErrorCode::SlowConsumer, message));
                 }
                 !self.wants_input()

@@ -27,7 +27,10 @@ pub(super) async fn serve(State(app): State<Arc<App>>, method: Method, uri: Uri)
         return missing();
     }
     if method != Method::GET && method != Method::HEAD {
-        return rest::refuse_with(axum::http::StatusCode::METHOD_NOT_ALLOWED, &Refusal::new(ErrorCode::Protocol, "GET only"));
+        return rest::refuse_with(
+            axum::http::StatusCode::METHOD_NOT_ALLOWED,
+            &Refusal::new(ErrorCode::Protocol, "GET only"),
+        );
     }
     let Some(relative) = relative(path) else { return missing() };
     let mut file = root.join(&relative);

@@ -23,10 +23,7 @@ pub fn router(app: Arc<App>) -> Router {
         .route("/v1/sync", any(upgrade::upgrade))
         .route("/v1/db/{database}/conflicts", get(rest::conflicts))
         .route("/v1/db/{database}/{collection}", get(rest::scan))
-        .route(
-            "/v1/db/{database}/{collection}/{key}",
-            get(rest::read).put(rest::put).delete(rest::delete),
-        )
+        .route("/v1/db/{database}/{collection}/{key}", get(rest::read).put(rest::put).delete(rest::delete))
         .route("/health", get(rest::health))
         .route("/metrics", get(rest::metrics));
     if app.options.dev {

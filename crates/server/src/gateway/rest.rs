@@ -126,7 +126,8 @@ async fn write(call: &Call, headers: &HeaderMap, id: DocumentId, operation: Oper
         }
         let change = DocumentChange { id: id.clone(), base: state.version, operation: operation.clone() };
         let mutation = Mutation { sequence: Sequence(0), edited_ms: now_ms, changes: vec![change] };
-        let mutation_id = MutationId { client: ClientId::default(), incarnation: Incarnation(0), sequence: Sequence(0) };
+        let mutation_id =
+            MutationId { client: ClientId::default(), incarnation: Incarnation(0), sequence: Sequence(0) };
         let submission = Submission { id: mutation_id, acknowledged: Sequence(0), mutation, refused: None };
         let mut prepared = pipeline::prepare(database, &call.caller, &submission, &mut view);
         prepared.commit.mutation = None;
@@ -198,7 +199,8 @@ pub(super) async fn scan(
         }
         let limit = query.limit.unwrap_or(SCAN_LIMIT_MAX).clamp(1, SCAN_LIMIT_MAX);
         let store = &call.database.store;
-        let page = store.scan(&collection, query.after.as_deref(), limit).await.map_err(|error| store_refusal(&error))?;
+        let page =
+            store.scan(&collection, query.after.as_deref(), limit).await.map_err(|error| store_refusal(&error))?;
         let after = if page.len() < limit { None } else { page.last().map(|(key, _)| key.clone()) };
         let mut text = String::from("{\"documents\":[");
         for (key, document) in page {
@@ -209,7 +211,10 @@ pub(super) async fn scan(
                 let key = Value::String(key);
                 // The body goes as it is: no number is rounded on the way.
                 let body = String::from_utf8_lossy(&document.body);
-                text.push_str(&format!("{{\"key\":{key},\"version\":\"{:016x}\",\"value\":{body}}}", document.version.0));
+                text.push_str(&format!(
+                    "{{\"key\":{key},\"version\":\"{:016x}\",\"value\":{body}}}",
+                    document.version.0
+                ));
             }
         }
         let after = after.map_or(Value::Null, Value::String);

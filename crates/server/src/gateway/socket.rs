@@ -386,11 +386,7 @@ async fn try_open(app: &Arc<App>, hello: Hello) -> Result<Opened, Refusal> {
         return Err(Refusal::new(ErrorCode::TooLarge, "too many collections"));
     }
     let collections = database.describe(&hello.collections);
-    let record = database
-        .store
-        .client(hello.client, hello.incarnation)
-        .await
-        .map_err(|error| store_refusal(&error))?;
+    let record = database.store.client(hello.client, hello.incarnation).await.map_err(|error| store_refusal(&error))?;
     let session = app.session_id();
     let peer = app.enter(&identity.subject, hello.client, session)?;
     let grant = grant_of(&database, &identity);

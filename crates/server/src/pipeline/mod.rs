@@ -78,7 +78,8 @@ async fn round(
     waiting: &mut VecDeque<Submission>,
     answers: &mut Vec<Result<Processed, Refusal>>,
 ) -> Result<(), Refusal> {
-    let mut view = read(database, waiting.iter().flat_map(|one| &one.mutation.changes).map(|change| &change.id)).await?;
+    let mut view =
+        read(database, waiting.iter().flat_map(|one| &one.mutation.changes).map(|change| &change.id)).await?;
     let prepared: Vec<Prepared> =
         waiting.iter().map(|submission| prepare(database, caller, submission, &mut view)).collect();
     let started = Instant::now();
@@ -95,8 +96,7 @@ async fn round(
                 return Ok(());
             }
             CommitOutcome::OutOfOrder(finished) => {
-                let message =
-                    format!("mutation {} is not the next one after {finished}", submission.mutation.sequence);
+                let message = format!("mutation {} is not the next one after {finished}", submission.mutation.sequence);
                 return Err(Refusal::new(ErrorCode::OutOfOrder, message));
             }
         };
@@ -107,10 +107,7 @@ async fn round(
 }
 
 /// The current state of documents.
-pub(crate) async fn read(
-    database: &Database,
-    ids: impl Iterator<Item = &DocumentId>,
-) -> Result<View, Refusal> {
+pub(crate) async fn read(database: &Database, ids: impl Iterator<Item = &DocumentId>) -> Result<View, Refusal> {
     let mut ids: Vec<DocumentId> = ids.cloned().collect();
     ids.sort_unstable();
     ids.dedup();

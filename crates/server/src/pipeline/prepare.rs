@@ -124,13 +124,7 @@ pub(crate) fn prepare(database: &Database, caller: &Caller, submission: &Submiss
     }
 }
 
-fn plan(
-    database: &Database,
-    caller: &Caller,
-    mutation: &Mutation,
-    view: &View,
-    now_ms: u64,
-) -> Result<Plan, Verdict> {
+fn plan(database: &Database, caller: &Caller, mutation: &Mutation, view: &View, now_ms: u64) -> Result<Plan, Verdict> {
     let mut named = BTreeSet::new();
     let mut plan = Plan::default();
     for change in &mutation.changes {
@@ -200,8 +194,7 @@ fn plan_change(
     }
     plan.conflicts.extend(conflicts);
     if version != current.version {
-        let state =
-            State { version, body: body.clone(), value: value.map(Arc::new), edited_ms, damaged: false };
+        let state = State { version, body: body.clone(), value: value.map(Arc::new), edited_ms, damaged: false };
         plan.results.push((id.clone(), state));
         let (id, change) = (id.clone(), Some(change.clone()));
         plan.writes.push(Write { id, expected: current.version, change, body, version, channels, edited_ms });
@@ -234,7 +227,8 @@ fn outcome_of(database: &Database, caller: &Caller, view: &View, plan: &mut Plan
     let readable = |id: &DocumentId| {
         let before = view.state(id);
         let after = results.get(id).copied().unwrap_or(&before);
-        may_read(database, caller, id, &before) && (after.version == Version::ABSENT || may_read(database, caller, id, after))
+        may_read(database, caller, id, &before)
+            && (after.version == Version::ABSENT || may_read(database, caller, id, after))
     };
     for state in &mut plan.states {
         if !readable(&state.id) {
