@@ -2,6 +2,12 @@
 //!
 //! The test starts itself again as the child. Killing a process shows that an acknowledged commit is in the file and that a torn one
 //! is not; it does not show what the medium does when the power goes.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    reason = "a test: a panic is how it reports; the lints allow it in test functions only, and these are helpers"
+)]
 
 use std::collections::BTreeMap;
 use std::env;
@@ -159,6 +165,8 @@ async fn check(store: &EmbeddedStore, ledger: &mut Ledger, from: Offset) {
 
 /// Commits until it is killed.
 fn child(path: &Path) {
+    // The test harness leaves its line open.
+    std::io::stdout().lock().write_all(b"\n").unwrap();
     let store = Arc::new(EmbeddedStore::open(path, EmbeddedOptions::default()).unwrap());
     let clients = (0..CLIENTS).map(|client| {
         let store = store.clone();
