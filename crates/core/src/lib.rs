@@ -11,8 +11,17 @@
 //! | [`escape`] | structured-clone values as JSON |
 //! | [`version`] | content versions |
 //! | [`merge`] | patches and three-way merge by policy |
+//! | [`server`] | a session as the server sees it |
 //! | [`wire`] | frames and their codec (`docs/protocol.md`) |
 
+mod base64;
+pub mod client;
+pub mod escape;
 pub mod ids;
+pub mod json;
+pub mod key;
 pub mod limits;
+pub mod server;
+pub mod merge;
+pub mod version;
 pub mod wire;

@@ -46,6 +46,8 @@ pub enum ChangeKind {
 /// Every change of the subscriptions between two offsets, one entry per document, its latest state.
 ///
 /// Applying a whole frame in one transaction is safe at any time; when `last` is set the client then shows a consistent cut.
+/// A frame whose `from` equals its `to` moves no cursor: it confirms that the client is caught up, or carries documents of channels
+/// that the subscription gained.
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
 #[cbor(array)]
 pub struct Changes {
@@ -67,6 +69,10 @@ pub struct Changes {
     /// Concatenated [`Change`]s, by rising offset.
     #[n(5)]
     pub changes: Packed,
+    /// Whether the next changes frame continues this one (same subscriptions, `from` and `to`): a mutation larger than a frame. They
+    /// are applied together.
+    #[n(6)]
+    pub more: bool,
 }
 
 /// Documents of a subscription in the order of (collection name, key), bytewise.
@@ -94,7 +100,7 @@ pub struct Snapshot {
     /// Concatenated [`Change`]s.
     #[n(5)]
     pub changes: Packed,
-    /// The effective channels of the subscription.
+    /// The effective channels of the subscription, as opaque labels.
     #[n(6)]
     pub channels: Vec<String>,
 }
@@ -109,7 +115,7 @@ pub struct Purge {
     /// Documents that the client may hold and that no remaining subscription covers: (number of the collection, keys).
     #[n(1)]
     pub documents: Vec<(u32, Vec<String>)>,
-    /// The effective channels of the subscription after the purge.
+    /// The effective channels of the subscription after the purge, as opaque labels.
     #[n(2)]
     pub channels: Vec<String>,
 }

@@ -2,6 +2,7 @@
 
 use minicbor::{Decode, Encode};
 
+use super::compress::Packed;
 use super::mutation::DocumentChange;
 use crate::ids::{ChangelogId, ClientId, Epoch, Incarnation, Offset, Sequence, SubscriptionId};
 
@@ -29,6 +30,9 @@ pub enum ClientFrame {
     /// A fresh token for a live session.
     #[n(6)]
     Auth(#[n(0)] Auth),
+    /// Several pushes, as concatenated [`Push`]es: offline writes travel compressed.
+    #[n(7)]
+    Pushes(#[n(0)] Packed),
 }
 
 /// Opens the session; nothing else is accepted before it.
@@ -62,6 +66,9 @@ pub struct Hello {
     /// Bytes of change frames that the server may send before the first [`Credit`].
     #[n(8)]
     pub credit_bytes: u32,
+    /// Every collection that the client will use in this session; the welcome names those that the identity may use.
+    #[n(9)]
+    pub collections: Vec<String>,
 }
 
 /// Opens a subscription, or replaces the one with the same id.
@@ -80,8 +87,8 @@ pub struct Subscribe {
     /// Where the client stands; `None` asks for a snapshot from the start.
     #[n(3)]
     pub cursor: Option<Cursor>,
-    /// The effective channels that the client held when it stood at the cursor: those lost since then are purged, those gained are
-    /// sent whole.
+    /// The effective channels that the client held when it stood at the cursor, as the last snapshot or purge named them (opaque
+    /// labels): those lost since then are purged, those gained are sent whole.
     #[n(4)]
     pub held: Vec<String>,
     /// For a snapshot: what the client has already, as concatenated big-endian item hashes ([`crate::version::item_hash`]).

@@ -19,6 +19,7 @@ pub use client::{Auth, ClientFrame, Credit, Cursor, Hello, Ping, Push, Subscribe
 pub use codec::{decode, encode};
 pub use compress::{Packed, pack, unpack};
 pub use error::{ErrorCode, WireError};
+pub(crate) use mutation::optional_bytes;
 pub use mutation::{DocumentChange, FieldPatch, Mutation, Operation};
 pub use outcome::{ConflictNote, DocumentState, Outcome, PushResult};
 pub use policy::{CollectionInfo, DeletePolicy, DocumentPolicy, FieldStrategy, Policy};

@@ -58,7 +58,7 @@ pub struct Welcome {
     /// Limits in force.
     #[n(5)]
     pub limits: Limits,
-    /// The collections that the identity may use, with their numbers in change frames and their policies.
+    /// The collections of the hello that the identity may use, with their numbers in change frames and their policies.
     #[n(6)]
     pub collections: Vec<CollectionInfo>,
     /// Subject of the identity.

@@ -1,0 +1,335 @@
+//! Applying what the server sends: changes, snapshots, purges.
+
+use std::collections::BTreeSet;
+
+use super::Client;
+use super::storage::{PageId, RejectedDocument, Row};
+use super::task::Next;
+use super::work::{Desk, Theirs, same_content};
+use crate::ids::{DocumentId, Version};
+use crate::version;
+use crate::wire::{
+    Change, ChangeKind, Changes, Cursor, DocumentPolicy, ErrorCode, FieldStrategy, Policy, Purge, Snapshot, WireError,
+    unpack,
+};
+
+/// A frame that waits to be applied. The entries of changes and snapshots are unpacked once, when the frame arrives.
+#[derive(Debug)]
+pub(super) enum Inbound {
+    /// Not unpacked; bytes on the wire.
+    Changes(Changes, usize),
+    /// Not unpacked; bytes on the wire.
+    Snapshot(Snapshot, usize),
+    /// Everything of a frame that touches documents.
+    Batch(Batch),
+    /// Documents to forget.
+    Purge(Purge),
+}
+
+/// Documents of a changes or snapshot frame.
+#[derive(Debug)]
+pub(super) struct Batch {
+    changes: Vec<Change>,
+    cover: Cover,
+    wire_bytes: usize,
+}
+
+#[derive(Debug)]
+enum Cover {
+    Changes(Changes),
+    Snapshot(Snapshot),
+}
+
+impl Inbound {
+    /// Unpacks the entries.
+    pub(super) fn unpacked(self) -> Result<Self, WireError> {
+        Ok(match self {
+            Inbound::Changes(mut frame, wire_bytes) => {
+                let changes = unpack(&core::mem::take(&mut frame.changes))?;
+                Inbound::Batch(Batch { changes, cover: Cover::Changes(frame), wire_bytes })
+            }
+            Inbound::Snapshot(mut frame, wire_bytes) => {
+                let changes = unpack(&core::mem::take(&mut frame.changes))?;
+                Inbound::Batch(Batch { changes, cover: Cover::Snapshot(frame), wire_bytes })
+            }
+            Inbound::Batch(batch) => Inbound::Batch(batch),
+            Inbound::Purge(purge) => Inbound::Purge(purge),
+        })
+    }
+}
+
+/// Whether a conflict may need the server.
+fn decided_by_server(policy: &Policy) -> bool {
+    let field = |strategy: &FieldStrategy| matches!(strategy, FieldStrategy::Reject | FieldStrategy::Newest);
+    let document =
+        matches!(policy.document, DocumentPolicy::Reject | DocumentPolicy::Resolver | DocumentPolicy::Newest);
+    document || field(&policy.field) || policy.fields.iter().any(|(_, strategy)| field(strategy))
+}
+
+impl Batch {
+    /// Whether the next frame belongs to this one.
+    fn continues(&self) -> bool {
+        matches!(&self.cover, Cover::Changes(frame) if frame.more)
+    }
+}
+
+impl Client {
+    /// Queues a frame; parts of one mutation become one batch.
+    pub(super) fn enqueue(&mut self, inbound: Inbound) {
+        match (self.inbound.back_mut(), inbound) {
+            (Some(Inbound::Batch(last)), Inbound::Batch(next)) if last.continues() => {
+                last.changes.extend(next.changes);
+                last.cover = next.cover;
+                last.wire_bytes = last.wire_bytes.saturating_add(next.wire_bytes);
+            }
+            (_, inbound) => self.inbound.push_back(inbound),
+        }
+    }
+
+    /// Whether a frame has to wait: it is incomplete, or touches documents whose result is still to come.
+    pub(super) fn is_held(&self, inbound: &Inbound) -> bool {
+        let pending: BTreeSet<&DocumentId> = self
+            .pending
+            .values()
+            .flat_map(|pending| pending.mutation.changes.iter().map(|change| &change.id))
+            .collect();
+        match inbound {
+            Inbound::Batch(batch) if batch.continues() => true,
+            Inbound::Batch(Batch { cover: Cover::Snapshot(_), .. }) if !pending.is_empty() => true,
+            Inbound::Batch(batch) if self.forms_first(batch) => true,
+            _ if pending.is_empty() => false,
+            Inbound::Batch(batch) => {
+                batch.changes.iter().any(|change| self.document_id(change).is_some_and(|id| pending.contains(&id)))
+            }
+            Inbound::Purge(purge) => self.purged(purge).any(|id| pending.contains(&id)),
+            Inbound::Changes(..) | Inbound::Snapshot(..) => false,
+        }
+    }
+
+    /// Whether unsent changes have to become mutations against their own base before this batch: where the server has to decide a
+    /// conflict, a rebase would hide it. Not when nothing can be formed.
+    fn forms_first(&self, batch: &Batch) -> bool {
+        let stuck = self.idle && !self.captured && self.pending.is_empty();
+        let decided_by_server = |id: &DocumentId| self.policies.get(&id.collection).is_some_and(decided_by_server);
+        let waits = |id: DocumentId| {
+            decided_by_server(&id) && self.mirror.may_be_dirty(&id) && !self.unresolved.contains_key(&id)
+        };
+        !stuck
+            && !self.mirror.is_empty()
+            && batch.changes.iter().filter_map(|change| self.document_id(change)).any(waits)
+    }
+
+    fn document_id(&self, change: &Change) -> Option<DocumentId> {
+        Some(DocumentId::new(self.collection_name(change.collection)?, change.key.as_str()))
+    }
+
+    /// Name of a collection of the welcome that this client syncs.
+    fn collection_name(&self, number: u32) -> Option<&str> {
+        let info = self.collections.iter().find(|info| info.number == number)?;
+        self.config.collections.contains(&info.name).then_some(info.name.as_str())
+    }
+
+    fn purged<'a>(&'a self, purge: &'a Purge) -> impl Iterator<Item = DocumentId> + 'a {
+        purge.documents.iter().flat_map(|(number, keys)| {
+            let name = self.collection_name(*number);
+            keys.iter().filter_map(move |key| name.map(|name| DocumentId::new(name, key.as_str())))
+        })
+    }
+}
+
+/// The task that applies one frame.
+#[derive(Debug)]
+pub(super) struct Apply {
+    inbound: Inbound,
+    stage: Stage,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Stage {
+    Pages,
+    Rows,
+    Write,
+}
+
+impl Apply {
+    pub(super) fn take(client: &mut Client) -> Option<Self> {
+        Some(Self { inbound: client.inbound.pop_front()?, stage: Stage::Pages })
+    }
+
+    pub(super) fn give_back(self, client: &mut Client) {
+        client.inbound.push_front(self.inbound);
+    }
+
+    pub(super) fn step(&mut self, client: &Client, desk: &mut Desk) -> Next {
+        match (&self.inbound, self.stage) {
+            (_, Stage::Pages) => {
+                self.stage = Stage::Rows;
+                Next::Read(desk.want(self.pages(client), self.dirty(client)))
+            }
+            (Inbound::Batch(batch), Stage::Rows) => {
+                self.stage = Stage::Write;
+                Next::Read(desk.want([], unconfirmed(batch, client, desk)))
+            }
+            (Inbound::Batch(batch), Stage::Write) => {
+                apply_batch(batch, client, desk);
+                Next::Done
+            }
+            (Inbound::Purge(purge), _) => {
+                apply_purge(purge, client, desk);
+                Next::Done
+            }
+            (Inbound::Changes(..) | Inbound::Snapshot(..), _) => Next::Done,
+        }
+    }
+
+    /// The pages of every document named, and of the range of a snapshot.
+    fn pages(&self, client: &Client) -> Vec<PageId> {
+        let mut pages: Vec<PageId> =
+            self.named(client).iter().map(|id| client.directory.page_of(&id.collection, &id.key)).collect();
+        if let Inbound::Batch(Batch { cover: Cover::Snapshot(frame), .. }) = &self.inbound {
+            for (collection, after, through) in ranges(client, frame) {
+                pages.extend(client.directory.pages_between(collection, after, through));
+            }
+        }
+        pages
+    }
+
+    fn named(&self, client: &Client) -> Vec<DocumentId> {
+        match &self.inbound {
+            Inbound::Batch(batch) => batch.changes.iter().filter_map(|change| client.document_id(change)).collect(),
+            Inbound::Purge(purge) => client.purged(purge).collect(),
+            Inbound::Changes(..) | Inbound::Snapshot(..) => Vec::new(),
+        }
+    }
+
+    /// Documents that may hold unsent changes: their rows are needed. Of a purge, every row: nothing unsent may vanish with it.
+    fn dirty(&self, client: &Client) -> Vec<DocumentId> {
+        let purge = matches!(self.inbound, Inbound::Purge(_));
+        self.named(client).into_iter().filter(|id| purge || client.mirror.may_be_dirty(id)).collect()
+    }
+}
+
+/// The part of each collection that a snapshot frame covers: (collection, exclusive start, inclusive end).
+fn ranges<'a>(client: &'a Client, frame: &'a Snapshot) -> Vec<(&'a str, Option<&'a str>, Option<&'a str>)> {
+    let mut names: Vec<&str> = client.config.collections.iter().map(String::as_str).collect();
+    names.sort_unstable();
+    let after = frame.after.as_ref().map(|(collection, key)| (collection.as_str(), key.as_str()));
+    let through = frame.through.as_ref().map(|(collection, key)| (collection.as_str(), key.as_str()));
+    names
+        .into_iter()
+        .filter(|name| after.is_none_or(|(first, _)| *name >= first) && through.is_none_or(|(last, _)| *name <= last))
+        .map(|name| {
+            let start = after.filter(|(first, _)| *first == name).map(|(_, key)| key);
+            let end = through.filter(|(last, _)| *last == name).map(|(_, key)| key);
+            (name, start, end)
+        })
+        .collect()
+}
+
+/// Documents whose row may take the place of a body that was not sent, and those that a snapshot does not name but that may be dirty.
+fn unconfirmed(batch: &Batch, client: &Client, desk: &Desk) -> Vec<DocumentId> {
+    let same = batch.changes.iter().filter_map(|change| {
+        let ChangeKind::Same(version) = &change.kind else { return None };
+        let id = client.document_id(change)?;
+        let known = desk.pages.confirmed(&id).is_some_and(|(confirmed, _)| confirmed == *version);
+        (!known).then_some(id)
+    });
+    same.chain(absent(batch, client, desk).into_iter().filter(|id| client.mirror.may_be_dirty(id))).collect()
+}
+
+/// Confirmed documents in the range of a snapshot that it does not name.
+fn absent(batch: &Batch, client: &Client, desk: &Desk) -> Vec<DocumentId> {
+    let Cover::Snapshot(frame) = &batch.cover else { return Vec::new() };
+    let named: BTreeSet<DocumentId> = batch.changes.iter().filter_map(|change| client.document_id(change)).collect();
+    let mut absent = Vec::new();
+    for (collection, after, through) in ranges(client, frame) {
+        let ids = desk.pages.keys_between(collection, after, through).map(|key| DocumentId::new(collection, key));
+        absent.extend(ids.filter(|id| !named.contains(id) && !client.settled.contains_key(id)));
+    }
+    absent
+}
+
+fn apply_batch(batch: &Batch, client: &Client, desk: &mut Desk) {
+    for id in absent(batch, client, desk) {
+        desk.receive(client, &id, None, client.mirror.may_be_dirty(&id));
+    }
+    for change in &batch.changes {
+        let Some(id) = client.document_id(change) else { continue };
+        if client.settled.get(&id).is_none_or(|settled| change.offset > *settled) {
+            apply_change(change, &id, client, desk);
+        }
+    }
+    desk.after.credit_bytes = batch.wire_bytes;
+    let mut position = client.position.clone();
+    position.collections.clone_from(&client.config.collections);
+    match &batch.cover {
+        Cover::Changes(frame) => {
+            desk.after.caught_up = frame.last;
+            let cursor = Cursor { changelog: frame.changelog, offset: frame.to, snapshot: None };
+            if frame.from == frame.to && position.cursor.is_some() {
+                return;
+            }
+            position.cursor = Some(cursor);
+        }
+        Cover::Snapshot(frame) => {
+            position.channels.clone_from(&frame.channels);
+            position.cursor =
+                Some(Cursor { changelog: frame.changelog, offset: frame.offset, snapshot: frame.through.clone() });
+        }
+    }
+    desk.put_position(position);
+}
+
+fn apply_change(change: &Change, id: &DocumentId, client: &Client, desk: &mut Desk) {
+    let dirty = client.mirror.may_be_dirty(id);
+    match &change.kind {
+        ChangeKind::Put(version, body) => desk.receive(client, id, Some((*version, body.clone())), dirty),
+        ChangeKind::Delete => desk.receive(client, id, None, dirty),
+        ChangeKind::Leave => forget(id, client, desk),
+        ChangeKind::Same(version) => confirm_same(id, *version, desk),
+    }
+}
+
+/// The server has the content that the row had when it was listed. A row that changed since stays unconfirmed: the push that carries
+/// it is merged by the server.
+fn confirm_same(id: &DocumentId, version: Version, desk: &mut Desk) {
+    if desk.pages.confirmed(id).is_some_and(|(confirmed, _)| confirmed == version) {
+        return;
+    }
+    let Row::Json(json) = desk.row(id) else { return };
+    if version::of_body(json).is_ok_and(|found| found == version) {
+        let theirs: Theirs = Some((version, json.clone()));
+        desk.confirm(id, theirs);
+    }
+}
+
+fn apply_purge(purge: &Purge, client: &Client, desk: &mut Desk) {
+    for id in client.purged(purge) {
+        forget(&id, client, desk);
+    }
+    let mut position = client.position.clone();
+    position.channels.clone_from(&purge.channels);
+    desk.put_position(position);
+}
+
+/// Removes a document that the identity may not see any more. Unsent changes go to the list of rejected mutations.
+fn forget(id: &DocumentId, client: &Client, desk: &mut Desk) {
+    let confirmed = desk.pages.confirmed(id).map(|(_, body)| body.to_vec());
+    let unsent = client.mirror.may_be_dirty(id);
+    if unsent {
+        let (mine, copy_row) = match desk.row(id) {
+            Row::Absent => (None, false),
+            Row::Json(json) => (Some(json.clone()), false),
+            Row::Unsupported(_) => (None, true),
+        };
+        if copy_row || !same_content(mine.as_deref(), confirmed.as_deref()) {
+            let message = format!("{id} is not readable any more; its unsent change was taken back");
+            let document = RejectedDocument { id: id.clone(), mine, copy_row };
+            desk.reject(client, ErrorCode::Forbidden, message, vec![document]);
+        }
+    }
+    if confirmed.is_some() || unsent || *desk.row(id) != Row::Absent {
+        desk.write_row(id, None);
+        desk.confirm(id, None);
+    }
+}

@@ -1,0 +1,99 @@
+//! The first task: who this replica is, where it stands, what it has not finished.
+
+use super::shadow::Directory;
+use super::state::{FENCE, POSITION, REPLICA, Replica, UNRESOLVED, Unresolved};
+use super::storage::{Read, ReadResult, WriteOp};
+use super::{Client, Event, Mirror, Pending};
+use crate::ids::{ClientId, Incarnation, Sequence};
+use crate::wire::{Mutation, decode, encode};
+
+/// The first task.
+#[derive(Debug)]
+pub(super) struct Load;
+
+impl Load {
+    pub(super) fn reads(&self, client: &Client) -> Vec<Read> {
+        let mut reads = vec![
+            Read::State(REPLICA),
+            Read::State(POSITION),
+            Read::State(FENCE),
+            Read::State(UNRESOLVED),
+            Read::ShadowPages,
+            Read::Pending,
+            Read::RejectedCount,
+        ];
+        let outbox = |collection: &String| Read::Outbox { collection: collection.clone(), after: 0 };
+        reads.extend(client.config.collections.iter().map(outbox));
+        reads
+    }
+
+    /// Takes everything over at once: nothing was in memory before, and a failed transaction loads again.
+    pub(super) fn finish(&self, client: &mut Client, results: Vec<ReadResult>) -> Vec<WriteOp> {
+        let mut writes = Vec::new();
+        client.mirror = Mirror::default();
+        client.pending.clear();
+        let mut states = Vec::new();
+        let mut collections = client.config.collections.clone().into_iter();
+        for result in results {
+            match result {
+                ReadResult::State(state) => states.push(state),
+                ReadResult::ShadowPages(pages) => client.directory = Directory::new(pages),
+                ReadResult::Pending(records) => client.load_pending(records),
+                ReadResult::RejectedCount(count) => client.rejected = count,
+                ReadResult::Outbox(records) => {
+                    if let Some(collection) = collections.next() {
+                        client.mirror.add(&collection, records);
+                    }
+                }
+                ReadResult::ShadowPage(_) | ReadResult::Rejected(_) | ReadResult::Rows(_) | ReadResult::Scan(_) => {}
+            }
+        }
+        let mut states = states.into_iter();
+        let mut state = || states.next().flatten();
+        let replica = state().and_then(|bytes| decode::<Replica>(&bytes).ok());
+        client.position = state().and_then(|bytes| decode(&bytes).ok()).unwrap_or_default();
+        let fence = state().and_then(|bytes| <[u8; 8]>::try_from(bytes.as_slice()).ok()).map_or(0, u64::from_be_bytes);
+        let unresolved: Vec<Unresolved> = state().and_then(|bytes| decode(&bytes).ok()).unwrap_or_default();
+        client.unresolved = unresolved.into_iter().map(|entry| (entry.id.clone(), entry)).collect();
+        client.replica = replica.unwrap_or_else(|| {
+            let replica = client.new_replica();
+            writes.push(WriteOp::StatePut(REPLICA, encode(&replica)));
+            replica
+        });
+        client.fence = fence.saturating_add(1);
+        writes.push(WriteOp::StatePut(FENCE, client.fence.to_be_bytes().to_vec()));
+        writes
+    }
+}
+
+impl Client {
+    /// The load is durable: from here on this client is the leader.
+    pub(super) fn loaded_from_storage(&mut self) {
+        self.loaded = true;
+        self.ask_resolver();
+    }
+
+    fn new_replica(&mut self) -> Replica {
+        let mut id = [0; 16];
+        for half in id.chunks_exact_mut(8) {
+            half.copy_from_slice(&self.random.next().to_be_bytes());
+        }
+        Replica { client: ClientId(id), incarnation: Incarnation(self.random.next()), assigned: Sequence(0) }
+    }
+
+    fn load_pending(&mut self, records: Vec<(Sequence, Vec<u8>)>) {
+        for (record, bytes) in records {
+            match decode::<Vec<Mutation>>(&bytes) {
+                Ok(mutations) => {
+                    for mutation in mutations {
+                        self.pending.insert(mutation.sequence, Pending { mutation, record, sent: false });
+                    }
+                }
+                Err(error) => {
+                    let message = format!("pending record {record} cannot be read: {error}");
+                    self.event(Event::Problem { code: "pending-damaged", message, retryable: false });
+                }
+            }
+        }
+    }
+}

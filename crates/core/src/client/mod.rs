@@ -1,0 +1,376 @@
+//! The client: outbox, push, results, apply, rebase, cursor, retry, heartbeat (`docs/protocol.md` sections 3 to 8).
+//!
+//! # Contract with the host
+//!
+//! A host (browser worker, native client, simulator) owns the clock, the connection and the storage. It
+//!
+//! 1. feeds events with the `handle_*` methods, each with `now_ms` (milliseconds since 1970, never going back),
+//! 2. after each of them carries out every effect of [`Client::poll_effect`], in order,
+//! 3. calls [`Client::handle_timeout`] when [`Client::next_timeout_ms`] is reached,
+//! 4. on [`Effect::RunTask`] runs the task in one transaction ([`storage`]) and reports it with [`Client::handle_task_committed`] or
+//!    [`Client::handle_task_failed`]. There is one task at a time; other events may come between its steps.
+//!
+//! Memory follows storage: what a task decides is remembered only when its transaction has committed. A host that dies at any point
+//! and starts over with [`Client::new`] continues from what is stored.
+//!
+//! # Invariants
+//!
+//! - A mutation is durable (pending store) before its first byte is sent, and its content never changes under its sequence.
+//! - A document of a pending mutation is neither formed into another mutation nor touched by a change until the result is applied.
+//! - A row with unsent changes is never overwritten: it is rebased.
+//! - Rows, shadow and cursor of one frame change in one transaction.
+
+mod apply;
+mod collect;
+mod connection;
+mod event;
+mod load;
+mod outbox;
+mod resolve;
+mod settle;
+mod shadow;
+mod state;
+pub mod storage;
+mod task;
+mod work;
+
+use std::collections::{BTreeMap, VecDeque};
+
+use crate::ids::{ChangelogId, DocumentId, Offset, Sequence};
+use crate::limits::Limits;
+use crate::wire::{CollectionInfo, ConflictNote, Mutation, Policy, PushResult};
+
+pub use event::{Effect, Event, Phase, Status};
+
+use apply::Inbound;
+use connection::Connection;
+use outbox::Mirror;
+use shadow::Directory;
+use state::{Position, Replica, Unresolved};
+use storage::{ReadResult, RefusedRow, Step, StorageFailure};
+use task::Task;
+
+/// First delay after a storage failure; it doubles up to [`STORAGE_RETRY_MS_MAX`].
+const STORAGE_RETRY_MS: u64 = 500;
+/// Longest delay between attempts after storage failures.
+const STORAGE_RETRY_MS_MAX: u64 = 30_000;
+
+/// What a client is set up with.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Config {
+    /// Name of the server's database.
+    pub database: String,
+    /// The collections to sync.
+    pub collections: Vec<String>,
+    /// Channels wanted at first; `None` for all that the identity may read.
+    pub channels: Option<Vec<String>>,
+    /// Whether the application has a resolver; without one a document under policy `resolver` stays listed as unresolved.
+    pub resolver: bool,
+    /// Whether to stay offline until told otherwise.
+    pub offline: bool,
+}
+
+/// A client replica. See the module's documentation for the contract.
+#[derive(Debug)]
+pub struct Client {
+    config: Config,
+    random: Random,
+    limits: Limits,
+    policies: BTreeMap<String, Policy>,
+    collections: Vec<CollectionInfo>,
+    connection: Connection,
+
+    replica: Replica,
+    position: Position,
+    fence: u64,
+    loaded: bool,
+    stopped: bool,
+    directory: Directory,
+    mirror: Mirror,
+    pending: BTreeMap<Sequence, Pending>,
+    unresolved: BTreeMap<DocumentId, Unresolved>,
+    /// The last question to the resolver for each document, in this life of the client.
+    asked: BTreeMap<DocumentId, u64>,
+    /// Counts questions to the resolver.
+    rounds: u64,
+    rejected: u64,
+    conflicts: u64,
+
+    /// Frames that wait to be applied, in order.
+    inbound: VecDeque<Inbound>,
+    /// Results that wait to be applied, in order.
+    results: VecDeque<PushResult>,
+    /// Answers of the application's resolver that wait to be applied.
+    resolved: VecDeque<(DocumentId, Option<Vec<u8>>)>,
+    /// Offsets of results that may be ahead of the changes still to come.
+    settled: BTreeMap<DocumentId, Offset>,
+    /// Whether the application may have written since the outboxes were read.
+    captured: bool,
+    /// Whether the last attempt to form mutations found nothing that could go.
+    idle: bool,
+    caught_up: bool,
+    /// The changelog of the present connection, while what the client has is still to be listed.
+    listing_for: Option<ChangelogId>,
+    /// Whether the server has finished mutations that this client does not know of: its storage was rolled back.
+    rolled_back: bool,
+    /// How far the rows of adopted stores were compared, by outbox record.
+    adopted: BTreeMap<(String, u64), String>,
+    /// Counts connections, so that what belongs to an earlier one is recognised.
+    connections: u64,
+    last_synced_at_ms: Option<u64>,
+
+    task: Option<Task>,
+    storage_failures: u32,
+    storage_retry_at_ms: Option<u64>,
+    reported: Option<Status>,
+    effects: VecDeque<Effect>,
+    now_ms: u64,
+}
+
+/// A mutation that is durable and has no durable result.
+#[derive(Clone, Debug)]
+struct Pending {
+    mutation: Mutation,
+    /// Key of the pending record that holds it.
+    record: Sequence,
+    /// Whether it was sent on the present connection.
+    sent: bool,
+}
+
+impl Client {
+    /// A client that has read nothing; its first effect is the task that loads its state. `seed` is to be drawn at random.
+    pub fn new(config: Config, seed: u64, now_ms: u64) -> Self {
+        let connection = Connection::new(config.offline);
+        let mut client = Self {
+            config,
+            random: Random(seed),
+            limits: Limits::default(),
+            policies: BTreeMap::new(),
+            collections: Vec::new(),
+            connection,
+            replica: Replica::default(),
+            position: Position::default(),
+            fence: 0,
+            loaded: false,
+            stopped: false,
+            directory: Directory::default(),
+            mirror: Mirror::default(),
+            pending: BTreeMap::new(),
+            unresolved: BTreeMap::new(),
+            asked: BTreeMap::new(),
+            rounds: 0,
+            rejected: 0,
+            conflicts: 0,
+            inbound: VecDeque::new(),
+            results: VecDeque::new(),
+            resolved: VecDeque::new(),
+            settled: BTreeMap::new(),
+            captured: true,
+            idle: false,
+            caught_up: false,
+            listing_for: None,
+            rolled_back: false,
+            adopted: BTreeMap::new(),
+            connections: 0,
+            last_synced_at_ms: None,
+            task: None,
+            storage_failures: 0,
+            storage_retry_at_ms: None,
+            reported: None,
+            effects: VecDeque::new(),
+            now_ms,
+        };
+        client.advance(now_ms);
+        client
+    }
+
+    /// The next effect to carry out.
+    pub fn poll_effect(&mut self) -> Option<Effect> {
+        self.effects.pop_front()
+    }
+
+    /// When [`handle_timeout`](Self::handle_timeout) is to be called, milliseconds since 1970.
+    pub fn next_timeout_ms(&self) -> Option<u64> {
+        [self.connection.next_timeout_ms(), self.storage_retry_at_ms].into_iter().flatten().min()
+    }
+
+    /// Time has passed.
+    pub fn handle_timeout(&mut self, now_ms: u64) {
+        if self.storage_retry_at_ms.is_some_and(|at| at <= now_ms) {
+            self.storage_retry_at_ms = None;
+        }
+        self.connection_timeout(now_ms);
+        self.advance(now_ms);
+    }
+
+    /// The application committed writes to synced stores.
+    pub fn handle_captured(&mut self, now_ms: u64) {
+        self.captured = true;
+        self.advance(now_ms);
+    }
+
+    /// The host took an entry off the list of rejected mutations: the user discarded it, or wants it tried again.
+    pub fn handle_rejected_removed(&mut self, now_ms: u64) {
+        self.rejected = self.rejected.saturating_sub(1);
+        self.captured = true;
+        self.advance(now_ms);
+    }
+
+    /// The first or next step of the current task: `results` answers the reads of the step before, in order.
+    pub fn task_step(&mut self, results: Vec<ReadResult>) -> Step {
+        let Some(mut task) = self.task.take() else {
+            return Step { verdict: storage::Verdict::Abort, ..Step::default() };
+        };
+        let step = task.step(self, results);
+        self.task = Some(task);
+        step
+    }
+
+    /// The current task's transaction is durable. `refused` names the rows that the application's stores did not take.
+    pub fn handle_task_committed(&mut self, now_ms: u64, refused: Vec<RefusedRow>) {
+        self.storage_failures = 0;
+        if let Some(task) = self.task.take() {
+            task.committed(self);
+        }
+        for row in refused {
+            let message = format!("{} cannot be stored: {}", row.id, row.reason);
+            self.event(Event::Problem { code: "row-refused", message, retryable: false });
+        }
+        self.advance(now_ms);
+    }
+
+    /// The current task's transaction did not commit; nothing of it is stored.
+    pub fn handle_task_failed(&mut self, now_ms: u64, failure: StorageFailure, message: &str) {
+        if let Some(task) = self.task.take() {
+            if task.fenced() {
+                self.stop(Event::Fenced);
+                return self.advance(now_ms);
+            }
+            task.failed(self);
+        }
+        self.storage_failures = self.storage_failures.saturating_add(1);
+        let delay = STORAGE_RETRY_MS << self.storage_failures.min(7).saturating_sub(1);
+        self.storage_retry_at_ms = Some(now_ms.saturating_add(delay.min(STORAGE_RETRY_MS_MAX)));
+        let code = match failure {
+            StorageFailure::Quota => "storage-full",
+            StorageFailure::Closed => "storage-closed",
+            StorageFailure::Other => "storage-failed",
+        };
+        if failure == StorageFailure::Closed {
+            self.effects.push_back(Effect::ReopenStorage);
+        }
+        self.event(Event::Problem { code, message: message.into(), retryable: true });
+        self.advance(now_ms);
+    }
+
+    /// The resolver's answer to [`Event::Resolve`]: `value` is the outcome as JSON text, `None` to delete the document. An answer to a
+    /// question that was asked again since (the server's side changed) is dropped.
+    pub fn resolve(&mut self, now_ms: u64, id: DocumentId, round: u64, value: Option<Vec<u8>>) {
+        if self.asked.get(&id) == Some(&round) {
+            self.resolved.push_back((id, value));
+        }
+        self.advance(now_ms);
+    }
+
+    /// Where the client stands.
+    pub fn status(&self) -> Status {
+        let oldest_pending = self.pending.values().map(|pending| pending.mutation.edited_ms).min();
+        Status {
+            phase: self.phase(),
+            pending: self.mirror.transactions().saturating_add(self.pending.len() as u64),
+            oldest_pending_at_ms: [oldest_pending, self.mirror.oldest_ms()].into_iter().flatten().min(),
+            rejected: self.rejected,
+            conflicts: self.conflicts,
+            last_synced_at_ms: self.last_synced_at_ms,
+            error: self.connection.error.clone(),
+        }
+    }
+
+    /// Whether everything that the application wrote is confirmed by the server, as far as the client knows.
+    pub fn is_synced(&self) -> bool {
+        self.loaded
+            && !self.captured
+            && self.mirror.is_empty()
+            && self.pending.is_empty()
+            && self.caught_up
+            && self.inbound.is_empty()
+    }
+
+    fn phase(&self) -> Phase {
+        if self.stopped {
+            return Phase::Stopped;
+        }
+        if !self.loaded {
+            return Phase::Starting;
+        }
+        self.connection.phase(self.caught_up && self.inbound.is_empty())
+    }
+
+    /// Does what has become possible. Every handler ends here.
+    fn advance(&mut self, now_ms: u64) {
+        self.now_ms = now_ms.max(self.now_ms);
+        if self.loaded && !self.stopped {
+            self.connect_if_due();
+            self.push_pending();
+        }
+        if self.task.is_none() && self.storage_retry_at_ms.is_none() && !self.stopped {
+            self.task = self.next_task();
+            if self.task.is_some() {
+                self.effects.push_back(Effect::RunTask);
+            }
+        }
+        if self.is_synced() && self.task.is_none() {
+            self.last_synced_at_ms = Some(self.now_ms);
+        }
+        self.report_status();
+    }
+
+    fn report_status(&mut self) {
+        let status = self.status();
+        let same = self.reported.as_ref().is_some_and(|reported| {
+            Status { last_synced_at_ms: None, ..reported.clone() }
+                == Status { last_synced_at_ms: None, ..status.clone() }
+        });
+        if !same {
+            self.reported = Some(status.clone());
+            self.event(Event::Status(status));
+        }
+    }
+
+    fn stop(&mut self, event: Event) {
+        self.stopped = true;
+        if self.connection.close() {
+            self.effects.push_back(Effect::Disconnect);
+        }
+        self.event(event);
+    }
+
+    fn event(&mut self, event: Event) {
+        self.effects.push_back(Effect::Event(event));
+    }
+
+    fn note_conflicts(&mut self, notes: Vec<ConflictNote>) {
+        if !notes.is_empty() {
+            self.conflicts = self.conflicts.saturating_add(notes.len() as u64);
+            self.event(Event::Conflicts(notes));
+        }
+    }
+
+    fn policy(&self, collection: &str) -> Policy {
+        self.policies.get(collection).cloned().unwrap_or_default()
+    }
+}
+
+/// `SplitMix64` (Steele, Lea, Flood 2014): ids and jitter from the host's seed.
+#[derive(Clone, Copy, Debug)]
+struct Random(u64);
+
+impl Random {
+    fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        z ^ (z >> 31)
+    }
+}

@@ -1,0 +1,177 @@
+//! Applying the results of pushes.
+
+use std::collections::BTreeSet;
+
+use super::state::Unresolved;
+use super::storage::{OutboxRecord, PageId, RejectedDocument, WriteOp};
+use super::task::Next;
+use super::work::{Desk, Theirs, parsed};
+use super::{Client, Pending};
+use crate::ids::{DocumentId, Sequence};
+use crate::wire::{DocumentChange, DocumentState, ErrorCode, Outcome, PushResult};
+use crate::{json, merge, version};
+
+/// Most results that one transaction applies.
+const RESULTS_MAX: usize = 256;
+
+/// The task that applies results.
+#[derive(Debug)]
+pub(super) struct Settle {
+    results: Vec<PushResult>,
+    read: bool,
+}
+
+impl Settle {
+    /// Takes results of pending mutations; one that answers nothing pending (a repeated answer) is dropped.
+    pub(super) fn take(client: &mut Client) -> Option<Self> {
+        let mut results = Vec::new();
+        let mut documents: BTreeSet<DocumentId> = BTreeSet::new();
+        while let Some(result) = client.results.front() {
+            let Some(pending) = client.pending.get(&result.sequence) else {
+                client.results.pop_front();
+                continue;
+            };
+            let ids: Vec<DocumentId> = pending.mutation.changes.iter().map(|change| change.id.clone()).collect();
+            if results.len() >= RESULTS_MAX || ids.iter().any(|id| documents.contains(id)) {
+                break;
+            }
+            documents.extend(ids);
+            results.extend(client.results.pop_front());
+        }
+        if results.is_empty() { None } else { Some(Self { results, read: false }) }
+    }
+
+    pub(super) fn give_back(self, client: &mut Client) {
+        for result in self.results.into_iter().rev() {
+            client.results.push_front(result);
+        }
+    }
+
+    pub(super) fn step(&mut self, client: &Client, desk: &mut Desk) -> Next {
+        if !self.read {
+            self.read = true;
+            let ids = || {
+                self.mutations(client).flat_map(|(_, pending)| pending.mutation.changes.iter().map(|change| &change.id))
+            };
+            let pages: Vec<PageId> = ids().map(|id| client.directory.page_of(&id.collection, &id.key)).collect();
+            let dirty: Vec<DocumentId> = ids().filter(|id| client.mirror.may_be_dirty(id)).cloned().collect();
+            return Next::Read(desk.want(pages, dirty));
+        }
+        for (result, pending) in self.mutations(client) {
+            settle(result, pending, client, desk);
+        }
+        self.drop_pending(client, desk);
+        Next::Done
+    }
+
+    fn mutations<'a>(&'a self, client: &'a Client) -> impl Iterator<Item = (&'a PushResult, &'a Pending)> {
+        self.results.iter().filter_map(|result| client.pending.get(&result.sequence).map(|pending| (result, pending)))
+    }
+
+    /// A pending record goes when the last of its mutations is answered; until then its answered ones are repeated after a restart,
+    /// which is harmless.
+    fn drop_pending(&self, client: &Client, desk: &mut Desk) {
+        let answered: BTreeSet<Sequence> = self.results.iter().map(|result| result.sequence).collect();
+        let records: BTreeSet<Sequence> = self.mutations(client).map(|(_, pending)| pending.record).collect();
+        for record in records {
+            let mut of_record = client.pending.values().filter(|pending| pending.record == record);
+            if of_record.all(|pending| answered.contains(&pending.mutation.sequence)) {
+                desk.writes.push(WriteOp::PendingDelete(record));
+            }
+        }
+        desk.after.pending_removed.extend(answered);
+    }
+}
+
+fn settle(result: &PushResult, pending: &Pending, client: &Client, desk: &mut Desk) {
+    let changes = &pending.mutation.changes;
+    match &result.outcome {
+        Outcome::Accepted => {
+            for change in changes {
+                let sent = sent(change, desk);
+                desk.confirm(&change.id, sent);
+            }
+        }
+        Outcome::Merged(states, notes) => {
+            settle_states(changes, states, client, desk, false);
+            desk.after.conflicts.extend(notes.iter().cloned());
+        }
+        Outcome::Rejected(code, message, states) => {
+            reject(*code, message, changes, client, desk);
+            settle_states(changes, states, client, desk, true);
+        }
+        Outcome::Resolve(states) => {
+            for state in states {
+                let Some(change) = changes.iter().find(|change| change.id == state.id) else { continue };
+                let entry = conflict(change, state, desk);
+                desk.confirm(&change.id, state.body.clone().map(|body| (state.version, body)));
+                desk.add_unresolved(client, entry);
+            }
+            mark_again(pending, desk);
+        }
+    }
+    desk.after.settled.extend(changes.iter().map(|change| (change.id.clone(), result.offset)));
+}
+
+/// What the client sent, as its base and its operation give it.
+fn sent(change: &DocumentChange, desk: &Desk) -> Theirs {
+    let base = parsed(desk.pages.confirmed(&change.id).map(|(_, body)| body)).flatten();
+    let value = merge::apply(base.as_ref(), &change.operation).ok().flatten()?;
+    Some((version::of(&value), json::write(&value)))
+}
+
+/// Every document of the mutation takes its state: the one named, otherwise what was sent, or for a rejected one what was confirmed.
+fn settle_states(
+    changes: &[DocumentChange],
+    states: &[DocumentState],
+    client: &Client,
+    desk: &mut Desk,
+    rejected: bool,
+) {
+    for change in changes {
+        let id = &change.id;
+        let mine = sent(change, desk);
+        let confirmed = desk.pages.confirmed(id).map(|(version, body)| (version, body.to_vec()));
+        let theirs = match states.iter().find(|state| state.id == *id) {
+            Some(state) => state.body.clone().map(|body| (state.version, body)),
+            None if rejected => confirmed,
+            None => mine.clone(),
+        };
+        let mine = mine.map(|(_, body)| body);
+        desk.settle(client, id, mine.as_deref(), theirs, client.mirror.may_be_dirty(id));
+    }
+}
+
+fn reject(code: ErrorCode, message: &str, changes: &[DocumentChange], client: &Client, desk: &mut Desk) {
+    let document = |change: &DocumentChange| RejectedDocument {
+        id: change.id.clone(),
+        mine: sent(change, desk).map(|(_, body)| body),
+        copy_row: false,
+    };
+    let documents = changes.iter().map(document).collect();
+    desk.reject(client, code, message.into(), documents);
+}
+
+fn conflict(change: &DocumentChange, state: &DocumentState, desk: &Desk) -> Unresolved {
+    let base = desk.pages.confirmed(&change.id).map(|(_, body)| body.to_vec());
+    Unresolved {
+        id: change.id.clone(),
+        base,
+        mine: sent(change, desk).map(|(_, body)| body),
+        theirs: state.body.clone(),
+    }
+}
+
+/// The whole transaction goes back to the outboxes: once its conflicts are resolved it is pushed again, whole.
+fn mark_again(pending: &Pending, desk: &mut Desk) {
+    let mutation = &pending.mutation;
+    let mut keys: std::collections::BTreeMap<&str, Vec<String>> = std::collections::BTreeMap::new();
+    for change in &mutation.changes {
+        keys.entry(&change.id.collection).or_default().push(change.id.key.clone());
+    }
+    for (collection, keys) in keys {
+        let transaction = format!("resolve-{}", mutation.sequence);
+        let record = OutboxRecord { transaction, at_ms: mutation.edited_ms, keys, ..OutboxRecord::default() };
+        desk.writes.push(WriteOp::OutboxAdd(collection.into(), record));
+    }
+}

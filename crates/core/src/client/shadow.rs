@@ -1,0 +1,249 @@
+//! Shadow pages: the server-confirmed values and versions, 100 or so documents per record.
+//!
+//! A page is the concatenation of CBOR `[key, version, body]` by rising key (bytewise), all of one collection. Pages of a collection
+//! partition its key space: a page covers the keys from its bound up to the next page's. The pages' bounds are in memory
+//! ([`Directory`]); their contents are read by the task that needs them.
+
+use core::ops::Bound;
+use std::collections::{BTreeMap, BTreeSet};
+
+use minicbor::Decode;
+
+use super::storage::{PageId, WriteOp};
+use crate::ids::{DocumentId, Version};
+use crate::wire::WireError;
+
+/// A page that grows beyond this many bytes is cut.
+pub(super) const PAGE_BYTES_MAX: usize = 48 << 10;
+/// Size of the pieces that it is cut into.
+pub(super) const PAGE_BYTES_TARGET: usize = 32 << 10;
+
+/// At most this many bytes of a page item are neither key nor body.
+const ITEM_OVERHEAD_BYTES: usize = 20;
+
+/// What the server confirmed of one document.
+#[derive(Clone, Debug, PartialEq, Eq, Decode)]
+#[cbor(array)]
+pub(super) struct Confirmed {
+    /// Key in platform form.
+    #[n(0)]
+    pub(super) key: String,
+    /// Its version.
+    #[n(1)]
+    pub(super) version: Version,
+    /// Its JSON text.
+    #[cbor(n(2), with = "minicbor::bytes")]
+    pub(super) body: Vec<u8>,
+}
+
+/// The bounds of all pages.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Directory {
+    bounds: BTreeMap<String, BTreeSet<String>>,
+}
+
+impl Directory {
+    pub(super) fn new(pages: Vec<PageId>) -> Self {
+        let mut directory = Self::default();
+        for page in pages {
+            directory.bounds.entry(page.collection).or_default().insert(page.first);
+        }
+        directory
+    }
+
+    /// The page that covers a key.
+    pub(super) fn page_of(&self, collection: &str, key: &str) -> PageId {
+        let bound = self
+            .bounds
+            .get(collection)
+            .and_then(|bounds| bounds.range::<str, _>((Bound::Unbounded, Bound::Included(key))).next_back());
+        PageId { collection: collection.into(), first: bound.cloned().unwrap_or_default() }
+    }
+
+    /// The pages that may hold keys after `after` (exclusive) up to `through` (inclusive); `None` is unbounded.
+    pub(super) fn pages_between(&self, collection: &str, after: Option<&str>, through: Option<&str>) -> Vec<PageId> {
+        let start = self.page_of(collection, after.unwrap_or("")).first;
+        let Some(bounds) = self.bounds.get(collection) else { return Vec::new() };
+        bounds
+            .range(start..)
+            .take_while(|first| through.is_none_or(|through| first.as_str() <= through))
+            .map(|first| PageId { collection: collection.into(), first: first.clone() })
+            .collect()
+    }
+
+    /// Every page, by collection and bound.
+    pub(super) fn pages(&self) -> Vec<PageId> {
+        let page =
+            |collection: &String, first: &String| PageId { collection: collection.clone(), first: first.clone() };
+        self.bounds
+            .iter()
+            .flat_map(|(collection, firsts)| firsts.iter().map(move |first| page(collection, first)))
+            .collect()
+    }
+
+    /// Follows a write that was committed.
+    pub(super) fn follow(&mut self, change: PageChange) {
+        match change {
+            PageChange::Stored(page) => {
+                self.bounds.entry(page.collection).or_default().insert(page.first);
+            }
+            PageChange::Deleted(page) => {
+                if let Some(bounds) = self.bounds.get_mut(&page.collection) {
+                    bounds.remove(&page.first);
+                }
+            }
+        }
+    }
+}
+
+/// What a task does to the set of pages.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum PageChange {
+    Stored(PageId),
+    Deleted(PageId),
+}
+
+impl PageChange {
+    /// What a write does to the set of pages.
+    pub(super) fn of(write: &WriteOp) -> Option<Self> {
+        if let WriteOp::ShadowPut(page, _) = write {
+            return Some(Self::Stored(page.clone()));
+        }
+        if let WriteOp::ShadowDelete(page) = write { Some(Self::Deleted(page.clone())) } else { None }
+    }
+}
+
+/// The pages that a task has read, and what it changes in them.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Pages {
+    pages: BTreeMap<PageId, Page>,
+}
+
+#[derive(Clone, Debug, Default)]
+struct Page {
+    /// Whether the store has it.
+    stored: bool,
+    changed: bool,
+    documents: BTreeMap<String, (Version, Vec<u8>)>,
+}
+
+impl Pages {
+    /// Adds a page as it was read.
+    pub(super) fn load(&mut self, id: PageId, bytes: Option<&[u8]>) -> Result<(), WireError> {
+        let mut page = Page { stored: bytes.is_some(), ..Page::default() };
+        let mut decoder = minicbor::Decoder::new(bytes.unwrap_or_default());
+        while decoder.position() < decoder.input().len() {
+            let item: Confirmed = decoder.decode().map_err(|error| WireError::Malformed(error.to_string()))?;
+            page.documents.insert(item.key, (item.version, item.body));
+        }
+        self.pages.insert(id, page);
+        Ok(())
+    }
+
+    /// Whether the page that covers the key was read.
+    pub(super) fn has(&self, page: &PageId) -> bool {
+        self.pages.contains_key(page)
+    }
+
+    /// What the server confirmed of a document.
+    pub(super) fn confirmed(&self, id: &DocumentId) -> Option<(Version, &[u8])> {
+        let (version, body) = self.page(id)?.documents.get(&id.key)?;
+        Some((*version, body))
+    }
+
+    /// Records what the server confirmed; `None` when the document does not exist.
+    ///
+    /// The page that covers the document was read before: a task reads the pages of all documents that it may confirm.
+    pub(super) fn confirm(&mut self, id: &DocumentId, state: Option<(Version, Vec<u8>)>) {
+        let bound = self.bound_of(id);
+        let page = self.pages.entry(bound).or_default();
+        page.changed = true;
+        match state {
+            Some(state) => page.documents.insert(id.key.clone(), state),
+            None => page.documents.remove(&id.key),
+        };
+    }
+
+    /// Confirmed documents of a collection with keys after `after` up to `through`, as far as their pages were read.
+    pub(super) fn keys_between<'a>(
+        &'a self,
+        collection: &'a str,
+        after: Option<&'a str>,
+        through: Option<&'a str>,
+    ) -> impl Iterator<Item = &'a str> {
+        self.documents(collection)
+            .map(|(key, _, _)| key)
+            .filter(move |key| after.is_none_or(|after| *key > after) && through.is_none_or(|through| *key <= through))
+    }
+
+    /// Confirmed documents of a collection, as far as their pages were read.
+    pub(super) fn documents<'a>(&'a self, collection: &'a str) -> impl Iterator<Item = (&'a str, Version, &'a [u8])> {
+        let pages = self.pages.iter().filter(move |(id, _)| id.collection == collection);
+        pages.flat_map(|(_, page)| {
+            page.documents.iter().map(|(key, (version, body))| (key.as_str(), *version, body.as_slice()))
+        })
+    }
+
+    /// The writes that store what changed, cutting pages that grew too large.
+    pub(super) fn into_writes(self) -> Vec<WriteOp> {
+        let mut writes = Vec::new();
+        for (id, page) in self.pages.into_iter().filter(|(_, page)| page.changed) {
+            write_page(&id, &page, &mut writes);
+        }
+        writes
+    }
+
+    fn bound_of(&self, id: &DocumentId) -> PageId {
+        let probe = PageId { collection: id.collection.clone(), first: id.key.clone() };
+        let found = self
+            .pages
+            .range(..=&probe)
+            .next_back()
+            .map(|(page, _)| page)
+            .filter(|page| page.collection == id.collection);
+        found.cloned().unwrap_or_else(|| PageId { collection: id.collection.clone(), first: String::new() })
+    }
+
+    fn page(&self, id: &DocumentId) -> Option<&Page> {
+        self.pages.get(&self.bound_of(id))
+    }
+}
+
+fn write_page(id: &PageId, page: &Page, writes: &mut Vec<WriteOp>) {
+    if page.documents.is_empty() && !id.first.is_empty() {
+        if page.stored {
+            writes.push(WriteOp::ShadowDelete(id.clone()));
+        }
+        return;
+    }
+    let total: usize = page.documents.iter().map(|(key, (_, body))| key.len() + body.len() + ITEM_OVERHEAD_BYTES).sum();
+    let piece_bytes = if total > PAGE_BYTES_MAX { PAGE_BYTES_TARGET } else { usize::MAX };
+    let mut first = id.first.clone();
+    let mut bytes = Vec::with_capacity(total.min(PAGE_BYTES_MAX));
+    for (key, (version, body)) in &page.documents {
+        if !bytes.is_empty() && bytes.len() + key.len() + body.len() + ITEM_OVERHEAD_BYTES > piece_bytes {
+            put_piece(id, core::mem::replace(&mut first, key.clone()), core::mem::take(&mut bytes), writes);
+        }
+        bytes = encode_item(bytes, key, *version, body);
+    }
+    put_piece(id, first, bytes, writes);
+}
+
+fn put_piece(id: &PageId, first: String, bytes: Vec<u8>, writes: &mut Vec<WriteOp>) {
+    writes.push(WriteOp::ShadowPut(PageId { collection: id.collection.clone(), first }, bytes));
+}
+
+/// Appends what [`Confirmed`] decodes, without copying the body first.
+fn encode_item(bytes: Vec<u8>, key: &str, version: Version, body: &[u8]) -> Vec<u8> {
+    let mut encoder = minicbor::Encoder::new(bytes);
+    let written = encoder
+        .array(3)
+        .and_then(|e| e.str(key))
+        .and_then(|e| e.u64(version.0))
+        .and_then(|e| e.bytes(body))
+        .map(|_| ());
+    match written {
+        Ok(()) => encoder.into_writer(),
+        Err(error) => unreachable!("writing to a vector cannot fail: {error}"),
+    }
+}

@@ -1,0 +1,308 @@
+//! Tasks: one transaction each, in steps.
+
+use super::apply::Apply;
+use super::collect::{Adopt, Collect, List};
+use super::load::Load;
+use super::resolve::Resolve;
+use super::settle::Settle;
+use super::storage::{Read, ReadResult, Step, Verdict, WriteOp};
+use super::work::Desk;
+use super::{Client, state};
+use crate::ids::Incarnation;
+
+/// What a task does next.
+#[derive(Debug)]
+pub(super) enum Next {
+    /// Reads, then goes on.
+    Read(Vec<Read>),
+    /// Has decided everything.
+    Done,
+}
+
+/// The task that runs.
+#[derive(Debug)]
+pub(super) struct Task {
+    kind: Kind,
+    stage: Stage,
+    desk: Desk,
+    /// The connection in which it began.
+    connection: u64,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Stage {
+    /// Nothing read.
+    Prelude,
+    /// The fence and the outboxes are being read.
+    Checking,
+    Running,
+    Fenced,
+}
+
+#[derive(Debug)]
+pub(super) enum Kind {
+    Load(Load),
+    /// Reads the outboxes and nothing else.
+    Look,
+    Apply(Apply),
+    Settle(Settle),
+    Collect(Collect),
+    Adopt(Adopt),
+    List(List),
+    Resolve(Resolve),
+    /// The client's storage was rolled back: it goes on under another incarnation.
+    Renew,
+}
+
+impl Client {
+    /// The task that is due, the most urgent first.
+    pub(super) fn next_task(&mut self) -> Option<Task> {
+        let kind = self.next_kind()?;
+        if !matches!(kind, Kind::Load(_)) {
+            // Whatever the application writes from here on raises it again.
+            self.captured = false;
+        }
+        Some(Task { kind, stage: Stage::Prelude, desk: Desk::default(), connection: self.connections })
+    }
+
+    fn next_kind(&mut self) -> Option<Kind> {
+        if !self.loaded {
+            return Some(Kind::Load(Load));
+        }
+        if let Some((id, value)) = self.resolved.pop_front() {
+            return Some(Kind::Resolve(Resolve { id, value }));
+        }
+        if !self.results.is_empty() {
+            return Settle::take(self).map(Kind::Settle);
+        }
+        if self.inbound.front().is_some_and(|front| !self.is_held(front)) {
+            return Apply::take(self).map(Kind::Apply);
+        }
+        if self.connection.welcomed() {
+            return self.next_outgoing();
+        }
+        self.captured.then_some(Kind::Look)
+    }
+
+    fn next_outgoing(&mut self) -> Option<Kind> {
+        if self.rolled_back {
+            return self.pending.is_empty().then_some(Kind::Renew);
+        }
+        if self.connection.listing() {
+            return List::new(self).map(Kind::List);
+        }
+        let room = self.pending.len() < self.limits.push_window_mutations_max as usize / 2;
+        if room && (self.captured || (!self.mirror.is_empty() && !self.idle)) {
+            return Some(Kind::Collect(Collect::default()));
+        }
+        if room && self.caught_up && self.inbound.is_empty() && self.pending.is_empty() {
+            return Adopt::next(self).map(Kind::Adopt);
+        }
+        self.captured.then_some(Kind::Look)
+    }
+}
+
+impl Task {
+    /// One step; see [`super::storage`].
+    pub(super) fn step(&mut self, client: &mut Client, results: Vec<ReadResult>) -> Step {
+        if let Kind::Load(load) = &self.kind {
+            return match self.stage {
+                Stage::Prelude => {
+                    self.stage = Stage::Running;
+                    Step { reads: load.reads(client), ..Step::default() }
+                }
+                _ => Step { writes: load.finish(client, results), verdict: Verdict::Commit, ..Step::default() },
+            };
+        }
+        match self.stage {
+            Stage::Prelude => {
+                self.stage = Stage::Checking;
+                return Step { reads: prelude(client), ..Step::default() };
+            }
+            Stage::Checking => {
+                if !check(client, results) {
+                    self.stage = Stage::Fenced;
+                    return Step { verdict: Verdict::Abort, ..Step::default() };
+                }
+                self.stage = Stage::Running;
+            }
+            Stage::Running => self.desk_absorb(results),
+            Stage::Fenced => return Step { verdict: Verdict::Abort, ..Step::default() },
+        }
+        match self.run(client) {
+            Next::Read(reads) if !reads.is_empty() => Step { reads, ..Step::default() },
+            Next::Read(_) => self.step_again(client),
+            Next::Done => Step { writes: self.desk.take_writes(), verdict: Verdict::Commit, ..Step::default() },
+        }
+    }
+
+    /// Whether the transaction was given up because another leader took over.
+    pub(super) fn fenced(&self) -> bool {
+        self.stage == Stage::Fenced
+    }
+
+    /// Nothing of the task is stored: what it took from the queues goes back, unless it belongs to a connection that is gone.
+    pub(super) fn failed(self, client: &mut Client) {
+        client.captured = true;
+        let same_connection = self.connection == client.connections;
+        match self.kind {
+            Kind::Apply(apply) if same_connection => apply.give_back(client),
+            Kind::Settle(settle) if same_connection => settle.give_back(client),
+            Kind::Resolve(resolve) => client.resolved.push_front((resolve.id, resolve.value)),
+            Kind::Apply(_)
+            | Kind::Settle(_)
+            | Kind::Load(_)
+            | Kind::Look
+            | Kind::Collect(_)
+            | Kind::Adopt(_)
+            | Kind::List(_)
+            | Kind::Renew => {}
+        }
+    }
+
+    /// The memory follows.
+    pub(super) fn committed(self, client: &mut Client) {
+        match self.kind {
+            Kind::Load(_) => client.loaded_from_storage(),
+            Kind::List(list) => list.committed(client, self.connection),
+            Kind::Renew => client.renewed(),
+            Kind::Adopt(adopt) => adopt.committed(client),
+            // These may have marked rows in the outboxes.
+            Kind::Settle(_) | Kind::Resolve(_) => client.captured = true,
+            Kind::Look | Kind::Apply(_) | Kind::Collect(_) => {}
+        }
+        client.follow(self.desk.after);
+    }
+
+    fn run(&mut self, client: &mut Client) -> Next {
+        match &mut self.kind {
+            Kind::Load(_) | Kind::Look => Next::Done,
+            Kind::Apply(apply) => apply.step(client, &mut self.desk),
+            Kind::Settle(settle) => settle.step(client, &mut self.desk),
+            Kind::Collect(collect) => collect.step(client, &mut self.desk),
+            Kind::Adopt(adopt) => adopt.step(client, &mut self.desk),
+            Kind::List(list) => list.step(client, &mut self.desk),
+            Kind::Resolve(resolve) => resolve.step(client, &mut self.desk),
+            Kind::Renew => {
+                let mut replica = client.replica.clone();
+                replica.incarnation = Incarnation(client.random.next());
+                replica.assigned = crate::ids::Sequence(0);
+                self.desk.put_replica(replica);
+                Next::Done
+            }
+        }
+    }
+
+    /// A task that asked for nothing goes on at once.
+    fn step_again(&mut self, client: &mut Client) -> Step {
+        loop {
+            match self.run(client) {
+                Next::Read(reads) if reads.is_empty() => {}
+                Next::Read(reads) => return Step { reads, ..Step::default() },
+                Next::Done => {
+                    return Step { writes: self.desk.take_writes(), verdict: Verdict::Commit, ..Step::default() };
+                }
+            }
+        }
+    }
+
+    fn desk_absorb(&mut self, results: Vec<ReadResult>) {
+        match &mut self.kind {
+            Kind::Adopt(adopt) => adopt.absorb(&mut self.desk, results),
+            Kind::List(list) => list.absorb(&mut self.desk, results),
+            Kind::Collect(collect) => collect.absorb(&mut self.desk, results),
+            Kind::Load(_) | Kind::Look | Kind::Apply(_) | Kind::Settle(_) | Kind::Resolve(_) | Kind::Renew => {
+                self.desk.absorb(results)
+            }
+        }
+    }
+}
+
+/// What every task but the first reads before anything else.
+fn prelude(client: &Client) -> Vec<Read> {
+    let outbox = |collection: &String| Read::Outbox {
+        collection: collection.clone(),
+        after: client.mirror.read_through(collection),
+    };
+    core::iter::once(Read::State(state::FENCE)).chain(client.config.collections.iter().map(outbox)).collect()
+}
+
+/// Takes the prelude's answers; whether this client is still the leader.
+fn check(client: &mut Client, results: Vec<ReadResult>) -> bool {
+    let mut results = results.into_iter();
+    let ours = client.fence.to_be_bytes();
+    let fence = match results.next() {
+        Some(ReadResult::State(fence)) => fence,
+        _ => None,
+    };
+    if fence.as_deref() != Some(ours.as_slice()) {
+        return false;
+    }
+    // What was read is committed, whatever becomes of this transaction: the mirror may take it at once.
+    let collections = client.config.collections.clone();
+    for (collection, result) in collections.iter().zip(results) {
+        if let ReadResult::Outbox(records) = result {
+            client.mirror.add(collection, records);
+        }
+    }
+    true
+}
+
+impl Client {
+    /// The new incarnation is durable: it begins with another hello.
+    fn renewed(&mut self) {
+        self.rolled_back = false;
+        self.reconnect();
+    }
+
+    fn follow(&mut self, after: super::work::Aftermath) {
+        if let Some(replica) = after.replica {
+            self.replica = replica;
+        }
+        if let Some(position) = after.position {
+            self.position = position;
+        }
+        if let Some(unresolved) = after.unresolved {
+            self.unresolved = unresolved;
+            for id in &after.asked_again {
+                self.asked.remove(id);
+            }
+            self.ask_resolver();
+        }
+        for sequence in after.pending_removed {
+            self.pending.remove(&sequence);
+        }
+        for pending in after.pending_added {
+            self.pending.insert(pending.mutation.sequence, pending);
+        }
+        self.mirror.remove(&after.outbox_removed);
+        for change in after.page_changes {
+            self.directory.follow(change);
+        }
+        let position = self.position.cursor.as_ref().map(|cursor| cursor.offset).unwrap_or_default();
+        for (id, offset) in after.settled {
+            self.settled.insert(id, offset);
+        }
+        self.settled.retain(|_, offset| *offset > position);
+        self.rejected = self.rejected.saturating_add(after.rejected_added);
+        self.caught_up |= after.caught_up;
+        self.idle = after.idle;
+        for (collection, keys) in after.changed {
+            self.event(super::Event::Changed { collection, keys });
+        }
+        for event in after.events {
+            self.event(event);
+        }
+        self.note_conflicts(after.conflicts);
+        self.give_credit(after.credit_bytes);
+    }
+}
+
+/// Deletes outbox records, by collection.
+pub(super) fn outbox_deletes(records: &[(String, u64)]) -> Vec<WriteOp> {
+    let mut by_collection: std::collections::BTreeMap<&str, Vec<u64>> = std::collections::BTreeMap::new();
+    for (collection, number) in records {
+        by_collection.entry(collection).or_default().push(*number);
+    }
+    by_collection.into_iter().map(|(collection, numbers)| WriteOp::OutboxDelete(collection.into(), numbers)).collect()
+}
