@@ -10,6 +10,9 @@ import { asStep, idOf, isKey, isRow, type Row, type Rows } from "./model.ts";
 const VERSION = 1;
 /** Entries kept of the activity of this device. */
 const ACTIVITY_MAX = 200;
+/** Waiting times between attempts to open the database: doubled each time, in all about three seconds. */
+const OPEN_DELAY_MS_MIN = 50;
+const OPEN_DELAY_MS_MAX = 1600;
 
 /** The stores that all people share. The store "activity" belongs to this device alone. */
 export const SHARED_STORES = ["lists", "cards", "labels"] as const;
@@ -91,6 +94,10 @@ class Change {
   }
 }
 
+function isNamed(error: unknown, name: string): boolean {
+  return error instanceof DOMException && error.name === name;
+}
+
 /** The order stored in a list row, as an array that may be changed. */
 function orderOf(list: Row): unknown[] {
   return Array.isArray(list["order"]) ? [...(list["order"] as unknown[])] : [];
@@ -129,11 +136,23 @@ export class Board {
   /** The connection; a lost one is opened again. */
   connect(): Promise<IDBDatabase> {
     if (this.#outdated) return Promise.reject(new Error("The board was updated in another window. Reload this one."));
-    this.#db ??= this.#open().catch((error: unknown) => {
+    this.#db ??= this.#openPatiently().catch((error: unknown) => {
       this.#db = null;
       throw error;
     });
     return this.#db;
+  }
+
+  /** A browser that has just dropped its storage breaks off what is opened too soon after. */
+  async #openPatiently(): Promise<IDBDatabase> {
+    for (let delayMs = OPEN_DELAY_MS_MIN; ; delayMs *= 2) {
+      try {
+        return await this.#open();
+      } catch (error) {
+        if (!isNamed(error, "AbortError") || delayMs > OPEN_DELAY_MS_MAX) throw error;
+        await new Promise((resolve) => setTimeout(resolve, delayMs));
+      }
+    }
   }
 
   async #open(): Promise<IDBDatabase> {
@@ -165,7 +184,7 @@ export class Board {
       return db.transaction(stores, mode);
     } catch (error) {
       // The browser closed the connection (storage pressure, a crashed storage process): open it once more.
-      if (!(error instanceof DOMException && error.name === "InvalidStateError")) throw error;
+      if (!isNamed(error, "InvalidStateError")) throw error;
       this.#db = null;
       return (await this.connect()).transaction(stores, mode);
     }

@@ -40,7 +40,7 @@ export function fill(parent: Element, ...children: readonly Child[]): void {
 /** Makes the children of `parent` exactly `wanted`, moving as few elements as it can. */
 export function arrangeChildren(parent: Element, wanted: readonly Element[]): void {
   const keep = new Set(wanted);
-  for (const child of [...parent.children]) if (!keep.has(child)) child.remove();
+  for (const child of Array.from(parent.children)) if (!keep.has(child)) child.remove();
   let place = parent.firstElementChild;
   for (const child of wanted) {
     if (child === place) place = place.nextElementSibling;

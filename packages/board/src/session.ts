@@ -77,6 +77,8 @@ export class Session {
     board.onCommit = (touched) => this.#committed(touched);
     board.onLost = () => {
       this.#stale = null;
+      this.loaded = false;
+      voice.problem("The browser closed the board's storage. What it kept is shown.");
       void this.refresh();
     };
     connection.sync.on("change", ({ store, keys, origin }) => {

@@ -33,6 +33,8 @@ export class Harness {
   readonly origin: string;
   /** While true, the server breaks off every request, as one that is not there. */
   down = false;
+  /** While false, the stand-in for the package `tidelock` is not there. */
+  engine = true;
   readonly #server: Server;
   readonly #browser: Browser;
 
@@ -49,6 +51,7 @@ export class Harness {
     const server = createServer((request, response) => {
       if (harness?.down) return void request.socket.destroy();
       const path = new URL(request.url ?? "/", "http://host").pathname;
+      if (harness?.engine === false && path.startsWith("/tidelock/")) return void response.writeHead(404).end();
       serve(path).then(
         ({ type, body }) => response.writeHead(200, { "content-type": type }).end(body),
         () => response.writeHead(404).end(),

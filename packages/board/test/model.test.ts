@@ -11,7 +11,7 @@ function rows(part: Partial<Rows>): Rows {
   return { lists: [], cards: [], labels: [], ...part };
 }
 
-test("cards lie in the order that their list names, unnamed ones after it by age", () => {
+void test("cards lie in the order that their list names, unnamed ones after it by age", () => {
   const model = assemble(
     rows({
       lists: [{ id: "l", name: "L", position: 0, order: ["b", "gone", "a", "b"] }],
@@ -29,7 +29,7 @@ test("cards lie in the order that their list names, unnamed ones after it by age
   );
 });
 
-test("no row can break the board", () => {
+void test("no row can break the board", () => {
   const strange: unknown[] = [null, undefined, 7, "text", [], new Date(0), {}, { id: {} }, { id: null }, new Map()];
   const values: unknown[] = [
     undefined,
@@ -76,12 +76,12 @@ test("no row can break the board", () => {
   assert.deepEqual(compare(model, model), []);
 });
 
-test("keys of different types never share an identity", () => {
+void test("keys of different types never share an identity", () => {
   const keys = ["1", 1, new Date(1), [1], ["1"], [new Date(1)], new Uint8Array([1]), "\u0001number:1x"];
   assert.equal(new Set(keys.map(idOf)).size, keys.length);
 });
 
-test("differences name what a person would notice", () => {
+void test("differences name what a person would notice", () => {
   const lists = [
     { id: "l", name: "To do", position: 0, order: [] },
     { id: "m", name: "Done", position: 1, order: [] },
@@ -102,7 +102,7 @@ test("differences name what a person would notice", () => {
   );
 });
 
-test("the filter wants all words and all labels", () => {
+void test("the filter wants all words and all labels", () => {
   const model = assemble(rows({ cards: [{ id: "c", title: "Paint the boat", assignee: "Ann", labels: ["x", "y"] }] }));
   const card = model.cards.get("c");
   assert.ok(card);
@@ -113,7 +113,7 @@ test("the filter wants all words and all labels", () => {
   assert.ok(!shown("", "x", "z"));
 });
 
-test("an edit is made on the text as it became meanwhile", () => {
+void test("an edit is made on the text as it became meanwhile", () => {
   const base = "one two three";
   assert.equal(retype(base, "one 2 three", base), "one 2 three");
   assert.equal(retype(base, "one two three four", "zero one two three"), "zero one two three four");

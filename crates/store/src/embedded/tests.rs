@@ -403,3 +403,55 @@ async fn threads_storm_one_document_and_lose_no_update() {
     let current = store.read(&[DocumentId::new("notes", "n")]).await.unwrap().documents.pop().flatten().unwrap();
     assert_eq!(current.body.len(), 200);
 }
+
+/// Fixtures are files that each on-disk version wrote; `TIDELOCK_BLESS=1` writes one that does not exist, and never replaces one.
+#[tokio::test]
+async fn every_on_disk_version_is_read() {
+    let scratch = Scratch::new();
+    let fixture = Path::new(env!("CARGO_MANIFEST_DIR")).join("testdata/embedded-v1.db");
+    if std::env::var_os("TIDELOCK_BLESS").is_some() && !fixture.exists() {
+        write_fixture(&fixture).await;
+    }
+    fs::copy(&fixture, scratch.database()).unwrap();
+    let store = scratch.open();
+    assert_eq!((store.head(), store.floor()), (Offset(5), Offset(2)));
+    let page = store.changes(Offset(0), &notes(ChannelSet::All), usize::MAX).await.unwrap();
+    let found: Vec<_> = page
+        .records
+        .iter()
+        .map(|record| {
+            (record.id.key.as_str(), record.offset.0, record.version.0, record.channels.len(), record.left.len())
+        })
+        .collect();
+    assert_eq!(found, [("moved", 4, 3, 1, 1), ("gone", 5, 0, 1, 0)]);
+    assert_eq!(page.records[0].body.as_deref(), Some(&b"22"[..]));
+    let outcomes = store.outcomes(ClientId([1; 16]), Incarnation(1), Sequence(0)).await.unwrap();
+    assert_eq!(outcomes.len(), 1);
+    assert_eq!((outcomes[0].sequence, outcomes[0].offset), (Sequence(1), Offset(3)));
+    let log = store.conflicts(&ConflictQuery { limit: 9, ..ConflictQuery::default() }).await.unwrap();
+    assert_eq!((log.len(), log[0].number, log[0].channels.len()), (1, 1, 1));
+    assert_eq!(write(&store, vec![put("more", Version::ABSENT, "1", &[])]).await, Offset(6));
+}
+
+async fn write_fixture(path: &Path) {
+    let store = open(path).unwrap();
+    write(&store, vec![put("purged", Version::ABSENT, "1", &["x"])]).await;
+    write(&store, vec![delete("purged", Version(2), &["x"])]).await;
+    assert_eq!(store.purge_tombstones(Offset(2)).await.unwrap(), 1);
+    let note = ConflictNote {
+        id: DocumentId::new("notes", "moved"),
+        path: vec!["title".into()],
+        strategy: "last-write".into(),
+        base: Some(b"0".to_vec()),
+        mine: Some(b"1".to_vec()),
+        theirs: None,
+        outcome: Some(b"1".to_vec()),
+    };
+    let writes = vec![put("moved", Version::ABSENT, "1", &["x"]), put("gone", Version::ABSENT, "1", &["x"])];
+    let first = Commit { conflicts: vec![note], ..mutation_of(1, 1, writes) };
+    assert_eq!(store.commit(first).await.unwrap(), CommitOutcome::Committed(Offset(3)));
+    write(&store, vec![put("moved", Version(2), "22", &["y"])]).await;
+    write(&store, vec![delete("gone", Version(2), &["x"])]).await;
+    store.close().await;
+    fs::remove_file(path.with_extension("db-lock")).unwrap();
+}

@@ -98,7 +98,8 @@ export class LabelPicker {
         class: "label-form",
         onsubmit: (event) => {
           event.preventDefault();
-          void this.#create(name.value.trim(), String(new FormData(form).get("hue")));
+          const hue = new FormData(form).get("hue");
+          void this.#create(name.value.trim(), typeof hue === "string" ? hue : HUES[0]);
         },
         onkeydown: (event) => {
           if (event.key !== "Escape") return;

@@ -21,7 +21,7 @@ function read(status: Status, local: boolean): Reading {
   if (error && !error.retryable) return ["bad", "Sync stopped", error.message];
   if (local) {
     return status.online
-      ? ["good", "On this device", "The board stays in this browser; its tabs share it."]
+      ? ["good", "This device", "The board stays in this browser; its tabs share it."]
       : ["away", "Paused", "Other tabs are told of your changes when you switch back on."];
   }
   switch (status.phase) {

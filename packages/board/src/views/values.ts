@@ -61,8 +61,8 @@ export function showValue(model: BoardModel, field: string | undefined, value: u
   if (typeof value === "boolean") return value ? "Yes" : "No";
   if (field === "list" && isKey(value)) return documentName(model, "lists", value).replace(/ \(list\)$/, "");
   if (Array.isArray(value)) return showArray(model, field, value);
-  if (typeof value === "object") return h("pre", {}, toPlain(value));
-  return h("span", "value-text", String(value));
+  if (typeof value === "number" || typeof value === "bigint") return String(value);
+  return typeof value === "string" ? h("span", "value-text", value) : h("pre", {}, toPlain(value));
 }
 
 function showArray(model: BoardModel, field: string | undefined, value: readonly unknown[]): Child {

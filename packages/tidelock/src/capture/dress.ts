@@ -3,9 +3,10 @@
  * Each override calls the native method first, so that exceptions, their order, and the running of getters are those of
  * the browser. Objects from which no change can be made stay untouched.
  */
+import { isEmpty, toDomString } from "./convert.ts";
 import { guardConnection } from "./gate.ts";
 import { visibleNames } from "./hide.ts";
-import { copyKey, rangeOf } from "./keys.ts";
+import { copyKey, inlineKey, rangeOf } from "./keys.ts";
 import { ABSENT_STORE, STATE_STORE, applicationVersion, isHidden, outboxName } from "./names.ts";
 import { natives } from "./natives.ts";
 import { noteKey, noteRange, noteResult, trackTransaction, transactionStates, writeMarks } from "./outbox.ts";
@@ -92,16 +93,13 @@ function isUpgrade(state: TransactionState): boolean {
   return state.database.upgrade === state;
 }
 
-/** The conversion of a DOMString argument: like the browser's, it refuses symbols. */
-function toDomString(value: unknown): string {
-  return `${value as string}`;
-}
-
 function dressStore(store: IDBObjectStore, state: TransactionState): IDBObjectStore {
   if (storeStates.has(store)) return store;
   const name = natives().store.name(store);
   if (!isUpgrade(state) && !state.database.tracked.has(name)) return store;
-  storeStates.set(store, { transaction: state, name, keys: [], requests: [], ranges: [] });
+  const path = natives().store.keyPath(store);
+  const keyPath = typeof path === "string" && path !== "" ? path.split(".") : null;
+  storeStates.set(store, { transaction: state, name, keyPath, keys: [], requests: [], ranges: [] });
   dress(store, "store");
   return store;
 }
@@ -130,19 +128,14 @@ function awaitCursor(request: IDBRequest, store: StoreState | undefined): IDBReq
 }
 
 /** A primitive key is the application's argument; any other is read from the request, as the native code copied it. */
-function noteWrite(store: StoreState | undefined, request: IDBRequest, key: unknown): void {
+function noteWrite(store: StoreState | undefined, request: IDBRequest, value: unknown, key: unknown): void {
   if (store === undefined) return;
   if (typeof key === "string" || typeof key === "number") noteKey(store, request, key, null);
-  else noteResult(store, request, null);
+  else noteResult(store, request, store.keyPath === null ? undefined : inlineKey(value, store.keyPath), null);
 }
 
 /** Arguments as the application gave them: their number is part of what the native code sees. */
 type Arguments<F> = F extends (...args: infer A) => unknown ? A : never;
-
-/** A call without arguments, which the types rule out and the native code refuses. */
-export function isEmpty(args: readonly unknown[]): boolean {
-  return args.length === 0;
-}
 
 function visible(name: string): string {
   return isHidden(name) ? ABSENT_STORE : name;
@@ -151,12 +144,12 @@ function visible(name: string): string {
 const storeOverrides = {
   put(this: IDBObjectStore, ...args: Arguments<IDBObjectStore["put"]>): IDBRequest<IDBValidKey> {
     const request = natives().store.put.apply(this, args);
-    noteWrite(storeStates.get(this), request, args[1]);
+    noteWrite(storeStates.get(this), request, args[0], args[1]);
     return request;
   },
   add(this: IDBObjectStore, ...args: Arguments<IDBObjectStore["add"]>): IDBRequest<IDBValidKey> {
     const request = natives().store.add.apply(this, args);
-    noteWrite(storeStates.get(this), request, args[1]);
+    noteWrite(storeStates.get(this), request, args[0], args[1]);
     return request;
   },
   delete(this: IDBObjectStore, ...args: Arguments<IDBObjectStore["delete"]>): IDBRequest<undefined> {
@@ -219,7 +212,10 @@ const cursorOverrides = {
     const native = natives();
     const request = native.cursor.update.apply(this, args);
     const store = cursorStores.get(this);
-    if (store !== undefined) noteResult(store, request, native.cursor.request(this));
+    if (store === undefined) return request;
+    const key = native.cursor.primaryKey(this);
+    const expected = typeof key === "object" ? undefined : key;
+    noteResult(store, request, expected, native.cursor.request(this));
     return request;
   },
   delete(this: IDBCursor): IDBRequest<undefined> {

@@ -1,5 +1,5 @@
 /** The two ways in: a factory of its own, or overrides on the prototype of the browser's factory. */
-import { isEmpty } from "./dress.ts";
+import { isEmpty, toDomString, toVersion } from "./convert.ts";
 import { mapVersions } from "./gate.ts";
 import { APPLICATION_VERSION_MAX, applicationVersion, mayBeMapped } from "./names.ts";
 import { natives } from "./natives.ts";
@@ -54,20 +54,18 @@ function methodsOf(config: CaptureConfig, next: FactoryMethods): FactoryMethods 
   return {
     open(this: IDBFactory, ...args: Parameters<IDBFactory["open"]>): IDBOpenDBRequest {
       if (isEmpty(args)) return next.open.apply(this, args);
-      const name = `${args[0]}`;
+      const name = toDomString(args[0]);
       if (name !== config.database) return next.open.call(this, name, args[1]);
       if (args[1] === undefined) return openCaptured(this, config, undefined);
-      // Unary plus, not `Number()`: a BigInt is refused, as in the conversion the browser makes.
-      const version = Math.trunc(+args[1]);
-      if (!(version >= 1 && version <= Number.MAX_SAFE_INTEGER))
-        return natives().factory.open.call(this, name, version);
+      const version = toVersion(args[1]);
+      if (Number.isNaN(version)) return natives().factory.open.call(this, name, version);
       if (version > APPLICATION_VERSION_MAX)
         throw new TypeError(`version ${version} is above ${APPLICATION_VERSION_MAX}`);
       return openCaptured(this, config, version);
     },
     deleteDatabase(this: IDBFactory, ...args: Parameters<IDBFactory["deleteDatabase"]>): IDBOpenDBRequest {
       if (isEmpty(args)) return next.deleteDatabase.apply(this, args);
-      const name = `${args[0]}`;
+      const name = toDomString(args[0]);
       return name === config.database ? deleteCaptured(this, config) : next.deleteDatabase.call(this, name);
     },
     async databases(this: IDBFactory): Promise<IDBDatabaseInfo[]> {

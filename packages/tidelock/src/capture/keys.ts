@@ -35,3 +35,19 @@ export function rangeOf(query: unknown): MarkedRange {
     query.upperOpen,
   ];
 }
+
+/**
+ * The string or number at a key path of a value, read without running application code; `undefined` when there is
+ * none, or when structured cloning might see another one: a copy keeps only the enumerable own properties of plain
+ * objects.
+ */
+export function inlineKey(value: unknown, path: readonly string[]): string | number | undefined {
+  let at = value;
+  for (const name of path) {
+    if (typeof at !== "object" || at === null || Object.getPrototypeOf(at) !== Object.prototype) return undefined;
+    const property = Object.getOwnPropertyDescriptor(at, name);
+    if (property?.enumerable !== true) return undefined;
+    at = property.value as unknown;
+  }
+  return typeof at === "string" || typeof at === "number" ? at : undefined;
+}

@@ -21,6 +21,7 @@ export interface Natives {
     "put" | "add" | "delete" | "clear" | "getAllKeys" | "openCursor" | "index" | "createIndex"
   > & {
     readonly name: Getter<IDBObjectStore, string>;
+    readonly keyPath: Getter<IDBObjectStore, string | string[] | null>;
     readonly rename: (store: IDBObjectStore, name: string) => void;
     readonly transaction: Getter<IDBObjectStore, IDBTransaction>;
   };
@@ -94,6 +95,7 @@ function load(): Natives {
       index: store.index,
       createIndex: store.createIndex,
       name: getter(store, "name"),
+      keyPath: getter(store, "keyPath"),
       rename: setter(store, "name"),
       transaction: getter(store, "transaction"),
     },

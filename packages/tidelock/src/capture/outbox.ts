@@ -35,6 +35,8 @@ export interface TransactionState {
   readonly hidden: Map<IDBRequest, ((result: unknown) => void) | null>;
   /** Cursor requests whose cursor is not dressed yet. */
   readonly cursors: Map<IDBRequest, StoreState>;
+  /** Requests that an explicit `commit()` overtook, marked by the key they should get. */
+  readonly assumed: { readonly store: StoreState; readonly request: IDBRequest; readonly expected: string | number }[];
   /** The request whose success writes the marks; `null` when nothing is unmarked. */
   last: IDBRequest | null;
   /** The request of the cursor that made the latest change. While it is pending, more changes are likely. */
@@ -45,10 +47,12 @@ export interface TransactionState {
 export interface StoreState {
   readonly transaction: TransactionState;
   name: string;
+  /** The steps of its key path, if that is a single path; `null` otherwise. */
+  readonly keyPath: readonly string[] | null;
   /** Keys known when the request was made. */
   keys: IDBValidKey[];
-  /** Requests whose result is the key. */
-  requests: IDBRequest[];
+  /** Requests whose result is the key, and what the key should be, as far as the value told. */
+  requests: { readonly request: IDBRequest; readonly expected: string | number | undefined }[];
   ranges: MarkedRange[];
 }
 
@@ -73,6 +77,7 @@ export function trackTransaction(database: DatabaseState, transaction: IDBTransa
     marked: new Map(),
     hidden: new Map(),
     cursors: new Map(),
+    assumed: [],
     last: null,
     iteration: null,
   };
@@ -98,10 +103,15 @@ export function noteKey(store: StoreState, request: IDBRequest, key: IDBValidKey
   touch(store, request, iteration);
 }
 
-/** Notes a change whose key is the result of the request. */
-export function noteResult(store: StoreState, request: IDBRequest, iteration: IDBRequest | null): void {
+/** Notes a change whose key is the result of the request; `expected` is used if a `commit()` overtakes the result. */
+export function noteResult(
+  store: StoreState,
+  request: IDBRequest,
+  expected: string | number | undefined,
+  iteration: IDBRequest | null,
+): void {
   if (!isTracked(store)) return;
-  store.requests.push(request);
+  store.requests.push({ request, expected });
   touch(store, request, iteration);
 }
 
@@ -165,15 +175,22 @@ export function forget(store: StoreState): void {
   if (store.ranges.length > 0) store.ranges = [];
 }
 
-/** The keys and ranges a store has unmarked. A key still unknown, at an explicit `commit()`, marks the whole store. */
+/**
+ * The keys and ranges a store has unmarked. Requests are pending only at an explicit `commit()`: where the value does
+ * not tell the key either, the whole store is marked.
+ */
 function gather(store: StoreState): { keys: IDBValidKey[]; ranges: MarkedRange[] } {
   const { readyState, error, result } = natives().request;
   const keys = store.keys.slice();
   const ranges = store.ranges.slice();
   let unknown = false;
-  for (const request of store.requests) {
-    if (readyState(request) !== "done") unknown = true;
-    else if (error(request) === null) keys.push(result(request) as IDBValidKey);
+  for (const { request, expected } of store.requests) {
+    if (readyState(request) === "done") {
+      if (error(request) === null) keys.push(result(request) as IDBValidKey);
+    } else if (expected !== undefined) {
+      keys.push(expected);
+      store.transaction.assumed.push({ store, request, expected });
+    } else unknown = true;
   }
   if (unknown) ranges.push(null);
   return { keys: keys.length > 1 ? [...new Set(keys)] : keys, ranges };
@@ -188,9 +205,15 @@ function remember(state: TransactionState, store: string, record: OutboxRecord):
 /**
  * Called when a transaction has completed: tells the application's owner what was captured. Changes can be unmarked
  * here only if the application went around the layer (`Event.prototype.stopImmediatePropagation.call(event)`, the
- * native `commit()`): they are marked in a transaction of their own, the best that can still be done.
+ * native `commit()`) or a getter of a value changed its key while it was copied: they are marked in a transaction of
+ * their own, the best that can still be done.
  */
 export function finish(state: TransactionState): void {
+  const { error, result } = natives().request;
+  for (const { store, request, expected } of state.assumed) {
+    if (error(request) !== null || Object.is(result(request), expected)) continue;
+    noteKey(store, request, result(request) as IDBValidKey, null);
+  }
   if (state.unmarked.size > 0) markLate(state);
   else announce(state);
 }
@@ -208,7 +231,7 @@ function markLate(state: TransactionState): void {
   if (outboxes.length === 0) return announce(state);
   guarded(() => {
     const transaction = natives().database.transaction.call(database, outboxes, "readwrite");
-    const late: TransactionState = { ...state, transaction };
+    const late: TransactionState = { ...state, transaction, assumed: [] };
     transactionStates.set(transaction, late);
     writeMarks(late);
     // `writeMarks` empties the shared set, so the completion of this transaction announces.

@@ -100,6 +100,28 @@ export const shape: Cases = {
     equal([...local.objectStoreNames], ["local"]);
   },
 
+  async "the browser has no way to write that the layer does not know"() {
+    const known: Record<string, readonly string[]> = {
+      IDBFactory: ["open", "deleteDatabase", "databases", "cmp"],
+      IDBDatabase: ["transaction", "createObjectStore", "deleteObjectStore", "close"],
+      IDBTransaction: ["objectStore", "commit", "abort"],
+      IDBObjectStore: [
+        ...["put", "add", "delete", "clear", "openCursor", "index", "createIndex"],
+        ...["get", "getKey", "getAll", "getAllKeys", "getAllRecords", "count", "openKeyCursor", "deleteIndex"],
+      ],
+      IDBIndex: ["openCursor", "get", "getKey", "getAll", "getAllKeys", "getAllRecords", "count", "openKeyCursor"],
+      IDBCursor: ["update", "delete", "advance", "continue", "continuePrimaryKey"],
+      IDBCursorWithValue: [],
+    };
+    for (const [name, methods] of Object.entries(known)) {
+      const prototype = (Reflect.get(globalThis, name) as { prototype: object }).prototype;
+      const unknown = Object.entries(Object.getOwnPropertyDescriptors(prototype))
+        .filter(([key, { value }]) => typeof value === "function" && key !== "constructor" && !methods.includes(key))
+        .map(([key]) => key);
+      equal(unknown, [], `methods of ${name} to think about`);
+    }
+  },
+
   async "the durability of a transaction is the application's"() {
     const { name, factory } = setup(["a"]);
     const db = await open(factory, name, 1, make);

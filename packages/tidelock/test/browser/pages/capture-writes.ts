@@ -210,6 +210,63 @@ export const writes: Cases = {
     equal(at.captured.slice(-1)[0]?.get("auto"), { keys: [2] });
   },
 
+  async "commit() marks inline keys by what the value tells, and nothing but the value"() {
+    const at = await opened();
+    const committed = (value: object): ReturnType<typeof marksOf> =>
+      marksOf(at, "inline", (store, transaction) => {
+        store.put(value);
+        transaction.commit();
+      });
+    equal(await committed({ id: "a" }), [{ k: ["a"], r: [] }]);
+    equal(await committed({ id: 5 }), [{ k: [5], r: [] }]);
+    const whole = [{ k: [], r: [null] }];
+    equal(await committed({ id: new Date(5) }), whole, "a key that is an object");
+    equal(
+      await committed(Object.create(null, { id: { value: 1, enumerable: true } }) as object),
+      whole,
+      "no prototype",
+    );
+    let runs = 0;
+    const counting = {
+      get id() {
+        return ++runs;
+      },
+    };
+    equal(await committed(counting), whole, "a getter");
+    equal(runs, 1, "runs");
+    const cursor = await marksOf(at, "inline", (store, transaction) => {
+      each(store.openCursor("a"), (found) => {
+        found.update({ id: "a", changed: true });
+        transaction.commit();
+      });
+    });
+    equal(cursor, [{ k: ["a"], r: [] }]);
+  },
+
+  async "commit() of a value whose getter changes its key is marked by the key it got"() {
+    const at = await opened();
+    const value = {
+      id: "copied",
+      get z(): number {
+        this.id = "changed";
+        return 1;
+      },
+    };
+    const transaction = at.db.transaction("inline", "readwrite");
+    transaction.objectStore("inline").put(value);
+    transaction.commit();
+    await completed(transaction);
+    while (at.captured.length === 0) await turn();
+    equal(await natively(at.name, (native) => done(native.transaction("inline").objectStore("inline").getAllKeys())), [
+      "copied",
+    ]);
+    equal(
+      (await outbox(at.name, "inline")).flatMap(({ k }) => k),
+      ["changed", "copied"],
+    );
+    equal(at.captured, [new Map([["inline", { keys: ["changed", "copied"] }]])]);
+  },
+
   async "writes awaited one by one make one record"() {
     const at = await opened();
     const marks = await marksOf(at, "plain", async (store) => {
