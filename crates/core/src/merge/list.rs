@@ -86,7 +86,9 @@ fn order(base: &[usize], mine: &[usize], theirs: &[usize], exists: &[bool]) -> V
     let mut standing = vec![false; exists.len()];
     let stays = |number: &usize| is_set(exists, *number) && !is_set(&moved, *number);
     let skeleton: Vec<usize> = theirs.iter().copied().filter(stays).collect();
-    skeleton.iter().for_each(|number| set(&mut standing, *number, true));
+    for number in &skeleton {
+        set(&mut standing, *number, true);
+    }
     // Elements without an anchor come first; the others follow theirs.
     let mut first = Vec::new();
     let mut followers: Vec<Vec<usize>> = vec![Vec::new(); exists.len()];
