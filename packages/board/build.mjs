@@ -9,7 +9,7 @@ import { join, relative } from "node:path";
 import { fileURLToPath } from "node:url";
 import { build } from "esbuild";
 
-const APP_BYTES_MAX = 60_000;
+const APP_BYTES_MAX = 60 * 1024;
 
 const here = (path) => fileURLToPath(new URL(path, import.meta.url));
 const dist = here("dist/");

@@ -13,11 +13,12 @@ const ACTIVITY_MAX = 200;
 
 /** The stores that all people share. The store "activity" belongs to this device alone. */
 export const SHARED_STORES = ["lists", "cards", "labels"] as const;
-export type StoreName = (typeof SHARED_STORES)[number] | "activity";
+export type SharedStore = (typeof SHARED_STORES)[number];
+type StoreName = SharedStore | "activity";
 
 /** A row that was written or deleted. */
 export interface Touched {
-  readonly store: StoreName;
+  readonly store: SharedStore;
   readonly key: IDBValidKey;
 }
 
@@ -37,7 +38,7 @@ export interface Removed {
 
 /** The row an action is about is gone: someone else deleted it. */
 export class MissingRow extends Error {
-  constructor(store: StoreName) {
+  constructor(store: SharedStore) {
     super(`This ${store.slice(0, -1)} was deleted in the meantime.`);
     this.name = "MissingRow";
   }
@@ -65,18 +66,18 @@ class Change {
   }
 
   /** The stored row. Throws `MissingRow` when there is none. */
-  async row(name: StoreName, key: IDBValidKey): Promise<Row> {
+  async row(name: SharedStore, key: IDBValidKey): Promise<Row> {
     const row: unknown = await result(this.store(name).get(key));
     if (!isRow(row)) throw new MissingRow(name);
     return row;
   }
 
-  put(name: StoreName, row: Row): void {
+  put(name: SharedStore, row: Row): void {
     this.store(name).put(row);
     if (isKey(row["id"])) this.touched.push({ store: name, key: row["id"] });
   }
 
-  delete(name: StoreName, key: IDBValidKey): void {
+  delete(name: SharedStore, key: IDBValidKey): void {
     this.store(name).delete(key);
     this.touched.push({ store: name, key });
   }
@@ -108,8 +109,10 @@ export async function openBoard(factory: IDBFactory, name: string, hooks: Hooks)
 
 /** The open database and every action on it. */
 export class Board {
-  /** Called after each committed write of this tab. */
+  /** Called after each committed write of this tab, with the shared rows that it touched. */
   onCommit: (touched: readonly Touched[]) => void = () => undefined;
+  /** Called when the browser took the connection away; the next action opens another one. */
+  onLost: () => void = () => undefined;
 
   readonly #factory: IDBFactory;
   readonly #name: string;
@@ -144,7 +147,10 @@ export class Board {
     };
     request.onblocked = () => this.#hooks.onBlocked();
     const db = await result(request);
-    db.onclose = () => (this.#db = null);
+    db.onclose = () => {
+      this.#db = null;
+      this.onLost();
+    };
     db.onversionchange = () => {
       this.#outdated = true;
       db.close();
@@ -193,10 +199,10 @@ export class Board {
     return { lists: lists ?? [], cards: cards ?? [], labels: labels ?? [] };
   }
 
-  /** One raw row, undefined when it does not exist. */
-  async row(store: StoreName, key: IDBValidKey): Promise<unknown> {
-    const tx = await this.#begin([store], "readonly");
-    return result(tx.objectStore(store).get(key));
+  /** The named rows as they are stored, undefined where there is none, from one transaction. */
+  async read(wanted: readonly Touched[]): Promise<unknown[]> {
+    const tx = await this.#begin(SHARED_STORES, "readonly");
+    return Promise.all(wanted.map(({ store, key }) => result<unknown>(tx.objectStore(store).get(key))));
   }
 
   addList(name: string, position: number): Promise<string> {
@@ -208,7 +214,7 @@ export class Board {
   }
 
   /** Changes fields of one row as it is stored at that moment. */
-  patch(store: StoreName, key: IDBValidKey, edit: (row: Row) => void): Promise<void> {
+  patch(store: SharedStore, key: IDBValidKey, edit: (row: Row) => void): Promise<void> {
     return this.#write([store], async (change) => {
       const row = await change.row(store, key);
       edit(row);
@@ -345,7 +351,7 @@ export class Board {
   }
 
   /** Writes a whole board, for the sample data. */
-  fill(rows: Readonly<Record<(typeof SHARED_STORES)[number], readonly Row[]>>): Promise<void> {
+  fill(rows: Readonly<Record<SharedStore, readonly Row[]>>): Promise<void> {
     return this.#write(SHARED_STORES, (change) => {
       for (const store of SHARED_STORES) for (const row of rows[store]) change.put(store, row);
     });

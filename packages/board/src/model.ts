@@ -165,40 +165,90 @@ function byAge(a: Card, b: Card): number {
   return (a.createdAt?.getTime() ?? 0) - (b.createdAt?.getTime() ?? 0) || (a.id < b.id ? -1 : 1);
 }
 
-/** `cards` in the order that `order` names; those it does not name follow, oldest first. */
-function arrange(cards: readonly Card[], order: unknown): Card[] {
-  const left = new Map(cards.map((card) => [card.id, card]));
-  const arranged: Card[] = [];
-  for (const key of Array.isArray(order) ? order : []) {
-    const card = left.get(idOf(key));
-    if (card && left.delete(card.id)) arranged.push(card);
-  }
-  return [...arranged, ...[...left.values()].sort(byAge)];
+/** A list without its cards. */
+interface ListRow {
+  readonly key: IDBValidKey;
+  readonly id: string;
+  readonly name: string;
+  readonly position: number;
+  /** Identities of its cards in order; may lack some, and name some that are gone. */
+  readonly order: readonly string[];
 }
 
-/** Puts rows together to a board. Never throws, whatever the rows hold. */
-export function assemble(rows: Rows): BoardModel {
-  const cards = new Map(rows.cards.flatMap((row) => parseCard(row) ?? []).map((card) => [card.id, card]));
-  const byList = new Map<string, Card[]>();
-  for (const card of cards.values()) {
-    const members = byList.get(card.list);
-    if (members) members.push(card);
-    else byList.set(card.list, [card]);
+function parseList(row: unknown): ListRow | null {
+  if (!isRow(row) || !isKey(row["id"])) return null;
+  return {
+    key: row["id"],
+    id: idOf(row["id"]),
+    name: asText(row["name"]).trim() || "Untitled list",
+    position: asFinite(row["position"]),
+    order: Array.isArray(row["order"]) ? row["order"].map(idOf) : [],
+  };
+}
+
+/** Parsed rows by identity. A row that did not change keeps its object, so that objects can be compared. */
+export class Parsed {
+  readonly #lists = new Map<string, ListRow>();
+  readonly #cards = new Map<string, Card>();
+  readonly #labels = new Map<string, Label>();
+  #sortedLabels: ReadonlyMap<string, Label> | null = null;
+
+  constructor(rows: Rows) {
+    for (const row of rows.lists) keep(this.#lists, parseList(row));
+    for (const row of rows.cards) keep(this.#cards, parseCard(row));
+    for (const row of rows.labels) keep(this.#labels, parseLabel(row));
   }
-  const lists: List[] = rows.lists.flatMap((row): List[] => {
-    if (!isRow(row) || !isKey(row["id"])) return [];
-    const id = idOf(row["id"]);
-    const members = arrange(byList.get(id) ?? [], row["order"]);
-    byList.delete(id);
-    const name = asText(row["name"]).trim() || "Untitled list";
-    return [{ key: row["id"], id, name, position: asFinite(row["position"]), cards: members }];
-  });
-  lists.sort((a, b) => a.position - b.position || (a.id < b.id ? -1 : 1));
-  const stray = [...byList.values()].flat().sort(byAge);
-  if (stray.length > 0) lists.push({ key: null, id: UNSORTED_ID, name: "Unsorted", position: Infinity, cards: stray });
-  const labels = rows.labels.flatMap((row) => parseLabel(row) ?? []);
-  labels.sort((a, b) => a.name.localeCompare(b.name) || (a.id < b.id ? -1 : 1));
-  return { lists, cards, labels: new Map(labels.map((label) => [label.id, label])) };
+
+  /** Takes over one row as it is stored; undefined when it was deleted. */
+  take(store: keyof Rows, key: IDBValidKey, row: unknown): void {
+    if (store === "labels") this.#sortedLabels = null;
+    const rows = { lists: this.#lists, cards: this.#cards, labels: this.#labels }[store];
+    if (row === undefined) rows.delete(idOf(key));
+    else if (store === "lists") keep(this.#lists, parseList(row));
+    else if (store === "cards") keep(this.#cards, parseCard(row));
+    else keep(this.#labels, parseLabel(row));
+  }
+
+  /** Puts the rows together to a board. */
+  assemble(): BoardModel {
+    const byList = new Map<string, Card[]>();
+    for (const card of this.#cards.values()) {
+      const members = byList.get(card.list);
+      if (members) members.push(card);
+      else byList.set(card.list, [card]);
+    }
+    const lists = [...this.#lists.values()].map(({ order, ...list }): List => {
+      const cards = arrange(byList.get(list.id) ?? [], order);
+      byList.delete(list.id);
+      return { ...list, cards };
+    });
+    lists.sort((a, b) => a.position - b.position || (a.id < b.id ? -1 : 1));
+    const stray = [...byList.values()].flat().sort(byAge);
+    if (stray.length > 0)
+      lists.push({ key: null, id: UNSORTED_ID, name: "Unsorted", position: Infinity, cards: stray });
+    return { lists, cards: new Map(this.#cards), labels: this.#labelsByName() };
+  }
+
+  #labelsByName(): ReadonlyMap<string, Label> {
+    const labels = [...this.#labels.values()];
+    labels.sort((a, b) => a.name.localeCompare(b.name) || (a.id < b.id ? -1 : 1));
+    return (this.#sortedLabels ??= new Map(labels.map((label) => [label.id, label])));
+  }
+}
+
+function keep<T extends { readonly id: string }>(rows: Map<string, T>, row: T | null): void {
+  if (row) rows.set(row.id, row);
+}
+
+/** `cards` in the order that `order` names; those it does not name follow, oldest first. */
+function arrange(cards: readonly Card[], order: readonly string[]): Card[] {
+  const left = new Map(cards.map((card) => [card.id, card]));
+  const arranged: Card[] = [];
+  for (const id of order) {
+    const card = left.get(id);
+    if (card && left.delete(id)) arranged.push(card);
+  }
+  return [...arranged, ...[...left.values()].sort(byAge)];
 }
 
 /** Which cards are shown: those that match `text` (title, description, assignee) and have all `labels`. */
@@ -215,6 +265,7 @@ export function isFiltering(filter: Filter): boolean {
 
 export function matches(card: Card, filter: Filter): boolean {
   for (const label of filter.labels) if (!card.labels.includes(label)) return false;
+  if (filter.text === "") return true;
   const words = filter.text.toLowerCase().split(/\s+/).filter(Boolean);
   const haystack = `${card.title}\n${card.description}\n${card.assignee}`.toLowerCase();
   return words.every((word) => haystack.includes(word));
@@ -256,6 +307,7 @@ export function compare(before: BoardModel, after: BoardModel): Difference[] {
   };
   for (const card of after.cards.values()) {
     const old = before.cards.get(card.id);
+    if (old === card) continue;
     const text = old ? describeCard(old, card, listName) : `“${card.title}” was added to ${listName(card.list)}`;
     add("cards", card.id, card.id, text);
   }

@@ -2,7 +2,7 @@
  * A board to look around in, with every kind of field in use. Loaded when someone asks for it, so it stands alone:
  * whatever it needs is passed to it.
  */
-import type { newCard, SHARED_STORES } from "./data.ts";
+import type { newCard, SharedStore } from "./data.ts";
 import type { Hue, Row } from "./model.ts";
 
 const DAY_MS = 86_400_000;
@@ -114,7 +114,7 @@ function fieldsOf(sample: SampleCard, labelIds: Readonly<Record<string, string>>
 }
 
 /** Rows of the sample board, with fresh identities; `make` makes the row of a blank card. */
-export function sampleBoard(make: typeof newCard, author: string): Record<(typeof SHARED_STORES)[number], Row[]> {
+export function sampleBoard(make: typeof newCard, author: string): Record<SharedStore, Row[]> {
   const labelIds = Object.fromEntries(Object.keys(LABELS).map((name) => [name, crypto.randomUUID()]));
   const labels = Object.entries(LABELS).map(([key, [name, color]]): Row => ({ id: labelIds[key], name, color }));
   const lists: Row[] = [];

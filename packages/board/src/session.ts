@@ -1,14 +1,14 @@
 /** What one window shows: the board as last read, the filter, the card being carried; and how actions run. */
-import type { Activity, Board, Removed, Touched } from "./data.ts";
+import { SHARED_STORES, type Activity, type Board, type Removed, type SharedStore, type Touched } from "./data.ts";
 import { reasonOf } from "./format.ts";
 import type { Identity } from "./identity.ts";
 import {
-  assemble,
   compare,
   EMPTY_MODEL,
   idOf,
   matches,
   NO_FILTER,
+  Parsed,
   type BoardModel,
   type Card,
   type Difference,
@@ -42,6 +42,8 @@ export interface Voice {
 
 /** Changes by others up to this number are told one by one. */
 const TOLD_SINGLY_MAX = 2;
+/** Above this number of changed rows the whole board is read, which is then faster. */
+const READ_SINGLY_MAX = 300;
 /** Most entries that one read of the board adds to the activity of this device. */
 const LOGGED_MAX = 50;
 
@@ -60,6 +62,9 @@ export class Session {
   readonly #listeners = new Set<(changed: ReadonlySet<string>) => void>();
   /** Rows written by this window since the last read ("store:id"): their changes are not news. */
   #own = new Set<string>();
+  /** Rows that others wrote since the last read, by "store:id"; null: every row is to be read. */
+  #stale: Map<string, Touched> | null = null;
+  #parsed = new Parsed({ lists: [], cards: [], labels: [] });
   #remoteSeen = false;
   #reading: Promise<void> = Promise.resolve();
   #queued = false;
@@ -70,8 +75,15 @@ export class Session {
     this.who = who;
     this.voice = voice;
     board.onCommit = (touched) => this.#committed(touched);
-    connection.sync.on("change", (event) => {
-      if (event.origin === "remote") this.#remoteSeen = true;
+    board.onLost = () => {
+      this.#stale = null;
+      void this.refresh();
+    };
+    connection.sync.on("change", ({ store, keys, origin }) => {
+      const shared = SHARED_STORES.find((name) => name === store);
+      if (!shared) return;
+      if (origin === "remote") this.#remoteSeen = true;
+      this.#touch(shared, keys);
       void this.refresh();
     });
   }
@@ -181,18 +193,35 @@ export class Session {
   }
 
   #committed(touched: readonly Touched[]): void {
-    for (const row of touched) this.#own.add(`${row.store}:${idOf(row.key)}`);
+    for (const { store, key } of touched) {
+      this.#own.add(`${store}:${idOf(key)}`);
+      this.#touch(store, [key]);
+    }
     if (touched.length > 0) this.connection.announce(touched);
+  }
+
+  /** Notes that rows are to be read again; `keys` null: all of them. */
+  #touch(store: SharedStore, keys: readonly IDBValidKey[] | null): void {
+    if (keys === null) this.#stale = null;
+    else for (const key of keys) this.#stale?.set(`${store}:${idOf(key)}`, { store, key });
   }
 
   async #read(): Promise<void> {
     this.#queued = false;
     const own = this.#own;
     const remote = this.#remoteSeen;
+    const stale = this.#stale;
     this.#own = new Set();
     this.#remoteSeen = false;
+    this.#stale = new Map();
     const before = this.model;
-    this.model = assemble(await this.board.load());
+    try {
+      await this.#readRows(stale && stale.size <= READ_SINGLY_MAX ? [...stale.values()] : null);
+    } catch (error) {
+      this.#stale = null;
+      throw error;
+    }
+    this.model = this.#parsed.assemble();
     const all = this.loaded ? compare(before, this.model) : [];
     const news = all.filter((item) => !own.has(item.subject));
     this.loaded = true;
@@ -203,6 +232,15 @@ export class Session {
     // One tab keeps the record of what others did, each tab that of what was done in it.
     const kept = remote && this.connection.sync.status.leader ? all : all.filter((item) => own.has(item.subject));
     await this.#log(kept.map(({ subject, text, card }) => ({ at: new Date(), text, card, mine: own.has(subject) })));
+  }
+
+  async #readRows(wanted: readonly Touched[] | null): Promise<void> {
+    if (!wanted) {
+      this.#parsed = new Parsed(await this.board.load());
+      return;
+    }
+    const rows = await this.board.read(wanted);
+    for (const [place, { store, key }] of wanted.entries()) this.#parsed.take(store, key, rows[place]);
   }
 
   #tell(news: readonly Difference[]): void {

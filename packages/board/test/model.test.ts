@@ -1,7 +1,11 @@
 /** The board read from rows that anyone may have written. */
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { assemble, compare, idOf, matches, retype, UNSORTED_ID, type Rows } from "../src/model.ts";
+import { compare, idOf, matches, Parsed, retype, UNSORTED_ID, type BoardModel, type Rows } from "../src/model.ts";
+
+function assemble(rows: Rows): BoardModel {
+  return new Parsed(rows).assemble();
+}
 
 function rows(part: Partial<Rows>): Rows {
   return { lists: [], cards: [], labels: [], ...part };

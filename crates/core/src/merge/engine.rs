@@ -1,7 +1,7 @@
 //! The three-way merge of fields.
 
 use super::apply::Patch;
-use super::diff::{changes, strategy_at};
+use super::diff::{MemberChange, changes, strategy_at};
 use super::object::{Slots, splittable};
 use super::{list, number, set, text, text::merge_text};
 use crate::ids::DocumentId;
@@ -99,6 +99,13 @@ fn insert<'a>(children: &mut Vec<(&'a str, Node<'a>)>, parents: &'a [String], na
     }
 }
 
+/// The changes of the members of an object; what it was before counts as empty when it was none.
+fn member_changes<'a>(base: Option<&'a Value>, mine: Option<&'a Value>) -> Option<Vec<(&'a str, Node<'a>)>> {
+    let before = base.and_then(splittable).unwrap_or_default();
+    let leaf = |change: MemberChange<'a>| (change.name, Node::Leaf { base: change.base, mine: change.mine });
+    Some(changes(before, mine.and_then(splittable)?).into_iter().map(leaf).collect())
+}
+
 type Outcome = Result<Option<Value>, Rejection>;
 
 impl<'p> Engine<'p> {
@@ -130,17 +137,9 @@ impl<'p> Engine<'p> {
             return Ok(theirs);
         }
         let named = strategy_at(self.policy, &self.path);
-        if named.is_none() {
-            let objects = [base, theirs.as_ref()].into_iter().flatten().any(|value| splittable(value).is_some());
-            if let (Some(members), true) = (mine.and_then(splittable), objects) {
-                let before = base.and_then(splittable).unwrap_or_default();
-                let leaf = |base, mine| Node::Leaf { base, mine };
-                let children: Vec<_> = changes(before, members)
-                    .into_iter()
-                    .map(|change| (change.name, leaf(change.base, change.mine)))
-                    .collect();
-                return self.branch(&children, theirs);
-            }
+        let objects = [base, theirs.as_ref()].into_iter().flatten().any(|value| splittable(value).is_some());
+        if let (true, Some(children)) = (named.is_none() && objects, member_changes(base, mine)) {
+            return self.branch(&children, theirs);
         }
         let strategy = named.unwrap_or(&self.policy.field);
         if mine == theirs.as_ref() && *strategy != FieldStrategy::Sum {
@@ -192,7 +191,11 @@ impl<'p> Engine<'p> {
     }
 
     fn drop_change(&mut self, base: Option<&Value>, mine: Option<&Value>, why: &'static str) -> Result<(), Rejection> {
-        let strategy = strategy_at(self.policy, &self.path).unwrap_or(&self.policy.field);
+        let named = strategy_at(self.policy, &self.path);
+        if let (None, Some(_), Some(children)) = (named, base.and_then(splittable), member_changes(base, mine)) {
+            return self.drop_changes(&children, why);
+        }
+        let strategy = named.unwrap_or(&self.policy.field);
         if mine.is_none() {
             return Ok(());
         }

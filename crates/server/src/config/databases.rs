@@ -59,7 +59,7 @@ fn database(name: String, section: &Section<'_, '_>, mode: Mode) -> DatabaseConf
     check_name(section, &name);
     let path = section.string("path", "the path of the database's file");
     if path.is_none() && section.raw("path").is_none() {
-        section.source().problem(section.location(), "expected `path`, like `path = \"data/board.sqlite\"`");
+        section.source().problem(section.location(), "expected `path`, like `path = \"data/board.db\"`");
     }
     let open_collections = section.boolean("open_collections", false);
     if open_collections && mode == Mode::Production {

@@ -41,7 +41,7 @@ fn the_documented_example_is_read_and_compiles() {
     assert_eq!(config.auth.secret, Some(Secret::new(SECRET)));
     assert_eq!(config.auth.audience, ["board"]);
     let board = &config.databases["board"];
-    assert_eq!(board.path, Path::new("conf/data/board.sqlite"));
+    assert_eq!(board.path, Path::new("conf/data/board.db"));
     let path = |text: &str| text.split('.').map(str::to_owned).collect();
     let expected = Policy {
         document: DocumentPolicy::Merge,
@@ -95,114 +95,116 @@ fn the_documentation_lists_every_key_with_its_default() {
     }
 }
 
+/// Lines after `AUTH`, and the error they give.
+const WRONG_VALUES: &[(&str, &str)] = &[
+    (
+        "[limits]\nframe_bytes_max = \"4M\"",
+        "t.toml:5:19: limits.frame_bytes_max: found the string \"4M\"; expected an integer number of bytes from 65536 to 67108864",
+    ),
+    (
+        "[limits]\nkey_bytes_max = 1",
+        "t.toml:5:17: limits.key_bytes_max: found the integer 1; expected an integer number of bytes from 64 to 8192",
+    ),
+    (
+        "[limits]\nkey_bytes_max = 1e3",
+        "t.toml:5:17: limits.key_bytes_max: found the number 1e3; expected an integer number of bytes from 64 to 8192",
+    ),
+    (
+        "[limits]\nkey_bytes_max = -100",
+        "t.toml:5:17: limits.key_bytes_max: found the integer -100; expected an integer number of bytes from 64 to 8192",
+    ),
+    (
+        "[limits]\nconnections_max = 99999999999999999999",
+        "t.toml:5:19: limits.connections_max: found the integer 99999999999999999999; expected an integer number of connections from 1 to 1000000",
+    ),
+    (
+        "[limits]\nmutation_bytes_max = 65536",
+        "t.toml:5:22: limits.mutation_bytes_max: `mutation_bytes_max` is 65536 and `document_bytes_max` is 1048576; expected a mutation to hold a document",
+    ),
+    (
+        "limits.x = 3",
+        "t.toml:4:1: auth.limits: unknown key in [auth]; expected `algorithms`, `allow_no_expiry`, `anonymous`, `audience`, `issuer`, `leeway_s`, `public_key`, `public_key_file`, `secret` or `secret_file`",
+    ),
+    (
+        "[server]\nlisten = 4860",
+        "t.toml:5:10: server.listen: found the integer 4860; expected an IP address and a port, like \"127.0.0.1:4860\" or \"[::]:4860\"",
+    ),
+    (
+        "[server]\nlisten = \"localhost\"",
+        "t.toml:5:10: server.listen: found the string \"localhost\"; expected an IP address and a port, like \"127.0.0.1:4860\" or \"[::]:4860\"",
+    ),
+    (
+        "[server]\nadmin_listen = \"127.0.0.1:4860\"\nlisten = \"127.0.0.1:4860\"",
+        "t.toml:5:16: server.admin_listen: found 127.0.0.1:4860, which `server.listen` uses; expected another address",
+    ),
+    (
+        "[server]\npublic_origins = \"x\"",
+        "t.toml:5:18: server.public_origins: found the string \"x\"; expected origins, like [\"https://app.example.com\"]",
+    ),
+    ("[server.tls]\ncert = \"c.pem\"", "t.toml:4:1: server.tls: expected both `cert` and `key`"),
+    (
+        "[server]\nlissten = \"127.0.0.1:1\"",
+        "t.toml:5:1: server.lissten: unknown key in [server]; expected `admin_listen`, `listen`, `public_origins` or `tls` (did you mean `listen`?)",
+    ),
+    (
+        "[sever]",
+        "t.toml:4:2: sever: unknown key; expected `auth`, `databases`, `identity`, `limits` or `server` (did you mean `server`?)",
+    ),
+    (
+        "[identity]\nchannels = []",
+        "t.toml:5:12: identity.channels: found an array; expected a CEL expression (a string)",
+    ),
+    (
+        "[databases.d.collections.c]\nread = true",
+        "t.toml:5:8: databases.d.collections.c.read: found `true`; expected a CEL expression (a string)",
+    ),
+    (
+        "[databases.d.collections]\nc = 1",
+        "t.toml:5:5: databases.d.collections.c: found the integer 1; expected a table ([databases.d.collections.c])",
+    ),
+    (
+        "[databases.d.collections.c.conflict]\npolicy = \"merg\"",
+        "t.toml:5:10: databases.d.collections.c.conflict.policy: found the string \"merg\"; expected `merge`, `last-write`, `first-write`, `newest`, `reject` or `resolver` (did you mean `merge`?)",
+    ),
+    (
+        "[databases.d.collections.c.conflict]\ndelete = 1979-05-27",
+        "t.toml:5:10: databases.d.collections.c.conflict.delete: found a date; expected `edit-wins` or `delete-wins`",
+    ),
+    (
+        "[databases.d.collections.c.conflict.fields]\n\"a.b\" = \"som\"",
+        "t.toml:5:9: databases.d.collections.c.conflict.fields.\"a.b\": found the string \"som\"; expected `last-write`, `first-write`, `newest`, `sum`, `min`, `max`, `union`, `text` or `reject`, or `{ list = \"id\" }` (did you mean `sum`?)",
+    ),
+    (
+        "[databases.d.collections.c.conflict.fields]\na = { lst = \"id\" }",
+        "t.toml:5:5: databases.d.collections.c.conflict.fields.a: found a table; expected `last-write`, `first-write`, `newest`, `sum`, `min`, `max`, `union`, `text` or `reject`, or `{ list = \"id\" }`",
+    ),
+    (
+        "[databases.d.collections.c.conflict.fields]\n\"a..b\" = \"sum\"",
+        "t.toml:5:10: databases.d.collections.c.conflict.fields.\"a..b\": expected member names joined by dots, like `\"address.city\"`; `*` stands for any one member",
+    ),
+    (
+        "[databases.d.collections.c.conflict]\npolicy = \"reject\"\nfield = \"sum\"",
+        "t.toml:4:1: databases.d.collections.c.conflict: `field` and `fields` are for the policy `merge`",
+    ),
+    (
+        "[databases.d.collections.c]\nschema = 1",
+        "t.toml:5:10: databases.d.collections.c.schema: found the integer 1; expected a JSON Schema: a table, or the path of a JSON file",
+    ),
+    (
+        "[databases.d.collections.c]\nschema = { const = 1979-05-27 }",
+        "t.toml:5:10: databases.d.collections.c.schema: found a date in a JSON Schema; expected JSON (a string?)",
+    ),
+    (
+        "[databases.d.collections.\"a/b\"]",
+        "t.toml:4:1: databases.d.collections.\"a/b\": expected a name of 1 to 128 bytes without `/` and control characters",
+    ),
+];
+
 #[test]
 fn wrong_values_are_named_with_place_and_expectation() {
-    let table = [
-        (
-            "[limits]\nframe_bytes_max = \"4M\"",
-            "t.toml:5:19: limits.frame_bytes_max: found the string \"4M\"; expected an integer number of bytes from 65536 to 67108864",
-        ),
-        (
-            "[limits]\nkey_bytes_max = 1",
-            "t.toml:5:17: limits.key_bytes_max: found the integer 1; expected an integer number of bytes from 64 to 8192",
-        ),
-        (
-            "[limits]\nkey_bytes_max = 1e3",
-            "t.toml:5:17: limits.key_bytes_max: found the number 1e3; expected an integer number of bytes from 64 to 8192",
-        ),
-        (
-            "[limits]\nkey_bytes_max = -100",
-            "t.toml:5:17: limits.key_bytes_max: found the integer -100; expected an integer number of bytes from 64 to 8192",
-        ),
-        (
-            "[limits]\nconnections_max = 99999999999999999999",
-            "t.toml:5:19: limits.connections_max: found the integer 99999999999999999999; expected an integer number of connections from 1 to 1000000",
-        ),
-        (
-            "[limits]\nmutation_bytes_max = 65536",
-            "t.toml:5:22: limits.mutation_bytes_max: `mutation_bytes_max` is 65536 and `document_bytes_max` is 1048576; expected a mutation to hold a document",
-        ),
-        (
-            "limits.x = 3",
-            "t.toml:4:1: auth.limits: unknown key in [auth]; expected `algorithms`, `allow_no_expiry`, `anonymous`, `audience`, `issuer`, `leeway_s`, `public_key`, `public_key_file`, `secret` or `secret_file`",
-        ),
-        (
-            "[server]\nlisten = 4860",
-            "t.toml:5:10: server.listen: found the integer 4860; expected an IP address and a port, like \"127.0.0.1:4860\" or \"[::]:4860\"",
-        ),
-        (
-            "[server]\nlisten = \"localhost\"",
-            "t.toml:5:10: server.listen: found the string \"localhost\"; expected an IP address and a port, like \"127.0.0.1:4860\" or \"[::]:4860\"",
-        ),
-        (
-            "[server]\nadmin_listen = \"127.0.0.1:4860\"\nlisten = \"127.0.0.1:4860\"",
-            "t.toml:5:16: server.admin_listen: found 127.0.0.1:4860, which `server.listen` uses; expected another address",
-        ),
-        (
-            "[server]\npublic_origins = \"x\"",
-            "t.toml:5:18: server.public_origins: found the string \"x\"; expected origins, like [\"https://app.example.com\"]",
-        ),
-        ("[server.tls]\ncert = \"c.pem\"", "t.toml:4:1: server.tls: expected both `cert` and `key`"),
-        (
-            "[server]\nlissten = \"127.0.0.1:1\"",
-            "t.toml:5:1: server.lissten: unknown key in [server]; expected `admin_listen`, `listen`, `public_origins` or `tls` (did you mean `listen`?)",
-        ),
-        (
-            "[sever]",
-            "t.toml:4:2: sever: unknown key; expected `auth`, `databases`, `identity`, `limits` or `server` (did you mean `server`?)",
-        ),
-        (
-            "[identity]\nchannels = []",
-            "t.toml:5:12: identity.channels: found an array; expected a CEL expression (a string)",
-        ),
-        (
-            "[databases.d.collections.c]\nread = true",
-            "t.toml:5:8: databases.d.collections.c.read: found `true`; expected a CEL expression (a string)",
-        ),
-        (
-            "[databases.d.collections]\nc = 1",
-            "t.toml:5:5: databases.d.collections.c: found the integer 1; expected a table ([databases.d.collections.c])",
-        ),
-        (
-            "[databases.d.collections.c.conflict]\npolicy = \"merg\"",
-            "t.toml:5:10: databases.d.collections.c.conflict.policy: found the string \"merg\"; expected `merge`, `last-write`, `first-write`, `newest`, `reject` or `resolver` (did you mean `merge`?)",
-        ),
-        (
-            "[databases.d.collections.c.conflict]\ndelete = 1979-05-27",
-            "t.toml:5:10: databases.d.collections.c.conflict.delete: found a date; expected `edit-wins` or `delete-wins`",
-        ),
-        (
-            "[databases.d.collections.c.conflict.fields]\n\"a.b\" = \"som\"",
-            "t.toml:5:9: databases.d.collections.c.conflict.fields.\"a.b\": found the string \"som\"; expected `last-write`, `first-write`, `newest`, `sum`, `min`, `max`, `union`, `text` or `reject`, or `{ list = \"id\" }` (did you mean `sum`?)",
-        ),
-        (
-            "[databases.d.collections.c.conflict.fields]\na = { lst = \"id\" }",
-            "t.toml:5:5: databases.d.collections.c.conflict.fields.a: found a table; expected `last-write`, `first-write`, `newest`, `sum`, `min`, `max`, `union`, `text` or `reject`, or `{ list = \"id\" }`",
-        ),
-        (
-            "[databases.d.collections.c.conflict.fields]\n\"a..b\" = \"sum\"",
-            "t.toml:5:10: databases.d.collections.c.conflict.fields.\"a..b\": expected member names joined by dots, like `\"address.city\"`; `*` stands for any one member",
-        ),
-        (
-            "[databases.d.collections.c.conflict]\npolicy = \"reject\"\nfield = \"sum\"",
-            "t.toml:4:1: databases.d.collections.c.conflict: `field` and `fields` are for the policy `merge`",
-        ),
-        (
-            "[databases.d.collections.c]\nschema = 1",
-            "t.toml:5:10: databases.d.collections.c.schema: found the integer 1; expected a JSON Schema: a table, or the path of a JSON file",
-        ),
-        (
-            "[databases.d.collections.c]\nschema = { const = 1979-05-27 }",
-            "t.toml:5:10: databases.d.collections.c.schema: found a date in a JSON Schema; expected JSON (a string?)",
-        ),
-        (
-            "[databases.d.collections.\"a/b\"]",
-            "t.toml:4:1: databases.d.collections.\"a/b\": expected a name of 1 to 128 bytes without `/` and control characters",
-        ),
-    ];
-    for (lines, expected) in table {
+    for (lines, expected) in WRONG_VALUES {
         let found = error_after_auth(&format!("{lines}\n{DATABASE}"));
-        assert_eq!(found, expected, "{lines}");
+        assert_eq!(found, *expected, "{lines}");
     }
 }
 
@@ -398,8 +400,8 @@ fn development_needs_no_file() {
     let config = Config::dev(Path::new("data"), &["notes"]).unwrap_or_else(|error| panic!("{error}"));
     assert!(config.server.listen.ip().is_loopback());
     assert_eq!(config.databases.keys().collect::<Vec<_>>(), ["board", "notes"]);
-    assert_eq!(config.databases["board"].path, Path::new("data").join("board.sqlite"));
-    assert_eq!(config.databases["notes"].path, Path::new("data").join("notes.sqlite"));
+    assert_eq!(config.databases["board"].path, Path::new("data").join("board.db"));
+    assert_eq!(config.databases["notes"].path, Path::new("data").join("notes.db"));
     let board = Rules::compile(&config.databases["board"], &config.identity).unwrap_or_else(|error| panic!("{error}"));
     assert_eq!(board.collections().map(|(name, _)| name).collect::<Vec<_>>(), ["cards", "labels", "lists"]);
     assert!(board.collection("other").is_none());

@@ -15,7 +15,8 @@ pub const DOCUMENT_CHANNELS_MAX: usize = 256;
 /// Longest channel name, in bytes.
 pub const CHANNEL_BYTES_MAX: usize = 256;
 
-/// Why a write is refused. The texts name no content of documents.
+/// Why a write is refused. The texts name no content of documents, and a rule that failed reads like one that said no: the difference
+/// would tell a writer about the current document, which they may not be allowed to read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Denied {
     /// The collection has no write rule.
@@ -24,8 +25,8 @@ pub enum Denied {
     /// The rule says no.
     #[error("the rules do not allow this write")]
     Refused,
-    /// The rule could not be evaluated, which counts as no.
-    #[error("the rules do not allow this write (the rule could not be evaluated: {0})")]
+    /// The rule could not be evaluated, which counts as no. The reason is for the server's log.
+    #[error("the rules do not allow this write")]
     Failed(&'static str),
 }
 
@@ -142,9 +143,13 @@ impl CollectionRules {
             Access::Authenticated => return Ok(()),
             Access::Rule(rule) => rule,
         };
-        let (identity, mut weight) = identity_input(identity);
-        weight = weight.plus(Weight::text(key.len()));
-        let mut inputs = vec![("identity", identity), ("key", text(key))];
+        let mut weight = Weight::text(key.len());
+        let mut inputs = vec![("key", text(key))];
+        if rule.uses("identity") {
+            let (identity, identity_weight) = identity_input(identity);
+            inputs.push(("identity", identity));
+            weight = weight.plus(identity_weight);
+        }
         for (name, document) in [("old", old), ("new", new)] {
             if rule.uses(name) {
                 inputs.push((name, document.map_or_else(null, Document::to_cel)));

@@ -11,11 +11,11 @@ use crate::config::{ConfigError, Expression};
 
 /// Longest expression, in bytes.
 pub(super) const EXPRESSION_BYTES_MAX: usize = 4 << 10;
-/// Most steps of one evaluation, estimated before it: the inputs' weight to the power of the nesting of its loops. CEL has no cost
-/// limit of its own; a step takes up to about 100 ns.
-const STEPS_MAX: u64 = 16_000_000;
+/// Most steps of one evaluation, estimated before it: the inputs' weight to the power of the nesting of its loops, times the operations
+/// of the expression. CEL has no cost limit of its own; a step takes up to about a microsecond.
+const STEPS_MAX: u64 = 2_000_000;
 /// Bytes of a string that count like one value: operations on strings go through many bytes at once.
-const BYTES_PER_STEP: u64 = 16;
+const BYTES_PER_STEP: u64 = 256;
 
 /// The standard library without time zones and regular expressions, and the string functions that [`inspect`] lets pass.
 static ENVIRONMENT: LazyLock<Arc<Env>> = LazyLock::new(|| {
@@ -100,7 +100,8 @@ impl Compiled {
     /// The work that inputs of this weight may cause.
     fn steps(&self, weight: Weight) -> u64 {
         let bytes = if self.facts.splits { weight.bytes } else { weight.bytes / BYTES_PER_STEP };
-        weight.nodes.saturating_add(bytes).saturating_pow(self.facts.levels)
+        let each = weight.nodes.saturating_add(bytes).saturating_pow(self.facts.levels);
+        each.saturating_mul(self.facts.operations)
     }
 
     /// Evaluates over inputs by name, those that the expression uses at least. `weight` is that of all of them.

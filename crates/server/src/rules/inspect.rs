@@ -69,6 +69,8 @@ pub(super) struct Facts {
     /// Work grows with the inputs' weight to the power of this: nested loops count one each, and one more where a loop's body goes
     /// through something that is not the loop's own element.
     pub(super) levels: u32,
+    /// Operations and function calls in it, those of its loops included.
+    pub(super) operations: u64,
     /// Strings are taken apart, so that each of their bytes may become a value to loop over.
     pub(super) splits: bool,
 }
@@ -113,6 +115,7 @@ impl<'e> Inspector<'e> {
             Expr::Map(map) => self.entries(map.entries.iter().map(|entry| &entry.expr), depth),
             Expr::Call(call) => {
                 let cost = function_cost(part.id, &call.func_name)?;
+                self.facts.operations += 1;
                 self.facts.splits |= call.func_name == "split";
                 let operands = call.target.as_deref().into_iter().chain(&call.args);
                 let inside = self.all(operands.clone(), depth)?;

@@ -82,7 +82,7 @@ pub(super) async fn a_snapshot_is_whole_while_commits_run<S: Store + Changelog>(
     let writes = (0..100).map(|n| put(stable(n), Version::ABSENT, "\"stable\"")).collect();
     write(store, writes).await;
     let begin = store.head();
-    let writer = async {
+    let writing = async {
         for n in 0..60_u32 {
             let id = note(&format!("s{:03}-x", n * 7 % 100));
             write(store, vec![put(id.clone(), Version::ABSENT, "1")]).await;
@@ -91,7 +91,7 @@ pub(super) async fn a_snapshot_is_whole_while_commits_run<S: Store + Changelog>(
             }
         }
     };
-    let reader = async {
+    let reading = async {
         let mut seen = Vec::new();
         for _ in 0..4 {
             let records = all_documents(store, &everything(), 300).await;
@@ -102,7 +102,7 @@ pub(super) async fn a_snapshot_is_whole_while_commits_run<S: Store + Changelog>(
         }
         seen
     };
-    let (seen, ()) = join(reader, writer).await;
+    let (seen, ()) = join(reading, writing).await;
     let mut state = BTreeMap::new();
     apply(&mut state, seen);
     apply(&mut state, all_changes(store, begin, &everything(), 500).await.0);

@@ -7,6 +7,7 @@
     clippy::expect_used,
     clippy::indexing_slicing,
     clippy::print_stderr,
+    clippy::missing_panics_doc,
     reason = "a test suite: a panic is how it reports"
 )]
 
@@ -186,11 +187,11 @@ async fn text<S: Store>(store: &S, id: &DocumentId) -> Option<String> {
 
 /// A filter over collections: `None` stands for every channel.
 fn filter(collections: &[(&str, Option<&[&str]>)]) -> Filter {
-    let set = |channels: &Option<&[&str]>| match channels {
+    let set = |channels: Option<&[&str]>| match channels {
         None => ChannelSet::All,
         Some(names) => ChannelSet::Only(names.iter().map(ToString::to_string).collect()),
     };
-    Filter { collections: collections.iter().map(|(name, channels)| ((*name).to_owned(), set(channels))).collect() }
+    Filter { collections: collections.iter().map(|(name, channels)| ((*name).to_owned(), set(*channels))).collect() }
 }
 
 fn everything() -> Filter {

@@ -76,10 +76,14 @@ impl Readers {
 
 fn work(connection: &Connection, queue: &Mutex<mpsc::Receiver<Job>>) {
     loop {
-        let job = queue.lock().unwrap_or_else(PoisonError::into_inner).blocking_recv();
-        match job {
-            Some(Job::Run(run)) => run(connection),
-            Some(Job::Close) => queue.lock().unwrap_or_else(PoisonError::into_inner).close(),
+        let mut receiver = queue.lock().unwrap_or_else(PoisonError::into_inner);
+        match receiver.blocking_recv() {
+            Some(Job::Run(run)) => {
+                drop(receiver);
+                run(connection);
+            }
+            // Under the same lock: the next thread would hold it while it waits for a job that does not come.
+            Some(Job::Close) => receiver.close(),
             None => return,
         }
     }

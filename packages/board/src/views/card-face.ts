@@ -28,7 +28,8 @@ export class CardFace {
   readonly #labels = h("div", "card-labels");
   readonly #meta = h("div", "card-meta");
   readonly #vote: HTMLButtonElement;
-  #shown = "";
+  #card: Card | null = null;
+  #labelsShown: ReadonlyMap<string, Label> | null = null;
 
   constructor(id: string, actions: CardActions) {
     this.button = h("button", {
@@ -50,10 +51,10 @@ export class CardFace {
 
   update(card: Card, labels: ReadonlyMap<string, Label>, carried: boolean): void {
     this.element.classList.toggle("is-carried", carried);
+    if (card === this.#card && labels === this.#labelsShown) return;
+    this.#card = card;
+    this.#labelsShown = labels;
     const tags = card.labels.flatMap((id) => labels.get(id) ?? []);
-    const shown = faceOf(card, tags);
-    if (shown === this.#shown) return;
-    this.#shown = shown;
     this.element.classList.toggle("is-done", card.done);
     this.element.classList.toggle("is-untitled", card.untitled);
     fill(this.button, card.done && icon("check"), h("span", {}, card.title), card.done && hidden(" (done)"));
@@ -71,22 +72,6 @@ export class CardFace {
     void this.element.offsetWidth;
     this.element.classList.add("is-changed");
   }
-}
-
-/** Everything that the face depends on, as text to compare. */
-function faceOf(card: Card, tags: readonly Label[]): string {
-  const steps = card.checklist.filter((step) => step.done).length;
-  return JSON.stringify([
-    card.title,
-    card.done,
-    String(card.votes),
-    card.assignee,
-    card.due && [card.due, dueState(card.due)],
-    card.description !== "",
-    card.checklist.length,
-    steps,
-    tags.map((tag) => [tag.name, tag.hue]),
-  ]);
 }
 
 function hidden(text: string): HTMLElement {

@@ -172,6 +172,8 @@ export class Columns {
   readonly #views = new Map<string, ColumnView>();
   readonly #faces = new Map<string, CardFace>();
   readonly #adder: HTMLElement;
+  /** The one card that Tab reaches. */
+  #reachable: CardFace | undefined;
 
   constructor(session: Session, actions: CardActions) {
     this.#session = session;
@@ -211,12 +213,14 @@ export class Columns {
   /** Makes `card` the one that Tab reaches; with `take`, moves the focus there and scrolls to it. */
   setFocus(card: string | null, take: boolean): void {
     const session = this.#session;
-    const first = session.columns().flatMap((column) => column.cards)[0]?.id ?? null;
-    const wanted = card !== null && this.#faces.has(card) ? card : first;
+    const wanted = card !== null && this.#faces.has(card) ? card : cardOf(this.element.querySelector(".card"));
+    const face = this.#faces.get(wanted ?? "");
     session.focus = wanted;
-    for (const [id, face] of this.#faces) face.button.tabIndex = id === wanted ? 0 : -1;
-    const face = wanted === null ? undefined : this.#faces.get(wanted);
-    if (!take || !face) return;
+    if (this.#reachable !== face) this.#reachable?.button.setAttribute("tabindex", "-1");
+    this.#reachable = face;
+    if (!face) return;
+    face.button.tabIndex = 0;
+    if (!take) return;
     face.button.focus({ preventScroll: true });
     face.element.scrollIntoView({ block: "nearest", inline: "nearest" });
   }
@@ -302,5 +306,10 @@ function openComposer(
 /** The card whose own button `target` is, null for anything else. */
 export function cardIdOf(target: EventTarget | null): string | null {
   if (!(target instanceof HTMLElement) || !target.classList.contains("card-open")) return null;
-  return target.closest<HTMLElement>("[data-card-id]")?.dataset["cardId"] ?? null;
+  return cardOf(target);
+}
+
+/** The card that an element belongs to. */
+function cardOf(element: Element | null): string | null {
+  return element?.closest<HTMLElement>("[data-card-id]")?.dataset["cardId"] ?? null;
 }

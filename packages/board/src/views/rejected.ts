@@ -1,4 +1,5 @@
 /** Changes that the server refused: why, what they were, and what to do with them. */
+import { SHARED_STORES } from "../data.ts";
 import { h } from "../dom.ts";
 import { ago } from "../format.ts";
 import { isRow } from "../model.ts";
@@ -11,8 +12,8 @@ type Rejected = RejectedEntry["documents"][number];
 
 /** The fields of the refused document that differ from what the board holds. */
 async function documentView(session: Session, { store, key, mine }: Rejected): Promise<HTMLElement> {
-  const known = store === "lists" || store === "cards" || store === "labels";
-  const current: unknown = known ? await session.board.row(store, key) : undefined;
+  const shared = SHARED_STORES.find((name) => name === store);
+  const [current] = shared ? await session.board.read([{ store: shared, key }]) : [];
   const name = h("h4", {}, documentName(session.model, store, key, mine));
   if (mine === undefined) return h("div", "refused", name, h("p", "note", "You deleted it."));
   if (!isRow(mine)) return h("div", "refused", name, h("pre", {}, toPlain(mine)));

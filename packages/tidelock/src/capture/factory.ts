@@ -55,8 +55,7 @@ function methodsOf(config: CaptureConfig, next: FactoryMethods): FactoryMethods 
     open(this: IDBFactory, ...args: Parameters<IDBFactory["open"]>): IDBOpenDBRequest {
       if (isEmpty(args)) return next.open.apply(this, args);
       const name = `${args[0]}`;
-      if (name !== config.database)
-        return next.open.call(this, name, args[1]);
+      if (name !== config.database) return next.open.call(this, name, args[1]);
       if (args[1] === undefined) return openCaptured(this, config, undefined);
       // Unary plus, not `Number()`: a BigInt is refused, as in the conversion the browser makes.
       const version = Math.trunc(+args[1]);

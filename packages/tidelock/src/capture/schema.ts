@@ -66,18 +66,18 @@ function deleteOutbox(state: DatabaseState, store: string): void {
   state.tracked.delete(store);
 }
 
-/** Calls back when the store holds a row, unless it lost its outbox meanwhile. */
+/** Calls back when the store holds a row. The application may have deleted or renamed it by then. */
 function whenPopulated(state: TransactionState, store: string, then: () => void): void {
   const native = natives();
   const rows = native.transaction.objectStore.call(state.transaction, store);
   state.hidden.set(native.store.getAllKeys.call(rows, null, 1), (keys) => {
-    if (Array.isArray(keys) && keys.length > 0 && state.database.tracked.has(store)) then();
+    if (Array.isArray(keys) && keys.length > 0) then();
   });
 }
 
 function addAdoption(state: TransactionState, store: string): void {
-  addRecord(state, store, { t: state.id, k: [], r: [], a: Date.now(), adopt: true });
-  state.marked.set(store, null);
+  const record = { t: state.id, k: [], r: [], a: Date.now(), adopt: true } as const;
+  if (addRecord(state, store, record)) state.marked.set(store, null);
 }
 
 /**

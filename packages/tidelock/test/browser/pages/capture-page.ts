@@ -1,5 +1,6 @@
+import { libraries } from "./capture-libraries.ts";
 import { schema } from "./capture-schema.ts";
 import { shape } from "./capture-shape.ts";
 import { writes } from "./capture-writes.ts";
 
-globalThis.cases = { ...writes, ...schema, ...shape };
+globalThis.cases = { ...writes, ...schema, ...shape, ...libraries };

@@ -211,13 +211,13 @@ export const schema: Cases = {
   },
 
   async "adoption happens within the application's upgrade"() {
-    const { name, factory } = setup(["full", "fresh"]);
+    const { name, factory, captured } = setup(["full", "fresh", "other"]);
     await populated(name, 4);
     const seen: unknown[] = [];
     const db = await open(factory, name, 5, (database, event) => {
       seen.push(event.oldVersion, event.newVersion, [...database.objectStoreNames]);
       database.createObjectStore("fresh").put(1, 1);
-      database.deleteObjectStore("empty");
+      database.deleteObjectStore("other");
     });
     equal(seen, [4, 5, ["empty", "full", "other"]]);
     equal(db.version, 5);
@@ -442,6 +442,11 @@ export const schema: Cases = {
       thrown(() => Reflect.apply(factory.deleteDatabase, factory, [])),
       "TypeError",
     );
+    const above = 2 ** 49;
+    const refused = await Promise.resolve(above)
+      .then((version) => open(factory, name, version))
+      .catch((error: TypeError) => error.message);
+    equal(refused, `version ${above} is above ${above - 1}`);
     const db = await open(factory, name, "2.9" as unknown as number);
     equal(db.version, 2);
   },

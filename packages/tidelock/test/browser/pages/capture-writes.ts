@@ -19,17 +19,22 @@ async function opened(): Promise<Opened> {
   return { ...made, db };
 }
 
-/** Runs one transaction over a store and returns the marks it left, without their ids and times. */
+/**
+ * Runs one transaction over a store and returns the marks it left, without their ids and times. The announcement must
+ * have been made when the transaction completes: it comes later when the marks needed a transaction of their own.
+ */
 async function marksOf(
-  { db, name }: Opened,
+  { db, name, captured }: Opened,
   store: string,
   work: (store: IDBObjectStore, transaction: IDBTransaction) => void | Promise<void>,
 ): Promise<{ k: readonly IDBValidKey[]; r: readonly unknown[] }[]> {
   const before = (await outbox(name, store)).length;
+  const announced = captured.length;
   const transaction = db.transaction(store, "readwrite");
   const end = completed(transaction);
   await work(transaction.objectStore(store), transaction);
   await end;
+  equal(captured.length, announced + 1, "announcements");
   return (await outbox(name, store)).slice(before).map(({ k, r }) => ({ k, r }));
 }
 
@@ -255,33 +260,38 @@ export const writes: Cases = {
 
   async "a prevented constraint error leaves the other changes marked"() {
     const at = await opened();
-    const marks = await marksOf(at, "plain", (store) => {
-      store.put(1, "a");
-      const failing = store.add(1, "a");
-      failing.onerror = (event) => {
-        event.preventDefault();
-        event.stopImmediatePropagation();
-      };
-    });
-    equal([...new Set(marks.flatMap(({ k }) => k))], ["a"]);
+    for (const [store, value, args] of [
+      ["plain", 1, ["a"]],
+      ["inline", { id: "a" }, []],
+    ] as const) {
+      const marks = await marksOf(at, store, (rows) => {
+        rows.put(value, ...args);
+        rows.add(value, ...args).onerror = (event) => {
+          event.preventDefault();
+          event.stopImmediatePropagation();
+        };
+      });
+      equal(marks, [{ k: ["a"], r: [] }]);
+    }
   },
 
   async "listeners that stop propagation hide nothing"() {
     const at = await opened();
-    at.db.addEventListener("success", (event) => event.stopImmediatePropagation(), true);
     const stops: ((event: Event) => void)[] = [
       (event) => event.stopImmediatePropagation(),
       (event) => event.stopPropagation(),
       (event) => (event.cancelBubble = true),
     ];
     for (const [index, stop] of stops.entries()) {
-      const marks = await marksOf(at, "plain", (store, transaction) => {
-        transaction.addEventListener("success", stop, true);
-        const request = store.put(1, index);
-        request.addEventListener("success", stop, true);
-        request.onsuccess = stop;
-      });
-      equal(marks, [{ k: [index], r: [] }]);
+      for (const place of ["database", "transaction", "request"]) {
+        const marks = await marksOf(at, "plain", (store, transaction) => {
+          const request = store.put(1, `${index} ${place}`);
+          const target = place === "database" ? at.db : place === "transaction" ? transaction : request;
+          target.addEventListener("success", stop, { capture: true, once: true });
+          request.onsuccess = stop;
+        });
+        equal(marks, [{ k: [`${index} ${place}`], r: [] }]);
+      }
     }
   },
 
