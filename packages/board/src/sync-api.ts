@@ -78,10 +78,7 @@ export interface SyncApi {
   conflicts(): Promise<ConflictEntry[]>;
   goOffline(): void;
   goOnline(): void;
-  /** Resolves when nothing is pending. */
-  flush(): Promise<void>;
   signOut(options?: { wipe?: boolean }): Promise<void>;
-  close(): Promise<void>;
 }
 
 /** The options that the board passes to `wrap()`. */
