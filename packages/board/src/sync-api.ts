@@ -61,8 +61,8 @@ export interface ConflictEntry {
 export interface Events {
   status: Status;
   change: ChangeEvent;
-  rejected: RejectedEntry;
-  conflict: ConflictEntry;
+  rejected: { code: string; message: string };
+  conflict: readonly ConflictEntry[];
   error: { code: string; message: string; retryable: boolean };
 }
 
