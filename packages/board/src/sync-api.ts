@@ -39,7 +39,7 @@ export interface RejectedEntry {
   message: string;
   at: number;
   /** `mine` is the losing value; undefined for a delete. */
-  documents: { store: string; key: IDBValidKey; mine: unknown }[];
+  documents: readonly { store: string; key: IDBValidKey; mine: unknown }[];
 }
 
 /** A field that was changed on two sides at once, with the value that was kept. */
@@ -48,7 +48,7 @@ export interface ConflictEntry {
   at: number;
   store: string;
   key: IDBValidKey;
-  path: string[];
+  path: readonly string[];
   base: unknown;
   mine: unknown;
   theirs: unknown;
