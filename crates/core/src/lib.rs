@@ -11,6 +11,7 @@
 //! | [`escape`] | structured-clone values as JSON |
 //! | [`version`] | content versions |
 //! | [`merge`] | patches and three-way merge by policy |
+//! | [`server`] | a session as the server sees it |
 //! | [`wire`] | frames and their codec (`docs/protocol.md`) |
 
 mod base64;
@@ -21,5 +22,6 @@ pub mod json;
 pub mod key;
 pub mod limits;
 pub mod merge;
+pub mod server;
 pub mod version;
 pub mod wire;

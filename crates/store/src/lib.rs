@@ -8,9 +8,10 @@ mod changelog;
 mod error;
 mod store;
 
-pub use changelog::{ChangePage, ChangeRecord, Changelog, ChannelSet, Filter, Segment, SnapshotPage};
+pub use changelog::{Changelog, Segment};
 pub use error::StoreError;
 pub use store::{
     BoxFuture, Capabilities, ClientRecord, Commit, CommitOutcome, ConflictQuery, ConflictRecord, Document, ReadSet,
     Recorded, Store, Write,
 };
+pub use tidelock_core::server::{ChangePage, ChangeRecord, ChannelSet, Filter, SnapshotPage};

@@ -1,0 +1,126 @@
+//! What a session asks of its host, and the answers.
+
+use std::sync::Arc;
+
+use super::filter::Filter;
+use crate::ids::{ChangelogId, DocumentId, Epoch, MutationId, Offset, Sequence, SessionId};
+use crate::wire::{CollectionInfo, ErrorCode, Hello, Mutation, PushResult};
+
+/// What the host has to do, in this order.
+#[derive(Clone, Debug)]
+pub enum Effect {
+    /// Send one frame.
+    Send(Arc<[u8]>),
+    /// Verify the hello's token, find its database, and answer with [`handle_opening`](super::Session::handle_opening).
+    Open(Box<Hello>),
+    /// Verify a fresh token and answer with [`handle_grant`](super::Session::handle_grant).
+    Authenticate(String),
+    /// Commit a mutation and answer with [`handle_processed`](super::Session::handle_processed); mutations finish in the order of
+    /// these effects.
+    Process(Box<Submission>),
+    /// Read the changelog after `from` and answer with [`handle_changes`](super::Session::handle_changes).
+    LoadChanges {
+        /// To be given back.
+        ticket: u64,
+        /// Exclusive.
+        from: Offset,
+        /// What to read.
+        filter: Arc<Filter>,
+        /// About how many bytes of bodies.
+        bytes_max: usize,
+    },
+    /// Read documents in key order and answer with [`handle_snapshot`](super::Session::handle_snapshot).
+    LoadSnapshot {
+        /// To be given back.
+        ticket: u64,
+        /// Exclusive; `None` for the start.
+        after: Option<DocumentId>,
+        /// What to read.
+        filter: Arc<Filter>,
+        /// About how many bytes of bodies.
+        bytes_max: usize,
+    },
+    /// From here on the session is to be told of commits that this filter matches, by [`handle_batch`](super::Session::handle_batch),
+    /// and of the head, once, by [`handle_head`](super::Session::handle_head).
+    Watch(Arc<Filter>),
+    /// Close the connection once everything sent before is out. The last effect of a session.
+    Close {
+        /// Why.
+        code: ErrorCode,
+        /// For people.
+        reason: String,
+    },
+}
+
+/// A whole mutation.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Submission {
+    /// Its identity.
+    pub id: MutationId,
+    /// Outcomes up to here may be forgotten.
+    pub acknowledged: Sequence,
+    /// What it changes; without changes when it is refused.
+    pub mutation: Mutation,
+    /// Why the session refuses it already (limits): to be recorded as rejected, so that its sequence is finished.
+    pub refused: Option<(ErrorCode, String)>,
+}
+
+/// What became of a submission.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Processed {
+    /// The result for the client.
+    pub result: PushResult,
+    /// The documents that the mutation wrote and that exist after it, with their channels: one that the client may not hold any
+    /// more is purged there.
+    pub written: Vec<(DocumentId, Vec<String>)>,
+}
+
+/// What an identity may do in this session.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Grant {
+    /// Subject of the identity.
+    pub subject: String,
+    /// When the token expires, milliseconds since 1970 by the server's clock.
+    pub expires_ms: Option<u64>,
+    /// What it may read.
+    pub filter: Arc<Filter>,
+}
+
+/// The answer to a hello.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Opening {
+    /// Drawn at random by the host.
+    pub session: SessionId,
+    /// The store's epoch.
+    pub epoch: Epoch,
+    /// The node's changelog.
+    pub changelog: ChangelogId,
+    /// Its head.
+    pub head: Offset,
+    /// Its floor.
+    pub floor: Offset,
+    /// The client's last finished mutation.
+    pub finished: Sequence,
+    /// What the identity may do.
+    pub grant: Grant,
+    /// Those collections of the hello that the identity may use.
+    pub collections: Vec<CollectionInfo>,
+}
+
+/// Why something was not done. Ends the session.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Refusal {
+    /// The code on the wire.
+    pub code: ErrorCode,
+    /// For people; never the content of a document.
+    pub message: String,
+    /// For a retryable code: milliseconds to wait at least.
+    pub retry_after_ms: Option<u32>,
+}
+
+impl Refusal {
+    /// A refusal without a waiting time.
+    pub fn new(code: ErrorCode, message: impl Into<String>) -> Self {
+        Self { code, message: message.into(), retry_after_ms: None }
+    }
+}

@@ -1,0 +1,111 @@
+//! Hello, welcome, and fresh tokens.
+
+use std::collections::BTreeMap;
+
+use super::effect::{Effect, Grant, Opening, Refusal};
+use super::push::PushState;
+use super::session::{OpenSession, Session, State};
+use crate::wire::{ErrorCode, Hello, PROTOCOL_VERSION, PROTOCOL_VERSION_MIN, ServerFrame, Welcome};
+
+impl Session {
+    pub(super) fn hello(&mut self, hello: Hello) {
+        if hello.protocol < PROTOCOL_VERSION_MIN || hello.protocol_min > PROTOCOL_VERSION {
+            let message = format!(
+                "the client speaks protocol versions {} to {}, this server {PROTOCOL_VERSION_MIN} to {PROTOCOL_VERSION}",
+                hello.protocol_min, hello.protocol
+            );
+            return self.fail(&Refusal::new(ErrorCode::UnsupportedVersion, message));
+        }
+        let host_hello = hello.clone();
+        let kept = Hello { token: String::new(), ..hello };
+        self.state = State::Opening(Box::new(kept));
+        self.effects.push_back(Effect::Open(Box::new(host_hello)));
+    }
+
+    /// The answer to [`Effect::Open`].
+    pub fn handle_opening(&mut self, now_ms: u64, answer: Result<Opening, Refusal>) {
+        let hello = match std::mem::replace(&mut self.state, State::Connected) {
+            State::Opening(hello) => hello,
+            other => {
+                self.state = other;
+                return;
+            }
+        };
+        let opening = match answer {
+            Ok(opening) => opening,
+            Err(refusal) => return self.fail(&refusal),
+        };
+        let numbers: BTreeMap<String, u32> =
+            opening.collections.iter().map(|info| (info.name.clone(), info.number)).collect();
+        let subject = opening.grant.subject.clone();
+        self.state = State::Open(Box::new(OpenSession {
+            id: opening.session,
+            client: hello.client,
+            incarnation: hello.incarnation,
+            changelog: opening.changelog,
+            head: opening.head,
+            floor: opening.floor,
+            grant: opening.grant,
+            authenticating: false,
+            numbers,
+            subscriptions: BTreeMap::new(),
+            credit: i64::from(hello.credit_bytes),
+            stalled_since_ms: None,
+            loading: None,
+            ticket: 0,
+            snapshot_turn: false,
+            push: PushState::new(opening.finished),
+        }));
+        if !self.still_open(now_ms) {
+            return;
+        }
+        self.send(&ServerFrame::Welcome(Welcome {
+            protocol: PROTOCOL_VERSION.min(hello.protocol),
+            session: opening.session,
+            epoch: opening.epoch,
+            changelog: opening.changelog,
+            finished: opening.finished,
+            limits: self.config.limits,
+            collections: opening.collections,
+            subject,
+            now_ms,
+        }));
+    }
+
+    pub(super) fn reauthenticate(&mut self, token: String) {
+        let State::Open(open) = &mut self.state else { return };
+        if open.authenticating {
+            return self.fail(&Refusal::new(ErrorCode::Protocol, "a token while another is being verified"));
+        }
+        open.authenticating = true;
+        self.effects.push_back(Effect::Authenticate(token));
+    }
+
+    /// The answer to [`Effect::Authenticate`], or a grant that the host changed by itself (rules, membership, revocation). What the
+    /// identity may not read any more is purged; what it gained is sent.
+    pub fn handle_grant(&mut self, now_ms: u64, answer: Result<Grant, Refusal>) {
+        let State::Open(open) = &mut self.state else { return };
+        open.authenticating = false;
+        let grant = match answer {
+            Ok(grant) => grant,
+            Err(refusal) => return self.fail(&refusal),
+        };
+        if grant.subject != open.grant.subject {
+            let message = "the token is another subject's; open another session for it";
+            return self.fail(&Refusal::new(ErrorCode::Forbidden, message));
+        }
+        let changed = grant.filter != open.grant.filter;
+        open.grant = grant;
+        if changed {
+            for subscription in open.subscriptions.values_mut().filter(|one| !one.ending) {
+                let filter =
+                    open.grant.filter.narrowed(&subscription.collections, subscription.channels.as_deref());
+                subscription.refilter(filter);
+            }
+            self.watch();
+        }
+        if self.still_open(now_ms) {
+            self.pump(now_ms);
+        }
+    }
+}

@@ -1,0 +1,169 @@
+//! Mutations: reassembly, sequence, window, results in order.
+
+use std::collections::{BTreeSet, VecDeque};
+
+use super::effect::{Effect, Processed, Refusal, Submission};
+use super::session::{Session, State};
+use crate::ids::{MutationId, Sequence};
+use crate::limits::Limits;
+use crate::wire::{ErrorCode, Mutation, Purge, Push, ServerFrame};
+
+/// The mutations of a session on their way.
+#[derive(Debug)]
+pub(super) struct PushState {
+    /// The client's last finished mutation when the session opened.
+    finished: Sequence,
+    /// The sequence that must come next; `None` before the first push, which may repeat finished ones.
+    next: Option<Sequence>,
+    /// Frames of a mutation that is not whole.
+    partial: Option<Partial>,
+    /// Handed to the host, without a result: sequence and bytes.
+    inflight: VecDeque<(Sequence, usize)>,
+}
+
+#[derive(Debug)]
+struct Partial {
+    mutation: Mutation,
+    bytes: usize,
+    refused: Option<(ErrorCode, String)>,
+}
+
+impl PushState {
+    pub(super) fn new(finished: Sequence) -> Self {
+        Self { finished, next: None, partial: None, inflight: VecDeque::new() }
+    }
+
+    pub(super) fn bytes_inflight(&self) -> usize {
+        self.inflight.iter().map(|(_, bytes)| bytes).sum()
+    }
+
+    pub(super) fn is_idle(&self) -> bool {
+        self.inflight.is_empty()
+    }
+
+    /// Takes one frame; gives the mutation once it is whole.
+    fn take(&mut self, push: Push, len: usize, limits: &Limits) -> Result<Option<(Partial, usize)>, Refusal> {
+        let mut partial = match self.partial.take() {
+            Some(partial) if partial.mutation.sequence == push.sequence => partial,
+            Some(partial) => {
+                let message = format!("mutation {} is not whole, {} follows", partial.mutation.sequence, push.sequence);
+                return Err(Refusal::new(ErrorCode::OutOfOrder, message));
+            }
+            None => self.begin(&push, limits)?,
+        };
+        partial.bytes += len;
+        partial.mutation.changes.extend(push.changes);
+        partial.check(limits);
+        if push.more {
+            self.partial = Some(partial);
+            return Ok(None);
+        }
+        let bytes = partial.bytes;
+        self.inflight.push_back((push.sequence, bytes));
+        self.next = Some(push.sequence.next());
+        Ok(Some((partial, bytes)))
+    }
+
+    fn begin(&self, push: &Push, limits: &Limits) -> Result<Partial, Refusal> {
+        let sequence = push.sequence;
+        let in_order = match self.next {
+            Some(next) => sequence == next,
+            None => sequence.0 >= 1 && sequence <= self.finished.next(),
+        };
+        if !in_order {
+            let next = self.next.unwrap_or(self.finished.next());
+            let message = format!("mutation {sequence} is not the next one, {next}");
+            return Err(Refusal::new(ErrorCode::OutOfOrder, message));
+        }
+        if self.inflight.len() >= limits.push_window_mutations_max as usize {
+            let message = format!("more than {} mutations without a result", limits.push_window_mutations_max);
+            return Err(Refusal::new(ErrorCode::Protocol, message));
+        }
+        let mutation = Mutation { sequence, edited_ms: push.edited_ms, changes: Vec::new() };
+        Ok(Partial { mutation, bytes: 0, refused: None })
+    }
+}
+
+impl Partial {
+    /// A mutation beyond the limits is kept as refused, without its content: its sequence still has to be finished.
+    fn check(&mut self, limits: &Limits) {
+        let documents_max = limits.mutation_documents_max as usize;
+        let message = if self.bytes > limits.mutation_bytes_max as usize {
+            format!("a mutation of more than {} bytes", limits.mutation_bytes_max)
+        } else if self.mutation.changes.len() > documents_max {
+            format!("a mutation of more than {documents_max} documents")
+        } else {
+            if self.refused.is_some() {
+                self.mutation.changes.clear();
+            }
+            return;
+        };
+        self.mutation.changes = Vec::new();
+        self.refused.get_or_insert((ErrorCode::TooLarge, message));
+    }
+}
+
+impl Session {
+    pub(super) fn push(&mut self, push: Push, len: usize) {
+        let State::Open(open) = &mut self.state else { return };
+        let acknowledged = push.acknowledged;
+        match open.push.take(push, len, &self.config.limits) {
+            Ok(None) => {}
+            Ok(Some((partial, _))) => {
+                let sequence = partial.mutation.sequence;
+                let id = MutationId { client: open.client, incarnation: open.incarnation, sequence };
+                let refused = partial.refused;
+                let mutation = partial.mutation;
+                let submission = Submission { id, acknowledged, mutation, refused };
+                self.effects.push_back(Effect::Process(Box::new(submission)));
+            }
+            Err(refusal) => self.fail(&refusal),
+        }
+    }
+
+    /// What became of the earliest [`Effect::Process`] without an answer. An error ends the session: the client pushes again.
+    pub fn handle_processed(&mut self, now_ms: u64, answer: Result<Processed, Refusal>) {
+        let State::Open(open) = &mut self.state else { return };
+        let Some((sequence, _)) = open.push.inflight.pop_front() else { return };
+        let processed = match answer {
+            Ok(processed) if processed.result.sequence == sequence => processed,
+            Ok(processed) => {
+                let message = format!("result {} for mutation {sequence}", processed.result.sequence);
+                return self.fail(&Refusal::new(ErrorCode::Internal, message));
+            }
+            Err(refusal) => return self.fail(&refusal),
+        };
+        if self.still_open(now_ms) {
+            let written = processed.written;
+            self.send(&ServerFrame::Result(processed.result));
+            self.purge_written(&written);
+        }
+    }
+
+    /// Documents that this session wrote and that its subscriptions do not cover must not stay on the client.
+    fn purge_written(&mut self, written: &[(crate::ids::DocumentId, Vec<String>)]) {
+        let State::Open(open) = &self.state else { return };
+        let mut uncovered: Vec<(u32, Vec<String>)> = Vec::new();
+        let mut collections = BTreeSet::new();
+        for (id, channels) in written {
+            let wanted = open.subscriptions.values().any(|one| !one.ending && one.collections.contains(&id.collection));
+            let Some(number) = open.numbers.get(&id.collection) else { continue };
+            if !wanted || open.covers(&id.collection, channels) {
+                continue;
+            }
+            collections.insert(id.collection.as_str());
+            match uncovered.iter_mut().find(|(known, _)| known == number) {
+                Some((_, keys)) => keys.push(id.key.clone()),
+                None => uncovered.push((*number, vec![id.key.clone()])),
+            }
+        }
+        let subscription = open.subscriptions.values().find(|one| {
+            !one.ending && one.collections.iter().any(|collection| collections.contains(collection.as_str()))
+        });
+        if let Some(subscription) = subscription {
+            let channels = subscription.labels_held();
+            let purge = Purge { subscription: subscription.id, documents: uncovered, channels };
+            self.send(&ServerFrame::Purge(purge));
+        }
+    }
+}

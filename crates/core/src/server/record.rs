@@ -1,0 +1,46 @@
+//! What a changelog serves to a session.
+
+use std::sync::Arc;
+
+use crate::ids::{DocumentId, Offset, SessionId, Version};
+
+/// The latest state of a document.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ChangeRecord {
+    /// Where it was committed.
+    pub offset: Offset,
+    /// The document.
+    pub id: DocumentId,
+    /// Its version; absent for a tombstone.
+    pub version: Version,
+    /// Its JSON text; `None` for a tombstone.
+    pub body: Option<Arc<[u8]>>,
+    /// Its channels; for a tombstone those that it had.
+    pub channels: Vec<String>,
+    /// Channels that it was in before and is not in any more, as long as their readers may still have to be told.
+    pub left: Vec<String>,
+    /// The session that committed it; 0 for another writer.
+    pub session: SessionId,
+}
+
+/// Entries of a range of offsets.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ChangePage {
+    /// Every matching entry after `from` up to `to`.
+    pub records: Vec<ChangeRecord>,
+    /// Inclusive end of what the page covers.
+    pub to: Offset,
+    /// Whether `to` was the head when the page was read.
+    pub last: bool,
+}
+
+/// Documents of a range of keys.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SnapshotPage {
+    /// Every matching live document of the range.
+    pub records: Vec<ChangeRecord>,
+    /// Inclusive end of the range; `None` when there is nothing after it.
+    pub through: Option<DocumentId>,
+    /// The page is at least as new as this offset.
+    pub offset: Offset,
+}
