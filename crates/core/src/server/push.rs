@@ -6,7 +6,7 @@ use super::effect::{Effect, Processed, Refusal, Submission};
 use super::session::{Session, State};
 use crate::ids::{MutationId, Sequence};
 use crate::limits::Limits;
-use crate::wire::{ErrorCode, Mutation, Purge, Push, ServerFrame};
+use crate::wire::{ErrorCode, Mutation, Packed, Purge, Push, ServerFrame, encode, unpack};
 
 /// The mutations of a session on their way.
 #[derive(Debug)]
@@ -104,6 +104,19 @@ impl Partial {
 }
 
 impl Session {
+    /// Several pushes of one frame; each counts with its own size.
+    pub(super) fn pushes(&mut self, packed: &Packed) {
+        match unpack::<Push>(packed) {
+            Ok(pushes) => {
+                for push in pushes {
+                    let len = encode(&push).len();
+                    self.push(push, len);
+                }
+            }
+            Err(error) => self.fail(&Refusal::new(ErrorCode::Protocol, error.to_string())),
+        }
+    }
+
     pub(super) fn push(&mut self, push: Push, len: usize) {
         let State::Open(open) = &mut self.state else { return };
         let acknowledged = push.acknowledged;

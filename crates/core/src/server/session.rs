@@ -205,6 +205,7 @@ impl Session {
             (State::Open(_), ClientFrame::Subscribe(subscribe)) => self.subscribe(now_ms, subscribe),
             (State::Open(_), ClientFrame::Unsubscribe(unsubscribe)) => self.unsubscribe(now_ms, unsubscribe.id),
             (State::Open(_), ClientFrame::Push(push)) => self.push(push, len),
+            (State::Open(_), ClientFrame::Pushes(packed)) => self.pushes(&packed),
             (State::Open(_), ClientFrame::Credit(credit)) => self.credit(now_ms, credit.bytes),
             (State::Open(_), ClientFrame::Ping(ping)) => {
                 self.send(&ServerFrame::Pong(Pong { nonce: ping.nonce }));

@@ -1,0 +1,233 @@
+//! One transaction of the writer: the mutations of a group, checked and written one after the other.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use rusqlite::types::Type;
+use rusqlite::{Connection, OptionalExtension, Result, params};
+use tidelock_core::ids::{ClientId, DocumentId, Incarnation, MutationId, Offset, Sequence, Version};
+use tidelock_core::wire::ConflictNote;
+
+use super::rows::{Json, bound, conversion, names, names_to_sql, signed, unsigned};
+use crate::{ChangeRecord, Segment};
+use crate::channels::left_after;
+use crate::store::{Commit, CommitOutcome, Recorded, Write};
+
+/// What the writer knows without asking the file; it takes a group's value over once the group is durable.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Position {
+    /// The latest offset.
+    pub(super) head: Offset,
+    /// The latest number of the conflict log.
+    pub(super) conflict: u64,
+}
+
+/// The mutations of one transaction.
+pub(super) struct Group<'c> {
+    connection: &'c Connection,
+    from: Offset,
+    position: Position,
+    records: BTreeMap<DocumentId, Arc<ChangeRecord>>,
+}
+
+/// A document as a write finds it.
+struct Current {
+    version: Version,
+    channels: Vec<String>,
+    left: Vec<String>,
+}
+
+impl<'c> Group<'c> {
+    /// A group that follows `position`, inside a transaction of `connection`.
+    pub(super) fn new(connection: &'c Connection, position: Position) -> Self {
+        Self { connection, from: position.head, position, records: BTreeMap::new() }
+    }
+
+    /// Where the writer stands after the group, and what the group changed.
+    pub(super) fn finish(self) -> (Position, Option<Segment>) {
+        let mut records: Vec<_> = self.records.into_values().collect();
+        records.sort_by_key(|record| record.offset);
+        let segment = (!records.is_empty()).then_some(Segment { from: self.from, to: self.position.head, records });
+        (self.position, segment)
+    }
+
+    /// Checks a mutation and writes it. What is refused has written nothing.
+    pub(super) fn commit(&mut self, commit: &Commit) -> Result<CommitOutcome> {
+        if let Some(mutation) = commit.mutation
+            && let Some(refusal) = self.refuse_sequence(mutation)?
+        {
+            return Ok(refusal);
+        }
+        let mut current = Vec::with_capacity(commit.writes.len());
+        let mut mismatched = Vec::new();
+        for write in &commit.writes {
+            let found = self.current(&write.id)?;
+            if found.as_ref().map_or(Version::ABSENT, |found| found.version) != write.expected {
+                mismatched.push(write.id.clone());
+            }
+            current.push(found);
+        }
+        if !mismatched.is_empty() {
+            return Ok(CommitOutcome::Mismatch(mismatched));
+        }
+        if !commit.writes.is_empty() {
+            self.position.head = Offset(self.position.head.0 + 1);
+        }
+        for (write, found) in commit.writes.iter().zip(current) {
+            self.write(commit, write, found)?;
+        }
+        for note in &commit.conflicts {
+            self.log_conflict(commit, note)?;
+        }
+        if let Some(mutation) = commit.mutation {
+            self.record(commit, mutation)?;
+        }
+        Ok(CommitOutcome::Committed(self.position.head))
+    }
+
+    fn refuse_sequence(&self, mutation: MutationId) -> Result<Option<CommitOutcome>> {
+        let finished = finished(self.connection, mutation.client, mutation.incarnation)?;
+        if mutation.sequence <= finished {
+            return Ok(Some(CommitOutcome::Repeated(self.recorded(mutation)?)));
+        }
+        Ok((mutation.sequence != finished.next()).then_some(CommitOutcome::OutOfOrder(finished)))
+    }
+
+    fn recorded(&self, mutation: MutationId) -> Result<Option<Recorded>> {
+        let after = Sequence(mutation.sequence.0.saturating_sub(1));
+        let mut recorded = outcomes(self.connection, mutation.client, mutation.incarnation, after, 1)?;
+        Ok(recorded.pop().filter(|recorded| recorded.sequence == mutation.sequence))
+    }
+
+    fn current(&self, id: &DocumentId) -> Result<Option<Current>> {
+        let sql = "SELECT version, channels, departed FROM documents WHERE collection = ?1 AND key = ?2";
+        self.connection
+            .prepare_cached(sql)?
+            .query_row(params![id.collection, id.key], |row| {
+                Ok(Current { version: Version(unsigned(row, 0)?), channels: names(row, 1)?, left: names(row, 2)? })
+            })
+            .optional()
+    }
+
+    fn write(&mut self, commit: &Commit, write: &Write, found: Option<Current>) -> Result<()> {
+        let exists = found.is_some();
+        let found = found.unwrap_or(Current { version: Version::ABSENT, channels: Vec::new(), left: Vec::new() });
+        let left = left_after(&found.channels, &found.left, &write.channels);
+        let version = if write.body.is_some() { write.version } else { Version::ABSENT };
+        let sql = if exists {
+            "UPDATE documents SET \"offset\" = ?3, version = ?4, edited_ms = ?5, session = ?6, channels = ?7, departed = ?8, \
+             body = ?9 WHERE collection = ?1 AND key = ?2"
+        } else {
+            "INSERT INTO documents (collection, key, \"offset\", version, edited_ms, session, channels, departed, body) \
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)"
+        };
+        self.connection.prepare_cached(sql)?.execute(params![
+            write.id.collection,
+            write.id.key,
+            signed(self.position.head.0),
+            signed(version.0),
+            signed(write.edited_ms),
+            signed(commit.session.0),
+            names_to_sql(&write.channels),
+            names_to_sql(&left),
+            write.body.as_deref().map(Json),
+        ])?;
+        // The index holds channels and left channels together, and a channel that a write takes away is left: only additions occur.
+        for channel in &write.channels {
+            if !found.channels.contains(channel) && !found.left.contains(channel) {
+                let sql = "INSERT OR IGNORE INTO channel_index (channel, collection, key) VALUES (?1, ?2, ?3)";
+                self.connection.prepare_cached(sql)?.execute(params![channel, write.id.collection, write.id.key])?;
+            }
+        }
+        self.records.insert(
+            write.id.clone(),
+            Arc::new(ChangeRecord {
+                offset: self.position.head,
+                id: write.id.clone(),
+                version,
+                body: write.body.clone(),
+                channels: write.channels.clone(),
+                left,
+                session: commit.session,
+            }),
+        );
+        Ok(())
+    }
+
+    fn log_conflict(&mut self, commit: &Commit, note: &ConflictNote) -> Result<()> {
+        self.position.conflict += 1;
+        let channels = self.current(&note.id)?.map_or_else(Vec::new, |found| found.channels);
+        let sql = "INSERT INTO conflicts (number, at_ms, actor, client, incarnation, sequence, collection, key, path, strategy, \
+                   base, mine, theirs, outcome, channels) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15)";
+        self.connection.prepare_cached(sql)?.execute(params![
+            signed(self.position.conflict),
+            signed(commit.now_ms),
+            commit.actor,
+            commit.mutation.map(|mutation| mutation.client.0),
+            commit.mutation.map(|mutation| signed(mutation.incarnation.0)),
+            commit.mutation.map(|mutation| signed(mutation.sequence.0)),
+            note.id.collection,
+            note.id.key,
+            names_to_sql(&note.path),
+            note.strategy,
+            note.base.as_deref().map(Json),
+            note.mine.as_deref().map(Json),
+            note.theirs.as_deref().map(Json),
+            note.outcome.as_deref().map(Json),
+            names_to_sql(&channels),
+        ])?;
+        Ok(())
+    }
+
+    /// Records the outcome and prunes those that the client has acknowledged; the mutation itself becomes the client record.
+    fn record(&self, commit: &Commit, mutation: MutationId) -> Result<()> {
+        let (client, incarnation) = (mutation.client.0, signed(mutation.incarnation.0));
+        let acknowledged = commit.acknowledged.min(Sequence(mutation.sequence.0.saturating_sub(1)));
+        if acknowledged > Sequence(0) {
+            let sql = "DELETE FROM outcomes WHERE client = ?1 AND incarnation = ?2 AND sequence <= ?3";
+            self.connection.prepare_cached(sql)?.execute(params![client, incarnation, bound(acknowledged.0)])?;
+        }
+        let outcome =
+            minicbor::to_vec(&commit.outcome).map_err(|error| rusqlite::Error::ToSqlConversionFailure(error.into()))?;
+        let sql = "INSERT INTO outcomes (client, incarnation, sequence, \"offset\", at_ms, outcome) VALUES (?1, ?2, ?3, ?4, ?5, ?6)";
+        self.connection.prepare_cached(sql)?.execute(params![
+            client,
+            incarnation,
+            bound(mutation.sequence.0),
+            signed(self.position.head.0),
+            signed(commit.now_ms),
+            outcome,
+        ])?;
+        Ok(())
+    }
+}
+
+/// The last finished mutation of an incarnation, 0 for none.
+pub(super) fn finished(connection: &Connection, client: ClientId, incarnation: Incarnation) -> Result<Sequence> {
+    let sql = "SELECT max(sequence) FROM outcomes WHERE client = ?1 AND incarnation = ?2";
+    let finished: Option<i64> =
+        connection.prepare_cached(sql)?.query_row(params![client.0, signed(incarnation.0)], |row| row.get(0))?;
+    Ok(Sequence(finished.unwrap_or_default().cast_unsigned()))
+}
+
+/// At most `limit` recorded outcomes of an incarnation after `after`, by rising sequence.
+pub(super) fn outcomes(
+    connection: &Connection,
+    client: ClientId,
+    incarnation: Incarnation,
+    after: Sequence,
+    limit: u32,
+) -> Result<Vec<Recorded>> {
+    let sql = "SELECT sequence, \"offset\", outcome FROM outcomes WHERE client = ?1 AND incarnation = ?2 AND sequence > ?3 \
+               ORDER BY sequence LIMIT ?4";
+    let mut statement = connection.prepare_cached(sql)?;
+    let rows = statement.query_map(params![client.0, signed(incarnation.0), bound(after.0), limit], |row| {
+        let outcome = row.get_ref(2)?.as_blob().map_err(|error| conversion(2, Type::Blob, error))?;
+        Ok(Recorded {
+            sequence: Sequence(unsigned(row, 0)?),
+            offset: Offset(unsigned(row, 1)?),
+            outcome: minicbor::decode(outcome).map_err(|error| conversion(2, Type::Blob, error))?,
+        })
+    })?;
+    rows.collect()
+}

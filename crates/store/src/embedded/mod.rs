@@ -1,0 +1,312 @@
+//! The store in one SQLite file: document store, compacted changelog, client records and conflict log in one transaction.
+//!
+//! One thread writes: it takes the commits that wait, checks and writes each inside one transaction, flushes once, publishes one
+//! segment and answers all. A few threads read, each with a connection of its own; a read sees every commit that was answered
+//! before it began. The file is in WAL mode with `synchronous=FULL`: an answered commit survives the loss of power as far as the
+//! medium honours a flush.
+//!
+//! | module | purpose |
+//! |---|---|
+//! | `open`, `schema`, `meta` | lock, checks, on-disk versions, identities |
+//! | `writer`, `group`, `purge` | the writing thread and its transactions |
+//! | `readers`, `queries`, `changes`, `snapshot` | the reading threads and what they read |
+//! | `backup` | copies of a database in use |
+
+mod backup;
+mod changes;
+mod error;
+mod group;
+mod meta;
+mod open;
+mod purge;
+mod queries;
+mod readers;
+mod rows;
+mod schema;
+mod snapshot;
+#[cfg(test)]
+mod tests;
+mod writer;
+
+use std::collections::VecDeque;
+use std::fmt;
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::{self, JoinHandle};
+
+use tidelock_core::ids::{ChangelogId, ClientId, DocumentId, Epoch, Incarnation, Offset, Sequence};
+use tokio::sync::{broadcast, mpsc, oneshot};
+
+use self::error::stopped;
+use self::group::Position;
+use self::readers::Readers;
+use self::writer::{Command, Shared, Writer};
+use crate::{ChangePage, Changelog, Filter, Segment, SnapshotPage};
+use crate::error::StoreError;
+use crate::limits::{CONFLICTS_KEPT_DEFAULT, SEGMENTS_BUFFERED_MAX, WRITES_QUEUED_MAX};
+use crate::store::{
+    BoxFuture, Capabilities, ClientRecord, Commit, CommitOutcome, ConflictQuery, ConflictRecord, Document, ReadSet,
+    Recorded, Store,
+};
+
+/// How to open an embedded store.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct EmbeddedOptions {
+    /// Reading threads, at least 1.
+    pub readers: usize,
+    /// Entries of the conflict log to keep; the oldest go first.
+    pub conflicts_kept: u64,
+    /// Page cache of each connection, in bytes.
+    pub cache_bytes: u32,
+    /// Size beyond which the file must not grow, in bytes: commits that need more are answered [`StoreError::Full`].
+    pub size_bytes_max: Option<u64>,
+}
+
+impl Default for EmbeddedOptions {
+    fn default() -> Self {
+        Self { readers: 2, conflicts_kept: CONFLICTS_KEPT_DEFAULT, cache_bytes: 32 << 20, size_bytes_max: None }
+    }
+}
+
+/// A database in one SQLite file. Dropping it finishes what is queued and joins the threads; [`close`](Self::close) does so without
+/// blocking.
+pub struct EmbeddedStore {
+    path: PathBuf,
+    epoch: Epoch,
+    changelog: ChangelogId,
+    shared: Arc<Shared>,
+    /// `None` while dropping.
+    running: Option<Running>,
+    threads: Mutex<Vec<JoinHandle<()>>>,
+    /// Keeps other servers out as long as a thread may use the file.
+    lock: Mutex<Option<File>>,
+}
+
+struct Running {
+    writer: mpsc::Sender<Command>,
+    readers: Readers,
+}
+
+impl fmt::Debug for EmbeddedStore {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("EmbeddedStore").field("path", &self.path).field("head", &self.head()).finish_non_exhaustive()
+    }
+}
+
+impl EmbeddedStore {
+    /// Opens the database at `path`, creating it when there is no file.
+    ///
+    /// A file of another program or of a later version is [`StoreError::Corrupt`] and stays untouched; a database that another
+    /// server has open, or a directory that does not exist, is [`StoreError::Unavailable`].
+    pub fn open(path: &Path, options: EmbeddedOptions) -> Result<Self, StoreError> {
+        let lock = open::lock(path)?;
+        let (connection, identity) = open::writer(path, &options)?;
+        let readers: Result<Vec<_>, _> = (0..options.readers.max(1)).map(|_| open::reader(path, &options)).collect();
+        let (segments, _) = broadcast::channel(SEGMENTS_BUFFERED_MAX);
+        let shared = Arc::new(Shared {
+            head: AtomicU64::new(identity.head.0),
+            floor: AtomicU64::new(identity.floor.0),
+            segments,
+        });
+        let no_thread = |error| StoreError::Unavailable(format!("cannot start a thread: {error}"));
+        let (readers, mut threads) = Readers::start(readers?).map_err(no_thread)?;
+        let (commands, queue) = mpsc::channel(WRITES_QUEUED_MAX);
+        let writer = Writer {
+            connection,
+            queue,
+            position: Position { head: identity.head, conflict: identity.conflict },
+            shared: shared.clone(),
+            conflicts_kept: options.conflicts_kept,
+            purges: VecDeque::new(),
+        };
+        threads
+            .push(thread::Builder::new().name("tidelock-write".into()).spawn(move || writer.run()).map_err(no_thread)?);
+        Ok(Self {
+            path: path.to_owned(),
+            epoch: identity.epoch,
+            changelog: identity.changelog,
+            shared,
+            running: Some(Running { writer: commands, readers }),
+            threads: Mutex::new(threads),
+            lock: Mutex::new(Some(lock)),
+        })
+    }
+
+    /// Forgets tombstones and left channels at or below `before` (at most the head), and raises the floor to it. Commits take turns
+    /// with it. Returns how many tombstones went.
+    pub async fn purge_tombstones(&self, before: Offset) -> Result<u64, StoreError> {
+        self.ask(|reply| Command::Purge(before, reply)).await
+    }
+
+    /// Changes the size beyond which the file must not grow, in bytes. It never becomes less than the present size.
+    pub async fn limit_size(&self, size_bytes_max: Option<u64>) -> Result<(), StoreError> {
+        self.ask(|reply| Command::LimitPages(open::pages(size_bytes_max), reply)).await
+    }
+
+    /// Writes a consistent, compact copy to `to`, which must not exist; commits and reads go on meanwhile. The copy is another
+    /// [`Epoch`] and another changelog when it is opened.
+    pub async fn backup(&self, to: &Path) -> Result<(), StoreError> {
+        let (reply, answer) = oneshot::channel();
+        let (from, to) = (self.path.clone(), to.to_owned());
+        thread::Builder::new()
+            .name("tidelock-backup".into())
+            .spawn(move || {
+                let _ = reply.send(backup::backup(&from, &to));
+            })
+            .map_err(|error| StoreError::Unavailable(format!("cannot start a thread: {error}")))?;
+        answer.await.map_err(|_| stopped())?
+    }
+
+    /// Finishes what is queued, closes the file and releases the lock. Later calls are answered [`StoreError::Unavailable`].
+    pub async fn close(&self) {
+        if let Some(running) = &self.running {
+            running.readers.close().await;
+            let (reply, closed) = oneshot::channel();
+            if running.writer.send(Command::Close(reply)).await.is_ok() {
+                // An error means that the thread has ended another way; the file is closed then too.
+                let _ = closed.await;
+            }
+        }
+        self.lock.lock().unwrap_or_else(PoisonError::into_inner).take();
+    }
+
+    fn running(&self) -> Result<&Running, StoreError> {
+        self.running.as_ref().ok_or_else(stopped)
+    }
+
+    async fn ask<T>(
+        &self,
+        command: impl FnOnce(oneshot::Sender<Result<T, StoreError>>) -> Command,
+    ) -> Result<T, StoreError> {
+        let (reply, answer) = oneshot::channel();
+        self.running()?.writer.send(command(reply)).await.map_err(|_| stopped())?;
+        answer.await.map_err(|_| stopped())?
+    }
+
+    async fn query<T: Send + 'static>(
+        &self,
+        read: impl FnOnce(&rusqlite::Connection) -> rusqlite::Result<T> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        self.running()?.readers.run(read).await
+    }
+}
+
+impl Drop for EmbeddedStore {
+    fn drop(&mut self) {
+        // The threads end when the queues are closed and empty.
+        drop(self.running.take());
+        for thread in self.threads.get_mut().unwrap_or_else(PoisonError::into_inner).drain(..) {
+            // A thread that panicked has said so.
+            let _ = thread.join();
+        }
+    }
+}
+
+impl Store for EmbeddedStore {
+    fn capabilities(&self) -> Capabilities {
+        Capabilities {
+            name: "embedded",
+            foreign_writers: false,
+            key_bytes_max: 1 << 20,
+            // SQLite's limit for a row is 10^9 bytes.
+            document_bytes_max: 512 << 20,
+        }
+    }
+
+    fn epoch(&self) -> Epoch {
+        self.epoch
+    }
+
+    fn read<'a>(&'a self, ids: &'a [DocumentId]) -> BoxFuture<'a, Result<ReadSet, StoreError>> {
+        let (offset, ids) = (self.head(), ids.to_vec());
+        Box::pin(async move {
+            let documents = self.query(move |connection| queries::read(connection, &ids)).await?;
+            Ok(ReadSet { documents, offset })
+        })
+    }
+
+    fn commit(&self, commit: Commit) -> BoxFuture<'_, Result<CommitOutcome, StoreError>> {
+        let commit = Box::new(commit);
+        Box::pin(self.ask(move |reply| Command::Commit(commit, reply)))
+    }
+
+    fn client(&self, client: ClientId, incarnation: Incarnation) -> BoxFuture<'_, Result<ClientRecord, StoreError>> {
+        Box::pin(async move {
+            let finished = self.query(move |connection| group::finished(connection, client, incarnation)).await?;
+            Ok(ClientRecord { finished })
+        })
+    }
+
+    fn outcomes(
+        &self,
+        client: ClientId,
+        incarnation: Incarnation,
+        after: Sequence,
+    ) -> BoxFuture<'_, Result<Vec<Recorded>, StoreError>> {
+        Box::pin(self.query(move |connection| group::outcomes(connection, client, incarnation, after, u32::MAX)))
+    }
+
+    fn scan<'a>(
+        &'a self,
+        collection: &'a str,
+        after: Option<&'a str>,
+        limit: usize,
+    ) -> BoxFuture<'a, Result<Vec<(String, Document)>, StoreError>> {
+        let (collection, after) = (collection.to_owned(), after.map(str::to_owned));
+        Box::pin(self.query(move |connection| queries::scan(connection, &collection, after.as_deref(), limit)))
+    }
+
+    fn conflicts<'a>(&'a self, query: &'a ConflictQuery) -> BoxFuture<'a, Result<Vec<ConflictRecord>, StoreError>> {
+        let query = query.clone();
+        Box::pin(self.query(move |connection| queries::conflicts(connection, &query)))
+    }
+}
+
+impl Changelog for EmbeddedStore {
+    fn id(&self) -> ChangelogId {
+        self.changelog
+    }
+
+    fn head(&self) -> Offset {
+        Offset(self.shared.head.load(Ordering::Acquire))
+    }
+
+    fn floor(&self) -> Offset {
+        Offset(self.shared.floor.load(Ordering::Acquire))
+    }
+
+    fn changes<'a>(
+        &'a self,
+        from: Offset,
+        filter: &'a Filter,
+        bytes_max: usize,
+    ) -> BoxFuture<'a, Result<ChangePage, StoreError>> {
+        let (head, filter) = (self.head(), filter.clone());
+        Box::pin(async move {
+            let read =
+                move |connection: &rusqlite::Connection| changes::changes(connection, from, head, &filter, bytes_max);
+            let page = self.query(read).await?;
+            if from <= head {
+                // A page may see a commit that the writer is about to announce: what is readable is the head.
+                self.shared.head.fetch_max(page.to.0, Ordering::AcqRel);
+            }
+            Ok(page)
+        })
+    }
+
+    fn snapshot<'a>(
+        &'a self,
+        after: Option<&'a DocumentId>,
+        filter: &'a Filter,
+        bytes_max: usize,
+    ) -> BoxFuture<'a, Result<SnapshotPage, StoreError>> {
+        let (head, after, filter) = (self.head(), after.cloned(), filter.clone());
+        Box::pin(self.query(move |connection| snapshot::snapshot(connection, after.as_ref(), head, &filter, bytes_max)))
+    }
+
+    fn subscribe(&self) -> broadcast::Receiver<Arc<Segment>> {
+        self.shared.segments.subscribe()
+    }
+}

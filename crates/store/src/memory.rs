@@ -1,0 +1,355 @@
+//! The store in memory: the model that the others are compared with, and the simulator's.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::ops::Bound;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use tidelock_core::ids::{
+    ChangelogId, ClientId, DocumentId, Epoch, Incarnation, MutationId, Offset, Sequence, Version,
+};
+use tokio::sync::broadcast;
+
+use tidelock_core::server::{ChangePage, ChangeRecord, Filter, SnapshotPage};
+
+use crate::changelog::{Changelog, Segment};
+use crate::channels::{concerns, left_after};
+use crate::error::StoreError;
+use crate::limits::{CONFLICTS_KEPT_DEFAULT, RECORD_BYTES_OVERHEAD, SEGMENTS_BUFFERED_MAX};
+use crate::store::{
+    BoxFuture, Capabilities, ClientRecord, Commit, CommitOutcome, ConflictQuery, ConflictRecord, Document, ReadSet,
+    Recorded, Store,
+};
+
+/// A database in memory. Deterministic: ordered maps, one mutex, every future is ready when first polled.
+#[derive(Debug)]
+pub struct MemoryStore {
+    epoch: Epoch,
+    changelog: ChangelogId,
+    state: Mutex<State>,
+    segments: broadcast::Sender<Arc<Segment>>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    head: Offset,
+    floor: Offset,
+    /// The latest state of each document, tombstones included, with its edit time.
+    documents: BTreeMap<DocumentId, (Arc<ChangeRecord>, u64)>,
+    /// Every entry of `documents` by its offset.
+    by_offset: BTreeMap<Offset, BTreeSet<DocumentId>>,
+    /// Recorded outcomes; the last of an incarnation is never pruned, its sequence is the finished one.
+    outcomes: BTreeMap<(ClientId, Incarnation), BTreeMap<Sequence, Recorded>>,
+    /// By rising number.
+    conflicts: VecDeque<ConflictRecord>,
+    conflict_number_last: u64,
+}
+
+impl Default for MemoryStore {
+    fn default() -> Self {
+        Self::new(Epoch(1), ChangelogId(1))
+    }
+}
+
+impl MemoryStore {
+    /// An empty database with these identities.
+    pub fn new(epoch: Epoch, changelog: ChangelogId) -> Self {
+        let (segments, _) = broadcast::channel(SEGMENTS_BUFFERED_MAX);
+        Self { epoch, changelog, state: Mutex::default(), segments }
+    }
+
+    /// Forgets tombstones and left channels at or below `before` (at most the head), and raises the floor to it.
+    /// Returns how many tombstones went.
+    pub fn purge_tombstones(&self, before: Offset) -> u64 {
+        self.state().purge_tombstones(before)
+    }
+
+    /// A panic of another holder cannot leave the state torn: a commit checks everything before it changes anything.
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    fn commit(&mut self, commit: Commit, segments: &broadcast::Sender<Arc<Segment>>) -> CommitOutcome {
+        if let Some(refusal) = commit.mutation.and_then(|mutation| self.refuse_sequence(mutation)) {
+            return refusal;
+        }
+        let mismatched: Vec<DocumentId> = commit
+            .writes
+            .iter()
+            .filter(|write| {
+                self.documents.get(&write.id).map_or(Version::ABSENT, |(record, _)| record.version) != write.expected
+            })
+            .map(|write| write.id.clone())
+            .collect();
+        if !mismatched.is_empty() {
+            return CommitOutcome::Mismatch(mismatched);
+        }
+        let from = self.head;
+        if !commit.writes.is_empty() {
+            self.head = Offset(from.0 + 1);
+        }
+        let records = self.write(&commit);
+        self.log_conflicts(&commit);
+        let offset = self.head;
+        if let Some(mutation) = commit.mutation {
+            self.record(
+                mutation,
+                commit.acknowledged,
+                Recorded { sequence: mutation.sequence, offset, outcome: commit.outcome },
+            );
+        }
+        if !records.is_empty() {
+            // Fails when nobody listens.
+            let _ = segments.send(Arc::new(Segment { from, to: offset, records }));
+        }
+        CommitOutcome::Committed(offset)
+    }
+
+    fn finished(&self, client: ClientId, incarnation: Incarnation) -> Sequence {
+        let outcomes = self.outcomes.get(&(client, incarnation));
+        outcomes.and_then(|outcomes| outcomes.last_key_value()).map_or(Sequence(0), |(sequence, _)| *sequence)
+    }
+
+    fn refuse_sequence(&self, mutation: MutationId) -> Option<CommitOutcome> {
+        let finished = self.finished(mutation.client, mutation.incarnation);
+        if mutation.sequence <= finished {
+            let outcomes = self.outcomes.get(&(mutation.client, mutation.incarnation));
+            let recorded = outcomes.and_then(|outcomes| outcomes.get(&mutation.sequence)).cloned();
+            return Some(CommitOutcome::Repeated(recorded));
+        }
+        (mutation.sequence != finished.next()).then_some(CommitOutcome::OutOfOrder(finished))
+    }
+
+    /// Stores the documents at the head.
+    fn write(&mut self, commit: &Commit) -> Vec<Arc<ChangeRecord>> {
+        let mut records = BTreeMap::new();
+        for write in &commit.writes {
+            let before = self.documents.get(&write.id).map(|(record, _)| record.clone());
+            let left =
+                before.as_ref().map_or_else(Vec::new, |old| left_after(&old.channels, &old.left, &write.channels));
+            let record = Arc::new(ChangeRecord {
+                offset: self.head,
+                id: write.id.clone(),
+                version: if write.body.is_some() { write.version } else { Version::ABSENT },
+                body: write.body.clone(),
+                channels: write.channels.clone(),
+                left,
+                session: commit.session,
+            });
+            if let Some(old) = before {
+                self.unlist(old.offset, &write.id);
+            }
+            self.by_offset.entry(self.head).or_default().insert(write.id.clone());
+            self.documents.insert(write.id.clone(), (record.clone(), write.edited_ms));
+            records.insert(write.id.clone(), record);
+        }
+        records.into_values().collect()
+    }
+
+    fn unlist(&mut self, offset: Offset, id: &DocumentId) {
+        if let Some(ids) = self.by_offset.get_mut(&offset) {
+            ids.remove(id);
+            if ids.is_empty() {
+                self.by_offset.remove(&offset);
+            }
+        }
+    }
+
+    fn log_conflicts(&mut self, commit: &Commit) {
+        for note in &commit.conflicts {
+            self.conflict_number_last += 1;
+            self.conflicts.push_back(ConflictRecord {
+                number: self.conflict_number_last,
+                at_ms: commit.now_ms,
+                actor: commit.actor.clone(),
+                mutation: commit.mutation,
+                note: note.clone(),
+                channels: self.documents.get(&note.id).map_or_else(Vec::new, |(record, _)| record.channels.clone()),
+            });
+        }
+        let excess = self.conflicts.len().saturating_sub(usize::try_from(CONFLICTS_KEPT_DEFAULT).unwrap_or(usize::MAX));
+        self.conflicts.drain(..excess);
+    }
+
+    fn record(&mut self, mutation: MutationId, acknowledged: Sequence, recorded: Recorded) {
+        let outcomes = self.outcomes.entry((mutation.client, mutation.incarnation)).or_default();
+        outcomes.retain(|sequence, _| *sequence > acknowledged);
+        outcomes.insert(mutation.sequence, recorded);
+    }
+
+    fn purge_tombstones(&mut self, before: Offset) -> u64 {
+        let before = before.min(self.head);
+        self.floor = self.floor.max(before);
+        let ids: Vec<DocumentId> = self.by_offset.range(..=before).flat_map(|(_, ids)| ids.iter().cloned()).collect();
+        let mut purged = 0;
+        for id in ids {
+            let Some((record, _)) = self.documents.get_mut(&id) else { continue };
+            if record.body.is_some() {
+                Arc::make_mut(record).left.clear();
+                continue;
+            }
+            let offset = record.offset;
+            self.documents.remove(&id);
+            self.unlist(offset, &id);
+            purged += 1;
+        }
+        purged
+    }
+
+    fn changes(&self, from: Offset, filter: &Filter, bytes_max: usize) -> ChangePage {
+        let mut page = ChangePage { records: Vec::new(), to: from, last: false };
+        let mut bytes = 0;
+        for (offset, ids) in self.by_offset.range((Bound::Excluded(from), Bound::Unbounded)) {
+            if page.to > from && bytes >= bytes_max {
+                return page;
+            }
+            page.to = *offset;
+            for (record, _) in ids.iter().filter_map(|id| self.documents.get(id)) {
+                if concerns(filter, &record.id.collection, &record.channels, &record.left) {
+                    bytes += record_bytes(record);
+                    page.records.push(ChangeRecord::clone(record));
+                }
+            }
+        }
+        page.to = self.head.max(from);
+        page.last = true;
+        page
+    }
+
+    fn snapshot(&self, after: Option<&DocumentId>, filter: &Filter, bytes_max: usize) -> SnapshotPage {
+        let mut page = SnapshotPage { records: Vec::new(), through: None, offset: self.head };
+        let mut bytes = 0;
+        let start = after.map_or(Bound::Unbounded, Bound::Excluded);
+        for (id, (record, _)) in self.documents.range((start, Bound::Unbounded)) {
+            if record.body.is_none() || !filter.matches(&id.collection, &record.channels) {
+                continue;
+            }
+            if bytes >= bytes_max && !page.records.is_empty() {
+                page.through = page.records.last().map(|record| record.id.clone());
+                return page;
+            }
+            bytes += record_bytes(record);
+            page.records.push(ChangeRecord::clone(record));
+        }
+        page
+    }
+
+    fn scan(&self, collection: &str, after: Option<&str>, limit: usize) -> Vec<(String, Document)> {
+        let start = DocumentId::new(collection, after.unwrap_or_default());
+        self.documents
+            .range(start..)
+            .take_while(|(id, _)| id.collection == collection)
+            .filter(|(id, _)| after != Some(id.key.as_str()))
+            .filter_map(|(id, entry)| Some((id.key.clone(), document(entry)?)))
+            .take(limit)
+            .collect()
+    }
+
+    fn conflicts(&self, query: &ConflictQuery) -> Vec<ConflictRecord> {
+        let wanted = |record: &&ConflictRecord| {
+            query.collection.as_ref().is_none_or(|collection| *collection == record.note.id.collection)
+                && query.key.as_ref().is_none_or(|key| *key == record.note.id.key)
+                && query.before.is_none_or(|before| record.number < before)
+        };
+        self.conflicts.iter().rev().filter(wanted).take(query.limit).cloned().collect()
+    }
+}
+
+/// What a record counts against the limit of a page.
+fn record_bytes(record: &ChangeRecord) -> usize {
+    record.body.as_ref().map_or(0, |body| body.len()) + record.id.key.len() + RECORD_BYTES_OVERHEAD
+}
+
+fn document((record, edited_ms): &(Arc<ChangeRecord>, u64)) -> Option<Document> {
+    Some(Document { version: record.version, body: record.body.clone()?, edited_ms: *edited_ms })
+}
+
+impl Store for MemoryStore {
+    fn capabilities(&self) -> Capabilities {
+        Capabilities { name: "memory", foreign_writers: false, key_bytes_max: u32::MAX, document_bytes_max: u32::MAX }
+    }
+
+    fn epoch(&self) -> Epoch {
+        self.epoch
+    }
+
+    fn read<'a>(&'a self, ids: &'a [DocumentId]) -> BoxFuture<'a, Result<ReadSet, StoreError>> {
+        Box::pin(async move {
+            let state = self.state();
+            let documents = ids.iter().map(|id| state.documents.get(id).and_then(document)).collect();
+            Ok(ReadSet { documents, offset: state.head })
+        })
+    }
+
+    fn commit(&self, commit: Commit) -> BoxFuture<'_, Result<CommitOutcome, StoreError>> {
+        Box::pin(async move { Ok(self.state().commit(commit, &self.segments)) })
+    }
+
+    fn client(&self, client: ClientId, incarnation: Incarnation) -> BoxFuture<'_, Result<ClientRecord, StoreError>> {
+        Box::pin(async move { Ok(ClientRecord { finished: self.state().finished(client, incarnation) }) })
+    }
+
+    fn outcomes(
+        &self,
+        client: ClientId,
+        incarnation: Incarnation,
+        after: Sequence,
+    ) -> BoxFuture<'_, Result<Vec<Recorded>, StoreError>> {
+        Box::pin(async move {
+            let state = self.state();
+            let outcomes = state.outcomes.get(&(client, incarnation));
+            let later = outcomes.map(|outcomes| outcomes.range((Bound::Excluded(after), Bound::Unbounded)));
+            Ok(later.into_iter().flatten().map(|(_, recorded)| recorded.clone()).collect())
+        })
+    }
+
+    fn scan<'a>(
+        &'a self,
+        collection: &'a str,
+        after: Option<&'a str>,
+        limit: usize,
+    ) -> BoxFuture<'a, Result<Vec<(String, Document)>, StoreError>> {
+        Box::pin(async move { Ok(self.state().scan(collection, after, limit)) })
+    }
+
+    fn conflicts<'a>(&'a self, query: &'a ConflictQuery) -> BoxFuture<'a, Result<Vec<ConflictRecord>, StoreError>> {
+        Box::pin(async move { Ok(self.state().conflicts(query)) })
+    }
+}
+
+impl Changelog for MemoryStore {
+    fn id(&self) -> ChangelogId {
+        self.changelog
+    }
+
+    fn head(&self) -> Offset {
+        self.state().head
+    }
+
+    fn floor(&self) -> Offset {
+        self.state().floor
+    }
+
+    fn changes<'a>(
+        &'a self,
+        from: Offset,
+        filter: &'a Filter,
+        bytes_max: usize,
+    ) -> BoxFuture<'a, Result<ChangePage, StoreError>> {
+        Box::pin(async move { Ok(self.state().changes(from, filter, bytes_max)) })
+    }
+
+    fn snapshot<'a>(
+        &'a self,
+        after: Option<&'a DocumentId>,
+        filter: &'a Filter,
+        bytes_max: usize,
+    ) -> BoxFuture<'a, Result<SnapshotPage, StoreError>> {
+        Box::pin(async move { Ok(self.state().snapshot(after, filter, bytes_max)) })
+    }
+
+    fn subscribe(&self) -> broadcast::Receiver<Arc<Segment>> {
+        self.segments.subscribe()
+    }
+}
