@@ -41,6 +41,7 @@ use crate::limits::Limits;
 use crate::wire::{CollectionInfo, ConflictNote, Mutation, Policy, PushResult};
 
 pub use event::{Effect, Event, Phase, Status};
+pub use shadow::shadow_documents;
 
 use apply::Inbound;
 use connection::Connection;
