@@ -214,7 +214,7 @@ impl Desk {
     }
 
     /// Three-way: what the user changed since `base` goes on top of the server's state. A row that has no JSON form stays as it is.
-    fn rebase_row(&mut self, client: &Client, id: &DocumentId, base: Option<&[u8]>, theirs: &Theirs) {
+    pub(super) fn rebase_row(&mut self, client: &Client, id: &DocumentId, base: Option<&[u8]>, theirs: &Theirs) {
         let mine = match self.row(id) {
             Row::Unsupported(_) => return,
             Row::Absent => None,
