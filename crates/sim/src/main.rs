@@ -30,7 +30,7 @@ fn main() -> ExitCode {
     let mut failed = 0_u64;
     let (mut events, mut faults, mut rejected, mut transactions) = (0, 0, 0, 0);
     for seed in from..from + seeds {
-        match tidelock_sim::run(seed, false) {
+        match guarded(seed) {
             Ok(report) => {
                 events += report.events;
                 faults += report.faults.values().sum::<u64>();
@@ -48,4 +48,9 @@ fn main() -> ExitCode {
         "sim: seeds={seeds} failed={failed} events={events} faults={faults} transactions={transactions} rejected={rejected}"
     ));
     if failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+/// A panic is a failure of its seed.
+fn guarded(seed: u64) -> Result<tidelock_sim::Report, String> {
+    std::panic::catch_unwind(|| tidelock_sim::run(seed, false)).unwrap_or_else(|_| Err("panicked".into()))
 }

@@ -11,7 +11,7 @@ use crate::database::ModelDatabase;
 use crate::random::Random;
 
 /// Counters and sets from which the checker reads which transactions arrived; never deleted.
-pub const LEDGER: &str = "ledger";
+pub(crate) const LEDGER: &str = "ledger";
 /// Everything else, each under another policy.
 const OTHERS: [&str; 5] = ["board", "choice", "newest", "notes", "strict"];
 const KEYS: [&str; 8] = ["a", "b", "c", "~n1", "~n2.5", "~n10", "~d86400000", "~a[\"x\",\"~n1\"]"];

@@ -19,7 +19,7 @@ use crate::workload::{Ledger, policies};
 /// When the virtual clock starts, milliseconds since 1970.
 const START_MS: u64 = 1_700_000_000_000;
 /// After faults stop, everything is to be drained within this.
-pub const DRAIN_MS_MAX: u64 = 30_000;
+pub(crate) const DRAIN_MS_MAX: u64 = 30_000;
 
 /// Names a host: one life of one client.
 pub type HostId = u64;
@@ -640,8 +640,12 @@ impl World {
 
     /// Another tab leads. The old leader is frozen, or goes on until it notices.
     fn change_leader(&mut self, replica: usize) {
+        let Some(old) = self.replicas.get(replica).map(|replica| replica.leader) else { return };
+        if self.hosts.get(&old).is_some_and(|seat| seat.host.client().status().phase == Phase::Starting) {
+            // It does not lead yet: a host whose lock was stolen is told so before its first task.
+            return self.restart_client(replica, false);
+        }
         let Some(target) = self.replicas.get_mut(replica) else { return };
-        let old = target.leader;
         if self.random.chance(700)
             && let Some(seat) = self.hosts.get_mut(&old)
         {
