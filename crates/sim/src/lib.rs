@@ -7,6 +7,7 @@
 pub mod application;
 mod check;
 mod database;
+mod describe;
 mod host;
 mod pipeline;
 mod random;

@@ -11,6 +11,7 @@ use tidelock_core::server::SessionConfig;
 use tidelock_store::MemoryStore;
 
 use crate::database::ModelDatabase;
+use crate::describe;
 use crate::host::{Host, Request, StepOutcome};
 use crate::random::Random;
 use crate::server::{LinkId, Output, Server};
@@ -682,7 +683,11 @@ impl World {
             Event::ToClient(link, bytes) => format!("down {link} {}", bytes.len()),
             other => format!("{other:?}"),
         };
-        self.note(|| text.clone());
+        self.note(|| match event {
+            Event::ToServer(link, bytes) => format!("up {link} {}", describe::client_message(bytes)),
+            Event::ToClient(link, bytes) => format!("down {link} {}", describe::server_message(bytes)),
+            _ => text.clone(),
+        });
         for byte in text.bytes().chain(self.now_ms.to_be_bytes()) {
             self.hash = (self.hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
         }

@@ -284,7 +284,8 @@ fn apply_batch(batch: &Batch, client: &Client, desk: &mut Desk) {
     position.collections.clone_from(&client.config.collections);
     match &batch.cover {
         Cover::Changes(frame) => {
-            desk.after.caught_up = frame.last;
+            // Documents of gained channels come without moving anything.
+            desk.after.caught_up = (frame.last || frame.from != frame.to).then_some(frame.last);
             let cursor = Cursor { changelog: frame.changelog, offset: frame.to, snapshot: None };
             let moves = position.cursor.as_ref().is_none_or(|at| at.changelog != frame.changelog);
             if frame.from == frame.to && !moves {

@@ -181,7 +181,7 @@ impl Task {
         if self.connection != client.connections {
             // What another connection said of offsets does not hold on this one.
             after.settled.clear();
-            after.caught_up = false;
+            after.caught_up = None;
             after.credit_bytes = 0;
         } else if matches!(self.kind, Kind::Apply(_) | Kind::Settle(_)) {
             client.note_progress();
@@ -310,7 +310,7 @@ impl Client {
         }
         self.settled.retain(|_, offset| *offset > position);
         self.rejected = self.rejected.saturating_add(after.rejected_added);
-        self.caught_up |= after.caught_up;
+        self.caught_up = after.caught_up.unwrap_or(self.caught_up);
         self.idle = after.idle;
         for (collection, keys) in after.changed {
             self.event(super::Event::Changed { collection, keys });

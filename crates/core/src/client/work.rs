@@ -49,7 +49,8 @@ pub(super) struct Aftermath {
     pub(super) unresolved: Option<BTreeMap<DocumentId, Unresolved>>,
     /// Conflicts whose question is void.
     pub(super) asked_again: Vec<DocumentId>,
-    pub(super) caught_up: bool,
+    /// Whether the client shows a consistent cut from here on; `None` when nothing was said of it.
+    pub(super) caught_up: Option<bool>,
     pub(super) idle: bool,
 }
 
