@@ -1,5 +1,6 @@
-//! REST beside the sync protocol: documents with ETag and If-Match, scans, the conflict log, health and metrics.
+//! REST beside the sync protocol: documents with `ETag` and `If-Match`, scans, the conflict log, health and metrics.
 
+use std::fmt::Write as _;
 use std::sync::Arc;
 
 use axum::Json;
@@ -211,14 +212,11 @@ pub(super) async fn scan(
                 let key = Value::String(key);
                 // The body goes as it is: no number is rounded on the way.
                 let body = String::from_utf8_lossy(&document.body);
-                text.push_str(&format!(
-                    "{{\"key\":{key},\"version\":\"{:016x}\",\"value\":{body}}}",
-                    document.version.0
-                ));
+                let _ = write!(text, "{{\"key\":{key},\"version\":\"{:016x}\",\"value\":{body}}}", document.version.0);
             }
         }
         let after = after.map_or(Value::Null, Value::String);
-        text.push_str(&format!("],\"after\":{after}}}"));
+        let _ = write!(text, "],\"after\":{after}}}");
         Ok(json_response(StatusCode::OK, text))
     };
     answer(scan.await)

@@ -123,8 +123,8 @@ pub(crate) async fn read(database: &Database, ids: impl Iterator<Item = &Documen
 }
 
 /// Waits for all; each is polled for the first time in order, so that a store sees the commits in order.
-async fn in_order<'a>(
-    mut futures: Vec<BoxFuture<'a, Result<CommitOutcome, StoreError>>>,
+async fn in_order(
+    mut futures: Vec<BoxFuture<'_, Result<CommitOutcome, StoreError>>>,
 ) -> Vec<Result<CommitOutcome, StoreError>> {
     let mut outcomes: Vec<Option<Result<CommitOutcome, StoreError>>> = futures.iter().map(|_| None).collect();
     poll_fn(|context| {

@@ -134,7 +134,7 @@ fn plan(database: &Database, caller: &Caller, mutation: &Mutation, view: &View, 
         }
         // A clock that runs ahead must not win for ever.
         let edited_ms = mutation.edited_ms.min(now_ms);
-        plan_change(database, caller, change, view.state(&change.id), edited_ms, &mut plan)?;
+        plan_change(database, caller, change, &view.state(&change.id), edited_ms, &mut plan)?;
     }
     Ok(plan)
 }
@@ -143,7 +143,7 @@ fn plan_change(
     database: &Database,
     caller: &Caller,
     change: &DocumentChange,
-    current: State,
+    current: &State,
     edited_ms: u64,
     plan: &mut Plan,
 ) -> Result<(), Verdict> {
