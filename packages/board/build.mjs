@@ -11,6 +11,9 @@ import { build } from "esbuild";
 
 const APP_BYTES_MAX = 60 * 1024;
 
+/** What the page loads of the browser package: the module, its worker and the core; not the types. */
+const ENGINE_FILES = /^((index|worker)\.js(\.map)?|.*\.wasm)$/;
+
 const here = (path) => fileURLToPath(new URL(path, import.meta.url));
 const dist = here("dist/");
 
@@ -43,7 +46,12 @@ const hasEngine = await stat(engine).then(
   (found) => found.isDirectory(),
   () => false,
 );
-if (hasEngine) await cp(engine, `${dist}tidelock`, { recursive: true });
+if (hasEngine) {
+  await mkdir(`${dist}tidelock`);
+  for (const file of await readdir(engine)) {
+    if (ENGINE_FILES.test(file)) await cp(join(engine, file), join(dist, "tidelock", file));
+  }
+}
 
 // The service worker keeps all files but itself and the source maps; the page is kept under the address of its folder.
 const files = (await readdir(dist, { recursive: true, withFileTypes: true }))

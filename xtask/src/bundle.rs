@@ -15,8 +15,11 @@ pub(crate) struct Part {
     pub(crate) gzip_bytes: u64,
 }
 
-/// The files that a page loads, largest first. Left out: source maps and types (not loaded by a page), and
-/// `*.global.js` (the same code again, for script tags without modules).
+/// Scripts that no page loads beside the others: `tidelock.js` is `index.js` again, for script tags without modules,
+/// and `tidelock_core.js` is part of `worker.js`.
+const COPIES: [&str; 2] = ["tidelock.js", "tidelock_core.js"];
+
+/// The files that a page loads, largest first: no source maps, no types, no [`COPIES`].
 pub(crate) fn parts(project: &Project) -> Result<Vec<Part>, String> {
     let dist = project.root.join(DIST);
     let mut parts = Vec::new();
@@ -46,7 +49,7 @@ pub(crate) fn gzip_bytes(content: &[u8]) -> u64 {
 
 fn is_loaded(name: &str) -> bool {
     let script = [".js", ".mjs", ".wasm"].iter().any(|suffix| name.ends_with(suffix));
-    script && !name.ends_with(".global.js")
+    script && !COPIES.contains(&name)
 }
 
 #[cfg(test)]
@@ -56,8 +59,8 @@ mod tests {
     #[test]
     fn only_what_a_page_loads_counts() {
         assert!(is_loaded("index.js"));
-        assert!(is_loaded("worker/tidelock_core_bg.wasm"));
-        for name in ["index.d.ts", "index.js.map", "tidelock.global.js", "README.md"] {
+        assert!(is_loaded("tidelock_core_bg.wasm"));
+        for name in ["index.d.ts", "index.js.map", "tidelock.js", "README.md"] {
             assert!(!is_loaded(name), "{name}");
         }
     }

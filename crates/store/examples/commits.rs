@@ -106,7 +106,7 @@ fn bare(path: &Path, group: u64) -> f64 {
 fn store(path: &Path, committers: u64) -> f64 {
     prepare(path);
     let store = Arc::new(EmbeddedStore::open(path, EmbeddedOptions::default()).unwrap());
-    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
     let done = Arc::new(AtomicBool::new(false));
     let commits = Arc::new(AtomicU64::new(0));
     let begin = Instant::now();

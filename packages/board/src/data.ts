@@ -5,7 +5,7 @@
  * as it is stored at that moment, so that unknown fields and other people's changes survive.
  */
 import { committed, result, walk } from "./idb.ts";
-import { asStep, idOf, isKey, isRow, type Row, type Rows } from "./model.ts";
+import { asArray, asStep, idOf, isKey, isRow, type Row, type Rows } from "./model.ts";
 
 const VERSION = 1;
 /** Entries kept of the activity of this device. */
@@ -100,7 +100,7 @@ function isNamed(error: unknown, name: string): boolean {
 
 /** The order stored in a list row, as an array that may be changed. */
 function orderOf(list: Row): unknown[] {
-  return Array.isArray(list["order"]) ? [...(list["order"] as unknown[])] : [];
+  return [...asArray(list["order"])];
 }
 
 function without(order: readonly unknown[], key: IDBValidKey): unknown[] {
@@ -337,8 +337,8 @@ export class Board {
       change.delete("labels", key);
       await walk(change.store("cards").openCursor(), (cursor) => {
         const row: unknown = cursor.value;
-        if (!isRow(row) || !Array.isArray(row["labels"]) || !row["labels"].includes(key)) return;
-        row["labels"] = without(row["labels"] as unknown[], key);
+        if (!isRow(row) || !asArray(row["labels"]).includes(key)) return;
+        row["labels"] = without(asArray(row["labels"]), key);
         change.put("cards", row);
       });
     });
@@ -347,7 +347,7 @@ export class Board {
   /** Changes one step of a checklist; an `edit` that returns null deletes the step. */
   editStep(card: IDBValidKey, step: string, edit: (step: Row) => Row | null): Promise<void> {
     return this.patch("cards", card, (row) => {
-      const stored = Array.isArray(row["checklist"]) ? (row["checklist"] as unknown[]) : [];
+      const stored = asArray(row["checklist"]);
       row["checklist"] = stored.flatMap((item, place): unknown[] => {
         const known = asStep(item, place);
         if (known?.id !== step) return [item];
@@ -360,7 +360,7 @@ export class Board {
   /** Moves one step of a checklist `offset` places down, or up when negative. */
   moveStep(card: IDBValidKey, step: string, offset: number): Promise<void> {
     return this.patch("cards", card, (row) => {
-      const steps = Array.isArray(row["checklist"]) ? [...(row["checklist"] as unknown[])] : [];
+      const steps = [...asArray(row["checklist"])];
       const from = steps.findIndex((item, place) => asStep(item, place)?.id === step);
       const to = from + offset;
       if (from < 0 || to < 0 || to >= steps.length) return;

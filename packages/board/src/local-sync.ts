@@ -88,24 +88,7 @@ export class LocalSync implements SyncApi {
     for (const changes of held) this.announce(changes);
   }
 
-  /** Resolves when the tabs have been told everything: at once, or after the next `goOnline()`. */
-  flush(): Promise<void> {
-    if (this.#held.length === 0) return Promise.resolve();
-    return new Promise((resolve) => {
-      const stop = this.on("status", (status) => {
-        if (status.pending > 0) return;
-        stop();
-        resolve();
-      });
-    });
-  }
-
   signOut(): Promise<void> {
-    return Promise.resolve();
-  }
-
-  close(): Promise<void> {
-    this.#channel.close();
     return Promise.resolve();
   }
 

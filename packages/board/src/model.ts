@@ -107,6 +107,11 @@ export function asDate(value: unknown): Date | null {
   return date && !Number.isNaN(date.getTime()) ? date : null;
 }
 
+/** `value` when it is an array, otherwise an empty one. */
+export function asArray(value: unknown): readonly unknown[] {
+  return Array.isArray(value) ? value : [];
+}
+
 function asText(value: unknown): string {
   if (typeof value === "string") return value;
   return typeof value === "number" || typeof value === "bigint" || typeof value === "boolean" ? String(value) : "";
@@ -130,7 +135,7 @@ export function asStep(item: unknown, place: number): Step | null {
 }
 
 function asSteps(value: unknown): Step[] {
-  return Array.isArray(value) ? value.flatMap((item: unknown, place) => asStep(item, place) ?? []) : [];
+  return asArray(value).flatMap((item, place) => asStep(item, place) ?? []);
 }
 
 function parseCard(row: unknown): Card | null {
@@ -182,7 +187,7 @@ function parseList(row: unknown): ListRow | null {
     id: idOf(row["id"]),
     name: asText(row["name"]).trim() || "Untitled list",
     position: asFinite(row["position"]),
-    order: Array.isArray(row["order"]) ? row["order"].map(idOf) : [],
+    order: asArray(row["order"]).map(idOf),
   };
 }
 

@@ -39,7 +39,7 @@ export interface RejectedEntry {
   message: string;
   at: number;
   /** `mine` is the losing value; undefined for a delete. */
-  documents: { store: string; key: IDBValidKey; mine: unknown }[];
+  documents: readonly { store: string; key: IDBValidKey; mine: unknown }[];
 }
 
 /** A field that was changed on two sides at once, with the value that was kept. */
@@ -48,7 +48,7 @@ export interface ConflictEntry {
   at: number;
   store: string;
   key: IDBValidKey;
-  path: string[];
+  path: readonly string[];
   base: unknown;
   mine: unknown;
   theirs: unknown;
@@ -61,8 +61,8 @@ export interface ConflictEntry {
 export interface Events {
   status: Status;
   change: ChangeEvent;
-  rejected: RejectedEntry;
-  conflict: ConflictEntry;
+  rejected: { code: string; message: string };
+  conflict: readonly ConflictEntry[];
   error: { code: string; message: string; retryable: boolean };
 }
 
@@ -78,10 +78,7 @@ export interface SyncApi {
   conflicts(): Promise<ConflictEntry[]>;
   goOffline(): void;
   goOnline(): void;
-  /** Resolves when nothing is pending. */
-  flush(): Promise<void>;
   signOut(options?: { wipe?: boolean }): Promise<void>;
-  close(): Promise<void>;
 }
 
 /** The options that the board passes to `wrap()`. */

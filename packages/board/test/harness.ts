@@ -113,7 +113,7 @@ export function titles(page: Page, list: string): Promise<string[]> {
 
 /** Waits until `read` gives `wanted`; fails with the last value that it gave. */
 export async function eventually<T>(read: () => Promise<T>, wanted: T): Promise<void> {
-  const deadline = Date.now() + 5000;
+  const deadline = Date.now() + 15_000;
   const goal = JSON.stringify(wanted);
   for (;;) {
     const found = JSON.stringify(await read());

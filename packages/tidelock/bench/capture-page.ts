@@ -1,8 +1,10 @@
 /** Page script of the capture bench: the same writes through a native and a wrapped factory. */
-import { outboxName, wrapFactory } from "../src/capture/index.ts";
+import { wrapFactory } from "../src/capture/index.ts";
 
 /** How the documents of a round are written. */
 export interface Workload {
+  /** Number of the first document: rounds insert, they do not overwrite. */
+  readonly from: number;
   /** Documents written in a round. */
   readonly documents: number;
   /** Documents per transaction; each transaction is awaited before the next starts. */
@@ -54,9 +56,9 @@ function documentOf(number: number): object {
   };
 }
 
-async function round(side: Side, { documents, perTransaction }: Workload): Promise<void> {
+async function round(side: Side, { from, documents, perTransaction }: Workload): Promise<void> {
   const database = await connection(side);
-  for (let first = 0; first < documents; first += perTransaction) {
+  for (let first = from; first < from + documents; first += perTransaction) {
     const transaction = database.transaction("documents", "readwrite", { durability: "relaxed" });
     const store = transaction.objectStore("documents");
     for (let number = first; number < first + perTransaction; number++) store.put(documentOf(number));
@@ -64,21 +66,8 @@ async function round(side: Side, { documents, perTransaction }: Workload): Promi
   }
 }
 
-/** Empties both databases, outbox included, so that every round meets the same state. */
-async function reset(): Promise<void> {
-  for (const side of ["native", "wrapped"] as const) {
-    await connection(side);
-    const database = await done(indexedDB.open(NAMES[side]));
-    const names = ["documents", ...(side === "wrapped" ? [outboxName("documents")] : [])];
-    const transaction = database.transaction(names, "readwrite");
-    for (const name of names) transaction.objectStore(name).clear();
-    await completed(transaction);
-    database.close();
-  }
-}
-
 declare global {
-  var bench: { round: typeof round; reset: typeof reset };
+  var bench: { round: typeof round };
 }
 
-globalThis.bench = { round, reset };
+globalThis.bench = { round };

@@ -60,6 +60,9 @@ impl Load {
             writes.push(WriteOp::StatePut(REPLICA, encode(&replica)));
             replica
         });
+        // The rest of a record that was answered in part.
+        let settled = client.replica.settled;
+        client.pending.retain(|sequence, _| *sequence > settled);
         client.fence = fence.saturating_add(1);
         writes.push(WriteOp::StatePut(FENCE, client.fence.to_be_bytes().to_vec()));
         writes
@@ -78,7 +81,7 @@ impl Client {
         for half in id.chunks_exact_mut(8) {
             half.copy_from_slice(&self.random.next().to_be_bytes());
         }
-        Replica { client: ClientId(id), incarnation: Incarnation(self.random.next()), assigned: Sequence(0) }
+        Replica { client: ClientId(id), incarnation: Incarnation(self.random.next()), ..Replica::default() }
     }
 
     fn load_pending(&mut self, records: Vec<(Sequence, Vec<u8>)>) {

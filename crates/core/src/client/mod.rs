@@ -41,6 +41,7 @@ use crate::limits::Limits;
 use crate::wire::{CollectionInfo, ConflictNote, Mutation, Policy, PushResult};
 
 pub use event::{Effect, Event, Phase, Status};
+pub use shadow::shadow_documents;
 
 use apply::Inbound;
 use connection::Connection;
@@ -100,6 +101,8 @@ pub struct Client {
     inbound: VecDeque<Inbound>,
     /// Results that wait to be applied, in order.
     results: VecDeque<PushResult>,
+    /// The last result received on the present connection.
+    answered: Sequence,
     /// Answers of the application's resolver that wait to be applied.
     resolved: VecDeque<(DocumentId, Option<Vec<u8>>)>,
     /// Offsets of results that may be ahead of the changes still to come.
@@ -163,6 +166,7 @@ impl Client {
             conflicts: 0,
             inbound: VecDeque::new(),
             results: VecDeque::new(),
+            answered: Sequence(0),
             resolved: VecDeque::new(),
             settled: BTreeMap::new(),
             captured: true,
@@ -191,7 +195,8 @@ impl Client {
 
     /// When [`handle_timeout`](Self::handle_timeout) is to be called, milliseconds since 1970.
     pub fn next_timeout_ms(&self) -> Option<u64> {
-        [self.connection.next_timeout_ms(), self.storage_retry_at_ms].into_iter().flatten().min()
+        let may_connect = self.loaded && !self.stopped;
+        [self.connection.next_timeout_ms(may_connect), self.storage_retry_at_ms].into_iter().flatten().min()
     }
 
     /// Time has passed.

@@ -25,6 +25,9 @@ pub(super) struct Replica {
     /// The last sequence assigned in this incarnation.
     #[n(2)]
     pub(super) assigned: Sequence,
+    /// The last sequence whose result is applied: results come in order. A pending record may still hold mutations up to here.
+    #[n(3)]
+    pub(super) settled: Sequence,
 }
 
 /// Where this replica stands.

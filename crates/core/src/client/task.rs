@@ -8,7 +8,7 @@ use super::settle::Settle;
 use super::storage::{Read, ReadResult, Step, Verdict, WriteOp};
 use super::work::Desk;
 use super::{Client, state};
-use crate::ids::Incarnation;
+use crate::ids::{Incarnation, Sequence};
 
 /// What a task does next.
 #[derive(Debug)]
@@ -91,7 +91,10 @@ impl Client {
         if self.connection.listing() {
             return List::new(self).map(Kind::List);
         }
-        let room = self.pending.len() < self.limits.push_window_mutations_max as usize / 2;
+        let window = self.limits.push_window_mutations_max as usize;
+        // A frame that waits for results is not to wait for those of ever more mutations.
+        let gated = self.inbound.front().is_some_and(|front| self.waits_for_results(front));
+        let room = self.pending.len() < window.div_ceil(2) && !gated;
         if room && (self.captured || (!self.mirror.is_empty() && !self.idle)) {
             return Some(Kind::Collect(Collect::default()));
         }
@@ -125,6 +128,7 @@ impl Task {
                     return Step { verdict: Verdict::Abort, ..Step::default() };
                 }
                 self.stage = Stage::Running;
+                self.reconsider(client);
             }
             Stage::Running => self.desk_absorb(results),
             Stage::Fenced => return Step { verdict: Verdict::Abort, ..Step::default() },
@@ -133,6 +137,17 @@ impl Task {
             Next::Read(reads) if !reads.is_empty() => Step { reads, ..Step::default() },
             Next::Read(_) => self.step_again(client),
             Next::Done => Step { writes: self.desk.take_writes(), verdict: Verdict::Commit, ..Step::default() },
+        }
+    }
+
+    /// The application may have written since this task was chosen: a frame that has to wait for that goes back.
+    fn reconsider(&mut self, client: &mut Client) {
+        if let Kind::Apply(apply) = &self.kind
+            && self.connection == client.connections
+            && client.is_held(apply.inbound())
+            && let Kind::Apply(apply) = core::mem::replace(&mut self.kind, Kind::Look)
+        {
+            apply.give_back(client);
         }
     }
 
@@ -162,6 +177,15 @@ impl Task {
 
     /// The memory follows.
     pub(super) fn committed(self, client: &mut Client) {
+        let mut after = self.desk.after;
+        if self.connection != client.connections {
+            // What another connection said of offsets does not hold on this one.
+            after.settled.clear();
+            after.caught_up = None;
+            after.credit_bytes = 0;
+        } else if matches!(self.kind, Kind::Apply(_) | Kind::Settle(_)) {
+            client.note_progress();
+        }
         match self.kind {
             Kind::Load(_) => client.loaded_from_storage(),
             Kind::List(list) => list.committed(client, self.connection),
@@ -171,7 +195,7 @@ impl Task {
             Kind::Settle(_) | Kind::Resolve(_) => client.captured = true,
             Kind::Look | Kind::Apply(_) | Kind::Collect(_) => {}
         }
-        client.follow(self.desk.after);
+        client.follow(after);
     }
 
     fn run(&mut self, client: &mut Client) -> Next {
@@ -186,7 +210,8 @@ impl Task {
             Kind::Renew => {
                 let mut replica = client.replica.clone();
                 replica.incarnation = Incarnation(client.random.next());
-                replica.assigned = crate::ids::Sequence(0);
+                replica.assigned = Sequence(0);
+                replica.settled = Sequence(0);
                 self.desk.put_replica(replica);
                 Next::Done
             }
@@ -285,7 +310,7 @@ impl Client {
         }
         self.settled.retain(|_, offset| *offset > position);
         self.rejected = self.rejected.saturating_add(after.rejected_added);
-        self.caught_up |= after.caught_up;
+        self.caught_up = after.caught_up.unwrap_or(self.caught_up);
         self.idle = after.idle;
         for (collection, keys) in after.changed {
             self.event(super::Event::Changed { collection, keys });

@@ -49,7 +49,8 @@ pub(super) struct Aftermath {
     pub(super) unresolved: Option<BTreeMap<DocumentId, Unresolved>>,
     /// Conflicts whose question is void.
     pub(super) asked_again: Vec<DocumentId>,
-    pub(super) caught_up: bool,
+    /// Whether the client shows a consistent cut from here on; `None` when nothing was said of it.
+    pub(super) caught_up: Option<bool>,
     pub(super) idle: bool,
 }
 
@@ -214,7 +215,7 @@ impl Desk {
     }
 
     /// Three-way: what the user changed since `base` goes on top of the server's state. A row that has no JSON form stays as it is.
-    fn rebase_row(&mut self, client: &Client, id: &DocumentId, base: Option<&[u8]>, theirs: &Theirs) {
+    pub(super) fn rebase_row(&mut self, client: &Client, id: &DocumentId, base: Option<&[u8]>, theirs: &Theirs) {
         let mine = match self.row(id) {
             Row::Unsupported(_) => return,
             Row::Absent => None,

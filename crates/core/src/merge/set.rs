@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::object::indexed;
 use crate::json::{Value, canonical};
 
 /// What either side added or removed. `None` when a side is not a set.
@@ -23,14 +24,16 @@ pub(super) fn union(base: Option<&Value>, mine: &Value, theirs: &Value) -> Optio
         }
     }
     let mut added = present_by_content;
-    added.extend(wanted);
+    for (content, element) in wanted {
+        added.insert(content, element);
+    }
     result
         .extend(added.into_iter().filter(|(content, _)| !before.contains_key(content)).map(|(_, value)| value.clone()));
     Some(shaped_like(theirs, result))
 }
 
 fn by_content(elements: &[Value]) -> BTreeMap<Vec<u8>, &Value> {
-    elements.iter().map(|element| (canonical(element), element)).collect()
+    indexed(elements.iter().map(|element| (canonical(element), element)))
 }
 
 /// The elements of an array or of `{"~set": […]}`.

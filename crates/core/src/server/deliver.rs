@@ -87,7 +87,7 @@ impl Session {
             open.advance(&group.ids, None, batch.to, false);
             return true;
         }
-        if batch.encoded_len() > self.config.limits.frame_bytes_max as usize - FRAME_HEADER_BYTES {
+        if batch.encoded_len() > self.config.limits.(self.config.limits.frame_bytes_max as usize).saturating_sub(FRAME_HEADER_BYTES) {
             return false;
         }
         let key = FrameKey {

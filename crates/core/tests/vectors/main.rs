@@ -4,6 +4,12 @@
 //! from the inputs beside them (for the wire: from the examples in `wire.rs`): `UPDATE_VECTORS=1 cargo test -p tidelock-core --test
 //! vectors` writes them again. A released vector never changes: what changes its bytes is another version of the protocol.
 
+#![expect(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    reason = "a panic in a helper of a test is the test's failure"
+)]
+
 mod document;
 mod keys;
 mod merges;

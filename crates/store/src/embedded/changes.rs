@@ -6,7 +6,7 @@ use rusqlite::{Connection, OptionalExtension, Result, params};
 use tidelock_core::ids::{DocumentId, Offset};
 
 use super::rows::{bound, id, names, record, record_columns, unsigned};
-use crate::changelog::{ChangePage, ChangeRecord, ChannelSet, Filter};
+use crate::{ChangePage, ChangeRecord, ChannelSet, Filter};
 use crate::channels::concerns;
 use crate::limits::{CHANGES_INDEXED_MAX, CHANGES_SCANNED_MAX, RECORD_BYTES_OVERHEAD};
 

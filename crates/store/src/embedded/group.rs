@@ -9,7 +9,7 @@ use tidelock_core::ids::{ClientId, DocumentId, Incarnation, MutationId, Offset, 
 use tidelock_core::wire::ConflictNote;
 
 use super::rows::{Json, bound, conversion, names, names_to_sql, signed, unsigned};
-use crate::changelog::{ChangeRecord, Segment};
+use crate::{ChangeRecord, Segment};
 use crate::channels::left_after;
 use crate::store::{Commit, CommitOutcome, Recorded, Write};
 

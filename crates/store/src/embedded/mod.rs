@@ -44,7 +44,7 @@ use self::error::stopped;
 use self::group::Position;
 use self::readers::{Ended, Readers};
 use self::writer::{Command, Shared, Writer};
-use crate::changelog::{ChangePage, Changelog, Filter, Segment, SnapshotPage};
+use crate::{ChangePage, Changelog, Filter, Segment, SnapshotPage};
 use crate::error::StoreError;
 use crate::limits::{CONFLICTS_KEPT_DEFAULT, SEGMENTS_BUFFERED_MAX, WRITES_QUEUED_MAX};
 use crate::store::{

@@ -1,6 +1,6 @@
 /** The checklist in a card's dialog. */
 import { arrangeChildren, fill, h, icon } from "../dom.ts";
-import type { Card, Step } from "../model.ts";
+import { asArray, type Card, type Step } from "../model.ts";
 import type { Session } from "../session.ts";
 import { BoundText } from "./bound-text.ts";
 
@@ -72,7 +72,7 @@ export class Checklist {
         field.value = "";
         void session.run((board) =>
           board.patch("cards", key, (row) => {
-            const steps = Array.isArray(row["checklist"]) ? (row["checklist"] as unknown[]) : [];
+            const steps = asArray(row["checklist"]);
             row["checklist"] = [...steps, { id: crypto.randomUUID(), text, done: false }];
           }),
         );

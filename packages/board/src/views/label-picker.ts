@@ -1,6 +1,6 @@
 /** The labels of a card, and the making and deleting of labels. */
 import { fill, h, icon } from "../dom.ts";
-import { HUES, type Card, type Label } from "../model.ts";
+import { asArray, HUES, type Card, type Label } from "../model.ts";
 import type { Session } from "../session.ts";
 
 export class LabelPicker {
@@ -48,7 +48,7 @@ export class LabelPicker {
   #toggle(label: string, on: boolean): void {
     void this.#session.run((board) =>
       board.patch("cards", this.#key, (row) => {
-        const labels = Array.isArray(row["labels"]) ? (row["labels"] as unknown[]) : [];
+        const labels = asArray(row["labels"]);
         row["labels"] = on ? [...new Set([...labels, label])] : labels.filter((other) => other !== label);
       }),
     );

@@ -119,6 +119,7 @@ function dressCursor(request: IDBRequest, state: TransactionState): void {
   const cursor = natives().request.result(request);
   if (store === undefined || !(cursor instanceof IDBCursor)) return;
   cursorStores.set(cursor, store);
+  state.iteration = request;
   dress(cursor, cursor instanceof IDBCursorWithValue ? "cursorWithValue" : "cursor");
 }
 

@@ -5,7 +5,7 @@
  */
 import { applicationVersion } from "./names.ts";
 import { natives } from "./natives.ts";
-import { finish, guarded, settle, transactionStates, writeMarks } from "./outbox.ts";
+import { confirmAssumed, finish, guarded, settle, transactionStates, writeMarks } from "./outbox.ts";
 import type { DatabaseState, TransactionState } from "./outbox.ts";
 
 /** Dresses the result of a cursor request; given by the module that knows the prototypes. */
@@ -32,8 +32,10 @@ function onRequestEvent(event: Event, dressCursor: CursorDresser): void {
   const succeeded = event.type === "success";
   if (succeeded && state.cursors.has(request)) dressCursor(request, state);
   if (state.last !== request) return;
+  confirmAssumed(state);
   // After an error the transaction lives on only if the application prevents the default: the marks must be there.
-  if (succeeded) awaitListeners(event, request, state);
+  if (state.unmarked.size === 0) state.last = null;
+  else if (succeeded) awaitListeners(event, request, state);
   else writeMarks(state);
 }
 

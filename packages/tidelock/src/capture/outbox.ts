@@ -1,9 +1,12 @@
 /**
  * What a transaction has changed and not yet marked, and the writing of the marks.
  *
- * Invariant: a mark is written in the transaction of the change, so both are durable or neither is. The marks of a
- * transaction are gathered in memory and written when its last capturing request has succeeded and the application's
- * listeners for that request have run without writing again: one record per store and transaction in the usual case.
+ * Invariant: a mark is written in the transaction of the change, so both are durable or neither is.
+ *
+ * Marks are gathered in memory and written at two times. Changes that a transaction makes in one go are marked in the
+ * microtask after them if their keys are known: waiting for their results would cost a round trip to the database. All
+ * others are marked when the last request that changes something has succeeded, and the application's listeners for it
+ * have run without a further change. So a transaction has one or two records per store, however it is written.
  */
 import { natives } from "./natives.ts";
 import { outboxName } from "./names.ts";
@@ -35,11 +38,13 @@ export interface TransactionState {
   readonly hidden: Map<IDBRequest, ((result: unknown) => void) | null>;
   /** Cursor requests whose cursor is not dressed yet. */
   readonly cursors: Map<IDBRequest, StoreState>;
-  /** Requests that an explicit `commit()` overtook, marked by the key they should get. */
+  /** Requests that were marked by the key they should get, before they had it. */
   readonly assumed: { readonly store: StoreState; readonly request: IDBRequest; readonly expected: string | number }[];
-  /** The request whose success writes the marks; `null` when nothing is unmarked. */
+  /** Whether the first changes can still be marked ahead of their results. */
+  early: "possible" | "due" | "past";
+  /** The request whose success confirms what is assumed and marks what is not; `null` when there is nothing to do. */
   last: IDBRequest | null;
-  /** The request of the cursor that made the latest change. While it is pending, more changes are likely. */
+  /** The request of the cursor in use. While it is pending, more changes are likely. */
   iteration: IDBRequest | null;
 }
 
@@ -78,6 +83,7 @@ export function trackTransaction(database: DatabaseState, transaction: IDBTransa
     hidden: new Map(),
     cursors: new Map(),
     assumed: [],
+    early: "possible",
     last: null,
     iteration: null,
   };
@@ -89,7 +95,29 @@ function touch(store: StoreState, request: IDBRequest, iteration: IDBRequest | n
   const state = store.transaction;
   state.unmarked.add(store);
   state.last = request;
-  state.iteration = iteration;
+  if (iteration !== null) state.iteration = iteration;
+  if (state.early !== "possible") return;
+  state.early = "due";
+  queueMicrotask(() => markEarly(state));
+}
+
+/** Marks the first changes if all keys are known or told by the values. A transaction is active in its microtasks. */
+function markEarly(state: TransactionState): void {
+  state.early = "past";
+  const { last } = state;
+  if (last === null || state.iteration !== null) return;
+  for (const { requests } of state.unmarked) if (requests.some(({ expected }) => expected === undefined)) return;
+  writeMarks(state);
+  if (state.last === null && state.assumed.length > 0) state.last = last;
+}
+
+/** Compares assumed keys with the results, which must be there, and notes the keys that came out otherwise. */
+export function confirmAssumed(state: TransactionState): void {
+  const { error, result } = natives().request;
+  for (const { store, request, expected } of state.assumed.splice(0)) {
+    if (error(request) !== null || Object.is(result(request), expected)) continue;
+    noteKey(store, state.last ?? request, result(request) as IDBValidKey, null);
+  }
 }
 
 function isTracked(store: StoreState): boolean {
@@ -103,7 +131,7 @@ export function noteKey(store: StoreState, request: IDBRequest, key: IDBValidKey
   touch(store, request, iteration);
 }
 
-/** Notes a change whose key is the result of the request; `expected` is used if a `commit()` overtakes the result. */
+/** Notes a change whose key is the result of the request; `expected` is what it should be, as far as the value tells. */
 export function noteResult(
   store: StoreState,
   request: IDBRequest,
@@ -152,7 +180,6 @@ export function writeMarks(state: TransactionState): void {
     forget(store);
   }
   state.last = null;
-  state.iteration = null;
 }
 
 /** Adds a record to the outbox of a store; `false` when the transaction no longer takes requests. */
@@ -176,8 +203,8 @@ export function forget(store: StoreState): void {
 }
 
 /**
- * The keys and ranges a store has unmarked. Requests are pending only at an explicit `commit()`: where the value does
- * not tell the key either, the whole store is marked.
+ * The keys and ranges a store has unmarked. A request that is pending and whose key the value does not tell, which
+ * happens at an explicit `commit()` only, marks the whole store.
  */
 function gather(store: StoreState): { keys: IDBValidKey[]; ranges: MarkedRange[] } {
   const { readyState, error, result } = natives().request;
@@ -209,11 +236,7 @@ function remember(state: TransactionState, store: string, record: OutboxRecord):
  * their own, the best that can still be done.
  */
 export function finish(state: TransactionState): void {
-  const { error, result } = natives().request;
-  for (const { store, request, expected } of state.assumed) {
-    if (error(request) !== null || Object.is(result(request), expected)) continue;
-    noteKey(store, request, result(request) as IDBValidKey, null);
-  }
+  confirmAssumed(state);
   if (state.unmarked.size > 0) markLate(state);
   else announce(state);
 }

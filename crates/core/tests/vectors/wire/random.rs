@@ -206,7 +206,7 @@ proptest! {
             .iter()
             .flat_map(|(frame, length)| {
                 let frame = &frames[frame.index(frames.len())];
-                frame[..length.index(frame.len()) + 1].to_vec()
+                frame[..=length.index(frame.len())].to_vec()
             })
             .collect();
         let _ = decode::<ClientFrame>(&joined);

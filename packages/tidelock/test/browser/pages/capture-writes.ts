@@ -267,12 +267,51 @@ export const writes: Cases = {
     equal(at.captured, [new Map([["inline", { keys: ["changed", "copied"] }]])]);
   },
 
-  async "writes awaited one by one make one record"() {
+  async "writes awaited one by one make two records: the first, and all others"() {
     const at = await opened();
     const marks = await marksOf(at, "plain", async (store) => {
       for (let n = 0; n < 20; n++) await done(store.put(n, n));
     });
-    equal(marks, [{ k: Array.from({ length: 20 }, (_, n) => n), r: [] }]);
+    const [first, ...others] = Array.from({ length: 20 }, (_, n) => n);
+    equal(marks, [
+      { k: [first], r: [] },
+      { k: others, r: [] },
+    ]);
+    const generated = await marksOf(at, "auto", async (store) => {
+      for (let n = 0; n < 20; n++) await done(store.add(n));
+    });
+    equal(generated.length, 1, "records of generated keys");
+  },
+
+  async "puts within a cursor's steps make one record"() {
+    const at = await opened();
+    await fill(at);
+    const marks = await marksOf(at, "plain", (store) => {
+      each(store.openCursor(IDBKeyRange.bound(1, 9)), (cursor) => {
+        store.put({ n: 0 }, `copy ${String(cursor.key)}`);
+        cursor.continue();
+      });
+    });
+    equal(marks.length, 1, "records");
+    equal(new Set(marks[0]?.k).size, 9, "keys");
+  },
+
+  async "a getter that changes the key of its value while it is copied is marked in the same transaction"() {
+    const at = await opened();
+    const value = {
+      id: "copied",
+      get z(): number {
+        this.id = "changed";
+        return 1;
+      },
+    };
+    const marks = await marksOf(at, "inline", (store) => {
+      store.put(value).onsuccess = (event) => event.stopImmediatePropagation();
+    });
+    equal(
+      marks.flatMap(({ k }) => k),
+      ["changed", "copied"],
+    );
   },
 
   async "one transaction over several stores has one id, and its marks are announced once, after complete"() {

@@ -1,7 +1,7 @@
 /** The board read from rows that anyone may have written. */
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { compare, idOf, matches, Parsed, retype, UNSORTED_ID, type BoardModel, type Rows } from "../src/model.ts";
+import { compare, idOf, matches, Parsed, retype, UNSORTED_ID, type BoardModel, type Rows } from "../../src/model.ts";
 
 function assemble(rows: Rows): BoardModel {
   return new Parsed(rows).assemble();
