@@ -87,7 +87,8 @@ impl Session {
             open.advance(&group.ids, None, batch.to, false);
             return true;
         }
-        if batch.encoded_len() > (self.config.limits.frame_bytes_max as usize).saturating_sub(FRAME_HEADER_BYTES) {
+        let frame_bytes_max = self.config.limits.frame_bytes_max as usize;
+        if batch.encoded_len() > frame_bytes_max.saturating_sub(FRAME_HEADER_BYTES) {
             return false;
         }
         let key = FrameKey {
