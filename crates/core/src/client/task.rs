@@ -308,11 +308,12 @@ impl Client {
         for change in after.page_changes {
             self.directory.follow(change);
         }
-        let position = self.position.cursor.as_ref().map(|cursor| cursor.offset).unwrap_or_default();
-        for (id, offset) in after.settled {
-            self.settled.insert(id, offset);
+        self.settled.extend(after.settled);
+        // During a snapshot, frames to come may be as old as its beginning: the offset of a result is a lower bound.
+        let complete = self.position.cursor.as_ref().filter(|cursor| cursor.snapshot.is_none());
+        if let Some(position) = complete.map(|cursor| cursor.offset) {
+            self.settled.retain(|_, offset| *offset > position);
         }
-        self.settled.retain(|_, offset| *offset > position);
         self.rejected = self.rejected.saturating_add(after.rejected_added);
         self.caught_up = after.caught_up.unwrap_or(self.caught_up);
         self.idle = after.idle;
