@@ -165,6 +165,11 @@ impl Apply {
         Some(Self { inbound: client.inbound.pop_front()?, stage: Stage::Pages })
     }
 
+    /// Whether nothing was read.
+    pub(super) fn begins(&self) -> bool {
+        self.stage == Stage::Pages
+    }
+
     pub(super) fn inbound(&self) -> &Inbound {
         &self.inbound
     }

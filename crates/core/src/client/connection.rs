@@ -379,6 +379,7 @@ impl Client {
 
     /// What belonged to the connection is void: frames not applied come again from the cursor, pushes not answered are repeated.
     fn forget_connection(&mut self) {
+        self.connections += 1;
         self.inbound.clear();
         self.results.clear();
         self.answered = Sequence(0);

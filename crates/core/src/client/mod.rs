@@ -118,7 +118,7 @@ pub struct Client {
     rolled_back: bool,
     /// How far the rows of adopted stores were compared, by outbox record.
     adopted: BTreeMap<(String, u64), String>,
-    /// Counts connections, so that what belongs to an earlier one is recognised.
+    /// Counts connections and their ends, so that what belongs to an earlier one is recognised.
     connections: u64,
     last_synced_at_ms: Option<u64>,
 

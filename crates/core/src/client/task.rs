@@ -128,7 +128,6 @@ impl Task {
                     return Step { verdict: Verdict::Abort, ..Step::default() };
                 }
                 self.stage = Stage::Running;
-                self.reconsider(client);
             }
             Stage::Running => self.desk_absorb(results),
             Stage::Fenced => return Step { verdict: Verdict::Abort, ..Step::default() },
@@ -140,12 +139,16 @@ impl Task {
         }
     }
 
-    /// The application may have written since this task was chosen: a frame that has to wait for that goes back.
+    /// A frame whose connection is gone comes again: which of its states are older than a result is not known any more. And the
+    /// application may have written since the task was chosen: a frame that has to wait for that goes back.
     fn reconsider(&mut self, client: &mut Client) {
-        if let Kind::Apply(apply) = &self.kind
-            && self.connection == client.connections
-            && client.is_held(apply.inbound())
-            && let Kind::Apply(apply) = core::mem::replace(&mut self.kind, Kind::Look)
+        let Kind::Apply(apply) = &self.kind else { return };
+        let same_connection = self.connection == client.connections;
+        if same_connection && !(apply.begins() && client.is_held(apply.inbound())) {
+            return;
+        }
+        if let Kind::Apply(apply) = core::mem::replace(&mut self.kind, Kind::Look)
+            && same_connection
         {
             apply.give_back(client);
         }
@@ -199,6 +202,7 @@ impl Task {
     }
 
     fn run(&mut self, client: &mut Client) -> Next {
+        self.reconsider(client);
         match &mut self.kind {
             Kind::Load(_) | Kind::Look => Next::Done,
             Kind::Apply(apply) => apply.step(client, &mut self.desk),
@@ -304,11 +308,12 @@ impl Client {
         for change in after.page_changes {
             self.directory.follow(change);
         }
-        let position = self.position.cursor.as_ref().map(|cursor| cursor.offset).unwrap_or_default();
-        for (id, offset) in after.settled {
-            self.settled.insert(id, offset);
+        self.settled.extend(after.settled);
+        // During a snapshot, frames to come may be as old as its beginning: the offset of a result is a lower bound.
+        let complete = self.position.cursor.as_ref().filter(|cursor| cursor.snapshot.is_none());
+        if let Some(position) = complete.map(|cursor| cursor.offset) {
+            self.settled.retain(|_, offset| *offset > position);
         }
-        self.settled.retain(|_, offset| *offset > position);
         self.rejected = self.rejected.saturating_add(after.rejected_added);
         self.caught_up = after.caught_up.unwrap_or(self.caught_up);
         self.idle = after.idle;
