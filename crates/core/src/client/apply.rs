@@ -13,6 +13,9 @@ use crate::wire::{
     unpack,
 };
 
+/// How often a batch waits for unsent changes that a rebase could handle as well.
+const DEFERRALS_MAX: u32 = 3;
+
 /// A frame that waits to be applied. The entries of changes and snapshots are unpacked once, when the frame arrives.
 #[derive(Debug)]
 pub(super) enum Inbound {
@@ -115,13 +118,15 @@ impl Client {
         }
     }
 
-    /// Whether unsent changes have to become mutations against their own base before this batch: where the server has to decide a
-    /// conflict, a rebase would hide it. Not when nothing can be formed.
+    /// Whether unsent changes have to become mutations against their own base before this batch: then the server sees the conflict,
+    /// decides it, and logs what it discards. Where a rebase decides the same, a batch waits only a few times: somebody who never
+    /// stops writing would keep it waiting for ever. Not when nothing can be formed.
     fn forms_first(&self, batch: &Batch) -> bool {
         let stuck = self.idle && !self.captured && self.pending.is_empty();
         let decided_by_server = |id: &DocumentId| self.policies.get(&id.collection).is_some_and(decided_by_server);
         let waits = |id: DocumentId| {
-            decided_by_server(&id) && self.mirror.may_be_dirty(&id) && !self.unresolved.contains_key(&id)
+            let patient = self.deferrals < DEFERRALS_MAX || decided_by_server(&id);
+            patient && self.mirror.may_be_dirty(&id) && !self.unresolved.contains_key(&id)
         };
         !stuck
             && !self.mirror.is_empty()

@@ -111,6 +111,8 @@ pub struct Client {
     captured: bool,
     /// Whether the last attempt to form mutations found nothing that could go.
     idle: bool,
+    /// How often mutations were formed while the first frame waited.
+    deferrals: u32,
     caught_up: bool,
     /// The changelog of the present connection, while what the client has is still to be listed.
     listing_for: Option<ChangelogId>,
@@ -171,6 +173,7 @@ impl Client {
             settled: BTreeMap::new(),
             captured: true,
             idle: false,
+            deferrals: 0,
             caught_up: false,
             listing_for: None,
             rolled_back: false,

@@ -196,7 +196,9 @@ impl Task {
             Kind::Adopt(adopt) => adopt.committed(client),
             // These may have marked rows in the outboxes.
             Kind::Settle(_) | Kind::Resolve(_) => client.captured = true,
-            Kind::Look | Kind::Apply(_) | Kind::Collect(_) => {}
+            Kind::Apply(_) => client.deferrals = 0,
+            Kind::Collect(_) if !client.inbound.is_empty() => client.deferrals = client.deferrals.saturating_add(1),
+            Kind::Look | Kind::Collect(_) => {}
         }
         client.follow(after);
     }

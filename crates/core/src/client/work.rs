@@ -222,11 +222,16 @@ impl Desk {
             Row::Json(json) => Some(json.clone()),
         };
         let theirs = theirs.as_ref().map(|(_, body)| body.as_slice());
-        if same_content(mine.as_deref(), theirs) {
+        let same = same_content(mine.as_deref(), theirs);
+        if same_content(mine.as_deref(), base) {
+            if !same {
+                self.write_row(id, theirs.map(<[u8]>::to_vec));
+            }
             return;
         }
-        if same_content(mine.as_deref(), base) {
-            return self.write_row(id, theirs.map(<[u8]>::to_vec));
+        // Without a base equal contents are one document, met twice. With one they are two equal changes: two increments are two.
+        if same && base.is_none() {
+            return;
         }
         let (Some(base), Some(mine), Some(theirs)) = (parsed(base), parsed(mine.as_deref()), parsed(theirs)) else {
             return;
@@ -243,6 +248,7 @@ impl Desk {
             };
             return self.hand_back(client, entry, policy.document);
         }
+        self.after.conflicts.extend(rebased.conflicts.into_iter().map(|conflict| conflict.into_note(id)));
         if rebased.value != mine {
             self.write_row(id, rebased.value.as_ref().map(json::write));
         }

@@ -57,6 +57,7 @@ pub(crate) struct Replica {
     base_ms: u64,
     unacknowledged: Vec<String>,
     count: u64,
+    increments: u64,
 }
 
 impl Replica {
@@ -68,7 +69,19 @@ impl Replica {
         let config = Config { database: "crash".into(), collections, channels: None, resolver: false, offline: false };
         let host = Host::new(config, number + 1, base_ms);
         let database = ModelDatabase::new();
-        Self { number, port, ledger, host, database, socket: None, start, base_ms, unacknowledged: Vec::new(), count: 0 }
+        Self {
+            number,
+            port,
+            ledger,
+            host,
+            database,
+            socket: None,
+            start,
+            base_ms,
+            unacknowledged: Vec::new(),
+            count: 0,
+            increments: 0,
+        }
     }
 
     /// Writes as long as `writing` says so, then waits until everything is confirmed and received.
@@ -83,10 +96,15 @@ impl Replica {
         let others = |replica: &Self| replica.rows() == replica.ledger.written().len() * 2;
         while !(self.host.client().is_synced() && others(&self)) {
             let status = self.host.client().status();
-            assert!(Instant::now() < deadline, "client {} does not drain: {status:?}, {} rows", self.number, self.rows());
+            assert!(
+                Instant::now() < deadline,
+                "client {} does not drain: {status:?}, {} rows",
+                self.number,
+                self.rows()
+            );
             self.turn();
         }
-        Outcome { number: self.number, increments: self.count, rows: self.rows() }
+        Outcome { number: self.number, increments: self.increments, rows: self.rows() }
     }
 
     fn rows(&self) -> usize {
@@ -101,13 +119,15 @@ impl Replica {
             let json = format!(r#"{{"token":"{token}","text":"written by client {}"}}"#, self.number);
             transaction.put("left", &token, &json);
             transaction.put("right", &token, &json);
-            let counter = transaction.get("counters", "shared").unwrap_or_else(|| br#"{"n":0}"#.to_vec());
+            let Some(counter) = transaction.get("counters", "shared") else { return 0 };
             let counter: serde_json::Value = serde_json::from_slice(&counter).expect("a counter");
             let next = counter["n"].as_u64().expect("a count") + 1;
             transaction.put("counters", "shared", &format!(r#"{{"n":{next}}}"#));
+            1
         });
-        if written.is_some() {
+        if let Some(increments) = written {
             self.count += 1;
+            self.increments += increments;
             self.unacknowledged.push(token.clone());
             self.ledger.written.lock().unwrap_or_else(PoisonError::into_inner).insert(token);
             self.host.tell(|client| client.handle_captured(now));
