@@ -83,7 +83,7 @@ fn run_and_kill(path: &Path, delay: Duration) -> Vec<((u8, u64), u64)> {
         .spawn()
         .unwrap();
     let output = BufReader::new(child.stdout.take().unwrap());
-    let (first, first_seen) = mpsc::channel();
+    let (first, first_seen) = mpsc::sync_channel(1);
     let reader = thread::spawn(move || {
         let mut acknowledged = Vec::new();
         for line in output.split(b'\n') {
