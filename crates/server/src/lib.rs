@@ -1,5 +1,21 @@
 //! The sync server: gateway, authentication, rules, push pipeline, fan-out.
 
+mod app;
 pub mod auth;
+mod clock;
 pub mod config;
+mod database;
+mod gateway;
+mod hub;
+mod metrics;
+mod pipeline;
 pub mod rules;
+mod serve;
+
+pub use app::{App, GatewayOptions};
+pub use clock::Clock;
+pub use database::Database;
+pub use gateway::router;
+pub use hub::Hub;
+pub use metrics::Metrics;
+pub use serve::{ServeError, Server};

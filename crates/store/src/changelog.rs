@@ -3,11 +3,12 @@
 use std::sync::Arc;
 
 use tidelock_core::ids::{ChangelogId, DocumentId, Offset};
-use tidelock_core::server::{ChangePage, ChangeRecord, Filter, SnapshotPage};
 use tokio::sync::broadcast;
 
 use crate::error::StoreError;
 use crate::store::BoxFuture;
+
+pub use tidelock_core::server::{ChangePage, ChangeRecord, ChannelSet, Filter, SnapshotPage};
 
 /// An ordered, compacted record of committed states: one entry per live document plus tombstones.
 ///

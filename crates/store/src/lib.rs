@@ -1,3 +1,4 @@
+//! The [`Store`] and [`Changelog`] traits, their conformance suite, the in-memory store and the embedded store (SQLite).
 //!
 //! A server node sees a database as two things: a [`Store`], where documents are committed, and a [`Changelog`], the node's ordered,
 //! compacted view of what was committed by anyone, which serves the clients. The embedded store is both, in one file and one
@@ -5,13 +6,15 @@
 
 mod changelog;
 mod channels;
+#[cfg(any(test, feature = "conformance"))]
+pub mod conformance;
 mod embedded;
 mod error;
 pub mod limits;
 mod memory;
 mod store;
 
-pub use changelog::{Changelog, Segment};
+pub use changelog::{ChangePage, ChangeRecord, Changelog, ChannelSet, Filter, Segment, SnapshotPage};
 pub use embedded::{EmbeddedOptions, EmbeddedStore};
 pub use error::StoreError;
 pub use memory::MemoryStore;
@@ -19,4 +22,3 @@ pub use store::{
     BoxFuture, Capabilities, ClientRecord, Commit, CommitOutcome, ConflictQuery, ConflictRecord, Document, ReadSet,
     Recorded, Store, Write,
 };
-pub use tidelock_core::server::{ChangePage, ChangeRecord, ChannelSet, Filter, SnapshotPage};

@@ -353,3 +353,14 @@ impl Changelog for MemoryStore {
         self.segments.subscribe()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::MemoryStore;
+    use crate::conformance;
+
+    #[tokio::test]
+    async fn conforms() {
+        conformance::run(MemoryStore::default).await;
+    }
+}

@@ -1,1 +1,323 @@
 //! The core for the browser: bindings and nothing else.
+//!
+//! What crosses the border often crosses it in bulk: the bodies of a step's row writes are one JSON array that the browser parses
+//! once; names, keys and numbers of a step are one JSON text; pages and frames are byte arrays.
+
+mod input;
+mod step;
+
+use js_sys::{Array, Uint8Array};
+use tidelock_core::client::storage::{ReadResult, RefusedRow, StorageFailure, Verdict};
+use tidelock_core::client::{Client, Config, Effect, Event, Status};
+use tidelock_core::ids::DocumentId;
+use tidelock_core::json::{self, Value};
+use wasm_bindgen::prelude::wasm_bindgen;
+
+use step::{Text, object};
+
+/// The client, as the worker drives it. Times are milliseconds since 1970.
+#[wasm_bindgen]
+#[derive(Debug)]
+pub struct Core {
+    client: Client,
+    inputs: Vec<ReadResult>,
+    refused: Vec<RefusedRow>,
+}
+
+/// An effect for the worker to carry out.
+#[wasm_bindgen]
+#[derive(Debug)]
+pub struct WorkerEffect {
+    kind: &'static str,
+    bytes: Vec<u8>,
+    detail: String,
+}
+
+#[wasm_bindgen]
+impl WorkerEffect {
+    /// `connect`, `send`, `disconnect`, `task`, `reopen` or the name of an event.
+    #[wasm_bindgen(getter)]
+    pub fn kind(&self) -> String {
+        self.kind.into()
+    }
+
+    /// What to send.
+    pub fn bytes(&self) -> Vec<u8> {
+        self.bytes.clone()
+    }
+
+    /// JSON text of an event's details.
+    #[wasm_bindgen(getter)]
+    pub fn detail(&self) -> String {
+        self.detail.clone()
+    }
+}
+
+/// A step of a task.
+#[wasm_bindgen]
+#[derive(Debug)]
+pub struct WorkerStep {
+    verdict: Verdict,
+    plan: String,
+    bodies: String,
+    blobs: Array,
+}
+
+#[wasm_bindgen]
+impl WorkerStep {
+    /// `continue`, `commit` or `abort`.
+    #[wasm_bindgen(getter)]
+    pub fn verdict(&self) -> String {
+        let verdict = match self.verdict {
+            Verdict::Continue => "continue",
+            Verdict::Commit => "commit",
+            Verdict::Abort => "abort",
+        };
+        verdict.into()
+    }
+
+    /// JSON text: `{"writes": [...], "reads": [...]}`, see `step.rs`.
+    #[wasm_bindgen(getter)]
+    pub fn plan(&self) -> String {
+        self.plan.clone()
+    }
+
+    /// JSON text: the array of all row values that the plan's row writes take in turn.
+    #[wasm_bindgen(getter)]
+    pub fn bodies(&self) -> String {
+        self.bodies.clone()
+    }
+
+    /// Byte arrays that the plan's other writes take in turn.
+    #[wasm_bindgen(getter)]
+    pub fn blobs(&self) -> Array {
+        self.blobs.clone()
+    }
+}
+
+#[wasm_bindgen]
+impl Core {
+    /// A client that has read nothing. `collections` to sync; `channels` to begin with, undefined for all; `seed` 53 random bits.
+    #[wasm_bindgen(constructor)]
+    pub fn new(
+        database: String,
+        collections: Vec<String>,
+        channels: Option<Vec<String>>,
+        resolver: bool,
+        offline: bool,
+        seed: f64,
+        now_ms: f64,
+    ) -> Self {
+        let config = Config { database, collections, channels, resolver, offline };
+        Self { client: Client::new(config, unsigned(seed), unsigned(now_ms)), inputs: Vec::new(), refused: Vec::new() }
+    }
+
+    /// The next effect, until undefined.
+    pub fn poll_effect(&mut self) -> Option<WorkerEffect> {
+        Some(effect(self.client.poll_effect()?))
+    }
+
+    /// When `handle_timeout` is due.
+    pub fn next_timeout_ms(&self) -> Option<f64> {
+        #[expect(clippy::cast_precision_loss, reason = "milliseconds since 1970 are exact for 285,000 years")]
+        self.client.next_timeout_ms().map(|ms| ms as f64)
+    }
+
+    /// Time has passed.
+    pub fn handle_timeout(&mut self, now_ms: f64) {
+        self.client.handle_timeout(unsigned(now_ms));
+    }
+
+    /// The application wrote.
+    pub fn handle_captured(&mut self, now_ms: f64) {
+        self.client.handle_captured(unsigned(now_ms));
+    }
+
+    /// The application took an entry off the list of rejected mutations.
+    pub fn handle_rejected_removed(&mut self, now_ms: f64) {
+        self.client.handle_rejected_removed(unsigned(now_ms));
+    }
+
+    /// The connection is open.
+    pub fn handle_connected(&mut self, now_ms: f64, token: &str) {
+        self.client.handle_connected(unsigned(now_ms), token);
+    }
+
+    /// The connection is gone, or did not open.
+    pub fn handle_disconnected(&mut self, now_ms: f64, reason: &str) {
+        self.client.handle_disconnected(unsigned(now_ms), reason);
+    }
+
+    /// A binary message came.
+    pub fn handle_message(&mut self, now_ms: f64, bytes: &[u8]) {
+        self.client.handle_message(unsigned(now_ms), bytes);
+    }
+
+    /// A fresh token for the live session.
+    pub fn handle_token(&mut self, now_ms: f64, token: &str) {
+        self.client.handle_token(unsigned(now_ms), token);
+    }
+
+    /// The network may be back.
+    pub fn handle_network_hint(&mut self, now_ms: f64) {
+        self.client.handle_network_hint(unsigned(now_ms));
+    }
+
+    /// Switches the network on or off for this client.
+    pub fn set_online(&mut self, now_ms: f64, online: bool) {
+        self.client.set_online(unsigned(now_ms), online);
+    }
+
+    /// Changes the channels wanted; undefined for all.
+    pub fn set_channels(&mut self, now_ms: f64, channels: Option<Vec<String>>) {
+        self.client.set_channels(unsigned(now_ms), channels);
+    }
+
+    /// The resolver's answer; `value` is JSON text, undefined to delete.
+    pub fn resolve(&mut self, now_ms: f64, collection: &str, key: &str, round: f64, value: Option<String>) {
+        let id = DocumentId::new(collection, key);
+        self.client.resolve(unsigned(now_ms), id, unsigned(round), value.map(String::into_bytes));
+    }
+
+    /// JSON text of the present status.
+    pub fn status(&self) -> String {
+        text(&status(&self.client.status()))
+    }
+
+    /// Whether nothing is pending.
+    pub fn is_synced(&self) -> bool {
+        self.client.is_synced()
+    }
+
+    /// The next step of the current task; takes what was read since the last one.
+    pub fn step(&mut self) -> WorkerStep {
+        let inputs = core::mem::take(&mut self.inputs);
+        let step = self.client.task_step(inputs);
+        step::worker_step(step)
+    }
+
+    /// The task's transaction is durable.
+    pub fn task_committed(&mut self, now_ms: f64) {
+        self.inputs.clear();
+        let refused = core::mem::take(&mut self.refused);
+        self.client.handle_task_committed(unsigned(now_ms), refused);
+    }
+
+    /// The task's transaction did not commit. `failure`: `quota`, `closed` or anything else.
+    pub fn task_failed(&mut self, now_ms: f64, failure: &str, message: &str) {
+        self.inputs.clear();
+        self.refused.clear();
+        let failure = match failure {
+            "quota" => StorageFailure::Quota,
+            "closed" => StorageFailure::Closed,
+            _ => StorageFailure::Other,
+        };
+        self.client.handle_task_failed(unsigned(now_ms), failure, message);
+    }
+
+    /// A row that the application's store refused, to be reported with the commit.
+    pub fn row_refused(&mut self, collection: &str, key: &str, reason: String) {
+        self.refused.push(RefusedRow { id: DocumentId::new(collection, key), reason });
+    }
+}
+
+fn effect(effect: Effect) -> WorkerEffect {
+    let plain = |kind| WorkerEffect { kind, bytes: Vec::new(), detail: String::new() };
+    match effect {
+        Effect::Connect => plain("connect"),
+        Effect::Send(bytes) => WorkerEffect { bytes, ..plain("send") },
+        Effect::Disconnect => plain("disconnect"),
+        Effect::RunTask => plain("task"),
+        Effect::ReopenStorage => plain("reopen"),
+        Effect::Event(event) => {
+            let (kind, detail) = event_detail(event);
+            WorkerEffect { detail: text(&detail), ..plain(kind) }
+        }
+    }
+}
+
+fn event_detail(event: Event) -> (&'static str, Value) {
+    match event {
+        Event::Status(now) => ("status", status(&now)),
+        Event::Changed { collection, keys } => (
+            "changed",
+            object([
+                ("collection", collection.text()),
+                ("keys", keys.iter().map(|key| key.as_str().text()).collect::<Vec<_>>().text()),
+            ]),
+        ),
+        Event::Rejected { code, message, documents } => {
+            let documents: Vec<Value> = documents.iter().map(step::document).collect();
+            (
+                "rejected",
+                object([("code", code.name().text()), ("message", message.text()), ("documents", documents.text())]),
+            )
+        }
+        Event::Conflicts(notes) => {
+            let note = |note: &tidelock_core::wire::ConflictNote| {
+                object([
+                    ("collection", note.id.collection.as_str().text()),
+                    ("key", note.id.key.as_str().text()),
+                    ("path", note.path.iter().map(|name| name.as_str().text()).collect::<Vec<_>>().text()),
+                    ("strategy", note.strategy.as_str().text()),
+                    ("base", step::body(note.base.as_deref())),
+                    ("mine", step::body(note.mine.as_deref())),
+                    ("theirs", step::body(note.theirs.as_deref())),
+                    ("outcome", step::body(note.outcome.as_deref())),
+                ])
+            };
+            ("conflicts", notes.iter().map(note).collect::<Vec<_>>().text())
+        }
+        Event::Resolve { id, round, base, mine, theirs } => (
+            "resolve",
+            object([
+                ("collection", id.collection.text()),
+                ("key", id.key.text()),
+                ("round", round.text()),
+                ("base", step::body(base.as_deref())),
+                ("mine", step::body(mine.as_deref())),
+                ("theirs", step::body(theirs.as_deref())),
+            ]),
+        ),
+        Event::Problem { code, message, retryable } => (
+            "problem",
+            object([("code", code.text()), ("message", message.text()), ("retryable", Value::Bool(retryable))]),
+        ),
+        Event::Fenced => ("fenced", Value::Null),
+    }
+}
+
+fn status(status: &Status) -> Value {
+    let error = status.error.as_ref().map(|(code, message, retryable)| {
+        object([
+            ("code", code.as_str().text()),
+            ("message", message.as_str().text()),
+            ("retryable", Value::Bool(*retryable)),
+        ])
+    });
+    object([
+        ("phase", status.phase.name().text()),
+        ("pending", status.pending.text()),
+        ("oldestPendingAt", status.oldest_pending_at_ms.map_or(Value::Null, Text::text)),
+        ("rejected", status.rejected.text()),
+        ("conflicts", status.conflicts.text()),
+        ("lastSyncedAt", status.last_synced_at_ms.map_or(Value::Null, Text::text)),
+        ("error", error.unwrap_or(Value::Null)),
+    ])
+}
+
+fn text(value: &Value) -> String {
+    String::from_utf8(json::write(value)).unwrap_or_default()
+}
+
+/// A JavaScript number as an unsigned integer; what is negative, not finite or too large is clamped, as `as` does.
+fn unsigned(number: f64) -> u64 {
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "clamping is meant")]
+    let clamped = number as u64;
+    clamped
+}
+
+/// Bytes as a JavaScript array of its own memory.
+fn blob(bytes: &[u8]) -> Uint8Array {
+    Uint8Array::from(bytes)
+}

@@ -214,6 +214,13 @@ impl Client {
         self.advance(now_ms);
     }
 
+    /// The host took an entry off the list of rejected mutations: the user discarded it, or wants it tried again.
+    pub fn handle_rejected_removed(&mut self, now_ms: u64) {
+        self.rejected = self.rejected.saturating_sub(1);
+        self.captured = true;
+        self.advance(now_ms);
+    }
+
     /// The first or next step of the current task: `results` answers the reads of the step before, in order.
     pub fn task_step(&mut self, results: Vec<ReadResult>) -> Step {
         let Some(mut task) = self.task.take() else {

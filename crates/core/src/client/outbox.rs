@@ -206,8 +206,11 @@ impl Mirror {
             }
             last = Some((id.0.as_str(), name));
         }
-        let mut free: BTreeSet<(u64, &str)> =
-            transactions.iter().filter(|(_, node)| node.waits_for == 0).map(|(name, node)| (node.at_ms, *name)).collect();
+        let mut free: BTreeSet<(u64, &str)> = transactions
+            .iter()
+            .filter(|(_, node)| node.waits_for == 0)
+            .map(|(name, node)| (node.at_ms, *name))
+            .collect();
         let mut ordered = Vec::with_capacity(ids.len());
         while let Some((_, name)) = free.pop_first() {
             let Some(node) = transactions.remove(name) else { continue };

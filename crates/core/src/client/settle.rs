@@ -107,7 +107,9 @@ fn settle(result: &PushResult, pending: &Pending, client: &Client, desk: &mut De
         }
         Outcome::Resolve(states) => {
             for state in states {
-                if let Some(change) = changes.iter().find(|change| change.id == state.id && change.base != state.version) {
+                if let Some(change) =
+                    changes.iter().find(|change| change.id == state.id && change.base != state.version)
+                {
                     meet(change, state, client, desk);
                 }
             }

@@ -43,7 +43,7 @@ fn plain(value: &Value) -> Cloned {
         Value::Object(members) => {
             Cloned::Object(members.iter().map(|(name, value)| (name.clone(), plain(value))).collect())
         }
-        other => decode(other),
+        Value::Null | Value::Bool(_) | Value::String(_) => decode(value),
     }
 }
 

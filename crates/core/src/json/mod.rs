@@ -101,12 +101,13 @@ fn members_equal(a: &[(String, Value)], b: &[(String, Value)]) -> bool {
     if a.iter().zip(b).all(|((left, _), (right, _))| left == right) {
         return a.iter().zip(b).all(|((_, left), (_, right))| left == right);
     }
-    by_name(a).into_iter().zip(by_name(b)).all(|(left, right)| left == right)
+    sorted(a).into_iter().zip(sorted(b)).all(|(left, right)| left == right)
 }
 
-fn by_name(members: &[(String, Value)]) -> Vec<&(String, Value)> {
+/// Members in canonical order.
+fn sorted(members: &[(String, Value)]) -> Vec<&(String, Value)> {
     let mut sorted: Vec<_> = members.iter().collect();
-    sorted.sort_unstable_by(|(a, _), (b, _)| a.cmp(b));
+    sorted.sort_unstable_by(|(a, _), (b, _)| utf16_order(a, b));
     sorted
 }
 

@@ -1,6 +1,6 @@
 //! The parser: one pass over text that is known to be UTF-8.
 
-use super::{Number, Value};
+use super::{Number, Value, sorted};
 use crate::limits::DEPTH_MAX;
 
 /// Objects up to this many members are searched for duplicates pair by pair: faster than sorting.
@@ -297,12 +297,11 @@ impl<'a> Parser<'a> {
     }
 }
 
-fn duplicate(members: &[(String, Value)]) -> Option<&str> {
+fn duplicate<'a>(members: &'a [(String, Value)]) -> Option<&'a str> {
     if members.len() <= PAIRWISE_MEMBERS_MAX {
         let earlier = |at: usize, name: &str| members.iter().take(at).any(|(other, _)| other == name);
         return members.iter().enumerate().find(|(at, (name, _))| earlier(*at, name)).map(|(_, (name, _))| &**name);
     }
-    let mut names: Vec<&str> = members.iter().map(|(name, _)| &**name).collect();
-    names.sort_unstable();
-    names.windows(2).find_map(|pair| if let [a, b] = pair { (a == b).then_some(*a) } else { None })
+    let same = |pair: &[&'a (String, Value)]| if let [(a, _), (b, _)] = pair { (a == b).then_some(&**a) } else { None };
+    sorted(members).windows(2).find_map(same)
 }

@@ -83,8 +83,8 @@ fn refuses_with_offset() {
 
 #[test]
 fn duplicates_are_found_in_large_objects() {
-    let mut text = String::from("{");
-    (0..500).for_each(|n| text.push_str(&format!("\"m{n}\":0,")));
+    let members: Vec<String> = (0..500).map(|n| format!("\"m{n}\":0,")).collect();
+    let text = format!("{{{}", members.concat());
     assert_eq!(kind(&format!("{text}\"m250\":1}}")), JsonErrorKind::Duplicate("m250".into()));
     assert!(parse(format!("{text}\"other\":1}}").as_bytes()).is_ok());
 }

@@ -1,6 +1,6 @@
 //! Writers: as it was read, and canonical.
 
-use super::{Value, utf16_order};
+use super::{Value, sorted};
 
 /// Compact JSON text: members in their order, numbers as their literals.
 pub fn write(value: &Value) -> Vec<u8> {
@@ -48,13 +48,10 @@ fn write_array(elements: &[Value], out: &mut String, form: Form) {
 
 fn write_object(members: &[(String, Value)], out: &mut String, form: Form) {
     out.push('{');
-    let sorted = members.is_sorted_by(|(a, _), (b, _)| utf16_order(a, b).is_lt());
-    if form == Form::Original || sorted {
+    if form == Form::Original {
         write_members(members.iter(), out, form);
     } else {
-        let mut ordered: Vec<_> = members.iter().collect();
-        ordered.sort_unstable_by(|(a, _), (b, _)| utf16_order(a, b));
-        write_members(ordered.into_iter(), out, form);
+        write_members(sorted(members).into_iter(), out, form);
     }
     out.push('}');
 }

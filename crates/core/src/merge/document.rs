@@ -2,9 +2,9 @@
 
 use super::MergeError;
 use super::apply::{Patch, apply, parse_patches};
-#[expect(unused_imports, reason = "named by the documentation")]
-use super::diff::diff;
+use super::diff::{changes, strategy_at};
 use super::engine::{Conflict, Engine, Rejection, Side, tree};
+use super::object::{Index, splittable};
 use crate::ids::Version;
 use crate::json::{Value, parse};
 use crate::wire::{ConflictNote, DeletePolicy, DocumentChange, DocumentPolicy, Operation, Policy};
@@ -84,9 +84,7 @@ pub fn merge(
     let wanted = Wanted::of(&change.operation)?;
     let side = Side::Server { mine_is_newer: context.edited_ms > context.current_edited_ms };
     Ok(match decide(&wanted, theirs, context.policy, side) {
-        Decision::Outcome { value, .. } if value.as_ref() == theirs && wanted.whole() == Some(theirs) => {
-            Merged::Unchanged
-        }
+        Decision::Outcome { value, .. } if value.as_ref() == theirs && wanted.is_whole(theirs) => Merged::Unchanged,
         Decision::Outcome { value, conflicts, .. } => {
             let conflicts = conflicts.into_iter().map(|conflict| conflict.into_note(&change.id)).collect();
             Merged::Merged { value, conflicts }
@@ -97,7 +95,7 @@ pub fn merge(
 }
 
 /// Moves an unsent local edit from `base` to the later server state `theirs`. What it yields is what the server would make of
-/// [`diff`]`(base, mine)`.
+/// [`diff`](super::diff())`(base, mine)`.
 pub fn rebase(base: Option<&Value>, mine: Option<&Value>, theirs: Option<&Value>, policy: &Policy) -> Rebased {
     let clean = |value: Option<&Value>| Rebased {
         value: value.cloned(),
@@ -143,17 +141,52 @@ impl<'a> Wanted<'a> {
         })
     }
 
-    /// The whole document that the client has, where the change tells.
-    fn whole(&self) -> Option<Option<&Value>> {
+    /// Whether the change tells the whole document, and it is `theirs`.
+    fn is_whole(&self, theirs: Option<&Value>) -> bool {
         match self {
-            Wanted::Whole { mine, .. } => Some(mine.as_ref()),
-            Wanted::Fields(_) => None,
+            Wanted::Whole { mine, .. } => mine.as_ref() == theirs,
+            Wanted::Fields(_) => false,
+        }
+    }
+
+    /// Whether every field that the change names has the value that the change gives it.
+    fn is_in(&self, theirs: Option<&Value>, policy: &Policy) -> bool {
+        match self {
+            Wanted::Whole { base, mine } => holds(base.as_ref(), mine.as_ref(), theirs, &mut Vec::new(), policy),
+            Wanted::Fields(patches) => patches.iter().all(|patch| patch.mine.as_ref() == found(theirs, patch.path)),
         }
     }
 
     fn has_base(&self) -> bool {
         !matches!(self, Wanted::Whole { base: None, .. })
     }
+}
+
+/// Whether `theirs` has what changed from `base` to `mine`, field by field as [`diff`](super::diff()) divides them.
+fn holds(
+    base: Option<&Value>,
+    mine: Option<&Value>,
+    theirs: Option<&Value>,
+    path: &mut Vec<String>,
+    policy: &Policy,
+) -> bool {
+    match [base, mine].map(|value| value.and_then(splittable)) {
+        [Some(before), Some(after)] if strategy_at(policy, path).is_none() => {
+            let present = Index::new(theirs.and_then(splittable).unwrap_or_default());
+            changes(before, after).into_iter().all(|change| {
+                path.push(change.name.to_owned());
+                let held = holds(change.base, change.mine, present.find(change.name), path, policy);
+                path.pop();
+                held
+            })
+        }
+        _ => mine == theirs,
+    }
+}
+
+/// The value at a path.
+fn found<'a>(document: Option<&'a Value>, path: &[String]) -> Option<&'a Value> {
+    path.iter().try_fold(document?, |value, name| Index::new(splittable(value)?).find(name))
 }
 
 enum Decision {
@@ -166,10 +199,15 @@ enum Decision {
 fn decide(wanted: &Wanted<'_>, theirs: Option<&Value>, policy: &Policy, side: Side) -> Decision {
     // Without a common base there are no differences to add up, so equal documents are equal whatever the strategies.
     let fields = policy.document == DocumentPolicy::Merge && wanted.has_base();
-    if wanted.whole() == Some(theirs) && !fields {
+    if wanted.is_whole(theirs) && !fields {
         return Decision::Outcome { value: theirs.cloned(), conflicts: Vec::new(), undecided: false };
     }
     match policy.document {
+        DocumentPolicy::FirstWrite | DocumentPolicy::Reject | DocumentPolicy::Resolver
+            if wanted.is_in(theirs, policy) =>
+        {
+            Decision::Outcome { value: theirs.cloned(), conflicts: Vec::new(), undecided: false }
+        }
         DocumentPolicy::Merge => merge_fields(wanted, theirs, policy, side),
         DocumentPolicy::LastWrite => keep_mine(wanted, theirs, "last-write", side),
         DocumentPolicy::FirstWrite => keep_theirs(wanted, theirs, "first-write"),
@@ -187,10 +225,12 @@ fn merge_fields(wanted: &Wanted<'_>, theirs: Option<&Value>, policy: &Policy, si
     let mut engine = Engine::new(policy, side);
     let outcome = match (wanted, theirs) {
         (Wanted::Fields(_), None) if policy.delete == DeletePolicy::EditWins => return Decision::Resolve,
+        // The document's deletion is one decision, whatever the strategies of its fields.
+        (Wanted::Fields(_), None) => return keep_theirs(wanted, None, "delete-wins"),
         (Wanted::Fields(patches), theirs) => engine.node(&tree(patches), theirs.cloned()),
         // The change brings the whole document, so an edited one comes back whole.
         (Wanted::Whole { base, mine: mine @ Some(_) }, None) => engine.removal(base.as_ref(), mine.as_ref(), None),
-        (Wanted::Whole { base, mine: None }, theirs) => engine.removal(base.as_ref(), None, theirs.cloned()),
+        (Wanted::Whole { base, mine: None }, theirs) => engine.removal(base.as_ref(), None, theirs),
         (Wanted::Whole { base, mine }, theirs) => engine.field(base.as_ref(), mine.as_ref(), theirs.cloned()),
     };
     match outcome {
@@ -218,8 +258,7 @@ fn keep_theirs(wanted: &Wanted<'_>, theirs: Option<&Value>, strategy: &'static s
         Wanted::Fields(patches) => patches
             .iter()
             .map(|patch| {
-                let found = patch.path.iter().try_fold(theirs, |value, name| Some(value?.member(name))).flatten();
-                let path = patch.path.to_vec();
+                let (found, path) = (found(theirs, patch.path), patch.path.to_vec());
                 Conflict { path, ..whole_conflict(patch.base.as_ref(), patch.mine.as_ref(), found, found, strategy) }
             })
             .filter(|conflict| conflict.mine != conflict.theirs)
@@ -235,7 +274,7 @@ fn whole_conflict(
     outcome: Option<&Value>,
     strategy: &'static str,
 ) -> Conflict {
-    let [base, mine, theirs, outcome] = [base, mine, theirs, outcome].map(|value| value.cloned());
+    let [base, mine, theirs, outcome] = [base, mine, theirs, outcome].map(Option::<&Value>::cloned);
     Conflict { path: Vec::new(), strategy, base, mine, theirs, outcome }
 }
 

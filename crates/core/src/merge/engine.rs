@@ -1,7 +1,7 @@
 //! The three-way merge of fields.
 
 use super::apply::Patch;
-use super::diff::{changes, strategy_at};
+use super::diff::{MemberChange, changes, strategy_at};
 use super::object::{Slots, splittable};
 use super::{list, number, set, text, text::merge_text};
 use crate::ids::DocumentId;
@@ -99,6 +99,13 @@ fn insert<'a>(children: &mut Vec<(&'a str, Node<'a>)>, parents: &'a [String], na
     }
 }
 
+/// The changes of the members of an object; what it was before counts as empty when it was none.
+fn member_changes<'a>(base: Option<&'a Value>, mine: Option<&'a Value>) -> Option<Vec<(&'a str, Node<'a>)>> {
+    let before = base.and_then(splittable).unwrap_or_default();
+    let leaf = |change: MemberChange<'a>| (change.name, Node::Leaf { base: change.base, mine: change.mine });
+    Some(changes(before, mine.and_then(splittable)?).into_iter().map(leaf).collect())
+}
+
 type Outcome = Result<Option<Value>, Rejection>;
 
 impl<'p> Engine<'p> {
@@ -130,25 +137,17 @@ impl<'p> Engine<'p> {
             return Ok(theirs);
         }
         let named = strategy_at(self.policy, &self.path);
-        if named.is_none() {
-            let objects = [base, theirs.as_ref()].into_iter().flatten().any(|value| splittable(value).is_some());
-            if let (Some(members), true) = (mine.and_then(splittable), objects) {
-                let before = base.and_then(splittable).unwrap_or_default();
-                let leaf = |base, mine| Node::Leaf { base, mine };
-                let children: Vec<_> = changes(before, members)
-                    .into_iter()
-                    .map(|change| (change.name, leaf(change.base, change.mine)))
-                    .collect();
-                return self.branch(&children, theirs);
-            }
+        let objects = [base, theirs.as_ref()].into_iter().flatten().any(|value| splittable(value).is_some());
+        if let (true, Some(children)) = (named.is_none() && objects, member_changes(base, mine)) {
+            return self.branch(&children, theirs);
         }
         let strategy = named.unwrap_or(&self.policy.field);
         if mine == theirs.as_ref() && *strategy != FieldStrategy::Sum {
             return Ok(theirs);
         }
         match (mine, theirs) {
-            (Some(mine), Some(theirs)) => self.both(strategy, base, mine, theirs),
-            (mine, theirs) => self.removal(base, mine, theirs),
+            (Some(mine), Some(theirs)) => self.both(strategy, base, mine, &theirs),
+            (mine, theirs) => self.removal(base, mine, theirs.as_ref()),
         }
     }
 
@@ -192,7 +191,11 @@ impl<'p> Engine<'p> {
     }
 
     fn drop_change(&mut self, base: Option<&Value>, mine: Option<&Value>, why: &'static str) -> Result<(), Rejection> {
-        let strategy = strategy_at(self.policy, &self.path).unwrap_or(&self.policy.field);
+        let named = strategy_at(self.policy, &self.path);
+        if let (None, Some(_), Some(children)) = (named, base.and_then(splittable), member_changes(base, mine)) {
+            return self.drop_changes(&children, why);
+        }
+        let strategy = named.unwrap_or(&self.policy.field);
         if mine.is_none() {
             return Ok(());
         }
@@ -204,49 +207,49 @@ impl<'p> Engine<'p> {
     }
 
     /// One side removed what the other changed.
-    pub(super) fn removal(&mut self, base: Option<&Value>, mine: Option<&Value>, theirs: Option<Value>) -> Outcome {
+    pub(super) fn removal(&mut self, base: Option<&Value>, mine: Option<&Value>, theirs: Option<&Value>) -> Outcome {
         let strategy = strategy_at(self.policy, &self.path).unwrap_or(&self.policy.field);
         if *strategy == FieldStrategy::Reject && !self.path.is_empty() {
             return Err(self.rejection());
         }
         let (name, outcome) = match self.policy.delete {
-            DeletePolicy::EditWins => ("edit-wins", mine.cloned().or_else(|| theirs.clone())),
+            DeletePolicy::EditWins => ("edit-wins", mine.or(theirs).cloned()),
             DeletePolicy::DeleteWins => ("delete-wins", None),
         };
-        self.note(name, base, mine, theirs.as_ref(), outcome.as_ref());
+        self.note(name, base, mine, theirs, outcome.as_ref());
         Ok(outcome)
     }
 
     /// Both sides have a value and they differ, or are to be added.
-    fn both(&mut self, strategy: &FieldStrategy, base: Option<&Value>, mine: &Value, theirs: Value) -> Outcome {
+    fn both(&mut self, strategy: &FieldStrategy, base: Option<&Value>, mine: &Value, theirs: &Value) -> Outcome {
         let outcome = match strategy {
             FieldStrategy::LastWrite => Some(mine.clone()),
             FieldStrategy::FirstWrite => Some(theirs.clone()),
             FieldStrategy::Newest => Some(if self.mine_is_newest() { mine.clone() } else { theirs.clone() }),
             FieldStrategy::Reject => return Err(self.rejection()),
-            FieldStrategy::Min => number::smaller(mine, &theirs, core::cmp::Ordering::Less),
-            FieldStrategy::Max => number::smaller(mine, &theirs, core::cmp::Ordering::Greater),
-            FieldStrategy::Sum => match number::sum(base, mine, &theirs) {
+            FieldStrategy::Min => number::smaller(mine, theirs, core::cmp::Ordering::Less),
+            FieldStrategy::Max => number::smaller(mine, theirs, core::cmp::Ordering::Greater),
+            FieldStrategy::Sum => match number::sum(base, mine, theirs) {
                 Some(sum) => return Ok(Some(sum)),
                 None => None,
             },
-            FieldStrategy::Union => match set::union(base, mine, &theirs) {
+            FieldStrategy::Union => match set::union(base, mine, theirs) {
                 Some(union) => return Ok(Some(union)),
                 None => None,
             },
-            FieldStrategy::List(identity) => match list::merge_list(self, identity, base, mine, &theirs)? {
+            FieldStrategy::List(identity) => match list::merge_list(self, identity, base, mine, theirs)? {
                 Some(list) => return Ok(Some(list)),
                 None => None,
             },
-            FieldStrategy::Text => match merge_text(base, mine, &theirs) {
+            FieldStrategy::Text => match merge_text(base, mine, theirs) {
                 Some((text, true)) => return Ok(Some(text)),
                 Some((text, false)) => Some(text),
                 None => None,
             },
         };
         let (name, outcome) = outcome.map_or(("last-write", mine.clone()), |outcome| (name_of(strategy), outcome));
-        if *mine != theirs {
-            self.note(name, base, Some(mine), Some(&theirs), Some(&outcome));
+        if mine != theirs {
+            self.note(name, base, Some(mine), Some(theirs), Some(&outcome));
         }
         Ok(Some(outcome))
     }

@@ -1,19 +1,9 @@
 //! Lists whose elements have an identity: an object member that holds a string or a number, distinct within the list.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use super::engine::{Engine, Rejection};
 use crate::json::{Value, canonical};
-
-/// An identified element.
-#[derive(Clone, Copy)]
-struct Element<'a> {
-    identity: &'a Value,
-    value: &'a Value,
-}
-
-/// Identities as canonical text: the string `"1"` and the number `1` are two.
-type Identity = Vec<u8>;
 
 /// Merges adds, removes, moves and edits of elements. `None` when a side is no such list.
 ///
@@ -26,112 +16,130 @@ pub(super) fn merge_list(
     mine: &Value,
     theirs: &Value,
 ) -> Result<Option<Value>, Rejection> {
-    let base = match base {
-        Some(base) => elements(base, member),
-        None => Some(Vec::new()),
-    };
-    let (Some(base), Some(mine), Some(theirs)) = (base, elements(mine, member), elements(theirs, member)) else {
-        return Ok(None);
-    };
-    let mut outcomes = merge_elements(engine, &base, &mine, &theirs)?;
-    let order = order(&base, &mine, &theirs, &outcomes);
-    Ok(Some(Value::Array(order.iter().filter_map(|identity| outcomes.remove(identity)).collect())))
+    let mut numbers = BTreeMap::new();
+    let mut elements = Vec::new();
+    let mut orders = [Vec::new(), Vec::new(), Vec::new()];
+    for ((side, list), order) in [base, Some(mine), Some(theirs)].into_iter().enumerate().zip(&mut orders) {
+        if list.is_some_and(|list| read_list(list, member, side, &mut numbers, &mut elements, order).is_none()) {
+            return Ok(None);
+        }
+    }
+    let [base, mine, theirs] = orders;
+    let mut outcomes = Vec::with_capacity(elements.len());
+    for element in &elements {
+        outcomes.push(merge_element(engine, element)?);
+    }
+    let exists: Vec<bool> = outcomes.iter().map(Option::is_some).collect();
+    let order = order(&base, &mine, &theirs, &exists);
+    Ok(Some(Value::Array(order.into_iter().filter_map(|number| outcomes.get_mut(number)?.take()).collect())))
 }
 
-fn elements<'a>(list: &'a Value, member: &str) -> Option<Vec<(Identity, Element<'a>)>> {
-    let mut seen = BTreeSet::new();
-    let identified = |value: &'a Value| {
+/// One identity on all sides.
+struct Element<'a> {
+    /// In conflict notes: the string, or the number's canonical text.
+    name: String,
+    /// In base, mine and theirs.
+    values: [Option<&'a Value>; 3],
+}
+
+/// Numbers the elements of a list. Identities are compared as canonical text: the string `"1"` and the number `1` are two.
+/// `None` when an element has no identity or shares it.
+fn read_list<'a>(
+    list: &'a Value,
+    member: &str,
+    side: usize,
+    numbers: &mut BTreeMap<Vec<u8>, usize>,
+    elements: &mut Vec<Element<'a>>,
+    order: &mut Vec<usize>,
+) -> Option<()> {
+    for value in list.as_array()? {
         let identity = value.member(member).filter(|id| matches!(id, Value::String(_) | Value::Number(_)))?;
-        let key = canonical(identity);
-        seen.insert(key.clone()).then_some((key, Element { identity, value }))
-    };
-    list.as_array()?.iter().map(identified).collect()
-}
-
-/// The elements that remain, merged.
-fn merge_elements(
-    engine: &mut Engine<'_>,
-    base: &[(Identity, Element<'_>)],
-    mine: &[(Identity, Element<'_>)],
-    theirs: &[(Identity, Element<'_>)],
-) -> Result<BTreeMap<Identity, Value>, Rejection> {
-    let by_identity = |list| -> BTreeMap<&Identity, Element<'_>> { collect(list) };
-    let (before, wanted, present) = (by_identity(base), by_identity(mine), by_identity(theirs));
-    let mut outcomes = BTreeMap::new();
-    let mut done = BTreeSet::new();
-    for (key, element) in theirs.iter().chain(mine) {
-        if !done.insert(key) {
-            continue;
+        let text = canonical(identity);
+        let name = || identity.as_str().map_or_else(|| String::from_utf8_lossy(&text).into_owned(), str::to_owned);
+        let number = numbers.get(&text).copied().unwrap_or(elements.len());
+        if number == elements.len() {
+            elements.push(Element { name: name(), values: [None; 3] });
+            numbers.insert(text, number);
         }
-        let value = |list: &BTreeMap<_, Element<'_>>| list.get(key).map(|element| element.value.clone());
-        let (base, mine, theirs) = (value(&before), value(&wanted), value(&present));
-        let name = element.identity.as_str().map_or_else(|| String::from_utf8_lossy(key).into_owned(), str::to_owned);
-        let outcome = engine.within(&name, |engine| match (&base, &mine, theirs) {
-            // The change brings the whole element, so an edited one comes back whole.
-            (Some(base), Some(mine), None) if base != mine => engine.removal(Some(base), Some(mine), None),
-            (base, mine, theirs) => engine.field(base.as_ref(), mine.as_ref(), theirs),
-        })?;
-        if let Some(outcome) = outcome {
-            outcomes.insert(key.clone(), outcome);
+        let slot = elements.get_mut(number)?.values.get_mut(side)?;
+        if slot.replace(value).is_some() {
+            return None;
         }
+        order.push(number);
     }
-    Ok(outcomes)
+    Some(())
 }
 
-fn collect<'a>(list: &'a [(Identity, Element<'a>)]) -> BTreeMap<&'a Identity, Element<'a>> {
-    list.iter().map(|(key, element)| (key, *element)).collect()
+fn merge_element(engine: &mut Engine<'_>, element: &Element<'_>) -> Result<Option<Value>, Rejection> {
+    let [base, mine, theirs] = element.values;
+    engine.within(&element.name, |engine| match (base, mine, theirs) {
+        // The change brings the whole element, so an edited one comes back whole.
+        (Some(_), Some(_), None) if base != mine => engine.removal(base, mine, None),
+        _ => engine.field(base, mine, theirs.cloned()),
+    })
 }
 
-fn order(
-    base: &[(Identity, Element<'_>)],
-    mine: &[(Identity, Element<'_>)],
-    theirs: &[(Identity, Element<'_>)],
-    outcomes: &BTreeMap<Identity, Value>,
-) -> Vec<Identity> {
-    let moved = moved(base, mine);
-    let stays = |key: &&Identity| outcomes.contains_key(*key) && !moved.contains(*key);
-    let skeleton: Vec<&Identity> = theirs.iter().map(|(key, _)| key).filter(stays).collect();
-    let standing: BTreeSet<&Identity> = skeleton.iter().copied().collect();
-    let mut followers: BTreeMap<Option<&Identity>, Vec<&Identity>> = BTreeMap::new();
+/// The elements that remain, in order.
+fn order(base: &[usize], mine: &[usize], theirs: &[usize], exists: &[bool]) -> Vec<usize> {
+    let is_set = |flags: &[bool], number: usize| flags.get(number).copied().unwrap_or(false);
+    let moved = moved(base, mine, exists.len());
+    let mut standing = vec![false; exists.len()];
+    let stays = |number: &usize| is_set(exists, *number) && !is_set(&moved, *number);
+    let skeleton: Vec<usize> = theirs.iter().copied().filter(stays).collect();
+    for number in &skeleton {
+        set(&mut standing, *number, true);
+    }
+    // Elements without an anchor come first; the others follow theirs.
+    let mut first = Vec::new();
+    let mut followers: Vec<Vec<usize>> = vec![Vec::new(); exists.len()];
     let mut anchor = None;
-    for (key, _) in mine {
-        if standing.contains(key) {
-            anchor = Some(key);
-        } else if outcomes.contains_key(key) {
-            followers.entry(anchor).or_default().push(key);
+    for number in mine.iter().copied().filter(|number| is_set(exists, *number)) {
+        if is_set(&standing, number) {
+            anchor = Some(number);
+        } else {
+            anchor.and_then(|anchor: usize| followers.get_mut(anchor)).unwrap_or(&mut first).push(number);
         }
     }
-    let mut ordered = followers.remove(&None).unwrap_or_default();
-    for key in skeleton {
-        ordered.push(key);
-        ordered.extend(followers.remove(&Some(key)).unwrap_or_default());
+    for number in skeleton {
+        first.push(number);
+        first.append(followers.get_mut(number).unwrap_or(&mut Vec::new()));
     }
-    ordered.into_iter().cloned().collect()
+    first
 }
 
 /// The elements whose place among the others the change altered: those outside a longest rising run of base positions.
-fn moved<'a>(base: &'a [(Identity, Element<'_>)], mine: &'a [(Identity, Element<'_>)]) -> BTreeSet<&'a Identity> {
-    let places: BTreeMap<&Identity, usize> = base.iter().enumerate().map(|(at, (key, _))| (key, at)).collect();
-    let kept: Vec<(&Identity, usize)> =
-        mine.iter().filter_map(|(key, _)| places.get(key).map(|place| (key, *place))).collect();
-    let positions: Vec<usize> = kept.iter().map(|(_, place)| *place).collect();
-    let rising = longest_rising(&positions);
-    kept.into_iter().filter(|(_, place)| !rising.contains(place)).map(|(key, _)| key).collect()
+fn moved(base: &[usize], mine: &[usize], count: usize) -> Vec<bool> {
+    let mut places = vec![None; count];
+    base.iter().enumerate().for_each(|(place, number)| set(&mut places, *number, Some(place)));
+    let place = |number: &usize| places.get(*number).copied().flatten();
+    let kept: Vec<usize> = mine.iter().filter_map(place).collect();
+    let mut moved = vec![false; count];
+    mine.iter().filter(|number| place(number).is_some()).for_each(|number| set(&mut moved, *number, true));
+    for place in longest_rising(&kept, base.len()) {
+        base.get(place).into_iter().for_each(|number| set(&mut moved, *number, false));
+    }
+    moved
 }
 
-/// A longest strictly rising subsequence of distinct numbers (patience sorting).
-fn longest_rising(numbers: &[usize]) -> BTreeSet<usize> {
+/// A longest strictly rising subsequence of distinct numbers below `limit` (patience sorting), from its end.
+fn longest_rising(numbers: &[usize], limit: usize) -> Vec<usize> {
     let mut tails: Vec<usize> = Vec::new();
-    let mut previous: BTreeMap<usize, usize> = BTreeMap::new();
+    let mut previous = vec![None; limit];
     for number in numbers {
         let at = tails.partition_point(|tail| tail < number);
-        if let Some(before) = at.checked_sub(1).and_then(|before| tails.get(before)) {
-            previous.insert(*number, *before);
-        }
+        let before = at.checked_sub(1).and_then(|before| tails.get(before)).copied();
+        set(&mut previous, *number, before);
         match tails.get_mut(at) {
             Some(tail) => *tail = *number,
             None => tails.push(*number),
         }
     }
-    core::iter::successors(tails.last().copied(), |number| previous.get(number).copied()).collect()
+    let before = |number: &usize| previous.get(*number).copied().flatten();
+    core::iter::successors(tails.last().copied(), before).collect()
+}
+
+fn set<T>(slots: &mut [T], at: usize, value: T) {
+    if let Some(slot) = slots.get_mut(at) {
+        *slot = value;
+    }
 }

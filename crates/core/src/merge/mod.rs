@@ -1,6 +1,6 @@
 //! Patches and three-way merge by policy (DESIGN section 7; `docs/protocol.md` section 9).
 //!
-//! A client sends what it changed as a [`Patch`](Operation::Patch) in which every field carries the value that it had
+//! A client sends what it changed as a [`Patch`](crate::wire::Operation::Patch) in which every field carries the value that it had
 //! ([`diff`]); the server merges that into the document as it is then ([`merge()`]), without a history of the document; a client that
 //! learns of a later server state while it holds an unsent edit predicts the same outcome ([`rebase`]).
 //!
@@ -18,7 +18,7 @@
 //!    document, and when it brings fields only, the answer is [`Merged::Resolve`]: the client, which has the rest, rebases and
 //!    pushes the whole.
 //!
-//! Every value of either side that is not in the outcome is named in a [`ConflictNote`]. `__proto__` is a name like any other.
+//! Every value of either side that is not in the outcome is named in a [`ConflictNote`](crate::wire::ConflictNote). `__proto__` is a name like any other.
 
 mod apply;
 mod diff;
@@ -37,8 +37,6 @@ pub use document::{Context, Current, Merged, Rebased, merge, rebase};
 pub use engine::Conflict;
 
 use crate::json::{JsonError, Value, write};
-#[expect(unused_imports, reason = "named by the documentation")]
-use crate::wire::{ConflictNote, Operation};
 
 /// A change that no honest client sends; the mutation is refused as invalid.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]

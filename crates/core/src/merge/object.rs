@@ -10,15 +10,21 @@ const LINEAR_MEMBERS_MAX: usize = 16;
 
 /// The members of an object that may be merged one by one: any object but a tagged value, which is whole.
 pub(super) fn splittable(value: &Value) -> Option<&[(String, Value)]> {
-    match value {
-        Value::Object(members) if !is_tagged(members) => Some(members),
-        _ => None,
-    }
+    value.as_object().filter(|members| !is_tagged(members))
 }
 
 /// Whether an object's only member is a tag of the value escape, or an escaped one.
 fn is_tagged(members: &[(String, Value)]) -> bool {
     matches!(members, [(name, _)] if is_tag(name))
+}
+
+/// A map of entries. Collecting would do, at the cost of a sort in the binary for every type.
+pub(super) fn indexed<K: Ord, V>(entries: impl Iterator<Item = (K, V)>) -> BTreeMap<K, V> {
+    let mut map = BTreeMap::new();
+    for (key, value) in entries {
+        map.insert(key, value);
+    }
+    map
 }
 
 /// Looks members up by name.
@@ -30,7 +36,7 @@ pub(super) struct Index<'a> {
 impl<'a> Index<'a> {
     pub(super) fn new(members: &'a [(String, Value)]) -> Self {
         let large = members.len() > LINEAR_MEMBERS_MAX;
-        let by_name = large.then(|| members.iter().map(|(name, value)| (&**name, value)).collect());
+        let by_name = large.then(|| indexed(members.iter().map(|(name, value)| (&**name, value))));
         Self { members, by_name }
     }
 
@@ -51,7 +57,7 @@ pub(super) struct Slots {
 impl Slots {
     pub(super) fn new(members: Vec<(String, Value)>) -> Self {
         let by_name = (members.len() > LINEAR_MEMBERS_MAX)
-            .then(|| members.iter().enumerate().map(|(at, (name, _))| (name.clone(), at)).collect());
+            .then(|| indexed(members.iter().enumerate().map(|(at, (name, _))| (name.clone(), at))));
         Self { slots: members.into_iter().map(|(name, value)| (name, Some(value))).collect(), by_name }
     }
 

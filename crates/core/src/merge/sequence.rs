@@ -1,7 +1,6 @@
 //! Differences of sequences, and the stretches on which two sides agree with a base.
 
 use core::ops::Range;
-use std::collections::BTreeMap;
 
 /// Most differences that are searched for the shortest script (time and memory grow with the square); beyond, the differing
 /// stretch counts as replaced whole.
@@ -30,40 +29,58 @@ pub(super) fn matches<T: Eq>(base: &[T], other: &[T]) -> Vec<Option<usize>> {
     matched
 }
 
-/// Pairs of equal elements by the greedy algorithm of Myers (1986): `reach[k]` is the furthest position of `a` on diagonal `k`
-/// (position in `a` less position in `b`) after `d` differences.
+/// Pairs of equal elements by the greedy algorithm of Myers (1986).
 fn common<T: Eq>(a: &[T], b: &[T]) -> Vec<(usize, usize)> {
     if a.is_empty() || b.is_empty() {
         return Vec::new();
     }
-    let mut reach: BTreeMap<isize, usize> = BTreeMap::from([(1, 0)]);
+    let limit = (a.len() + b.len()).min(DIFFERENCES_MAX).cast_signed();
+    let mut reach = Reach::new(limit);
     let mut trace = Vec::new();
-    for d in 0..=(a.len() + b.len()).min(DIFFERENCES_MAX).cast_signed() {
-        trace.push(Vec::new());
+    for d in 0..=limit {
+        let mut steps = Vec::new();
         for k in (-d..=d).step_by(2) {
-            let down = descends(&reach, k, d);
-            let from = if down { reach.get(&(k + 1)).copied() } else { reach.get(&(k - 1)).map(|x| x + 1) };
-            let start = from.unwrap_or(0);
-            let Some(y) = start.checked_add_signed(-k) else { continue };
-            if start > a.len() || y > b.len() {
-                continue;
-            }
-            let run = a.iter().skip(start).zip(b.iter().skip(y)).take_while(|(left, right)| left == right).count();
-            reach.insert(k, start + run);
-            if let Some(steps) = trace.last_mut() {
-                steps.push(Step { k, start, run, down });
-            }
-            if start + run == a.len() && y + run == b.len() {
+            let down = k == -d || (k != d && reach.at(k - 1) < reach.at(k + 1));
+            let start = if down { reach.at(k + 1) } else { reach.at(k - 1) + 1 };
+            // A diagonal that has left the table keeps its position, so that its neighbours do not enter from it.
+            let run = match start.checked_add_signed(-k) {
+                Some(y) if start <= a.len() && y <= b.len() => {
+                    a.iter().skip(start).zip(b.iter().skip(y)).take_while(|(left, right)| left == right).count()
+                }
+                _ => 0,
+            };
+            reach.set(k, start + run);
+            steps.push(Step { k, start, run, down });
+            if start + run == a.len() && (start + run).checked_add_signed(-k) == Some(b.len()) {
+                trace.push(steps);
                 return backtrack(&trace, k);
             }
         }
+        trace.push(steps);
     }
     Vec::new()
 }
 
-/// Whether diagonal `k` is entered from above (an element of `b`) and not from the left (an element of `a`).
-fn descends(reach: &BTreeMap<isize, usize>, k: isize, d: isize) -> bool {
-    k == -d || (k != d && reach.get(&(k - 1)) < reach.get(&(k + 1)))
+/// The furthest position of `a` on each diagonal (position in `a` less position in `b`).
+struct Reach {
+    positions: Vec<usize>,
+    middle: isize,
+}
+
+impl Reach {
+    fn new(limit: isize) -> Self {
+        Self { positions: vec![0; limit.unsigned_abs() * 2 + 3], middle: limit + 1 }
+    }
+
+    fn at(&self, k: isize) -> usize {
+        self.positions.get((self.middle + k).cast_unsigned()).copied().unwrap_or(0)
+    }
+
+    fn set(&mut self, k: isize, position: usize) {
+        if let Some(slot) = self.positions.get_mut((self.middle + k).cast_unsigned()) {
+            *slot = position;
+        }
+    }
 }
 
 /// One diagonal at one number of differences.

@@ -1,7 +1,8 @@
 //! Sets: arrays of distinct values, or tagged `Set`s.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
+use super::object::indexed;
 use crate::json::{Value, canonical};
 
 /// What either side added or removed. `None` when a side is not a set.
@@ -13,26 +14,26 @@ pub(super) fn union(base: Option<&Value>, mine: &Value, theirs: &Value) -> Optio
     let wanted = by_content(elements(mine)?);
     let present = elements(theirs)?;
     let present_by_content = by_content(present);
-    let survivors =
-        present_by_content.keys().filter(|key| before.contains_key(*key) && wanted.contains_key(*key)).count();
-    let mut result: Vec<Value> = Vec::with_capacity(survivors);
-    let mut placed = BTreeMap::new();
+    let mut result: Vec<Value> = Vec::new();
+    let mut placed = BTreeSet::new();
     for element in present {
         let content = canonical(element);
         let stays = before.contains_key(&content) && wanted.contains_key(&content);
-        if stays && placed.insert(content, ()).is_none() {
+        if stays && placed.insert(content) {
             result.push(element.clone());
         }
     }
     let mut added = present_by_content;
-    added.extend(wanted);
+    for (content, element) in wanted {
+        added.insert(content, element);
+    }
     result
         .extend(added.into_iter().filter(|(content, _)| !before.contains_key(content)).map(|(_, value)| value.clone()));
     Some(shaped_like(theirs, result))
 }
 
 fn by_content(elements: &[Value]) -> BTreeMap<Vec<u8>, &Value> {
-    elements.iter().map(|element| (canonical(element), element)).collect()
+    indexed(elements.iter().map(|element| (canonical(element), element)))
 }
 
 /// The elements of an array or of `{"~set": […]}`.

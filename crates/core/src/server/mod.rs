@@ -4,6 +4,7 @@
 //! [`Session::poll_effect`], and calls [`Session::handle_tick`] when [`Session::poll_timeout`] is due.
 
 mod batch;
+mod deliver;
 mod effect;
 mod filter;
 mod open;

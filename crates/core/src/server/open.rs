@@ -26,7 +26,7 @@ impl Session {
     pub fn handle_opening(&mut self, now_ms: u64, answer: Result<Opening, Refusal>) {
         let hello = match std::mem::replace(&mut self.state, State::Connected) {
             State::Opening(hello) => hello,
-            other => {
+            other @ (State::Connected | State::Open(_) | State::Closed) => {
                 self.state = other;
                 return;
             }
@@ -98,8 +98,7 @@ impl Session {
         open.grant = grant;
         if changed {
             for subscription in open.subscriptions.values_mut().filter(|one| !one.ending) {
-                let filter =
-                    open.grant.filter.narrowed(&subscription.collections, subscription.channels.as_deref());
+                let filter = open.grant.filter.narrowed(&subscription.collections, subscription.channels.as_deref());
                 subscription.refilter(filter);
             }
             self.watch();

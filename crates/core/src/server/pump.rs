@@ -1,20 +1,14 @@
 //! What to send next: purges at once, everything else while there is credit.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use super::batch::{Batch, Fate, FrameKey, encode_leave, encode_record, encode_same, is_tombstone};
+use super::batch::{Fate, is_tombstone};
 use super::effect::{Effect, Refusal};
 use super::filter::Filter;
 use super::record::{ChangePage, ChangeRecord, SnapshotPage};
 use super::session::{OpenSession, Session, State};
 use super::subscription::PurgeStep;
 use crate::ids::{DocumentId, Offset, SubscriptionId};
-use crate::version::ItemHasher;
-use crate::wire::{Changes, Purge, ServerFrame, Snapshot, pack};
-
-/// Room in a frame for everything but its items.
-const FRAME_HEADER_BYTES: usize = 64 << 10;
 
 /// A page on its way from the changelog.
 #[derive(Debug)]
@@ -34,12 +28,12 @@ enum Load {
 
 /// Live subscriptions that stand at one place.
 #[derive(Clone, Debug)]
-struct Group {
-    ids: Vec<SubscriptionId>,
-    told: Offset,
-    covered: Offset,
+pub(super) struct Group {
+    pub(super) ids: Vec<SubscriptionId>,
+    pub(super) told: Offset,
+    pub(super) covered: Offset,
     /// Where the next group stands: changes beyond it are served to both together.
-    cap: Option<Offset>,
+    pub(super) cap: Option<Offset>,
 }
 
 /// The next thing to do once there is credit.
@@ -104,7 +98,7 @@ impl Session {
             Err(refusal) => return self.fail(&refusal),
         };
         match work {
-            Load::Changes(group) => self.deliver_changes(&group, page),
+            Load::Changes(group) => self.deliver_changes(&group, &page),
             Load::Purge(id) => {
                 let next = (!page.last).then_some(PurgeStep::Recent { from: page.to });
                 self.deliver_purge(id, &page.records, next);
@@ -134,212 +128,6 @@ impl Session {
         self.pump(now_ms);
     }
 
-    fn deliver_changes(&mut self, group: &Group, page: ChangePage) {
-        let State::Open(open) = &mut self.state else { return };
-        let to = group.cap.map_or(page.to, |cap| cap.min(page.to));
-        // A page that was not the last was read when the head was beyond it already.
-        let head = if page.last { page.to } else { Offset(page.to.0.saturating_add(1)) };
-        open.head = open.head.max(head);
-        let last = page.last && to == page.to && to >= open.head;
-        let filter = open.group_filter(&group.ids);
-        let mut items = Vec::new();
-        for record in page.records.iter().filter(|record| record.offset > group.covered && record.offset <= to) {
-            let Some(number) = open.numbers.get(&record.id.collection) else { continue };
-            match open.fate(record, &filter) {
-                Fate::Skip => {}
-                Fate::Tell => items.push(encode_record(record, *number)),
-                Fate::Leave => items.push(encode_leave(record, *number)),
-            }
-        }
-        if items.is_empty() && open.all_confirmed(&group.ids) {
-            open.advance(&group.ids, None, to, false);
-            return;
-        }
-        self.send_changes(group, to, last, items);
-    }
-
-    /// Sends a range of changes, in several frames when it is larger than one.
-    fn send_changes(&mut self, group: &Group, to: Offset, last: bool, items: Vec<Vec<u8>>) {
-        let chunk_bytes_max = self.chunk_bytes_max();
-        let State::Open(open) = &mut self.state else { return };
-        open.snapshot_turn = true;
-        let changelog = open.changelog;
-        open.advance(&group.ids, Some(to), to, last);
-        let mut chunks = chunked(items, chunk_bytes_max);
-        let final_chunk = chunks.pop().unwrap_or_default();
-        let frame = |items: Vec<u8>, more: bool| {
-            ServerFrame::Changes(Changes {
-                changelog,
-                subscriptions: group.ids.clone(),
-                from: group.told,
-                to,
-                last: last && !more,
-                changes: pack(items),
-                more,
-            })
-        };
-        for chunk in chunks {
-            self.send_charged(&frame(chunk, true));
-        }
-        self.send_charged(&frame(final_chunk, false));
-    }
-
-    /// Hands a batch on as it is, when every subscription stands right before it. Otherwise the changelog is read.
-    pub(super) fn deliver_batch(&mut self, since: Offset, batch: &Batch, known_head: Offset) -> bool {
-        let State::Open(open) = &mut self.state else { return true };
-        let ready = open.loading.is_none()
-            && open.credit > 0
-            && open.subscriptions.values().all(|one| one.is_live() && one.confirmed && one.purge.is_none());
-        let Some(group) = open.lowest_group() else { return false };
-        if !ready || group.cap.is_some() || group.covered < since || known_head > batch.to {
-            return false;
-        }
-        if group.covered >= batch.to {
-            return true;
-        }
-        let filter = open.group_filter(&group.ids);
-        let fates: Vec<Fate> = batch
-            .records
-            .iter()
-            .map(|record| if record.offset > group.covered { open.fate(record, &filter) } else { Fate::Skip })
-            .collect();
-        if fates.iter().all(|fate| *fate == Fate::Skip) {
-            open.advance(&group.ids, None, batch.to, false);
-            return true;
-        }
-        if batch.encoded_len() > (self.config.limits.frame_bytes_max as usize).saturating_sub(FRAME_HEADER_BYTES) {
-            return false;
-        }
-        let key = FrameKey {
-            changelog: open.changelog,
-            subscriptions: group.ids.clone(),
-            from: group.told,
-            to: batch.to,
-            last: true,
-            fates,
-        };
-        let frame = batch.frame(key, &open.numbers);
-        open.credit -= i64::try_from(frame.len()).unwrap_or(i64::MAX);
-        open.advance(&group.ids, Some(batch.to), batch.to, true);
-        self.effects.push_back(Effect::Send(frame));
-        true
-    }
-
-    fn deliver_snapshot(&mut self, id: SubscriptionId, page: &SnapshotPage) {
-        let chunk_bytes_max = self.chunk_bytes_max();
-        let State::Open(open) = &mut self.state else { return };
-        open.snapshot_turn = false;
-        let (changelog, numbers) = (open.changelog, &open.numbers);
-        let Some(subscription) = open.subscriptions.get_mut(&id) else { return };
-        let channels = subscription.labels_held();
-        let Some(snapshot) = &mut subscription.snapshot else { return };
-        let offset = *snapshot.offset.get_or_insert(page.offset);
-        let hasher = ItemHasher::new(changelog);
-        let mut frames = Vec::new();
-        let mut items = Vec::new();
-        let mut after = snapshot.after.take();
-        let frame = |after: Option<DocumentId>, through: Option<DocumentId>, items: Vec<u8>| {
-            let (after, through) = (after.map(pair), through.map(pair));
-            let channels = channels.clone();
-            Snapshot { changelog, subscription: id, offset, after, through, changes: pack(items), channels }
-        };
-        for record in page.records.iter().filter(|one| subscription.filter.matches(&one.id.collection, &one.channels)) {
-            let Some(number) = numbers.get(&record.id.collection) else { continue };
-            let hash = hasher.hash(&record.id.collection, &record.id.key, record.version);
-            let known = snapshot.have.binary_search(&hash).is_ok();
-            items.extend(if known { encode_same(record, *number) } else { encode_record(record, *number) });
-            if items.len() > chunk_bytes_max {
-                let through = Some(record.id.clone());
-                frames.push(frame(after.take(), through.clone(), std::mem::take(&mut items)));
-                after = through;
-            }
-        }
-        frames.push(frame(after, page.through.clone(), items));
-        snapshot.after.clone_from(&page.through);
-        if page.through.is_none() {
-            subscription.snapshot = None;
-            subscription.told = offset;
-            subscription.covered = offset;
-        }
-        for frame in frames {
-            self.send_charged(&ServerFrame::Snapshot(frame));
-        }
-    }
-
-    /// Documents of gained channels: newer than the cursor, which they leave where it is.
-    fn deliver_gain(&mut self, id: SubscriptionId, page: &SnapshotPage) {
-        let chunk_bytes_max = self.chunk_bytes_max();
-        let State::Open(open) = &mut self.state else { return };
-        let (changelog, numbers) = (open.changelog, &open.numbers);
-        let Some(subscription) = open.subscriptions.get_mut(&id) else { return };
-        let items = page
-            .records
-            .iter()
-            .filter(|record| subscription.filter.matches(&record.id.collection, &record.channels))
-            .filter_map(|record| Some(encode_record(record, *numbers.get(&record.id.collection)?)))
-            .collect();
-        match (&page.through, &mut subscription.gain) {
-            (Some(through), Some(gain)) => gain.after = Some(through.clone()),
-            (None, _) => subscription.gain = None,
-            (Some(_), None) => {}
-        }
-        let finished = subscription.gain.is_none();
-        let (told, channels) = (subscription.told, subscription.labels_held());
-        for chunk in chunked(items, chunk_bytes_max) {
-            self.send_charged(&ServerFrame::Changes(Changes {
-                changelog,
-                subscriptions: vec![id],
-                from: told,
-                to: told,
-                last: false,
-                changes: pack(chunk),
-                more: false,
-            }));
-        }
-        if finished {
-            self.send(&ServerFrame::Purge(Purge { subscription: id, documents: Vec::new(), channels }));
-        }
-    }
-
-    /// Names documents of lost channels that no other subscription covers. Costs no credit: it must not wait.
-    fn deliver_purge(&mut self, id: SubscriptionId, records: &[ChangeRecord], next: Option<PurgeStep>) {
-        let chunk_bytes_max = self.chunk_bytes_max();
-        let State::Open(open) = &mut self.state else { return };
-        let mut chunks = Vec::new();
-        let mut documents: BTreeMap<u32, Vec<String>> = BTreeMap::new();
-        let mut bytes = 0;
-        for record in records {
-            let covered = !is_tombstone(record) && open.covers(&record.id.collection, &record.channels);
-            let Some(number) = open.numbers.get(&record.id.collection).filter(|_| !covered) else { continue };
-            documents.entry(*number).or_default().push(record.id.key.clone());
-            bytes += record.id.key.len() + 8;
-            if bytes > chunk_bytes_max {
-                chunks.push(std::mem::take(&mut documents));
-                bytes = 0;
-            }
-        }
-        let finished = next.is_none();
-        if finished || !documents.is_empty() {
-            chunks.push(documents);
-        }
-        let Some(subscription) = open.subscriptions.get_mut(&id) else { return };
-        let unfinished = subscription.labels_held();
-        match (next, &mut subscription.purge) {
-            (Some(next), Some(purge)) => purge.step = next,
-            _ => subscription.purge = None,
-        }
-        let held = subscription.labels_held();
-        if finished && subscription.ending {
-            open.subscriptions.remove(&id);
-        }
-        let count = chunks.len();
-        for (index, chunk) in chunks.into_iter().enumerate() {
-            let channels = if finished && index + 1 == count { held.clone() } else { unfinished.clone() };
-            let documents = chunk.into_iter().collect();
-            self.send(&ServerFrame::Purge(Purge { subscription: id, documents, channels }));
-        }
-    }
-
     /// From where documents that left the lost channels are looked for; `None` when the client holds nothing older.
     fn recent_from(&self, id: SubscriptionId) -> Option<Offset> {
         let State::Open(open) = &self.state else { return None };
@@ -363,20 +151,6 @@ impl Session {
             self.send_changes(&group, group.covered, last, Vec::new());
         }
         self.pump(now_ms);
-    }
-
-    fn send_charged(&mut self, frame: &ServerFrame) {
-        let len = self.send(frame);
-        if let State::Open(open) = &mut self.state {
-            open.credit -= i64::try_from(len).unwrap_or(i64::MAX);
-        }
-    }
-
-    /// Bytes of items after which a frame is full: one more item of any size still fits.
-    fn chunk_bytes_max(&self) -> usize {
-        let limits = &self.config.limits;
-        let item_bytes_max = limits.document_bytes_max as usize + limits.key_bytes_max as usize;
-        (limits.frame_bytes_max as usize).saturating_sub(item_bytes_max + FRAME_HEADER_BYTES).max(1)
     }
 }
 
@@ -420,17 +194,14 @@ impl OpenSession {
                 let subscription = self.subscriptions.get(id)?;
                 snapshot(&subscription.snapshot.as_ref()?.after, &subscription.filter)
             }
-            Load::Changes(group) => Effect::LoadChanges {
-                ticket,
-                from: group.covered,
-                filter: self.group_filter(&group.ids),
-                bytes_max,
-            },
+            Load::Changes(group) => {
+                Effect::LoadChanges { ticket, from: group.covered, filter: self.group_filter(&group.ids), bytes_max }
+            }
         })
     }
 
     /// The live subscriptions with the lowest cursor.
-    fn lowest_group(&self) -> Option<Group> {
+    pub(super) fn lowest_group(&self) -> Option<Group> {
         let live = || self.subscriptions.values().filter(|one| one.is_live());
         let (covered, told) = live().map(|one| (one.covered, one.told)).min()?;
         let ids = live().filter(|one| (one.covered, one.told) == (covered, told)).map(|one| one.id).collect();
@@ -443,7 +214,7 @@ impl OpenSession {
         Some(Group { ids: vec![one.id], told: one.told, covered: one.covered, cap: None })
     }
 
-    fn group_filter(&self, ids: &[SubscriptionId]) -> Arc<Filter> {
+    pub(super) fn group_filter(&self, ids: &[SubscriptionId]) -> Arc<Filter> {
         let mut filters = ids.iter().filter_map(|id| self.subscriptions.get(id)).map(|one| &one.filter);
         let Some(first) = filters.next() else { return Arc::default() };
         let mut union = Arc::clone(first);
@@ -453,7 +224,7 @@ impl OpenSession {
         union
     }
 
-    fn fate(&self, record: &ChangeRecord, group: &Filter) -> Fate {
+    pub(super) fn fate(&self, record: &ChangeRecord, group: &Filter) -> Fate {
         let collection = &record.id.collection;
         let own = record.session == self.id;
         let inside = group.matches(collection, &record.channels);
@@ -469,11 +240,11 @@ impl OpenSession {
         }
     }
 
-    fn all_confirmed(&self, ids: &[SubscriptionId]) -> bool {
+    pub(super) fn all_confirmed(&self, ids: &[SubscriptionId]) -> bool {
         ids.iter().filter_map(|id| self.subscriptions.get(id)).all(|one| one.confirmed)
     }
 
-    fn advance(&mut self, ids: &[SubscriptionId], told: Option<Offset>, covered: Offset, confirmed: bool) {
+    pub(super) fn advance(&mut self, ids: &[SubscriptionId], told: Option<Offset>, covered: Offset, confirmed: bool) {
         for id in ids {
             if let Some(subscription) = self.subscriptions.get_mut(id) {
                 subscription.told = told.unwrap_or(subscription.told);
@@ -499,20 +270,4 @@ impl OpenSession {
             }
         }
     }
-}
-
-fn pair(id: DocumentId) -> (String, String) {
-    (id.collection, id.key)
-}
-
-/// Joins items into chunks of about `bytes_max` bytes; none for no items.
-fn chunked(items: Vec<Vec<u8>>, bytes_max: usize) -> Vec<Vec<u8>> {
-    let mut chunks: Vec<Vec<u8>> = Vec::new();
-    for item in items {
-        match chunks.last_mut() {
-            Some(chunk) if chunk.len() <= bytes_max => chunk.extend(item),
-            _ => chunks.push(item),
-        }
-    }
-    chunks
 }

@@ -6,7 +6,7 @@ use super::effect::{Effect, Processed, Refusal, Submission};
 use super::session::{Session, State};
 use crate::ids::{MutationId, Sequence};
 use crate::limits::Limits;
-use crate::wire::{ErrorCode, Mutation, Packed, Purge, Push, ServerFrame, encode, unpack};
+use crate::wire::{DocumentChange, ErrorCode, Mutation, Operation, Packed, Purge, Push, ServerFrame, unpack};
 
 /// The mutations of a session on their way.
 #[derive(Debug)]
@@ -103,20 +103,23 @@ impl Partial {
     }
 }
 
-impl Session {
-    /// Several pushes of one frame; each counts with its own size.
-    pub(super) fn pushes(&mut self, packed: &Packed) {
-        match unpack::<Push>(packed) {
-            Ok(pushes) => {
-                for push in pushes {
-                    let len = encode(&push).len();
-                    self.push(push, len);
-                }
-            }
-            Err(error) => self.fail(&Refusal::new(ErrorCode::Protocol, error.to_string())),
-        }
-    }
+/// About how many bytes a change occupies.
+fn change_bytes(change: &DocumentChange) -> usize {
+    let content = match &change.operation {
+        Operation::Put(body) => body.len(),
+        Operation::Delete => 0,
+        Operation::Patch(patches) => patches
+            .iter()
+            .map(|patch| {
+                let values = [&patch.base, &patch.value].into_iter().flatten().map(Vec::len).sum::<usize>();
+                values + patch.path.iter().map(String::len).sum::<usize>()
+            })
+            .sum(),
+    };
+    content + change.id.collection.len() + change.id.key.len()
+}
 
+impl Session {
     pub(super) fn push(&mut self, push: Push, len: usize) {
         let State::Open(open) = &mut self.state else { return };
         let acknowledged = push.acknowledged;
@@ -131,6 +134,19 @@ impl Session {
                 self.effects.push_back(Effect::Process(Box::new(submission)));
             }
             Err(refusal) => self.fail(&refusal),
+        }
+    }
+
+    /// Several pushes in one frame: each counts with its share of the frame's bytes after inflation.
+    pub(super) fn pushes(&mut self, packed: &Packed, len: usize) {
+        let pushes = match unpack::<Push>(packed) {
+            Ok(pushes) => pushes,
+            Err(error) => return self.fail(&Refusal::new(ErrorCode::Protocol, error.to_string())),
+        };
+        let share = len / pushes.len().max(1);
+        for push in pushes {
+            let bytes = push.changes.iter().map(change_bytes).sum::<usize>().max(share);
+            self.push(push, bytes);
         }
     }
 

@@ -12,6 +12,9 @@ use crate::ids::{ChangelogId, ClientId, Incarnation, Offset, SessionId, Subscrip
 use crate::limits::Limits;
 use crate::wire::{ClientFrame, ErrorCode, ErrorFrame, Hello, Pong, ServerFrame, decode, encode};
 
+/// How long a client may be silent to send as many frames at once as it could have sent meanwhile.
+const BURST_MS: u64 = 10_000;
+
 /// The host's settings, shared by its sessions.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SessionConfig {
@@ -21,7 +24,7 @@ pub struct SessionConfig {
     pub hello_ms_max: u64,
     /// How long a session may be behind without any credit.
     pub slow_consumer_ms_max: u64,
-    /// Frames per second that are read on average; beyond it the session stops reading.
+    /// Frames per second that are read, averaged over ten seconds; beyond it the session stops reading.
     pub frames_per_second_max: u32,
     /// About how many bytes of bodies a page of changes or of a snapshot holds.
     pub page_bytes_max: usize,
@@ -105,7 +108,7 @@ pub(super) struct OpenSession {
 impl Session {
     /// A session for a connection that was just accepted.
     pub fn new(now_ms: u64, config: Arc<SessionConfig>) -> Self {
-        let frame_budget = u64::from(config.frames_per_second_max) * 1_000;
+        let frame_budget = u64::from(config.frames_per_second_max) * BURST_MS;
         Self {
             config,
             state: State::Connected,
@@ -205,7 +208,7 @@ impl Session {
             (State::Open(_), ClientFrame::Subscribe(subscribe)) => self.subscribe(now_ms, subscribe),
             (State::Open(_), ClientFrame::Unsubscribe(unsubscribe)) => self.unsubscribe(now_ms, unsubscribe.id),
             (State::Open(_), ClientFrame::Push(push)) => self.push(push, len),
-            (State::Open(_), ClientFrame::Pushes(packed)) => self.pushes(&packed),
+            (State::Open(_), ClientFrame::Pushes(packed)) => self.pushes(&packed, len),
             (State::Open(_), ClientFrame::Credit(credit)) => self.credit(now_ms, credit.bytes),
             (State::Open(_), ClientFrame::Ping(ping)) => {
                 self.send(&ServerFrame::Pong(Pong { nonce: ping.nonce }));
@@ -235,7 +238,8 @@ impl Session {
                 let stalled = open.stalled_since_ms;
                 let slow = stalled.is_some_and(|since| now_ms >= since + self.config.slow_consumer_ms_max);
                 if slow {
-                    let message = format!("no credit for {} ms; resume from the cursor", self.config.slow_consumer_ms_max);
+                    let message =
+                        format!("no credit for {} ms; resume from the cursor", self.config.slow_consumer_ms_max);
                     return self.fail(&Refusal::new(ErrorCode::SlowConsumer, message));
                 }
                 !self.wants_input()
@@ -246,6 +250,15 @@ impl Session {
             self.heard_ms = now_ms;
         } else if now_ms >= self.heard_ms + silence_ms_max {
             self.fail(&Refusal::new(ErrorCode::SessionEnded, format!("nothing was heard for {silence_ms_max} ms")));
+        }
+    }
+
+    /// The client took bytes: it is alive, though slow, and the frames that used up its credit may still be on their way.
+    pub fn handle_taken(&mut self, now_ms: u64) {
+        if let State::Open(open) = &mut self.state
+            && let Some(since) = &mut open.stalled_since_ms
+        {
+            *since = now_ms;
         }
     }
 
@@ -289,7 +302,7 @@ impl Session {
     fn refill(&mut self, now_ms: u64) {
         let rate = u64::from(self.config.frames_per_second_max);
         let passed_ms = now_ms.saturating_sub(self.budget_ms);
-        self.frame_budget = (self.frame_budget + passed_ms.saturating_mul(rate)).min(rate * 1_000);
+        self.frame_budget = (self.frame_budget + passed_ms.saturating_mul(rate)).min(rate * BURST_MS);
         self.budget_ms = now_ms;
     }
 }

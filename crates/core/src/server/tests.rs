@@ -1,1 +1,647 @@
-#[test] fn placeholder() {}
+//! The session against a model changelog, on a virtual clock.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use super::*;
+use crate::ids::{
+    ChangelogId, ClientId, DocumentId, Epoch, Incarnation, Offset, Sequence, SessionId, SubscriptionId, Version,
+};
+use crate::limits::Limits;
+use crate::version::{item_hash, of_body};
+use crate::wire::{
+    Change, ChangeKind, ClientFrame, CollectionInfo, Credit, Cursor, DocumentChange, ErrorCode, Hello, Operation,
+    Outcome, Ping, Policy, Push, PushResult, ServerFrame, Subscribe, Unsubscribe, decode, encode, unpack,
+};
+
+const MINE: SessionId = SessionId(7);
+const LOG: ChangelogId = ChangelogId(99);
+
+/// A session with a host that answers from a model.
+struct Host {
+    now_ms: u64,
+    session: Session,
+    documents: BTreeMap<DocumentId, ChangeRecord>,
+    head: Offset,
+    floor: Offset,
+    page_records_max: usize,
+    watched: Arc<Filter>,
+    sent: Vec<ServerFrame>,
+    submissions: Vec<Submission>,
+    opened: Option<Hello>,
+    closed: Option<ErrorCode>,
+    loads: usize,
+}
+
+fn labels(labels: &[&str]) -> Vec<String> {
+    labels.iter().map(|label| label.replace('/', "\0")).collect()
+}
+
+fn grant(allowed: &[&str]) -> Grant {
+    let filter = Arc::new(Filter::from_labels(&labels(allowed)));
+    Grant { subject: "ann".into(), expires_ms: None, filter }
+}
+
+impl Host {
+    fn new(config: SessionConfig) -> Self {
+        Host {
+            now_ms: 1_000_000,
+            session: Session::new(1_000_000, Arc::new(config)),
+            documents: BTreeMap::new(),
+            head: Offset(0),
+            floor: Offset(0),
+            page_records_max: 2,
+            watched: Arc::default(),
+            sent: Vec::new(),
+            submissions: Vec::new(),
+            opened: None,
+            closed: None,
+            loads: 0,
+        }
+    }
+
+    fn open(allowed: &[&str]) -> Self {
+        let mut host = Host::new(SessionConfig::default());
+        host.hello(1 << 20);
+        host.welcome(grant(allowed));
+        host
+    }
+
+    fn hello(&mut self, credit_bytes: u32) {
+        self.frame(&ClientFrame::Hello(Hello {
+            protocol: 1,
+            protocol_min: 1,
+            database: "board".into(),
+            token: "secret".into(),
+            client: ClientId([1; 16]),
+            incarnation: Incarnation(1),
+            acknowledged: Sequence(0),
+            epoch: None,
+            credit_bytes,
+            collections: vec!["cards".into(), "lists".into()],
+        }));
+    }
+
+    fn welcome(&mut self, grant: Grant) {
+        let info = |number, name: &str| CollectionInfo { number, name: name.into(), policy: Policy::default() };
+        let opening = Opening {
+            session: MINE,
+            epoch: Epoch(1),
+            changelog: LOG,
+            head: self.head,
+            floor: self.floor,
+            finished: Sequence(3),
+            grant,
+            collections: vec![info(0, "cards"), info(1, "lists")],
+        };
+        self.session.handle_opening(self.now_ms, Ok(opening));
+        self.drain();
+    }
+
+    fn frame(&mut self, frame: &ClientFrame) {
+        self.session.handle_frame(self.now_ms, &encode(frame));
+        self.drain();
+    }
+
+    fn subscribe(&mut self, cursor: Option<Cursor>, held: &[&str], channels: Option<&[&str]>) {
+        self.frame(&ClientFrame::Subscribe(Subscribe {
+            id: SubscriptionId(1),
+            collections: vec!["cards".into(), "lists".into()],
+            channels: channels.map(labels),
+            cursor,
+            held: labels(held),
+            have: Vec::new(),
+        }));
+    }
+
+    fn push(&mut self, sequence: u64, more: bool, key: &str) {
+        self.frame(&ClientFrame::Push(Push {
+            sequence: Sequence(sequence),
+            acknowledged: Sequence(0),
+            edited_ms: 5,
+            changes: vec![DocumentChange {
+                id: DocumentId::new("cards", key),
+                base: Version::ABSENT,
+                operation: Operation::Put(b"1".to_vec()),
+            }],
+            more,
+        }));
+    }
+
+    /// Commits one document; tells the session when it watches it.
+    fn commit(&mut self, key: &str, body: Option<&str>, channels: &[&str], session: SessionId) {
+        let before = self.head;
+        self.head = Offset(before.0 + 1);
+        let id = DocumentId::new("cards", key);
+        let channels: Vec<String> = channels.iter().map(|channel| (*channel).to_owned()).collect();
+        let mut left = Vec::new();
+        if let Some(old) = self.documents.get(&id) {
+            left.extend(old.left.iter().chain(&old.channels).filter(|one| !channels.contains(one)).cloned());
+        }
+        let record = ChangeRecord {
+            offset: self.head,
+            id: id.clone(),
+            version: body.map_or(Version::ABSENT, |body| of_body(body.as_bytes()).unwrap()),
+            body: body.map(|body| body.as_bytes().into()),
+            channels,
+            left,
+            session,
+        };
+        let seen = self.watched.matches("cards", &record.channels) || self.watched.matches("cards", &record.left);
+        self.documents.insert(id, record.clone());
+        if seen {
+            let numbers = BTreeMap::from([("cards".to_owned(), 0), ("lists".to_owned(), 1)]);
+            let batch = Batch::new(before, self.head, vec![Arc::new(record)], &numbers);
+            self.session.handle_batch(self.now_ms, before, &batch);
+            self.drain();
+        }
+    }
+
+    fn tick(&mut self, ms: u64) {
+        self.now_ms += ms;
+        self.session.handle_tick(self.now_ms);
+        self.drain();
+    }
+
+    fn drain(&mut self) {
+        while let Some(effect) = self.session.poll_effect() {
+            assert!(self.closed.is_none(), "an effect after the close");
+            match effect {
+                Effect::Send(bytes) => self.sent.push(decode(&bytes).unwrap()),
+                Effect::Open(hello) => self.opened = Some(*hello),
+                Effect::Authenticate(_) => {}
+                Effect::Process(submission) => self.submissions.push(*submission),
+                Effect::LoadChanges { ticket, from, filter, .. } => {
+                    let page = self.changes(from, &filter);
+                    self.loads += 1;
+                    self.session.handle_changes(self.now_ms, ticket, Ok(page));
+                }
+                Effect::LoadSnapshot { ticket, after, filter, .. } => {
+                    let page = self.snapshot(after.as_ref(), &filter);
+                    self.loads += 1;
+                    self.session.handle_snapshot(self.now_ms, ticket, Ok(page));
+                }
+                Effect::Watch(filter) => {
+                    self.watched = filter;
+                    self.session.handle_head(self.now_ms, self.head, self.floor);
+                }
+                Effect::Close { code, .. } => self.closed = Some(code),
+            }
+        }
+    }
+
+    fn changes(&self, from: Offset, filter: &Filter) -> ChangePage {
+        let sees = |record: &ChangeRecord| {
+            filter.matches(&record.id.collection, &record.channels)
+                || filter.matches(&record.id.collection, &record.left)
+        };
+        let mut records: Vec<ChangeRecord> =
+            self.documents.values().filter(|record| record.offset > from && sees(record)).cloned().collect();
+        records.sort_by_key(|record| record.offset);
+        let last = records.len() <= self.page_records_max;
+        records.truncate(self.page_records_max);
+        let to = if last { self.head } else { records.last().unwrap().offset };
+        ChangePage { records, to, last }
+    }
+
+    fn snapshot(&self, after: Option<&DocumentId>, filter: &Filter) -> SnapshotPage {
+        let live = self.documents.values().filter(|record| record.body.is_some());
+        let mut records: Vec<ChangeRecord> = live
+            .filter(|record| after.is_none_or(|after| record.id > *after))
+            .filter(|record| filter.matches(&record.id.collection, &record.channels))
+            .cloned()
+            .collect();
+        let more = records.len() > self.page_records_max;
+        records.truncate(self.page_records_max);
+        let through = records.last().filter(|_| more).map(|record| record.id.clone());
+        SnapshotPage { records, through, offset: self.head }
+    }
+
+    /// What was sent since the last call, in short.
+    fn log(&mut self) -> Vec<String> {
+        self.sent.drain(..).map(describe).collect()
+    }
+}
+
+fn describe(frame: ServerFrame) -> String {
+    match frame {
+        ServerFrame::Welcome(welcome) => format!("welcome {} finished {}", welcome.subject, welcome.finished),
+        ServerFrame::Result(result) => format!("result {}", result.sequence),
+        ServerFrame::Changes(changes) => {
+            let last = if changes.last { " last" } else { "" };
+            format!("changes {}..{}{last} {}", changes.from, changes.to, items(&changes.changes))
+        }
+        ServerFrame::Snapshot(snapshot) => {
+            let through = snapshot.through.map_or("end".to_owned(), |(_, key)| key);
+            format!("snapshot @{} ..{through} {}", snapshot.offset, items(&snapshot.changes))
+        }
+        ServerFrame::Purge(purge) => {
+            let keys: Vec<String> = purge.documents.into_iter().flat_map(|(_, keys)| keys).collect();
+            format!("purge [{}] holds {}", keys.join(" "), purge.channels.join(" ").replace('\0', "/"))
+        }
+        ServerFrame::Pong(pong) => format!("pong {}", pong.nonce),
+        ServerFrame::Error(error) => format!("error {}", error.code.name()),
+    }
+}
+
+fn items(packed: &crate::wire::Packed) -> String {
+    let names = unpack::<Change>(packed).unwrap().into_iter().map(|change| match change.kind {
+        ChangeKind::Put(_, body) => format!("{}={}", change.key, String::from_utf8(body).unwrap()),
+        ChangeKind::Delete => format!("-{}", change.key),
+        ChangeKind::Leave => format!("leave:{}", change.key),
+        ChangeKind::Same(_) => format!("same:{}", change.key),
+    });
+    format!("[{}]", names.collect::<Vec<_>>().join(" "))
+}
+
+fn at(offset: u64) -> Cursor {
+    Cursor { changelog: LOG, offset: Offset(offset), snapshot: None }
+}
+
+#[test]
+fn nothing_before_the_hello() {
+    let mut host = Host::new(SessionConfig::default());
+    host.push(1, false, "a");
+    assert_eq!(host.log(), ["error protocol"]);
+    assert_eq!(host.closed, Some(ErrorCode::Protocol));
+    assert_eq!(host.session.poll_timeout(), None);
+}
+
+#[test]
+fn a_hello_must_come_in_time() {
+    let mut host = Host::new(SessionConfig::default());
+    host.tick(4_999);
+    assert_eq!(host.closed, None);
+    host.tick(1);
+    assert_eq!(host.closed, Some(ErrorCode::Unauthenticated));
+}
+
+#[test]
+fn a_version_from_the_future_is_refused() {
+    let mut host = Host::new(SessionConfig::default());
+    host.frame(&ClientFrame::Hello(Hello { protocol: 9, protocol_min: 8, ..opening_hello() }));
+    assert_eq!(host.log(), ["error unsupported-version"]);
+    let mut host = Host::new(SessionConfig::default());
+    host.frame(&ClientFrame::Hello(Hello { protocol: 9, protocol_min: 1, ..opening_hello() }));
+    assert!(host.opened.is_some(), "a newer client that speaks version 1 too");
+}
+
+fn opening_hello() -> Hello {
+    let mut host = Host::new(SessionConfig::default());
+    host.hello(0);
+    host.opened.unwrap()
+}
+
+#[test]
+fn garbage_is_an_error() {
+    for bytes in [&b""[..], b"\xff\xff", b"{}", &encode(&ClientFrame::Ping(Ping { nonce: 1 }))[..2]] {
+        let mut host = Host::open(&["cards"]);
+        host.log();
+        host.session.handle_frame(host.now_ms, bytes);
+        host.drain();
+        assert_eq!(host.log(), ["error protocol"], "{bytes:?}");
+    }
+}
+
+#[test]
+fn snapshot_then_changes() {
+    let mut host = Host::open(&["cards"]);
+    for key in ["a", "b", "c"] {
+        host.commit(key, Some("1"), &[], SessionId(0));
+    }
+    host.commit("b", None, &[], SessionId(0));
+    host.subscribe(None, &[], None);
+    assert_eq!(host.log(), ["welcome ann finished 3", "snapshot @4 ..end [a=1 c=1]", "changes 4..4 last []"]);
+    host.commit("a", Some("2"), &[], SessionId(0));
+    host.commit("c", Some("3"), &[], MINE);
+    host.commit("d", Some("4"), &[], SessionId(0));
+    assert_eq!(host.log(), ["changes 4..5 last [a=2]", "changes 5..7 last [d=4]"]);
+    assert_eq!(host.loads, 1, "commits are handed on without a read");
+}
+
+#[test]
+fn a_snapshot_confirms_what_the_client_has() {
+    let mut host = Host::open(&["cards"]);
+    host.commit("a", Some("1"), &[], SessionId(0));
+    host.commit("b", Some("2"), &[], SessionId(0));
+    let have = item_hash(LOG, "cards", "b", of_body(b"2").unwrap()).to_be_bytes().to_vec();
+    host.log();
+    host.frame(&ClientFrame::Subscribe(Subscribe {
+        id: SubscriptionId(1),
+        collections: vec!["cards".into()],
+        channels: None,
+        cursor: None,
+        held: Vec::new(),
+        have,
+    }));
+    assert_eq!(host.log(), ["snapshot @2 ..end [a=1 same:b]", "changes 2..2 last []"]);
+}
+
+#[test]
+fn an_interrupted_snapshot_goes_on() {
+    let mut host = Host::open(&["cards"]);
+    for key in ["a", "b", "c"] {
+        host.commit(key, Some("1"), &[], SessionId(0));
+    }
+    host.session = Host::open(&["cards"]).session;
+    let snapshot = Some(("cards".to_owned(), "b".to_owned()));
+    host.session.handle_head(host.now_ms, host.head, host.floor);
+    host.log();
+    host.subscribe(Some(Cursor { changelog: LOG, offset: Offset(2), snapshot }), &["cards"], None);
+    assert_eq!(host.log(), ["snapshot @2 ..end [c=1]", "changes 2..3 last [c=1]"]);
+}
+
+#[test]
+fn resume_from_a_cursor() {
+    let mut host = Host::open(&["cards"]);
+    for key in ["a", "b", "c", "d", "e"] {
+        host.commit(key, Some("1"), &[], SessionId(0));
+    }
+    host.session.handle_head(host.now_ms, host.head, host.floor);
+    host.log();
+    host.subscribe(Some(at(2)), &["cards"], None);
+    assert_eq!(host.log(), ["changes 2..4 [c=1 d=1]", "changes 4..5 last [e=1]"]);
+    // Below the floor, of another changelog, or from the future: a snapshot.
+    host.floor = Offset(3);
+    host.session.handle_head(host.now_ms, host.head, host.floor);
+    let foreign = Cursor { changelog: ChangelogId(1), offset: Offset(4), snapshot: None };
+    for cursor in [at(2), at(77), foreign] {
+        host.log();
+        host.subscribe(Some(cursor.clone()), &["cards"], None);
+        assert!(host.log().first().unwrap().starts_with("snapshot @5 ..b"), "{cursor:?}");
+    }
+}
+
+#[test]
+fn channels_are_enforced() {
+    let mut host = Host::open(&["cards/x"]);
+    host.subscribe(None, &[], Some(&["x", "y"]));
+    host.log();
+    host.commit("a", Some("1"), &["x"], SessionId(0));
+    host.commit("b", Some("1"), &["y"], SessionId(0));
+    host.commit("a", Some("2"), &["y"], SessionId(0));
+    host.commit("a", Some("3"), &["y"], SessionId(0));
+    host.commit("a", None, &["y"], SessionId(0));
+    assert_eq!(
+        host.log(),
+        [
+            "changes 0..1 last [a=1]",
+            "changes 1..3 last [leave:a]",
+            "changes 3..4 last [leave:a]",
+            "changes 4..5 last [-a]"
+        ]
+    );
+}
+
+#[test]
+fn lost_channels_are_purged_and_gained_ones_sent() {
+    let mut host = Host::open(&["cards/x", "cards/y"]);
+    host.commit("a", Some("1"), &["x"], SessionId(0));
+    host.commit("b", Some("1"), &["x", "y"], SessionId(0));
+    host.commit("c", Some("1"), &["z"], SessionId(0));
+    host.subscribe(None, &[], None);
+    host.log();
+    host.session.handle_grant(host.now_ms, Ok(grant(&["cards/y", "cards/z"])));
+    host.drain();
+    assert_eq!(
+        host.log(),
+        [
+            "purge [a] holds cards/x cards/y",
+            "purge [] holds cards/y",
+            "changes 3..3 [c=1]",
+            "purge [] holds cards/y cards/z",
+        ]
+    );
+    host.commit("a", Some("2"), &["x"], SessionId(0));
+    assert!(host.log().is_empty());
+}
+
+#[test]
+fn unsubscribing_purges() {
+    let mut host = Host::open(&["cards/x", "cards/y"]);
+    host.commit("a", Some("1"), &["x"], SessionId(0));
+    host.commit("b", Some("1"), &["x", "y"], SessionId(0));
+    host.subscribe(None, &[], Some(&["x"]));
+    host.frame(&ClientFrame::Subscribe(Subscribe {
+        id: SubscriptionId(2),
+        collections: vec!["cards".into()],
+        channels: Some(vec!["y".into()]),
+        cursor: None,
+        held: Vec::new(),
+        have: Vec::new(),
+    }));
+    host.log();
+    host.frame(&ClientFrame::Unsubscribe(Unsubscribe { id: SubscriptionId(1) }));
+    assert_eq!(host.log(), ["purge [a] holds cards/x", "purge [] holds "]);
+    host.commit("a", Some("2"), &["x"], SessionId(0));
+    assert!(host.log().is_empty());
+}
+
+#[test]
+fn a_claimed_channel_tells_no_keys() {
+    let mut host = Host::open(&["cards/x"]);
+    host.commit("secret", Some("1"), &["y"], SessionId(0));
+    host.commit("a", Some("1"), &["x"], SessionId(0));
+    host.session.handle_head(host.now_ms, host.head, host.floor);
+    host.log();
+    host.subscribe(Some(at(2)), &["cards/x", "cards/y"], None);
+    assert_eq!(host.log(), ["snapshot @2 ..end [a=1]", "changes 2..2 last []"]);
+}
+
+#[test]
+fn changes_wait_for_credit() {
+    let mut host = Host::new(SessionConfig::default());
+    host.hello(60);
+    host.welcome(grant(&["cards"]));
+    host.subscribe(None, &[], None);
+    host.commit("a", Some("1"), &[], SessionId(0));
+    host.commit("b", Some("1"), &[], SessionId(0));
+    host.commit("a", Some("2"), &[], SessionId(0));
+    let before = host.log();
+    assert!(before.len() < 5, "{before:?}");
+    host.frame(&ClientFrame::Credit(Credit { bytes: 1_000 }));
+    let after = host.log();
+    assert!(after.last().unwrap().contains("last"), "{after:?}");
+    assert!(after.iter().any(|one| one.contains("a=2")), "{after:?}");
+    host.tick(10_000);
+    assert_eq!(host.closed, None, "nothing is left to send");
+}
+
+#[test]
+fn a_slow_consumer_is_closed() {
+    let mut host = Host::new(SessionConfig::default());
+    host.hello(0);
+    host.welcome(grant(&["cards"]));
+    host.subscribe(None, &[], None);
+    host.log();
+    host.tick(9_999);
+    assert_eq!(host.closed, None);
+    assert_eq!(host.session.poll_timeout(), Some(host.now_ms + 1));
+    host.tick(1);
+    assert_eq!(host.log(), ["error slow-consumer"]);
+}
+
+#[test]
+fn sequences_are_strict() {
+    let mut host = Host::open(&["cards"]);
+    host.log();
+    host.push(3, false, "repeats the last finished one");
+    host.push(4, false, "a");
+    assert_eq!(host.submissions.len(), 2);
+    host.push(4, false, "again");
+    assert_eq!(host.log(), ["error out-of-order"]);
+
+    for wrong in [0, 5] {
+        let mut host = Host::open(&["cards"]);
+        host.log();
+        host.push(wrong, false, "a");
+        assert_eq!(host.log(), ["error out-of-order"]);
+    }
+}
+
+#[test]
+fn the_window_is_enforced() {
+    let limits = Limits { push_window_mutations_max: 2, ..Limits::default() };
+    let mut host = Host::new(SessionConfig { limits, ..SessionConfig::default() });
+    host.hello(0);
+    host.welcome(grant(&["cards"]));
+    host.log();
+    host.push(4, false, "a");
+    host.push(5, false, "b");
+    host.push(6, false, "c");
+    assert_eq!(host.log(), ["error protocol"]);
+}
+
+#[test]
+fn parts_make_one_mutation() {
+    let mut host = Host::open(&["cards"]);
+    host.push(4, true, "a");
+    host.push(4, true, "b");
+    host.push(4, false, "c");
+    let keys: Vec<&str> =
+        host.submissions.iter().flat_map(|one| &one.mutation.changes).map(|one| &*one.id.key).collect();
+    assert_eq!((host.submissions.len(), keys), (1, vec!["a", "b", "c"]));
+    host.log();
+    host.push(5, true, "a");
+    host.push(6, false, "b");
+    assert_eq!(host.log(), ["error out-of-order"]);
+}
+
+#[test]
+fn a_mutation_beyond_the_limits_is_refused_alone() {
+    let limits = Limits { mutation_documents_max: 2, ..Limits::default() };
+    let mut host = Host::new(SessionConfig { limits, ..SessionConfig::default() });
+    host.hello(0);
+    host.welcome(grant(&["cards"]));
+    for _ in 0..4 {
+        host.push(4, true, "a");
+    }
+    host.push(4, false, "a");
+    host.push(5, false, "b");
+    let refused: Vec<Option<ErrorCode>> =
+        host.submissions.iter().map(|one| one.refused.as_ref().map(|(code, _)| *code)).collect();
+    assert_eq!(refused, [Some(ErrorCode::TooLarge), None]);
+    assert!(host.submissions[0].mutation.changes.is_empty());
+}
+
+#[test]
+fn results_come_in_order_and_purge_what_is_not_covered() {
+    let mut host = Host::open(&["cards/x"]);
+    host.subscribe(None, &[], None);
+    host.push(4, false, "a");
+    host.log();
+    let result = PushResult { sequence: Sequence(4), offset: Offset(1), outcome: Outcome::Accepted };
+    let written = vec![(DocumentId::new("cards", "a"), vec!["other".to_owned()])];
+    host.session.handle_processed(host.now_ms, Ok(Processed { result, written }));
+    host.drain();
+    assert_eq!(host.log(), ["result 4", "purge [a] holds cards/x"]);
+    assert!(host.session.is_idle());
+}
+
+#[test]
+fn no_data_after_the_token_expires() {
+    let mut host = Host::new(SessionConfig::default());
+    host.hello(1 << 20);
+    let expires_ms = Some(host.now_ms + 100);
+    host.welcome(Grant { expires_ms, ..grant(&["cards"]) });
+    host.subscribe(None, &[], None);
+    host.log();
+    assert_eq!(host.session.poll_timeout(), expires_ms);
+    host.now_ms += 100;
+    host.commit("a", Some("1"), &[], SessionId(0));
+    assert_eq!(host.log(), ["error unauthenticated"]);
+}
+
+#[test]
+fn a_fresh_token_extends_the_session() {
+    let mut host = Host::new(SessionConfig::default());
+    host.hello(1 << 20);
+    host.welcome(Grant { expires_ms: Some(host.now_ms + 100), ..grant(&["cards"]) });
+    host.subscribe(None, &[], None);
+    host.session.handle_grant(host.now_ms, Ok(grant(&["cards"])));
+    host.log();
+    host.now_ms += 100;
+    host.commit("a", Some("1"), &[], SessionId(0));
+    assert_eq!(host.log(), ["changes 0..1 last [a=1]"]);
+    let stranger = Grant { subject: "bob".into(), ..grant(&["cards"]) };
+    host.session.handle_grant(host.now_ms, Ok(stranger));
+    host.drain();
+    assert_eq!(host.closed, Some(ErrorCode::Forbidden));
+}
+
+#[test]
+fn silence_ends_the_session() {
+    let mut host = Host::open(&["cards"]);
+    host.tick(44_000);
+    host.frame(&ClientFrame::Ping(Ping { nonce: 5 }));
+    assert!(host.log().contains(&"pong 5".to_owned()));
+    host.tick(44_999);
+    assert_eq!(host.closed, None);
+    host.tick(1);
+    assert_eq!(host.closed, Some(ErrorCode::SessionEnded));
+}
+
+#[test]
+fn a_ping_moves_the_cursor_over_what_was_left_out() {
+    let mut host = Host::open(&["cards"]);
+    host.subscribe(None, &[], None);
+    host.commit("a", Some("1"), &[], MINE);
+    host.log();
+    host.frame(&ClientFrame::Ping(Ping { nonce: 1 }));
+    assert_eq!(host.log(), ["pong 1", "changes 0..1 last []"]);
+}
+
+#[test]
+fn frames_beyond_the_rate_are_not_read() {
+    let mut host = Host::new(SessionConfig { frames_per_second_max: 2, ..SessionConfig::default() });
+    host.hello(0);
+    host.welcome(grant(&["cards"]));
+    let mut read = 0;
+    while host.session.wants_input() {
+        host.frame(&ClientFrame::Ping(Ping { nonce: 1 }));
+        read += 1;
+        assert!(read < 100, "the budget never ends");
+    }
+    let due = host.session.poll_timeout().unwrap();
+    host.tick(due - host.now_ms);
+    assert!(host.session.wants_input());
+}
+
+#[test]
+fn subscriptions_at_one_place_share_frames() {
+    let mut host = Host::open(&["cards/x", "cards/y"]);
+    for (id, channel) in [(1, "x"), (2, "y")] {
+        host.frame(&ClientFrame::Subscribe(Subscribe {
+            id: SubscriptionId(id),
+            collections: vec!["cards".into()],
+            channels: Some(vec![channel.into()]),
+            cursor: Some(at(0)),
+            held: vec![format!("cards\0{channel}")],
+            have: Vec::new(),
+        }));
+    }
+    host.log();
+    host.commit("a", Some("1"), &["x", "y"], SessionId(0));
+    host.commit("a", Some("2"), &["y"], SessionId(0));
+    assert_eq!(host.log(), ["changes 0..1 last [a=1]", "changes 1..2 last [a=2]"]);
+}

@@ -3,9 +3,9 @@
 //! A token never chooses how it is checked: its `alg` must be one that the configuration has a key for, and each key serves one
 //! algorithm. Nothing in a token is believed, or quoted in an error, before its signature is checked.
 
-mod token;
 #[cfg(test)]
 mod tests;
+mod token;
 
 use jsonwebtoken::{DecodingKey, EncodingKey};
 use serde_json::{Map, Value};

@@ -117,11 +117,7 @@ fn wire_algorithm(algorithm: Algorithm) -> jsonwebtoken::Algorithm {
 }
 
 /// `exp` and `nbf` (RFC 7519 sections 4.1.4 and 4.1.5). Returns when the identity ends, in milliseconds.
-fn check_times(
-    claims: &Map<String, Value>,
-    expectation: &Expectation,
-    now_ms: u64,
-) -> Result<Option<u64>, AuthError> {
+fn check_times(claims: &Map<String, Value>, expectation: &Expectation, now_ms: u64) -> Result<Option<u64>, AuthError> {
     let leeway_ms = expectation.leeway_s.saturating_mul(1000);
     if let Some(not_before_ms) = numeric_date_ms(claims, "nbf")?
         && now_ms.saturating_add(leeway_ms) < not_before_ms
@@ -135,7 +131,7 @@ fn check_times(
     if now_ms >= expires_ms { Err(AuthError::Expired) } else { Ok(Some(expires_ms)) }
 }
 
-/// A NumericDate (RFC 7519 section 2): a JSON number of seconds, with or without a fraction. Anything else that is present is refused.
+/// A `NumericDate` (RFC 7519 section 2): a JSON number of seconds, with or without a fraction. Anything else that is present is refused.
 fn numeric_date_ms(claims: &Map<String, Value>, name: &str) -> Result<Option<u64>, AuthError> {
     let Some(claim) = claims.get(name) else { return Ok(None) };
     let seconds = claim.as_u64().or_else(|| claim.as_f64().and_then(whole_seconds)).ok_or(AuthError::Time)?;

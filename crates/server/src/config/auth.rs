@@ -32,7 +32,7 @@ impl Algorithm {
 pub struct AuthConfig {
     /// For HS256.
     pub secret: Option<Secret>,
-    /// For ES256 or EdDSA.
+    /// For ES256 or `EdDSA`.
     pub public_key: Option<PublicKey>,
     /// When set, `iss` is required and equal.
     pub issuer: Option<String>,
@@ -88,7 +88,9 @@ fn absent(section: &Section<'_, '_>, mode: Mode, config: AuthConfig) -> AuthConf
     match Secret::random() {
         Ok(secret) => AuthConfig { secret: Some(secret), ..config },
         Err(error) => {
-            section.source().problem(section.location(), format!("no random secret from the operating system: {error}"));
+            section
+                .source()
+                .problem(section.location(), format!("no random secret from the operating system: {error}"));
             config
         }
     }
@@ -99,14 +101,13 @@ fn algorithms(section: &Section<'_, '_>) -> Vec<Algorithm> {
     let expected = one_of(&words);
     let mut algorithms = Vec::new();
     for found in section.strings("algorithms", &format!("a list of {expected}")).unwrap_or_default() {
-        match Algorithm::ALL.iter().find(|(name, _)| *name == found.value) {
-            Some((_, algorithm)) => algorithms.push(*algorithm),
-            None => {
-                let hint = suggestion(&found.value, &words);
-                let message = format!("found the string {:?}; expected {expected}{hint}", found.value);
-                section.source().problem(found.location, message);
-            }
+        if let Some((_, algorithm)) = Algorithm::ALL.iter().find(|(name, _)| *name == found.value) {
+            algorithms.push(*algorithm);
+            continue;
         }
+        let hint = suggestion(&found.value, &words);
+        let message = format!("found the string {:?}; expected {expected}{hint}", found.value);
+        section.source().problem(found.location, message);
     }
     algorithms
 }
@@ -146,11 +147,7 @@ fn checked_secret(section: &Section<'_, '_>, algorithms: &[Algorithm], found: Fo
     Some(secret)
 }
 
-fn checked_public_key(
-    section: &Section<'_, '_>,
-    algorithms: &[Algorithm],
-    found: Found<String>,
-) -> Option<PublicKey> {
+fn checked_public_key(section: &Section<'_, '_>, algorithms: &[Algorithm], found: Found<String>) -> Option<PublicKey> {
     let mut fitting = algorithms.iter().filter(|algorithm| **algorithm != Algorithm::Hs256);
     let (Some(algorithm), None) = (fitting.next(), fitting.next()) else {
         let message = "a public key is for one algorithm; expected `algorithms` to name `ES256` or `EdDSA`";

@@ -44,8 +44,11 @@ pub(crate) fn is_name(name: &str) -> bool {
 }
 
 pub(super) fn read(section: &Section<'_, '_>, mode: Mode) -> BTreeMap<String, DatabaseConfig> {
-    let databases: BTreeMap<String, DatabaseConfig> =
-        section.named_sections().into_iter().map(|(name, table)| (name.clone(), database(name, &table, mode))).collect();
+    let databases: BTreeMap<String, DatabaseConfig> = section
+        .named_sections()
+        .into_iter()
+        .map(|(name, table)| (name.clone(), database(name, &table, mode)))
+        .collect();
     if databases.is_empty() {
         section.source().problem(section.location(), "expected at least one database, like [databases.board]");
     }
@@ -56,7 +59,7 @@ fn database(name: String, section: &Section<'_, '_>, mode: Mode) -> DatabaseConf
     check_name(section, &name);
     let path = section.string("path", "the path of the database's file");
     if path.is_none() && section.raw("path").is_none() {
-        section.source().problem(section.location(), "expected `path`, like `path = \"data/board.sqlite\"`");
+        section.source().problem(section.location(), "expected `path`, like `path = \"data/board.db\"`");
     }
     let open_collections = section.boolean("open_collections", false);
     if open_collections && mode == Mode::Production {
@@ -100,7 +103,8 @@ fn policy(section: &Section<'_, '_>) -> Policy {
     for (path, found) in table.entries() {
         let segments = split_path(&path);
         if segments.iter().any(String::is_empty) {
-            let message = "expected member names joined by dots, like `\"address.city\"`; `*` stands for any one member";
+            let message =
+                "expected member names joined by dots, like `\"address.city\"`; `*` stands for any one member";
             section.source().problem(found.location.clone(), message);
         }
         if let Some(strategy) = strategy(&table, &found) {
@@ -177,9 +181,8 @@ fn to_json(section: &Section<'_, '_>, value: &DeValue<'_>, location: &Location) 
     match value {
         DeValue::String(text) => Value::String(text.to_string()),
         DeValue::Boolean(value) => Value::Bool(*value),
-        DeValue::Integer(number) => {
-            i64::from_str_radix(number.as_str(), number.radix()).map_or(Value::Null, |value| Value::Number(value.into()))
-        }
+        DeValue::Integer(number) => i64::from_str_radix(number.as_str(), number.radix())
+            .map_or(Value::Null, |value| Value::Number(value.into())),
         DeValue::Float(number) => {
             let number: Option<f64> = number.as_str().parse().ok();
             number.and_then(Number::from_f64).map_or(Value::Null, Value::Number)

@@ -18,7 +18,7 @@ pub(super) fn config(data: &Path, open_databases: &[&str]) -> Result<Config, Con
         if !is_name(name) {
             return Err(ConfigError::new(Location::default(), format!("{name:?} cannot name a database")));
         }
-        let path = data.join(format!("{name}.sqlite"));
+        let path = data.join(format!("{name}.db"));
         let database = config.databases.entry((*name).to_owned()).or_insert_with(|| DatabaseConfig {
             name: (*name).to_owned(),
             path,

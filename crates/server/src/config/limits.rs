@@ -52,7 +52,12 @@ pub(super) fn read(section: &Section<'_, '_>) -> LimitsConfig {
             key_bytes_max: bytes("key_bytes_max", 64, 8 << 10, wire.key_bytes_max),
             document_bytes_max: bytes("document_bytes_max", 1 << 10, 20 << 20, wire.document_bytes_max),
             mutation_bytes_max: bytes("mutation_bytes_max", 64 << 10, 1 << 30, wire.mutation_bytes_max),
-            mutation_documents_max: count("mutation_documents_max", "documents", 1_000_000, wire.mutation_documents_max),
+            mutation_documents_max: count(
+                "mutation_documents_max",
+                "documents",
+                1_000_000,
+                wire.mutation_documents_max,
+            ),
             push_window_mutations_max: count(
                 "push_window_mutations_max",
                 "mutations",

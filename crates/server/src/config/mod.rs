@@ -21,6 +21,7 @@ use tidelock_core::wire::Policy;
 use toml::de::DeTable;
 
 pub use auth::{Algorithm, AuthConfig, PublicKey};
+pub(crate) use databases::is_name;
 pub use error::{ConfigError, Location, Problem};
 pub use limits::LimitsConfig;
 pub use secret::Secret;

@@ -15,8 +15,9 @@ pub(super) struct Source<'t> {
     text: &'t str,
     file: String,
     problems: RefCell<Vec<Problem>>,
-    /// Every key that was asked for, with `*` for names chosen by the user: what the documentation must list.
-    asked: RefCell<BTreeSet<String>>,
+    /// Every key that was asked for, with `NAME` for names chosen by the user, and its default: what the documentation must list.
+    #[cfg(test)]
+    asked: RefCell<std::collections::BTreeMap<String, Option<String>>>,
 }
 
 impl<'t> Source<'t> {
@@ -24,8 +25,9 @@ impl<'t> Source<'t> {
         Self {
             text,
             file: file.to_owned(),
-            problems: RefCell::new(Vec::new()),
-            asked: RefCell::new(BTreeSet::new()),
+            problems: RefCell::default(),
+            #[cfg(test)]
+            asked: RefCell::default(),
         }
     }
 
@@ -66,7 +68,7 @@ impl<'t> Source<'t> {
     }
 
     #[cfg(test)]
-    pub(super) fn asked(&self) -> BTreeSet<String> {
+    pub(super) fn asked(&self) -> std::collections::BTreeMap<String, Option<String>> {
         self.asked.borrow().clone()
     }
 }
@@ -78,7 +80,7 @@ pub(super) struct Section<'s, 't> {
     table: Option<&'s DeTable<'t>>,
     span: Range<usize>,
     key: String,
-    /// `key` with `*` for names chosen by the user.
+    /// `key` with `NAME` for names chosen by the user.
     pattern: String,
     known: RefCell<BTreeSet<&'static str>>,
 }
@@ -129,13 +131,22 @@ impl<'s, 't> Section<'s, 't> {
     /// The raw value of `name`, which is known from this call on.
     pub(super) fn raw(&self, name: &'static str) -> Option<Found<&'s DeValue<'t>>> {
         self.known.borrow_mut().insert(name);
-        self.source.asked.borrow_mut().insert(self.full_pattern(name));
+        self.note(name, || None);
         let value = self.table?.get(name)?;
-        Some(Found {
-            value: value.get_ref(),
-            location: self.source.location(&value.span(), &self.full_key(name)),
-        })
+        Some(Found { value: value.get_ref(), location: self.source.location(&value.span(), &self.full_key(name)) })
     }
+
+    /// Remembers a key and its default, for the test of the documentation.
+    #[cfg(test)]
+    fn note(&self, name: &str, default: impl FnOnce() -> Option<String>) {
+        let mut asked = self.source.asked.borrow_mut();
+        let known = asked.entry(self.full_pattern(name)).or_default();
+        *known = default().or(known.take());
+    }
+
+    #[cfg(not(test))]
+    #[expect(clippy::unused_self, reason = "only tests look at it")]
+    fn note(&self, _name: &str, _default: impl FnOnce() -> Option<String>) {}
 
     /// Reports that a value is not what its key takes.
     pub(super) fn refuse(&self, found: &Found<&DeValue<'t>>, expected: &str) {
@@ -164,6 +175,7 @@ impl<'s, 't> Section<'s, 't> {
     }
 
     pub(super) fn boolean(&self, name: &'static str, default: bool) -> bool {
+        self.note(name, || Some(default.to_string()));
         let Some(found) = self.raw(name) else { return default };
         found.value.as_bool().unwrap_or_else(|| {
             self.refuse(&found, "`true` or `false`");
@@ -173,6 +185,7 @@ impl<'s, 't> Section<'s, 't> {
 
     /// An integer in `range`, whose unit the message names.
     pub(super) fn integer(&self, name: &'static str, unit: &str, range: RangeInclusive<u32>, default: u32) -> u32 {
+        self.note(name, || Some(default.to_string()));
         let Some(found) = self.raw(name) else { return default };
         let parsed = found.value.as_integer().and_then(|number| {
             i64::from_str_radix(number.as_str(), number.radix()).ok().and_then(|value| u32::try_from(value).ok())
@@ -223,7 +236,7 @@ impl<'s, 't> Section<'s, 't> {
     /// The tables below this one whose names the user chose.
     pub(super) fn named_sections(&self) -> Vec<(String, Section<'s, 't>)> {
         let Some(table) = self.table else { return Vec::new() };
-        let pattern = self.full_pattern("*");
+        let pattern = self.full_pattern("NAME");
         table
             .iter()
             .map(|(name, value)| {
@@ -237,7 +250,7 @@ impl<'s, 't> Section<'s, 't> {
     /// The values of this table, whose names the user chose.
     pub(super) fn entries(&self) -> Vec<(String, Found<&'s DeValue<'t>>)> {
         let Some(table) = self.table else { return Vec::new() };
-        self.source.asked.borrow_mut().insert(self.full_pattern("*"));
+        self.note("NAME", || None);
         let entry = |(name, value): (&Spanned<_>, &'s Spanned<DeValue<'t>>)| {
             let name: &std::borrow::Cow<'t, str> = name.get_ref();
             let location = self.source.location(&value.span(), &self.full_key(&quote(name)));
@@ -312,7 +325,9 @@ pub(super) fn one_of(words: &[&str]) -> String {
 pub(super) fn suggestion(word: &str, known: &[&str]) -> String {
     let close = known.iter().map(|candidate| (distance(word, candidate), *candidate)).min();
     match close {
-        Some((far, candidate)) if far > 0 && far <= 1 + candidate.len() / 4 => format!(" (did you mean `{candidate}`?)"),
+        Some((far, candidate)) if far > 0 && far <= 1 + candidate.len() / 4 => {
+            format!(" (did you mean `{candidate}`?)")
+        }
         _ => String::new(),
     }
 }

@@ -10,8 +10,9 @@ const DISTINCT_BYTES_MIN: usize = 8;
 const UNGUESSABLE_BYTES_MIN: usize = 16;
 /// Words of examples and defaults, longest first where one contains another.
 const WEAK_WORDS: &[&str] = &[
-    "changeme", "password", "passwort", "tidelock", "replace", "default", "example", "insecure", "keyboard", "secret", "change",
-    "please", "qwerty", "token", "123456", "admin", "0123", "test", "your", "this", "with", "abcd", "bit", "key", "jwt", "dev", "me",
+    "changeme", "password", "passwort", "tidelock", "replace", "default", "example", "insecure", "keyboard", "secret",
+    "change", "please", "qwerty", "token", "123456", "admin", "0123", "test", "your", "this", "with", "abcd", "bit",
+    "key", "jwt", "dev", "me",
 ];
 
 /// Bytes that neither `Debug` nor an error shows.
@@ -51,7 +52,9 @@ impl Secret {
         }
         let unguessable = rest.chars().filter(|c| c.is_alphanumeric() || !c.is_ascii()).count();
         if distinct.len() < DISTINCT_BYTES_MIN || unguessable < UNGUESSABLE_BYTES_MIN {
-            return Some("the secret is a default or easy to guess; expected random bytes (`openssl rand -hex 32`)".to_owned());
+            return Some(
+                "the secret is a default or easy to guess; expected random bytes (`openssl rand -hex 32`)".to_owned(),
+            );
         }
         None
     }

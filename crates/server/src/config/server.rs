@@ -89,11 +89,15 @@ fn is_origin(text: &str) -> bool {
     let Some((scheme, host)) = text.split_once("://") else { return false };
     let scheme_ok = scheme.starts_with(|c: char| c.is_ascii_lowercase())
         && scheme.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || "+-.".contains(c));
-    let host_ok = !host.is_empty()
-        && host.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || "-._[]:".contains(c))
-        && !(scheme == "https" && host.ends_with(":443"))
-        && !(scheme == "http" && host.ends_with(":80"));
-    scheme_ok && host_ok
+    let host_ok =
+        !host.is_empty() && host.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || "-._[]:".contains(c));
+    // Browsers leave the scheme's own port out.
+    let own_port = match scheme {
+        "https" => host.ends_with(":443"),
+        "http" => host.ends_with(":80"),
+        _ => false,
+    };
+    scheme_ok && host_ok && !own_port
 }
 
 fn tls(section: &Section<'_, '_>) -> Option<TlsConfig> {

@@ -37,11 +37,12 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
 
 use tidelock_core::ids::{ChangelogId, ClientId, DocumentId, Epoch, Incarnation, Offset, Sequence};
+use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{broadcast, mpsc, oneshot};
 
 use self::error::stopped;
 use self::group::Position;
-use self::readers::Readers;
+use self::readers::{Ended, Readers};
 use self::writer::{Command, Shared, Writer};
 use crate::{ChangePage, Changelog, Filter, Segment, SnapshotPage};
 use crate::error::StoreError;
@@ -79,14 +80,16 @@ pub struct EmbeddedStore {
     shared: Arc<Shared>,
     /// `None` while dropping.
     running: Option<Running>,
+    /// The writer's is the last.
     threads: Mutex<Vec<JoinHandle<()>>>,
     /// Keeps other servers out as long as a thread may use the file.
     lock: Mutex<Option<File>>,
 }
 
 struct Running {
-    writer: mpsc::Sender<Command>,
     readers: Readers,
+    writer: mpsc::Sender<Command>,
+    writer_ended: Ended,
 }
 
 impl fmt::Debug for EmbeddedStore {
@@ -121,14 +124,18 @@ impl EmbeddedStore {
             conflicts_kept: options.conflicts_kept,
             purges: VecDeque::new(),
         };
-        threads
-            .push(thread::Builder::new().name("tidelock-write".into()).spawn(move || writer.run()).map_err(no_thread)?);
+        let (running, writer_ended) = Ended::channel();
+        let write = move || {
+            writer.run();
+            drop(running);
+        };
+        threads.push(thread::Builder::new().name("tidelock-write".into()).spawn(write).map_err(no_thread)?);
         Ok(Self {
             path: path.to_owned(),
             epoch: identity.epoch,
             changelog: identity.changelog,
             shared,
-            running: Some(Running { writer: commands, readers }),
+            running: Some(Running { readers, writer: commands, writer_ended }),
             threads: Mutex::new(threads),
             lock: Mutex::new(Some(lock)),
         })
@@ -162,12 +169,11 @@ impl EmbeddedStore {
     /// Finishes what is queued, closes the file and releases the lock. Later calls are answered [`StoreError::Unavailable`].
     pub async fn close(&self) {
         if let Some(running) = &self.running {
+            // The writer goes last: it moves the write-ahead log into the file when no other connection is open.
             running.readers.close().await;
-            let (reply, closed) = oneshot::channel();
-            if running.writer.send(Command::Close(reply)).await.is_ok() {
-                // An error means that the thread has ended another way; the file is closed then too.
-                let _ = closed.await;
-            }
+            // Fails when the thread has ended already.
+            let _ = running.writer.send(Command::Close).await;
+            running.writer_ended.wait().await;
         }
         self.lock.lock().unwrap_or_else(PoisonError::into_inner).take();
     }
@@ -195,10 +201,17 @@ impl EmbeddedStore {
 
 impl Drop for EmbeddedStore {
     fn drop(&mut self) {
-        // The threads end when the queues are closed and empty.
-        drop(self.running.take());
-        for thread in self.threads.get_mut().unwrap_or_else(PoisonError::into_inner).drain(..) {
+        // The threads end when their queue is closed and empty; the writer is the last of them, as in `close`.
+        let threads = std::mem::take(self.threads.get_mut().unwrap_or_else(PoisonError::into_inner));
+        let writer = self.running.take().map(|running| running.writer);
+        let mut threads = threads.into_iter().rev();
+        let writer_thread = threads.next();
+        for thread in threads {
             // A thread that panicked has said so.
+            let _ = thread.join();
+        }
+        drop(writer);
+        if let Some(thread) = writer_thread {
             let _ = thread.join();
         }
     }
@@ -227,9 +240,22 @@ impl Store for EmbeddedStore {
         })
     }
 
+    /// Queues the commit at once, so that calls one after the other run in that order unless the queue is full; then the commit
+    /// waits for room when the future is polled.
     fn commit(&self, commit: Commit) -> BoxFuture<'_, Result<CommitOutcome, StoreError>> {
-        let commit = Box::new(commit);
-        Box::pin(self.ask(move |reply| Command::Commit(commit, reply)))
+        let (reply, answer) = oneshot::channel();
+        let command = Command::Commit(Box::new(commit), reply);
+        let queued = self.running().and_then(|running| match running.writer.try_send(command) {
+            Ok(()) => Ok(None),
+            Err(TrySendError::Full(command)) => Ok(Some((&running.writer, command))),
+            Err(TrySendError::Closed(_)) => Err(stopped()),
+        });
+        Box::pin(async move {
+            if let Some((writer, command)) = queued? {
+                writer.send(command).await.map_err(|_| stopped())?;
+            }
+            answer.await.map_err(|_| stopped())?
+        })
     }
 
     fn client(&self, client: ClientId, incarnation: Incarnation) -> BoxFuture<'_, Result<ClientRecord, StoreError>> {

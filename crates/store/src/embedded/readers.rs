@@ -21,15 +21,14 @@ enum Job {
 /// Hands reads to the threads.
 pub(super) struct Readers {
     jobs: mpsc::Sender<Job>,
-    /// Every thread holds a sender: the channel ends when the last of them has closed its connection.
-    ended: Mutex<Option<mpsc::Receiver<()>>>,
+    ended: Ended,
 }
 
 impl Readers {
     /// Starts one thread for each connection.
     pub(super) fn start(connections: Vec<Connection>) -> std::io::Result<(Self, Vec<JoinHandle<()>>)> {
         let (jobs, queue) = mpsc::channel(READS_QUEUED_MAX);
-        let (running, ended) = mpsc::channel(1);
+        let (running, ended) = Ended::channel();
         let queue = Arc::new(Mutex::new(queue));
         let threads: std::io::Result<Vec<_>> = connections
             .into_iter()
@@ -42,7 +41,7 @@ impl Readers {
                 })
             })
             .collect();
-        Ok((Self { jobs, ended: Mutex::new(Some(ended)) }, threads?))
+        Ok((Self { jobs, ended }, threads?))
     }
 
     /// Runs `read` in one read transaction: it sees everything that was committed before the call, and one state throughout.
@@ -67,19 +66,35 @@ impl Readers {
     pub(super) async fn close(&self) {
         // Fails when the threads have ended already.
         let _ = self.jobs.send(Job::Close).await;
-        let ended = self.ended.lock().unwrap_or_else(PoisonError::into_inner).take();
-        if let Some(mut ended) = ended {
-            ended.recv().await;
-        }
+        self.ended.wait().await;
+    }
+}
+
+/// Tells when threads have ended: each holds a sender to the last, and the channel ends with the last of them.
+pub(super) struct Ended(tokio::sync::Mutex<mpsc::Receiver<()>>);
+
+impl Ended {
+    pub(super) fn channel() -> (mpsc::Sender<()>, Self) {
+        let (running, ended) = mpsc::channel(1);
+        (running, Self(tokio::sync::Mutex::new(ended)))
+    }
+
+    /// Resolves when the threads have ended, however often it is asked.
+    pub(super) async fn wait(&self) {
+        while self.0.lock().await.recv().await.is_some() {}
     }
 }
 
 fn work(connection: &Connection, queue: &Mutex<mpsc::Receiver<Job>>) {
     loop {
-        let job = queue.lock().unwrap_or_else(PoisonError::into_inner).blocking_recv();
-        match job {
-            Some(Job::Run(run)) => run(connection),
-            Some(Job::Close) => queue.lock().unwrap_or_else(PoisonError::into_inner).close(),
+        let mut receiver = queue.lock().unwrap_or_else(PoisonError::into_inner);
+        match receiver.blocking_recv() {
+            Some(Job::Run(run)) => {
+                drop(receiver);
+                run(connection);
+            }
+            // Under the same lock: the next thread would hold it while it waits for a job that does not come.
+            Some(Job::Close) => receiver.close(),
             None => return,
         }
     }

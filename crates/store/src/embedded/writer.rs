@@ -28,8 +28,8 @@ pub(super) enum Command {
     Purge(Offset, Reply<u64>),
     /// Refuse growth of the file beyond this many pages.
     LimitPages(u32, Reply<()>),
-    /// Finish what is queued, take nothing more, answer when the file is closed.
-    Close(oneshot::Sender<()>),
+    /// Finish what is queued and take nothing more.
+    Close,
 }
 
 /// What the writer and the callers share.
@@ -66,23 +66,17 @@ type Batch = Vec<(Box<Commit>, Reply<CommitOutcome>)>;
 impl Writer {
     /// Works until the queue is closed and empty.
     pub(super) fn run(mut self) {
-        let mut closing = None;
         while let Some(command) = self.next() {
             match command {
                 Some(Command::Commit(commit, reply)) => {
                     if let Some(follower) = self.commit_group(commit, reply) {
-                        self.handle(follower, &mut closing);
+                        self.handle(follower);
                     }
                 }
-                Some(command) => self.handle(command, &mut closing),
+                Some(command) => self.handle(command),
                 None => {}
             }
             self.purge_step();
-        }
-        drop(self.connection);
-        if let Some(closed) = closing {
-            // Fails when nobody waits for it any more.
-            let _: std::result::Result<(), ()> = closed.send(());
         }
     }
 
@@ -95,7 +89,7 @@ impl Writer {
         Some(self.queue.try_recv().ok())
     }
 
-    fn handle(&mut self, command: Command, closing: &mut Option<oneshot::Sender<()>>) {
+    fn handle(&mut self, command: Command) {
         match command {
             Command::Commit(commit, reply) => {
                 // A group ends at a command of another kind, so this one has no follower.
@@ -110,10 +104,7 @@ impl Writer {
                 let limited = self.connection.pragma_update_and_check(None, "max_page_count", pages, |_| Ok(()));
                 let _ = reply.send(limited.map_err(translate));
             }
-            Command::Close(closed) => {
-                self.queue.close();
-                *closing = Some(closed);
-            }
+            Command::Close => self.queue.close(),
         }
     }
 
@@ -129,7 +120,7 @@ impl Writer {
                     bytes += commit_bytes(&commit);
                     batch.push((commit, reply));
                 }
-                Ok(command @ (Command::Purge(..) | Command::LimitPages(..) | Command::Close(..))) => {
+                Ok(command @ (Command::Purge(..) | Command::LimitPages(..) | Command::Close)) => {
                     follower = Some(command);
                     break;
                 }

@@ -1,0 +1,265 @@
+//! One example of every frame and variant.
+
+use tidelock_core::ids::{
+    ChangelogId, ClientId, DocumentId, Epoch, Incarnation, Offset, Sequence, SessionId, SubscriptionId, Version,
+};
+use tidelock_core::limits::Limits;
+use tidelock_core::wire::{
+    Auth, Change, ChangeKind, Changes, ClientFrame, CollectionInfo, ConflictNote, Credit, Cursor, DeletePolicy,
+    DocumentChange, DocumentPolicy, DocumentState, ErrorCode, ErrorFrame, FieldPatch, FieldStrategy, Hello, Operation,
+    Outcome, Packed, Ping, Policy, Pong, Purge, Push, PushResult, ServerFrame, Snapshot, Subscribe, Unsubscribe,
+    Welcome, encode, pack,
+};
+
+/// Stops compiling when an enum gets a variant, and says how many it has.
+macro_rules! count {
+    ($type:ident: $($variant:pat),* $(,)?) => {{
+        let _exhaustive = |value: &$type| match value { $($variant => (),)* };
+        [$(stringify!($variant)),*].len()
+    }};
+}
+
+fn id(key: &str) -> DocumentId {
+    DocumentId::new("cards", key)
+}
+
+fn body(text: &str) -> Vec<u8> {
+    text.as_bytes().to_vec()
+}
+
+fn strings(items: &[&str]) -> Vec<String> {
+    items.iter().map(ToString::to_string).collect()
+}
+
+fn named<T>(kind: &str, examples: Vec<T>, count: usize) -> Vec<(String, T)> {
+    assert!(examples.len() >= count, "an example of every {kind}");
+    examples.into_iter().enumerate().map(|(number, example)| (format!("{kind} {number}"), example)).collect()
+}
+
+fn operations() -> Vec<Operation> {
+    let patch = |path: &[&str], base: Option<&str>, value: Option<&str>| FieldPatch {
+        path: strings(path),
+        base: base.map(body),
+        value: value.map(body),
+    };
+    let operations = vec![
+        Operation::Put(body(r#"{"title":"Milk"}"#)),
+        Operation::Delete,
+        Operation::Patch(vec![
+            patch(&["title"], Some("\"Milk\""), Some("\"Oat milk\"")),
+            patch(&["label", "due"], None, Some("1")),
+            patch(&["done"], Some("false"), None),
+            patch(&[], Some("{}"), Some("[]")),
+        ]),
+    ];
+    assert_eq!(operations.len(), count!(Operation: Operation::Put(_), Operation::Delete, Operation::Patch(_)));
+    operations
+}
+
+fn push(sequence: u64) -> Push {
+    let change = |(number, operation): (usize, Operation)| DocumentChange {
+        id: id(&format!("card-{number}")),
+        base: Version(number as u64 * 0x1122_3344_5566_7788),
+        operation,
+    };
+    Push {
+        sequence: Sequence(sequence),
+        acknowledged: Sequence(sequence / 2),
+        edited_ms: 1_700_000_000_000,
+        changes: operations().into_iter().enumerate().map(change).collect(),
+        more: sequence.is_multiple_of(2),
+    }
+}
+
+fn subscribe(cursor: Option<Cursor>) -> Subscribe {
+    Subscribe {
+        id: SubscriptionId(1),
+        collections: strings(&["cards", "lists"]),
+        channels: cursor.as_ref().map(|_| strings(&["user:ann"])),
+        have: cursor.as_ref().map(|_| vec![1, 2, 3, 4, 5, 6, 7, 8]).unwrap_or_default(),
+        cursor,
+        held: strings(&["list:42"]),
+    }
+}
+
+pub(super) fn client() -> Vec<(String, ClientFrame)> {
+    let hello = |epoch| Hello {
+        protocol: 1,
+        protocol_min: 1,
+        database: "board".to_owned(),
+        token: "header.payload.signature".to_owned(),
+        client: ClientId([0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 255]),
+        incarnation: Incarnation(u64::MAX),
+        acknowledged: Sequence(7),
+        epoch,
+        credit_bytes: 4 << 20,
+        collections: strings(&["cards", "lists"]),
+    };
+    let cursor = |snapshot| Cursor { changelog: ChangelogId(9), offset: Offset(70_000), snapshot };
+    let frames = vec![
+        ClientFrame::Hello(hello(None)),
+        ClientFrame::Hello(hello(Some(Epoch(3)))),
+        ClientFrame::Subscribe(subscribe(None)),
+        ClientFrame::Subscribe(subscribe(Some(cursor(None)))),
+        ClientFrame::Subscribe(subscribe(Some(cursor(Some(("cards".to_owned(), "~n1".to_owned())))))),
+        ClientFrame::Unsubscribe(Unsubscribe { id: SubscriptionId(24) }),
+        ClientFrame::Push(push(1)),
+        ClientFrame::Push(push(2)),
+        ClientFrame::Credit(Credit { bytes: 65_536 }),
+        ClientFrame::Ping(Ping { nonce: 0 }),
+        ClientFrame::Auth(Auth { token: "token".to_owned() }),
+        ClientFrame::Pushes(pack([encode(&push(3)), encode(&push(4))].concat())),
+    ];
+    let variants = count!(ClientFrame: ClientFrame::Hello(_), ClientFrame::Subscribe(_), ClientFrame::Unsubscribe(_),
+        ClientFrame::Push(_), ClientFrame::Credit(_), ClientFrame::Ping(_), ClientFrame::Auth(_), ClientFrame::Pushes(_));
+    named("client frame", frames, variants)
+}
+
+pub(super) fn changes() -> Vec<(String, Change)> {
+    let kinds = vec![
+        ChangeKind::Put(Version(0xfedc_ba98_7654_3210), body("{\"title\":\"Süß\"}")),
+        ChangeKind::Delete,
+        ChangeKind::Leave,
+        ChangeKind::Same(Version(1)),
+    ];
+    let variants = count!(ChangeKind: ChangeKind::Put(..), ChangeKind::Delete, ChangeKind::Leave, ChangeKind::Same(_));
+    let change = |kind| Change { offset: Offset(256), collection: 2, key: "~a[\"x\",\"~n1\"]".to_owned(), kind };
+    named("change", kinds.into_iter().map(change).collect(), variants)
+}
+
+fn state(number: u64) -> DocumentState {
+    let exists = number > 0;
+    DocumentState {
+        id: id(&number.to_string()),
+        version: Version(number),
+        body: exists.then(|| body("{\"a\":9007199254740993}")),
+    }
+}
+
+fn outcomes() -> Vec<Outcome> {
+    let note = ConflictNote {
+        id: id("card-7"),
+        path: strings(&["items", "3", "title"]),
+        strategy: "last-write".to_owned(),
+        base: Some(body("1")),
+        mine: Some(body("2")),
+        theirs: None,
+        outcome: Some(body("2")),
+    };
+    let mut outcomes = vec![
+        Outcome::Accepted,
+        Outcome::Merged(vec![state(0), state(1)], vec![note]),
+        Outcome::Resolve(vec![state(2)]),
+    ];
+    let rejected = |code: &ErrorCode| Outcome::Rejected(*code, code.name().to_owned(), vec![state(3)]);
+    outcomes.extend(ErrorCode::ALL.iter().map(rejected));
+    let variants = count!(Outcome: Outcome::Accepted, Outcome::Merged(..), Outcome::Rejected(..), Outcome::Resolve(_));
+    assert!(outcomes.len() >= variants);
+    outcomes
+}
+
+/// Policies that name every variant.
+fn policies() -> Vec<Policy> {
+    use {DeletePolicy as L, DocumentPolicy as D, FieldStrategy as F};
+    let documents = [D::Merge, D::LastWrite, D::FirstWrite, D::Newest, D::Reject, D::Resolver];
+    let strategies = [
+        F::LastWrite,
+        F::FirstWrite,
+        F::Newest,
+        F::Sum,
+        F::Min,
+        F::Max,
+        F::Union,
+        F::Text,
+        F::List("id".to_owned()),
+        F::Reject,
+    ];
+    assert_eq!(documents.len(), count!(D: D::Merge, D::LastWrite, D::FirstWrite, D::Newest, D::Reject, D::Resolver));
+    assert_eq!(
+        strategies.len(),
+        count!(F: F::LastWrite, F::FirstWrite, F::Newest, F::Sum, F::Min, F::Max, F::Union, F::Text, F::List(_), F::Reject)
+    );
+    assert_eq!(2, count!(L: L::EditWins, L::DeleteWins));
+    let fields = strategies.iter().map(|strategy| (strings(&["votes", "*"]), strategy.clone())).collect::<Vec<_>>();
+    let mut policies = vec![Policy::default()];
+    policies.extend(documents.map(|document| Policy {
+        document,
+        field: F::Newest,
+        fields: if document == D::Merge { fields.clone() } else { Vec::new() },
+        delete: if document == D::Merge { L::DeleteWins } else { L::EditWins },
+    }));
+    policies
+}
+
+fn welcome() -> Welcome {
+    let collection = |(number, policy)| CollectionInfo { number, name: format!("collection {number}"), policy };
+    Welcome {
+        protocol: 1,
+        session: SessionId(5),
+        epoch: Epoch(6),
+        changelog: ChangelogId(7),
+        finished: Sequence(8),
+        limits: Limits::default(),
+        collections: (0..).zip(policies()).map(collection).collect(),
+        subject: "ann".to_owned(),
+        now_ms: 1_700_000_000_000,
+    }
+}
+
+fn packed() -> [Packed; 2] {
+    let small = pack(changes().iter().flat_map(|(_, change)| encode(change)).collect());
+    assert!(!small.deflated);
+    // Raw deflate of "abc" by RFC 1951, fixed Huffman codes.
+    [small, Packed { deflated: true, bytes: vec![0x4b, 0x4c, 0x4a, 0x06, 0x00] }]
+}
+
+pub(super) fn server() -> Vec<(String, ServerFrame)> {
+    let [small, deflated] = packed();
+    let batch = |changes, last| Changes {
+        changelog: ChangelogId(7),
+        subscriptions: vec![SubscriptionId(1), SubscriptionId(2)],
+        from: Offset(10),
+        to: Offset(12),
+        last,
+        changes,
+        more: !last,
+    };
+    let snapshot = |after, through| Snapshot {
+        changelog: ChangelogId(7),
+        subscription: SubscriptionId(1),
+        offset: Offset(12),
+        after,
+        through,
+        changes: small.clone(),
+        channels: strings(&["list:42", "user:ann"]),
+    };
+    let at = |key: &str| Some(("cards".to_owned(), key.to_owned()));
+    let error = |code: &ErrorCode| {
+        let retry_after_ms = code.retryable().then_some(1_000);
+        ServerFrame::Error(ErrorFrame {
+            code: *code,
+            retryable: code.retryable(),
+            message: code.name().to_owned(),
+            retry_after_ms,
+        })
+    };
+    let result = |outcome| ServerFrame::Result(PushResult { sequence: Sequence(3), offset: Offset(12), outcome });
+    let mut frames = vec![
+        ServerFrame::Welcome(welcome()),
+        ServerFrame::Changes(batch(small.clone(), true)),
+        ServerFrame::Changes(batch(deflated, false)),
+        ServerFrame::Snapshot(snapshot(None, at("b"))),
+        ServerFrame::Snapshot(snapshot(at("b"), None)),
+        ServerFrame::Purge(Purge {
+            subscription: SubscriptionId(1),
+            documents: vec![(0, strings(&["a", "b"])), (2, strings(&["~n1"]))],
+            channels: strings(&["user:ann"]),
+        }),
+        ServerFrame::Pong(Pong { nonce: u64::MAX }),
+    ];
+    frames.extend(outcomes().into_iter().map(result));
+    frames.extend(ErrorCode::ALL.iter().map(error));
+    let variants = count!(ServerFrame: ServerFrame::Welcome(_), ServerFrame::Result(_), ServerFrame::Changes(_),
+        ServerFrame::Snapshot(_), ServerFrame::Purge(_), ServerFrame::Pong(_), ServerFrame::Error(_));
+    named("server frame", frames, variants)
+}

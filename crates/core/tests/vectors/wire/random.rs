@@ -1,0 +1,215 @@
+//! Round trips of random frames, and random bytes.
+
+use proptest::collection::vec;
+use proptest::option::of;
+use proptest::prelude::*;
+use tidelock_core::ids::{
+    ChangelogId, ClientId, DocumentId, Epoch, Incarnation, Offset, Sequence, SubscriptionId, Version,
+};
+use tidelock_core::wire::{
+    Change, ChangeKind, Changes, ClientFrame, ConflictNote, Cursor, DocumentChange, DocumentState, ErrorCode,
+    FieldPatch, Hello, Operation, Outcome, Packed, Push, PushResult, ServerFrame, Snapshot, Subscribe, decode, encode,
+    pack, unpack,
+};
+
+use super::recorded;
+
+fn bytes() -> impl Strategy<Value = Vec<u8>> {
+    vec(any::<u8>(), 0..20)
+}
+
+fn name() -> impl Strategy<Value = String> {
+    prop_oneof!["[a-z]{0,6}", any::<String>()]
+}
+
+fn id() -> impl Strategy<Value = DocumentId> {
+    (name(), name()).prop_map(|(collection, key)| DocumentId { collection, key })
+}
+
+fn operation() -> impl Strategy<Value = Operation> {
+    let patch =
+        (vec(name(), 0..3), of(bytes()), of(bytes())).prop_map(|(path, base, value)| FieldPatch { path, base, value });
+    prop_oneof![bytes().prop_map(Operation::Put), Just(Operation::Delete), vec(patch, 0..4).prop_map(Operation::Patch),]
+}
+
+fn push() -> impl Strategy<Value = Push> {
+    let change = (id(), any::<u64>(), operation()).prop_map(|(id, base, operation)| DocumentChange {
+        id,
+        base: Version(base),
+        operation,
+    });
+    (any::<[u64; 3]>(), vec(change, 0..4), any::<bool>()).prop_map(
+        |([sequence, acknowledged, edited_ms], changes, more)| Push {
+            sequence: Sequence(sequence),
+            acknowledged: Sequence(acknowledged),
+            edited_ms,
+            changes,
+            more,
+        },
+    )
+}
+
+fn hello() -> impl Strategy<Value = Hello> {
+    let numbers = (any::<[u16; 2]>(), any::<[u8; 16]>(), any::<[u64; 2]>(), of(any::<u64>()), any::<u32>());
+    (numbers, name(), name(), vec(name(), 0..3)).prop_map(|(numbers, database, token, collections)| {
+        let ([protocol, protocol_min], client, [incarnation, acknowledged], epoch, credit_bytes) = numbers;
+        Hello {
+            protocol,
+            protocol_min,
+            database,
+            token,
+            client: ClientId(client),
+            incarnation: Incarnation(incarnation),
+            acknowledged: Sequence(acknowledged),
+            epoch: epoch.map(Epoch),
+            credit_bytes,
+            collections,
+        }
+    })
+}
+
+fn subscribe() -> impl Strategy<Value = Subscribe> {
+    let cursor = (any::<[u64; 2]>(), of((name(), name()))).prop_map(|([changelog, offset], snapshot)| Cursor {
+        changelog: ChangelogId(changelog),
+        offset: Offset(offset),
+        snapshot,
+    });
+    let names = (vec(name(), 0..3), of(vec(name(), 0..3)), vec(name(), 0..3));
+    (any::<u64>(), names, of(cursor), bytes()).prop_map(|(id, (collections, channels, held), cursor, have)| Subscribe {
+        id: SubscriptionId(id),
+        collections,
+        channels,
+        cursor,
+        held,
+        have,
+    })
+}
+
+fn client_frame() -> impl Strategy<Value = ClientFrame> {
+    prop_oneof![
+        hello().prop_map(ClientFrame::Hello),
+        subscribe().prop_map(ClientFrame::Subscribe),
+        push().prop_map(ClientFrame::Push),
+        packed().prop_map(ClientFrame::Pushes),
+    ]
+}
+
+fn change() -> impl Strategy<Value = Change> {
+    let kind = prop_oneof![
+        (any::<u64>(), bytes()).prop_map(|(version, body)| ChangeKind::Put(Version(version), body)),
+        Just(ChangeKind::Delete),
+        Just(ChangeKind::Leave),
+        any::<u64>().prop_map(|version| ChangeKind::Same(Version(version))),
+    ];
+    (any::<u64>(), any::<u32>(), name(), kind).prop_map(|(offset, collection, key, kind)| Change {
+        offset: Offset(offset),
+        collection,
+        key,
+        kind,
+    })
+}
+
+fn packed() -> impl Strategy<Value = Packed> {
+    (any::<bool>(), bytes()).prop_map(|(deflated, bytes)| Packed { deflated, bytes })
+}
+
+fn outcome() -> impl Strategy<Value = Outcome> {
+    let state = || {
+        (id(), any::<u64>(), of(bytes())).prop_map(|(id, version, body)| DocumentState {
+            id,
+            version: Version(version),
+            body,
+        })
+    };
+    let note = (id(), vec(name(), 0..3), name(), [of(bytes()), of(bytes()), of(bytes()), of(bytes())]).prop_map(
+        |(id, path, strategy, [base, mine, theirs, outcome])| ConflictNote {
+            id,
+            path,
+            strategy,
+            base,
+            mine,
+            theirs,
+            outcome,
+        },
+    );
+    prop_oneof![
+        Just(Outcome::Accepted),
+        (vec(state(), 0..3), vec(note, 0..3)).prop_map(|(states, notes)| Outcome::Merged(states, notes)),
+        (prop::sample::select(ErrorCode::ALL), name(), vec(state(), 0..3))
+            .prop_map(|(code, message, states)| Outcome::Rejected(code, message, states)),
+        vec(state(), 0..3).prop_map(Outcome::Resolve),
+    ]
+}
+
+fn server_frame() -> impl Strategy<Value = ServerFrame> {
+    let changes = (any::<[u64; 3]>(), vec(any::<u64>(), 0..3), any::<[bool; 2]>(), packed()).prop_map(
+        |([changelog, from, to], subscriptions, [last, more], changes)| Changes {
+            changelog: ChangelogId(changelog),
+            subscriptions: subscriptions.into_iter().map(SubscriptionId).collect(),
+            from: Offset(from),
+            to: Offset(to),
+            last,
+            changes,
+            more,
+        },
+    );
+    let bound = || of((name(), name()));
+    let snapshot = (any::<[u64; 3]>(), bound(), bound(), packed(), vec(name(), 0..3)).prop_map(
+        |([changelog, subscription, offset], after, through, changes, channels)| Snapshot {
+            changelog: ChangelogId(changelog),
+            subscription: SubscriptionId(subscription),
+            offset: Offset(offset),
+            after,
+            through,
+            changes,
+            channels,
+        },
+    );
+    prop_oneof![
+        (any::<[u64; 2]>(), outcome()).prop_map(|([sequence, offset], outcome)| {
+            ServerFrame::Result(PushResult { sequence: Sequence(sequence), offset: Offset(offset), outcome })
+        }),
+        changes.prop_map(ServerFrame::Changes),
+        snapshot.prop_map(ServerFrame::Snapshot),
+    ]
+}
+
+proptest! {
+    #[test]
+    fn client_frames_round_trip(frame in client_frame()) {
+        prop_assert_eq!(decode::<ClientFrame>(&encode(&frame)), Ok(frame));
+    }
+
+    #[test]
+    fn server_frames_round_trip(frame in server_frame()) {
+        prop_assert_eq!(decode::<ServerFrame>(&encode(&frame)), Ok(frame));
+    }
+
+    #[test]
+    fn batches_round_trip(changes in vec(change(), 0..200)) {
+        let packed = pack(changes.iter().flat_map(encode).collect());
+        prop_assert_eq!(unpack::<Change>(&packed), Ok(changes));
+    }
+
+    #[test]
+    fn random_bytes_never_panic(bytes in vec(any::<u8>(), 0..200), deflated in any::<bool>()) {
+        let _ = decode::<ClientFrame>(&bytes);
+        let _ = decode::<ServerFrame>(&bytes);
+        let _ = unpack::<Change>(&Packed { deflated, bytes });
+    }
+
+    #[test]
+    fn frames_cut_and_joined_never_panic(picks in vec((any::<prop::sample::Index>(), any::<prop::sample::Index>()), 1..4)) {
+        let [client, server] = recorded();
+        let frames = [client, server].concat();
+        let joined: Vec<u8> = picks
+            .iter()
+            .flat_map(|(frame, length)| {
+                let frame = &frames[frame.index(frames.len())];
+                frame[..=length.index(frame.len())].to_vec()
+            })
+            .collect();
+        let _ = decode::<ClientFrame>(&joined);
+        let _ = decode::<ServerFrame>(&joined);
+    }
+}

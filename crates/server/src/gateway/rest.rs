@@ -1,0 +1,406 @@
+//! REST beside the sync protocol: documents with `ETag` and `If-Match`, scans, the conflict log, health and metrics.
+
+use std::fmt::Write as _;
+use std::sync::Arc;
+
+use axum::Json;
+use axum::body::Bytes;
+use axum::extract::{Path, Query, State};
+use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use serde::Deserialize;
+use serde_json::{Value, json};
+use tidelock_core::ids::{ClientId, DocumentId, Incarnation, MutationId, Sequence, SessionId, Version};
+use tidelock_core::server::{Refusal, Submission};
+use tidelock_core::wire::{DocumentChange, ErrorCode, Mutation, Operation, Outcome};
+use tidelock_store::{CommitOutcome, ConflictQuery, ConflictRecord};
+
+use super::origin;
+use crate::app::App;
+use crate::auth::Identity;
+use crate::database::{Database, store_refusal};
+use crate::metrics::add;
+use crate::pipeline::{self, Caller, RuleView};
+
+/// Documents of one scan page, unless the caller asks for fewer.
+const SCAN_LIMIT_MAX: usize = 1_000;
+/// Entries of one page of the conflict log.
+const CONFLICTS_LIMIT_MAX: usize = 1_000;
+/// Attempts of a write whose document changes under it.
+const ATTEMPTS_MAX: u32 = 32;
+/// How long a token of `tidelock dev` is valid.
+const DEV_TOKEN_S: u64 = 30 * 24 * 3_600;
+
+type Answer = Result<Response, Refusal>;
+
+/// An authenticated request to a database.
+struct Call {
+    app: Arc<App>,
+    database: Arc<Database>,
+    caller: Caller,
+}
+
+impl Call {
+    fn new(app: &Arc<App>, headers: &HeaderMap, database: &str) -> Result<Self, Refusal> {
+        add(&app.metrics.requests, 1);
+        let token = bearer(headers)?;
+        let identity: Identity = app.authenticate(token)?;
+        let database = Arc::clone(app.database(database)?);
+        let filter = Arc::new(database.rules.filter(&identity));
+        let caller = Caller { identity: Arc::new(identity), filter, session: SessionId(0), clock: app.clock };
+        Ok(Self { app: Arc::clone(app), database, caller })
+    }
+
+    /// Whether the identity may read a document with this body.
+    fn sees(&self, id: &DocumentId, body: &[u8]) -> bool {
+        let Some(rules) = self.database.rules.collection(&id.collection) else { return false };
+        let Ok(value) = tidelock_core::json::parse(body) else { return false };
+        self.caller.filter.matches(&id.collection, &rules.channels(&id.key, &RuleView::new(&value)))
+    }
+}
+
+/// `GET /v1/db/{database}/{collection}/{key}`
+pub(super) async fn read(
+    State(app): State<Arc<App>>,
+    Path((database, collection, key)): Path<(String, String, String)>,
+    headers: HeaderMap,
+) -> Response {
+    let read = async {
+        let call = Call::new(&app, &headers, &database)?;
+        let ids = [DocumentId::new(collection, key)];
+        let set = call.database.store.read(&ids).await.map_err(|error| store_refusal(&error))?;
+        let found = ids.iter().zip(set.documents).find_map(|(id, document)| Some((id, document?)));
+        let Some((_, document)) = found.filter(|(id, document)| call.sees(id, &document.body)) else {
+            return Ok(not_found());
+        };
+        let tag = etag(document.version);
+        if headers.get(header::IF_NONE_MATCH).is_some_and(|value| lists(value, document.version)) {
+            return Ok((StatusCode::NOT_MODIFIED, [(header::ETAG, tag)]).into_response());
+        }
+        Ok(body_response(StatusCode::OK, tag, Bytes::from_owner(document.body)))
+    };
+    answer(read.await)
+}
+
+/// `PUT /v1/db/{database}/{collection}/{key}`
+pub(super) async fn put(
+    State(app): State<Arc<App>>,
+    Path((database, collection, key)): Path<(String, String, String)>,
+    headers: HeaderMap,
+    body: Bytes,
+) -> Response {
+    let put = async {
+        let call = Call::new(&app, &headers, &database)?;
+        write(&call, &headers, DocumentId::new(collection, key), Operation::Put(body.to_vec())).await
+    };
+    answer(put.await)
+}
+
+/// `DELETE /v1/db/{database}/{collection}/{key}`
+pub(super) async fn delete(
+    State(app): State<Arc<App>>,
+    Path((database, collection, key)): Path<(String, String, String)>,
+    headers: HeaderMap,
+) -> Response {
+    let delete = async {
+        let call = Call::new(&app, &headers, &database)?;
+        write(&call, &headers, DocumentId::new(collection, key), Operation::Delete).await
+    };
+    answer(delete.await)
+}
+
+/// Commits one document on top of its current state, which the headers may restrict.
+async fn write(call: &Call, headers: &HeaderMap, id: DocumentId, operation: Operation) -> Answer {
+    let database = &call.database;
+    let now_ms = call.app.clock.now_ms();
+    for attempt in 0..ATTEMPTS_MAX {
+        let _turn = if attempt > 2 { Some(database.turns.lock().await) } else { None };
+        let mut view = pipeline::read(database, std::iter::once(&id)).await?;
+        let state = view.state(&id);
+        let visible = state.body.as_deref().is_none_or(|body| call.sees(&id, body));
+        if !precondition(headers, if visible { state.version } else { Version::ABSENT }) {
+            let message = "the document is not at the version that the request names";
+            return Ok(refuse_with(StatusCode::PRECONDITION_FAILED, &Refusal::new(ErrorCode::Conflict, message)));
+        }
+        if matches!(operation, Operation::Delete) && (!state.version.exists() || !visible) {
+            return Ok(not_found());
+        }
+        let change = DocumentChange { id: id.clone(), base: state.version, operation: operation.clone() };
+        let mutation = Mutation { sequence: Sequence(0), edited_ms: now_ms, changes: vec![change] };
+        let mutation_id =
+            MutationId { client: ClientId::default(), incarnation: Incarnation(0), sequence: Sequence(0) };
+        let submission = Submission { id: mutation_id, acknowledged: Sequence(0), mutation, refused: None };
+        let mut prepared = pipeline::prepare(database, &call.caller, &submission, &mut view);
+        prepared.commit.mutation = None;
+        if let Outcome::Rejected(code, message, _) = prepared.outcome {
+            return Err(Refusal::new(code, message));
+        }
+        let version = view.state(&id).version;
+        let created = !state.version.exists();
+        let written = prepared.commit.writes.is_empty();
+        if written {
+            return Ok(written_response(version, created));
+        }
+        let outcome = database.store.commit(prepared.commit).await.map_err(|error| store_refusal(&error))?;
+        match outcome {
+            CommitOutcome::Committed(_) => return Ok(written_response(version, created)),
+            CommitOutcome::Mismatch(_) | CommitOutcome::Repeated(_) | CommitOutcome::OutOfOrder(_) => {
+                add(&call.app.metrics.commit_retries, 1);
+            }
+        }
+    }
+    Err(Refusal::new(ErrorCode::Unavailable, "the document changes too often"))
+}
+
+fn written_response(version: Version, created: bool) -> Response {
+    if !version.exists() {
+        return StatusCode::NO_CONTENT.into_response();
+    }
+    let status = if created { StatusCode::CREATED } else { StatusCode::OK };
+    (status, [(header::ETAG, etag(version))]).into_response()
+}
+
+/// Whether `If-Match` and `If-None-Match` (RFC 9110 section 13.1) hold for the current version.
+fn precondition(headers: &HeaderMap, version: Version) -> bool {
+    let matched = headers.get(header::IF_MATCH).is_none_or(|value| lists(value, version));
+    let unmatched = headers.get(header::IF_NONE_MATCH).is_none_or(|value| !lists(value, version));
+    matched && unmatched
+}
+
+/// Whether a list of entity tags names a version; `*` names any that exists.
+fn lists(value: &HeaderValue, version: Version) -> bool {
+    let Ok(text) = value.to_str() else { return false };
+    let tag = format!("\"{:016x}\"", version.0);
+    version.exists() && text.split(',').map(str::trim).any(|one| one == "*" || one == tag)
+}
+
+/// The entity tag of a version: 16 hexadecimal digits in quotes.
+fn etag(version: Version) -> HeaderValue {
+    HeaderValue::from_str(&format!("\"{:016x}\"", version.0)).unwrap_or_else(|_| HeaderValue::from_static("\"\""))
+}
+
+/// Query of a scan.
+#[derive(Deserialize)]
+pub(super) struct ScanQuery {
+    after: Option<String>,
+    limit: Option<usize>,
+}
+
+/// `GET /v1/db/{database}/{collection}`: `{"documents": [{"key", "version", "value"}], "after": key or null}`, by rising key.
+pub(super) async fn scan(
+    State(app): State<Arc<App>>,
+    Path((database, collection)): Path<(String, String)>,
+    Query(query): Query<ScanQuery>,
+    headers: HeaderMap,
+) -> Response {
+    let scan = async {
+        let call = Call::new(&app, &headers, &database)?;
+        if !call.caller.filter.collections.contains_key(&collection) {
+            return Err(Refusal::new(ErrorCode::UnknownCollection, "no such collection"));
+        }
+        let limit = query.limit.unwrap_or(SCAN_LIMIT_MAX).clamp(1, SCAN_LIMIT_MAX);
+        let store = &call.database.store;
+        let page =
+            store.scan(&collection, query.after.as_deref(), limit).await.map_err(|error| store_refusal(&error))?;
+        let after = if page.len() < limit { None } else { page.last().map(|(key, _)| key.clone()) };
+        let mut text = String::from("{\"documents\":[");
+        for (key, document) in page {
+            if call.sees(&DocumentId::new(&*collection, &*key), &document.body) {
+                if !text.ends_with('[') {
+                    text.push(',');
+                }
+                let key = Value::String(key);
+                // The body goes as it is: no number is rounded on the way.
+                let body = String::from_utf8_lossy(&document.body);
+                let _ = write!(text, "{{\"key\":{key},\"version\":\"{:016x}\",\"value\":{body}}}", document.version.0);
+            }
+        }
+        let after = after.map_or(Value::Null, Value::String);
+        let _ = write!(text, "],\"after\":{after}}}");
+        Ok(json_response(StatusCode::OK, text))
+    };
+    answer(scan.await)
+}
+
+/// Query of the conflict log.
+#[derive(Deserialize)]
+pub(super) struct ConflictsQuery {
+    collection: Option<String>,
+    key: Option<String>,
+    before: Option<u64>,
+    limit: Option<usize>,
+}
+
+/// `GET /v1/db/{database}/conflicts`: `{"conflicts": […], "before": number or null}`, the latest first.
+pub(super) async fn conflicts(
+    State(app): State<Arc<App>>,
+    Path(database): Path<String>,
+    Query(query): Query<ConflictsQuery>,
+    headers: HeaderMap,
+) -> Response {
+    let conflicts = async {
+        let call = Call::new(&app, &headers, &database)?;
+        let limit = query.limit.unwrap_or(CONFLICTS_LIMIT_MAX).clamp(1, CONFLICTS_LIMIT_MAX);
+        let query = ConflictQuery { collection: query.collection, key: query.key, before: query.before, limit };
+        let page = call.database.store.conflicts(&query).await.map_err(|error| store_refusal(&error))?;
+        let before = if page.len() < limit { None } else { page.last().map(|record| record.number) };
+        let visible = page
+            .iter()
+            .filter(|record| call.caller.filter.matches(&record.note.id.collection, &record.channels))
+            .map(conflict_text)
+            .collect::<Vec<_>>()
+            .join(",");
+        let before = before.map_or(Value::Null, Value::from);
+        Ok(json_response(StatusCode::OK, format!("{{\"conflicts\":[{visible}],\"before\":{before}}}")))
+    };
+    answer(conflicts.await)
+}
+
+/// An entry of the conflict log. Values go as they are: no number is rounded on the way.
+fn conflict_text(record: &ConflictRecord) -> String {
+    let note = &record.note;
+    let value = |bytes: &Option<Vec<u8>>| {
+        bytes.as_ref().map_or_else(|| "null".to_owned(), |bytes| String::from_utf8_lossy(bytes).into_owned())
+    };
+    let head = json!({
+        "number": record.number,
+        "at": record.at_ms,
+        "by": record.actor,
+        "mutation": record.mutation.map(|id| id.to_string()),
+        "collection": note.id.collection,
+        "key": note.id.key,
+        "path": note.path,
+        "strategy": note.strategy,
+        "had": {
+            "base": note.base.is_some(), "mine": note.mine.is_some(),
+            "theirs": note.theirs.is_some(), "outcome": note.outcome.is_some(),
+        },
+    })
+    .to_string();
+    let head = head.strip_suffix('}').unwrap_or(&head);
+    let (base, mine) = (value(&note.base), value(&note.mine));
+    let (theirs, outcome) = (value(&note.theirs), value(&note.outcome));
+    format!("{head},\"base\":{base},\"mine\":{mine},\"theirs\":{theirs},\"outcome\":{outcome}}}")
+}
+
+/// `GET /health`
+pub(super) async fn health(State(app): State<Arc<App>>) -> Response {
+    let (status, text) =
+        if app.is_stopping() { (StatusCode::SERVICE_UNAVAILABLE, "stopping") } else { (StatusCode::OK, "ok") };
+    (status, Json(json!({ "status": text }))).into_response()
+}
+
+/// `GET /metrics`
+pub(super) async fn metrics(State(app): State<Arc<App>>) -> Response {
+    let heads: Vec<(&str, u64)> =
+        app.databases.iter().map(|(name, database)| (name.as_str(), database.changelog.head().0)).collect();
+    ([(header::CONTENT_TYPE, "text/plain; version=0.0.4")], app.metrics.render(&heads)).into_response()
+}
+
+/// Body of `POST /v1/dev/token`.
+#[derive(Deserialize)]
+pub(super) struct TokenRequest {
+    sub: String,
+    #[serde(default)]
+    claims: serde_json::Map<String, Value>,
+}
+
+/// `POST /v1/dev/token`: `{"sub": "ann"}` gives `{"token": "…"}`.
+pub(super) async fn dev_token(State(app): State<Arc<App>>, headers: HeaderMap, body: Bytes) -> Response {
+    let mint = || {
+        if !origin::is_loopback_host(&headers) || !origin::allowed(&headers, &app.options) {
+            return Err(Refusal::new(ErrorCode::Forbidden, "tokens are minted for this machine only"));
+        }
+        let request: TokenRequest = serde_json::from_slice(&body)
+            .map_err(|_| Refusal::new(ErrorCode::InvalidDocument, "expected {\"sub\": \"name\"}"))?;
+        let token = app
+            .authenticator
+            .mint(&request.sub, &request.claims, DEV_TOKEN_S, app.clock.now_ms())
+            .map_err(|error| Refusal::new(ErrorCode::Forbidden, error.to_string()))?;
+        Ok(Json(json!({ "token": token })).into_response())
+    };
+    answer(mint())
+}
+
+/// For a method that a path does not have.
+pub(super) async fn method_not_allowed() -> Response {
+    let refusal = Refusal::new(ErrorCode::Protocol, "the path does not have this method");
+    refuse_with(StatusCode::METHOD_NOT_ALLOWED, &refusal)
+}
+
+fn bearer(headers: &HeaderMap) -> Result<&str, Refusal> {
+    let Some(value) = headers.get(header::AUTHORIZATION) else { return Ok("") };
+    value
+        .to_str()
+        .ok()
+        .and_then(|text| text.split_once(' '))
+        .filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"))
+        .map(|(_, token)| token.trim())
+        .ok_or_else(|| Refusal::new(ErrorCode::Unauthenticated, "expected `Authorization: Bearer TOKEN`"))
+}
+
+fn answer(result: Answer) -> Response {
+    result.unwrap_or_else(|refusal| refuse(&refusal))
+}
+
+/// An error as JSON, with the status that belongs to its code.
+pub(super) fn refuse(refusal: &Refusal) -> Response {
+    let status = match refusal.code {
+        ErrorCode::Protocol | ErrorCode::UnsupportedVersion | ErrorCode::InvalidDocument | ErrorCode::OutOfOrder => {
+            StatusCode::BAD_REQUEST
+        }
+        ErrorCode::Unauthenticated => StatusCode::UNAUTHORIZED,
+        ErrorCode::Forbidden => StatusCode::FORBIDDEN,
+        ErrorCode::UnknownDatabase | ErrorCode::UnknownCollection => StatusCode::NOT_FOUND,
+        ErrorCode::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
+        ErrorCode::SchemaViolation => StatusCode::UNPROCESSABLE_ENTITY,
+        ErrorCode::Conflict => StatusCode::CONFLICT,
+        ErrorCode::RateLimited => StatusCode::TOO_MANY_REQUESTS,
+        ErrorCode::StorageFull => StatusCode::INSUFFICIENT_STORAGE,
+        ErrorCode::SlowConsumer | ErrorCode::Unavailable | ErrorCode::SessionEnded => StatusCode::SERVICE_UNAVAILABLE,
+        ErrorCode::Internal => StatusCode::INTERNAL_SERVER_ERROR,
+    };
+    refuse_with(status, refusal)
+}
+
+pub(super) fn refuse_with(status: StatusCode, refusal: &Refusal) -> Response {
+    let body = json!({
+        "code": refusal.code.name(),
+        "message": refusal.message,
+        "retryable": refusal.code.retryable(),
+    });
+    let mut response = json_response(status, body.to_string());
+    if let Some(ms) = refusal.retry_after_ms {
+        response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(ms.div_ceil(1_000)));
+    }
+    if status == StatusCode::UNAUTHORIZED {
+        response.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+    }
+    response
+}
+
+/// A document or path that does not exist, or that the caller may not see.
+pub(super) fn not_found() -> Response {
+    let body = json!({ "code": "not-found", "message": "nothing is here", "retryable": false });
+    json_response(StatusCode::NOT_FOUND, body.to_string())
+}
+
+fn json_response(status: StatusCode, text: String) -> Response {
+    body_response_with(status, Bytes::from(text))
+}
+
+fn body_response(status: StatusCode, tag: HeaderValue, body: Bytes) -> Response {
+    let mut response = body_response_with(status, body);
+    response.headers_mut().insert(header::ETAG, tag);
+    response
+}
+
+/// JSON that no browser takes for a page.
+fn body_response_with(status: StatusCode, body: Bytes) -> Response {
+    let headers = [
+        (header::CONTENT_TYPE, HeaderValue::from_static("application/json")),
+        (header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff")),
+        (header::CACHE_CONTROL, HeaderValue::from_static("no-store")),
+    ];
+    (status, headers, body).into_response()
+}

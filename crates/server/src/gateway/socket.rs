@@ -1,0 +1,432 @@
+//! One connection: carries frames, answers and time to its session, and carries out the session's effects.
+
+use std::collections::VecDeque;
+use std::future::pending;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::body::Bytes;
+use axum::extract::ws::{Message, WebSocket};
+use futures_util::future::BoxFuture;
+use tidelock_core::server::{
+    ChangePage, Effect, Grant, Opening, Processed, Refusal, Session, SnapshotPage, Submission,
+};
+use tidelock_core::wire::{ErrorCode, Hello};
+use tokio::time::{Instant, sleep_until};
+
+use super::upgrade::Slot;
+use super::writer::{Wire, WireEvent};
+use crate::app::{App, Peer};
+use crate::auth::Identity;
+use crate::database::{Database, store_refusal};
+use crate::hub::{Mail, Membership};
+use crate::metrics::{add, add_len};
+use crate::pipeline::{self, Caller};
+
+/// Mutations prepared and committed together.
+const GROUP_MUTATIONS_MAX: usize = 128;
+/// How long a closing connection waits for its last frames to be taken.
+const CLOSE_MS_MAX: u64 = 2_000;
+/// Longest that a task sleeps; the session names its own deadline.
+const SLEEP_MS_MAX: u64 = 3_600_000;
+/// Close codes of the protocol start here; the number of the error code is added.
+const CLOSE_CODE_BASE: u16 = 4_000;
+
+/// An answer that a session waits for.
+enum Answer {
+    Opened(Result<Box<Opened>, Refusal>),
+    Granted(Result<(Grant, Arc<Identity>), Refusal>),
+    Changes(u64, Result<ChangePage, Refusal>),
+    Snapshot(u64, Result<SnapshotPage, Refusal>),
+    Processed(Vec<Result<Processed, Refusal>>),
+}
+
+struct Opened {
+    opening: Opening,
+    database: Arc<Database>,
+    identity: Arc<Identity>,
+    peer: Peer,
+}
+
+/// Serves a connection until it ends.
+pub(super) async fn serve(socket: WebSocket, slot: Slot) {
+    let app = Arc::clone(&slot.app);
+    let mut connection = Connection {
+        session: Session::new(app.clock.now_ms(), Arc::clone(&app.session_config)),
+        wire: Wire::new(socket),
+        asking: None,
+        loading: None,
+        pushing: None,
+        submissions: VecDeque::new(),
+        stuck_since: None,
+        closing: None,
+        app,
+    };
+    // Authentication decides the database; what the session does there lives in a second, larger future.
+    if let Some(opened) = Box::pin(connection.until_open()).await {
+        let database = Arc::clone(&opened.database);
+        Box::pin(connection.run(&database, *opened)).await;
+    }
+    connection.finish().await;
+    drop(slot);
+}
+
+struct Connection {
+    app: Arc<App>,
+    session: Session,
+    wire: Wire,
+    /// The answer to a token.
+    asking: Option<BoxFuture<'static, Answer>>,
+    /// The page that the session waits for.
+    loading: Option<BoxFuture<'static, Answer>>,
+    /// The group of mutations that is being committed.
+    pushing: Option<BoxFuture<'static, Answer>>,
+    /// Mutations that wait for the group before them.
+    submissions: VecDeque<Submission>,
+    /// Since when the client took nothing of what is queued, and what it had taken by then.
+    stuck_since: Option<(u64, u64)>,
+    /// Why the session ended.
+    closing: Option<(ErrorCode, String)>,
+}
+
+/// What an open session works with.
+struct Place<'a> {
+    database: &'a Arc<Database>,
+    membership: Membership<'a>,
+    caller: Caller,
+    peer: Peer,
+}
+
+impl Connection {
+    /// Carries frames until the hello is answered.
+    async fn until_open(&mut self) -> Option<Box<Opened>> {
+        let mut stopping = self.app.stopping.subscribe();
+        loop {
+            while let Some(effect) = self.session.poll_effect() {
+                match effect {
+                    Effect::Open(hello) => self.asking = Some(Box::pin(open(Arc::clone(&self.app), *hello))),
+                    Effect::Send(_)
+                    | Effect::Authenticate(_)
+                    | Effect::Process(_)
+                    | Effect::LoadChanges { .. }
+                    | Effect::LoadSnapshot { .. }
+                    | Effect::Watch(_)
+                    | Effect::Close { .. } => self.carry_out(effect),
+                }
+            }
+            if self.closing.is_some() {
+                return None;
+            }
+            let deadline = self.deadline();
+            let reads = self.reads();
+            tokio::select! {
+                event = self.wire.next(reads) => if !self.wire_event(event) { return None },
+                answer = answered(&mut self.asking) => match answer {
+                    Answer::Opened(Ok(opened)) => return Some(opened),
+                    Answer::Opened(Err(refusal)) => {
+                        self.session.handle_opening(self.app.clock.now_ms(), Err(refusal));
+                    }
+                    Answer::Granted(_) | Answer::Changes(..) | Answer::Snapshot(..) | Answer::Processed(_) => {}
+                },
+                _ = stopping.wait_for(|stopping| *stopping) => self.end_stopping(),
+                () = sleep_until(deadline) => self.session.handle_tick(self.app.clock.now_ms()),
+            }
+        }
+    }
+
+    /// Carries everything of an open session until it ends.
+    async fn run(&mut self, database: &Arc<Database>, opened: Opened) {
+        add(&self.app.metrics.sessions, 1);
+        let Opened { opening, identity, peer, .. } = opened;
+        let caller = Caller {
+            identity,
+            filter: Arc::clone(&opening.grant.filter),
+            session: opening.session,
+            clock: self.app.clock,
+        };
+        let mut place = Place { database, membership: database.hub.enter(), caller, peer };
+        tracing::debug!(session = opening.session.0, database = %database.name, "session opened");
+        self.session.handle_opening(self.app.clock.now_ms(), Ok(opening));
+        let mut stopping = self.app.stopping.subscribe();
+        loop {
+            self.drain(&mut place);
+            if self.closing.is_some() {
+                break;
+            }
+            let deadline = self.deadline();
+            let reads = self.reads();
+            tokio::select! {
+                event = self.wire.next(reads) => {
+                    if let Some((since, head)) = place.membership.quiet() {
+                        self.session.handle_quiet(since, head);
+                    }
+                    if !self.wire_event(event) { break }
+                }
+                () = place.membership.wait() => self.mail(&place),
+                answer = answered(&mut self.asking) => self.answer(&mut place, answer),
+                answer = answered(&mut self.loading) => self.answer(&mut place, answer),
+                answer = answered(&mut self.pushing) => self.answer(&mut place, answer),
+                () = place.peer.ended() => {
+                    let message = "a later session of this replica took over";
+                    self.session.handle_end(&Refusal::new(ErrorCode::SessionEnded, message));
+                }
+                _ = stopping.wait_for(|stopping| *stopping) => break,
+                () = sleep_until(deadline) => self.session.handle_tick(self.app.clock.now_ms()),
+            }
+        }
+        self.finish_pushing(&mut place).await;
+        if *stopping.borrow() {
+            self.end_stopping();
+        }
+        self.drain(&mut place);
+        self.app.metrics.sessions.fetch_sub(1, std::sync::atomic::Ordering::Relaxed);
+    }
+
+    /// What was handed to the store is answered before the connection closes, unless the client is gone anyway.
+    async fn finish_pushing(&mut self, place: &mut Place<'_>) {
+        self.submissions.clear();
+        if let Some(pushing) = self.pushing.take() {
+            let answer = pushing.await;
+            self.answer(place, answer);
+        }
+    }
+
+    fn end_stopping(&mut self) {
+        let refusal = Refusal::new(ErrorCode::Unavailable, "the server is stopping; connect again");
+        self.session.handle_end(&Refusal { retry_after_ms: Some(1_000), ..refusal });
+    }
+
+    /// Carries out everything that the session asks for.
+    fn drain(&mut self, place: &mut Place<'_>) {
+        while let Some(effect) = self.session.poll_effect() {
+            self.carry_out_open(place, effect);
+        }
+        if self.pushing.is_none() && !self.submissions.is_empty() {
+            let count = self.submissions.len().min(GROUP_MUTATIONS_MAX);
+            let group: Vec<Submission> = self.submissions.drain(..count).collect();
+            let (database, caller) = (Arc::clone(place.database), place.caller.clone());
+            self.pushing =
+                Some(Box::pin(async move { Answer::Processed(pipeline::process(&database, &caller, group).await) }));
+        }
+    }
+
+    fn carry_out_open(&mut self, place: &mut Place<'_>, effect: Effect) {
+        let database = Arc::clone(place.database);
+        match effect {
+            Effect::Authenticate(token) => {
+                let app = Arc::clone(&self.app);
+                self.asking = Some(Box::pin(async move { Answer::Granted(grant(&app, &database, &token)) }));
+            }
+            Effect::Process(submission) => self.submissions.push_back(*submission),
+            Effect::LoadChanges { ticket, from, filter, bytes_max } => {
+                self.loading = Some(Box::pin(async move {
+                    let page = database.changelog.changes(from, &filter, bytes_max).await;
+                    Answer::Changes(ticket, page.map_err(|error| store_refusal(&error)))
+                }));
+            }
+            Effect::LoadSnapshot { ticket, after, filter, bytes_max } => {
+                self.loading = Some(Box::pin(async move {
+                    let page = database.changelog.snapshot(after.as_ref(), &filter, bytes_max).await;
+                    Answer::Snapshot(ticket, page.map_err(|error| store_refusal(&error)))
+                }));
+            }
+            Effect::Watch(filter) => {
+                place.membership.watch(&filter);
+                let (head, floor) = (database.changelog.head(), database.changelog.floor());
+                self.session.handle_head(self.app.clock.now_ms(), head, floor);
+            }
+            other @ (Effect::Send(_) | Effect::Open(_) | Effect::Close { .. }) => self.carry_out(other),
+        }
+    }
+
+    fn carry_out(&mut self, effect: Effect) {
+        match effect {
+            Effect::Send(frame) => {
+                add(&self.app.metrics.frames_out, 1);
+                add_len(&self.app.metrics.bytes_out, frame.len());
+                self.wire.push(Bytes::from_owner(frame));
+            }
+            Effect::Close { code, reason } => {
+                if code == ErrorCode::SlowConsumer {
+                    add(&self.app.metrics.slow_consumers, 1);
+                }
+                tracing::debug!(code = code.name(), %reason, "session closed");
+                self.closing = Some((code, reason));
+            }
+            Effect::Open(_)
+            | Effect::Authenticate(_)
+            | Effect::Process(_)
+            | Effect::LoadChanges { .. }
+            | Effect::LoadSnapshot { .. }
+            | Effect::Watch(_) => {}
+        }
+    }
+
+    fn answer(&mut self, place: &mut Place<'_>, answer: Answer) {
+        let now_ms = self.app.clock.now_ms();
+        match answer {
+            Answer::Opened(_) => {}
+            Answer::Granted(answer) => {
+                let grant = answer.map(|(grant, identity)| {
+                    // A token of another subject ends the session before anything is done in its name.
+                    if identity.subject == place.caller.identity.subject {
+                        place.caller.identity = identity;
+                        place.caller.filter = Arc::clone(&grant.filter);
+                    }
+                    grant
+                });
+                self.session.handle_grant(now_ms, grant);
+            }
+            Answer::Changes(ticket, page) => self.session.handle_changes(now_ms, ticket, page),
+            Answer::Snapshot(ticket, page) => self.session.handle_snapshot(now_ms, ticket, page),
+            Answer::Processed(results) => {
+                for result in results {
+                    self.session.handle_processed(now_ms, result);
+                }
+            }
+        }
+    }
+
+    /// Hands over what the hub put into the mailbox.
+    fn mail(&mut self, place: &Place<'_>) {
+        while let Some(mail) = place.membership.take() {
+            let now_ms = self.app.clock.now_ms();
+            match mail {
+                Mail::Batch(since, batch) => self.session.handle_batch(now_ms, since, &batch),
+                Mail::Head => {
+                    let changelog = &place.database.changelog;
+                    self.session.handle_head(now_ms, changelog.head(), changelog.floor());
+                }
+            }
+        }
+    }
+
+    /// Returns whether the connection goes on.
+    fn wire_event(&mut self, event: WireEvent) -> bool {
+        let now_ms = self.app.clock.now_ms();
+        match event {
+            WireEvent::Message(Message::Binary(bytes)) => {
+                add(&self.app.metrics.frames_in, 1);
+                add_len(&self.app.metrics.bytes_in, bytes.len());
+                self.session.handle_frame(now_ms, &bytes);
+            }
+            WireEvent::Message(Message::Text(_)) => {
+                let refusal = Refusal::new(ErrorCode::Protocol, "frames are binary messages, not text");
+                self.session.handle_end(&refusal);
+            }
+            // The transport answers pings by itself.
+            WireEvent::Message(Message::Ping(_) | Message::Pong(_)) => {}
+            WireEvent::TooLarge => {
+                let limit = self.app.options.limits.protocol.frame_bytes_max;
+                let message = format!("a frame of more than {limit} bytes");
+                self.session.handle_end(&Refusal::new(ErrorCode::TooLarge, message));
+            }
+            WireEvent::Flushed => self.stuck_since = None,
+            WireEvent::Message(Message::Close(_)) | WireEvent::Closed => return false,
+        }
+        true
+    }
+
+    fn reads(&self) -> bool {
+        let queued_max = self.app.options.limits.slow_consumer_bytes_max as usize;
+        self.session.wants_input() && self.wire.queued_bytes() <= queued_max
+    }
+
+    /// When the session has to be told the time. A client that takes nothing at all is closed by force.
+    fn deadline(&mut self) -> Instant {
+        let now_ms = self.app.clock.now_ms();
+        let stuck_ms_max = self.app.session_config.slow_consumer_ms_max;
+        let mut stuck_at = None;
+        if self.wire.is_writing() {
+            let taken = self.wire.taken();
+            match self.stuck_since {
+                Some((since, before)) if before == taken => stuck_at = Some(since + stuck_ms_max),
+                _ => {
+                    self.stuck_since = Some((now_ms, taken));
+                    self.session.handle_taken(now_ms);
+                    stuck_at = Some(now_ms + stuck_ms_max);
+                }
+            }
+        }
+        if stuck_at.is_some_and(|stuck_at| now_ms >= stuck_at) {
+            let message = "the client takes nothing; resume from the cursor";
+            self.session.handle_end(&Refusal::new(ErrorCode::SlowConsumer, message));
+        }
+        let due = [self.session.poll_timeout(), stuck_at].into_iter().flatten().min();
+        let wait_ms = due.map_or(SLEEP_MS_MAX, |due| due.saturating_sub(now_ms));
+        // A session that has just ended is looked at once more, at once.
+        let wait_ms = if self.session.is_closed() { 0 } else { wait_ms.min(SLEEP_MS_MAX) };
+        Instant::now() + Duration::from_millis(wait_ms)
+    }
+
+    /// Sends what is queued and the close frame, and waits for the peer to close, but not for long.
+    async fn finish(mut self) {
+        let (code, reason) = match &self.closing {
+            Some((code, reason)) => (CLOSE_CODE_BASE + close_number(*code), reason.as_str()),
+            None => (1_000, ""),
+        };
+        self.wire.push_close(code, reason);
+        let limit = Instant::now() + Duration::from_millis(CLOSE_MS_MAX);
+        loop {
+            tokio::select! {
+                event = self.wire.next(true) => if matches!(event, WireEvent::Closed) { return },
+                () = sleep_until(limit) => return,
+            }
+        }
+    }
+}
+
+/// The number of an error code on the wire.
+fn close_number(code: ErrorCode) -> u16 {
+    let position = ErrorCode::ALL.iter().position(|known| *known == code);
+    position.and_then(|position| u16::try_from(position).ok()).unwrap_or_default()
+}
+
+async fn answered(waiting: &mut Option<BoxFuture<'static, Answer>>) -> Answer {
+    let Some(future) = waiting else { return pending().await };
+    let answer = future.await;
+    *waiting = None;
+    answer
+}
+
+/// Verifies a hello.
+async fn open(app: Arc<App>, hello: Hello) -> Answer {
+    Answer::Opened(try_open(&app, hello).await.map(Box::new))
+}
+
+async fn try_open(app: &Arc<App>, hello: Hello) -> Result<Opened, Refusal> {
+    let identity = app.authenticate(&hello.token)?;
+    let database = Arc::clone(app.database(&hello.database)?);
+    if hello.collections.len() > app.session_config.limits.channels_max as usize {
+        return Err(Refusal::new(ErrorCode::TooLarge, "too many collections"));
+    }
+    let collections = database.describe(&hello.collections);
+    let record = database.store.client(hello.client, hello.incarnation).await.map_err(|error| store_refusal(&error))?;
+    let session = app.session_id();
+    let peer = app.enter(&identity.subject, hello.client, session)?;
+    let grant = grant_of(&database, &identity);
+    let opening = Opening {
+        session,
+        epoch: database.store.epoch(),
+        changelog: database.changelog.id(),
+        head: database.changelog.head(),
+        floor: database.changelog.floor(),
+        finished: record.finished,
+        grant,
+        collections,
+    };
+    Ok(Opened { opening, database, identity: Arc::new(identity), peer })
+}
+
+fn grant(app: &App, database: &Database, token: &str) -> Result<(Grant, Arc<Identity>), Refusal> {
+    let identity = app.authenticate(token)?;
+    Ok((grant_of(database, &identity), Arc::new(identity)))
+}
+
+fn grant_of(database: &Database, identity: &Identity) -> Grant {
+    Grant {
+        subject: identity.subject.clone(),
+        expires_ms: identity.expires_ms,
+        filter: Arc::new(database.rules.filter(identity)),
+    }
+}

@@ -1,0 +1,155 @@
+//! The way of a mutation: validate, merge into the current documents, rules, schema, channels, one conditional commit.
+//!
+//! The mutations of one session are prepared as a group against one read, each on top of those before it, and their commits are
+//! handed to the store together, in order: the store's group commit makes them durable at once. When one meets a changed document,
+//! the store refuses those after it as out of order, and the rest of the group is prepared again.
+
+mod document;
+mod prepare;
+mod repeated;
+
+use std::collections::VecDeque;
+use std::future::poll_fn;
+use std::sync::Arc;
+use std::task::Poll;
+use std::time::Instant;
+
+use tidelock_core::ids::{DocumentId, Offset, SessionId};
+use tidelock_core::server::{Filter, Processed, Refusal, Submission};
+use tidelock_core::wire::{ErrorCode, PushResult};
+use tidelock_store::{BoxFuture, CommitOutcome, StoreError};
+
+use crate::auth::Identity;
+use crate::clock::Clock;
+use crate::database::{Database, store_refusal};
+use crate::metrics::add;
+pub(crate) use document::RuleView;
+pub(crate) use prepare::{Prepared, View, prepare};
+
+/// Failed attempts of one mutation after which it waits for its turn among the contended ones.
+const ATTEMPTS_FREE: u32 = 2;
+/// Attempts after which a mutation is handed back as retryable.
+const ATTEMPTS_MAX: u32 = 64;
+
+/// Who pushes.
+#[derive(Clone)]
+pub(crate) struct Caller {
+    pub(crate) identity: Arc<Identity>,
+    /// What the identity may read.
+    pub(crate) filter: Arc<Filter>,
+    pub(crate) session: SessionId,
+    pub(crate) clock: Clock,
+}
+
+/// Carries out the mutations of one session in order. The answers are as many as the submissions, or end with an error.
+pub(crate) async fn process(
+    database: &Database,
+    caller: &Caller,
+    submissions: Vec<Submission>,
+) -> Vec<Result<Processed, Refusal>> {
+    let mut waiting: VecDeque<Submission> = submissions.into();
+    let mut answers = Vec::with_capacity(waiting.len());
+    let mut attempts = 0;
+    while !waiting.is_empty() {
+        // Contended mutations take turns, so that none starves; the lock is fair.
+        let _turn = if attempts >= ATTEMPTS_FREE { Some(database.turns.lock().await) } else { None };
+        let before = answers.len();
+        if let Err(refusal) = round(database, caller, &mut waiting, &mut answers).await {
+            answers.push(Err(refusal));
+            break;
+        }
+        attempts = if answers.len() > before { 0 } else { attempts + 1 };
+        if attempts > ATTEMPTS_MAX {
+            let message = "the documents change too often; push again";
+            answers.push(Err(Refusal::new(ErrorCode::Unavailable, message)));
+            break;
+        }
+    }
+    for processed in answers.iter().flatten() {
+        database.metrics.count_outcome(&processed.result.outcome);
+    }
+    answers
+}
+
+/// Reads, prepares and commits everything that waits; what met a changed document stays in the queue.
+async fn round(
+    database: &Database,
+    caller: &Caller,
+    waiting: &mut VecDeque<Submission>,
+    answers: &mut Vec<Result<Processed, Refusal>>,
+) -> Result<(), Refusal> {
+    let mut view =
+        read(database, waiting.iter().flat_map(|one| &one.mutation.changes).map(|change| &change.id)).await?;
+    let prepared: Vec<Prepared> =
+        waiting.iter().map(|submission| prepare(database, caller, submission, &mut view)).collect();
+    let started = Instant::now();
+    let commits = prepared.iter().map(|one| database.store.commit(one.commit.clone())).collect();
+    let outcomes = in_order(commits).await;
+    database.metrics.observe_commit(started.elapsed());
+    for (one, outcome) in prepared.into_iter().zip(outcomes) {
+        let Some(submission) = waiting.front() else { return Ok(()) };
+        let processed = match outcome.map_err(|error| store_refusal(&error))? {
+            CommitOutcome::Committed(offset) => one.committed(offset),
+            CommitOutcome::Repeated(recorded) => repeated::answer(database, caller, submission, recorded).await?,
+            CommitOutcome::Mismatch(_) => {
+                add(&database.metrics.commit_retries, 1);
+                return Ok(());
+            }
+            CommitOutcome::OutOfOrder(finished) => {
+                let message = format!("mutation {} is not the next one after {finished}", submission.mutation.sequence);
+                return Err(Refusal::new(ErrorCode::OutOfOrder, message));
+            }
+        };
+        answers.push(Ok(processed));
+        waiting.pop_front();
+    }
+    Ok(())
+}
+
+/// The current state of documents.
+pub(crate) async fn read(database: &Database, ids: impl Iterator<Item = &DocumentId>) -> Result<View, Refusal> {
+    let mut ids: Vec<DocumentId> = ids.cloned().collect();
+    ids.sort_unstable();
+    ids.dedup();
+    if ids.is_empty() {
+        return Ok(View::new(database.changelog.head()));
+    }
+    let set = database.store.read(&ids).await.map_err(|error| store_refusal(&error))?;
+    let mut view = View::new(set.offset);
+    for (id, document) in ids.into_iter().zip(set.documents) {
+        view.insert(id, document);
+    }
+    Ok(view)
+}
+
+/// Waits for all; each is polled for the first time in order, so that a store sees the commits in order.
+async fn in_order(
+    mut futures: Vec<BoxFuture<'_, Result<CommitOutcome, StoreError>>>,
+) -> Vec<Result<CommitOutcome, StoreError>> {
+    let mut outcomes: Vec<Option<Result<CommitOutcome, StoreError>>> = futures.iter().map(|_| None).collect();
+    poll_fn(|context| {
+        let mut ready = true;
+        for (future, outcome) in futures.iter_mut().zip(&mut outcomes) {
+            if outcome.is_none() {
+                match future.as_mut().poll(context) {
+                    Poll::Ready(value) => *outcome = Some(value),
+                    Poll::Pending => ready = false,
+                }
+            }
+        }
+        if ready { Poll::Ready(()) } else { Poll::Pending }
+    })
+    .await;
+    outcomes.into_iter().flatten().collect()
+}
+
+impl Prepared {
+    fn committed(self, offset: Offset) -> Processed {
+        // A document that was not written may have changed between the read and the commit.
+        let offset = if self.all_written { offset } else { self.read_offset };
+        Processed {
+            result: PushResult { sequence: self.sequence, offset, outcome: self.outcome },
+            written: self.written,
+        }
+    }
+}

@@ -1,0 +1,280 @@
+//! One mutation against the current documents: what would be committed, and what the client would be told.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use tidelock_core::ids::{DocumentId, Offset, Sequence, Version};
+use tidelock_core::json::{self, Value};
+use tidelock_core::merge::{Context, Current, MergeError, Merged, merge};
+use tidelock_core::server::Submission;
+use tidelock_core::wire::{ConflictNote, DocumentChange, DocumentState, ErrorCode, Mutation, Operation, Outcome};
+use tidelock_core::{key, version};
+use tidelock_store::{Commit, Document, Write};
+
+use super::{Caller, RuleView};
+use crate::database::Database;
+
+/// Documents as they are, or will be once the mutations prepared before are committed.
+pub(crate) struct View {
+    /// What was read is at least as new as this.
+    pub(crate) offset: Offset,
+    documents: BTreeMap<DocumentId, State>,
+}
+
+/// One document of a [`View`].
+#[derive(Clone, Default)]
+pub(crate) struct State {
+    pub(crate) version: Version,
+    pub(crate) body: Option<Arc<[u8]>>,
+    value: Option<Arc<Value>>,
+    edited_ms: u64,
+    /// Whether the stored body cannot be read: nothing but a whole replacement is possible.
+    damaged: bool,
+}
+
+/// A mutation that is ready to be committed.
+pub(crate) struct Prepared {
+    pub(crate) commit: Commit,
+    pub(crate) sequence: Sequence,
+    pub(crate) outcome: Outcome,
+    pub(crate) read_offset: Offset,
+    pub(crate) all_written: bool,
+    pub(crate) written: Vec<(DocumentId, Vec<String>)>,
+}
+
+/// Why a mutation is not committed.
+enum Verdict {
+    Rejected(ErrorCode, String),
+    Resolve,
+}
+
+/// What a mutation comes to.
+#[derive(Default)]
+struct Plan {
+    writes: Vec<Write>,
+    results: Vec<(DocumentId, State)>,
+    states: Vec<DocumentState>,
+    conflicts: Vec<ConflictNote>,
+}
+
+impl View {
+    pub(crate) fn new(offset: Offset) -> Self {
+        Self { offset, documents: BTreeMap::new() }
+    }
+
+    pub(crate) fn insert(&mut self, id: DocumentId, document: Option<Document>) {
+        self.documents.insert(id, document.map_or_else(State::default, State::of));
+    }
+
+    pub(crate) fn state(&self, id: &DocumentId) -> State {
+        self.documents.get(id).cloned().unwrap_or_default()
+    }
+}
+
+impl State {
+    fn of(document: Document) -> Self {
+        let value = json::parse(&document.body).ok().map(Arc::new);
+        let damaged = value.is_none();
+        let (version, edited_ms) = (document.version, document.edited_ms);
+        Self { version, body: Some(document.body), value, edited_ms, damaged }
+    }
+}
+
+/// Prepares a mutation on top of `view`, which then holds its outcome.
+pub(crate) fn prepare(database: &Database, caller: &Caller, submission: &Submission, view: &mut View) -> Prepared {
+    let mutation = &submission.mutation;
+    let now_ms = caller.clock.now_ms();
+    let plan = match &submission.refused {
+        Some((code, message)) => Err(Verdict::Rejected(*code, message.clone())),
+        None => plan(database, caller, mutation, view, now_ms),
+    };
+    let (plan, outcome) = match plan {
+        Ok(mut plan) => {
+            let outcome = outcome_of(database, caller, view, &mut plan);
+            (plan, outcome)
+        }
+        Err(Verdict::Rejected(code, message)) => {
+            let states = differing(database, caller, view, mutation);
+            (Plan::default(), Outcome::Rejected(code, message, states))
+        }
+        Err(Verdict::Resolve) => (Plan::default(), Outcome::Resolve(differing(database, caller, view, mutation))),
+    };
+    let all_written = plan.writes.len() == mutation.changes.len();
+    let written = plan.writes.iter().filter(|write| write.body.is_some());
+    let written = written.map(|write| (write.id.clone(), write.channels.clone())).collect();
+    for (id, state) in plan.results {
+        view.documents.insert(id, state);
+    }
+    Prepared {
+        sequence: mutation.sequence,
+        read_offset: view.offset,
+        all_written,
+        written,
+        commit: Commit {
+            mutation: Some(submission.id),
+            session: caller.session,
+            acknowledged: submission.acknowledged,
+            writes: plan.writes,
+            outcome: without_states(&outcome),
+            conflicts: plan.conflicts,
+            actor: caller.identity.subject.clone(),
+            now_ms,
+        },
+        outcome,
+    }
+}
+
+fn plan(database: &Database, caller: &Caller, mutation: &Mutation, view: &View, now_ms: u64) -> Result<Plan, Verdict> {
+    let mut named = BTreeSet::new();
+    let mut plan = Plan::default();
+    for change in &mutation.changes {
+        if !named.insert(&change.id) {
+            let message = format!("the mutation names {} twice", change.id);
+            return Err(Verdict::Rejected(ErrorCode::InvalidDocument, message));
+        }
+        // A clock that runs ahead must not win for ever.
+        let edited_ms = mutation.edited_ms.min(now_ms);
+        plan_change(database, caller, change, &view.state(&change.id), edited_ms, &mut plan)?;
+    }
+    Ok(plan)
+}
+
+fn plan_change(
+    database: &Database,
+    caller: &Caller,
+    change: &DocumentChange,
+    current: &State,
+    edited_ms: u64,
+    plan: &mut Plan,
+) -> Result<(), Verdict> {
+    let id = &change.id;
+    let reject = |code, message: String| Verdict::Rejected(code, format!("{id}: {message}"));
+    let Some(rules) = database.rules.collection(&id.collection) else {
+        return Err(reject(ErrorCode::UnknownCollection, "no such collection".to_owned()));
+    };
+    if let Err(error) = key::check(&id.key, &database.limits) {
+        return Err(Verdict::Rejected(ErrorCode::InvalidDocument, format!("{}: a key: {error}", id.collection)));
+    }
+    let merged = if current.damaged {
+        replace(&change.operation).map_err(|error| reject(ErrorCode::InvalidDocument, error.to_string()))?
+    } else {
+        let context = Context { policy: rules.policy(), edited_ms, current_edited_ms: current.edited_ms };
+        let theirs = current.value.as_deref().map(|value| Current { version: current.version, value });
+        merge(theirs, change, &context).map_err(|error| reject(ErrorCode::InvalidDocument, error.to_string()))?
+    };
+    let (value, conflicts, told) = match merged {
+        Merged::Unchanged => (current.value.as_deref().cloned(), Vec::new(), false),
+        Merged::Fast { value } => (value, Vec::new(), false),
+        Merged::Merged { value, conflicts } => (value, conflicts, true),
+        Merged::Rejected { path } => {
+            let message = format!("changed by another at {path:?} since version {}", change.base);
+            return Err(reject(ErrorCode::Conflict, message));
+        }
+        Merged::Resolve => return Err(Verdict::Resolve),
+    };
+    let old = current.value.as_deref().map(RuleView::new);
+    let new = value.as_ref().map(RuleView::new);
+    rules
+        .may_write(&caller.identity, &id.key, old.as_ref(), new.as_ref())
+        .map_err(|denied| reject(ErrorCode::Forbidden, denied.to_string()))?;
+    if let Some(new) = &new {
+        rules.validate(new).map_err(|violation| reject(ErrorCode::SchemaViolation, violation.to_string()))?;
+    }
+    let channels = new.as_ref().or(old.as_ref()).map_or_else(Vec::new, |one| rules.channels(&id.key, one));
+    let body: Option<Arc<[u8]>> = value.as_ref().map(|value| json::write(value).into());
+    let bytes_max = database.limits.document_bytes_max as usize;
+    if let Some(body) = body.as_ref().filter(|body| body.len() > bytes_max) {
+        let message = format!("a document of {} bytes; at most {bytes_max}", body.len());
+        return Err(reject(ErrorCode::TooLarge, message));
+    }
+    let version = value.as_ref().map_or(Version::ABSENT, version::of);
+    if told && predicted(&change.operation) != Some(version) {
+        let body = body.as_deref().map(<[u8]>::to_vec);
+        plan.states.push(DocumentState { id: id.clone(), version, body });
+    }
+    plan.conflicts.extend(conflicts);
+    if version != current.version {
+        let state = State { version, body: body.clone(), value: value.map(Arc::new), edited_ms, damaged: false };
+        plan.results.push((id.clone(), state));
+        let (id, change) = (id.clone(), Some(change.clone()));
+        plan.writes.push(Write { id, expected: current.version, change, body, version, channels, edited_ms });
+    }
+    Ok(())
+}
+
+/// A document that cannot be read can only be replaced whole.
+fn replace(operation: &Operation) -> Result<Merged, MergeError> {
+    match operation {
+        Operation::Put(_) | Operation::Delete => {
+            Ok(Merged::Merged { value: tidelock_core::merge::apply(None, operation)?, conflicts: Vec::new() })
+        }
+        Operation::Patch(_) => Ok(Merged::Resolve),
+    }
+}
+
+/// The version that the client expects its document to have; `None` when the change does not tell.
+pub(super) fn predicted(operation: &Operation) -> Option<Version> {
+    match operation {
+        Operation::Put(body) => version::of_body(body).ok(),
+        Operation::Delete => Some(Version::ABSENT),
+        Operation::Patch(_) => None,
+    }
+}
+
+/// Accepted or merged; nothing that the caller may not read is told.
+fn outcome_of(database: &Database, caller: &Caller, view: &View, plan: &mut Plan) -> Outcome {
+    let results: BTreeMap<&DocumentId, &State> = plan.results.iter().map(|(id, state)| (id, state)).collect();
+    let readable = |id: &DocumentId| {
+        let before = view.state(id);
+        let after = results.get(id).copied().unwrap_or(&before);
+        may_read(database, caller, id, &before)
+            && (after.version == Version::ABSENT || may_read(database, caller, id, after))
+    };
+    for state in &mut plan.states {
+        if !readable(&state.id) {
+            *state = DocumentState { id: state.id.clone(), version: Version::ABSENT, body: None };
+        }
+    }
+    let notes: Vec<ConflictNote> = plan.conflicts.iter().filter(|note| readable(&note.id)).cloned().collect();
+    let states = std::mem::take(&mut plan.states);
+    if states.is_empty() && notes.is_empty() { Outcome::Accepted } else { Outcome::Merged(states, notes) }
+}
+
+/// Whether the caller may read a document's state; a document that does not exist hides nothing.
+pub(super) fn may_read(database: &Database, caller: &Caller, id: &DocumentId, state: &State) -> bool {
+    state.version == Version::ABSENT || caller.filter.matches(&id.collection, &channels_of(database, id, state))
+}
+
+/// The channels of a document's state.
+pub(super) fn channels_of(database: &Database, id: &DocumentId, state: &State) -> Vec<String> {
+    match (&state.value, database.rules.collection(&id.collection)) {
+        (Some(value), Some(rules)) => rules.channels(&id.key, &RuleView::new(value)),
+        _ => Vec::new(),
+    }
+}
+
+/// The current states of the mutation's documents that are not what the client had changed.
+fn differing(database: &Database, caller: &Caller, view: &View, mutation: &Mutation) -> Vec<DocumentState> {
+    let differing = mutation.changes.iter().filter(|change| view.state(&change.id).version != change.base);
+    differing.map(|change| told(database, caller, &change.id, &view.state(&change.id))).collect()
+}
+
+/// A state as the caller may know it.
+pub(super) fn told(database: &Database, caller: &Caller, id: &DocumentId, state: &State) -> DocumentState {
+    let id = id.clone();
+    if may_read(database, caller, &id, state) {
+        DocumentState { id, version: state.version, body: state.body.as_deref().map(<[u8]>::to_vec) }
+    } else {
+        DocumentState { id, version: Version::ABSENT, body: None }
+    }
+}
+
+/// The outcome as it is recorded: states are read again when the mutation is repeated.
+fn without_states(outcome: &Outcome) -> Outcome {
+    match outcome {
+        Outcome::Accepted => Outcome::Accepted,
+        Outcome::Merged(_, notes) => Outcome::Merged(Vec::new(), notes.clone()),
+        Outcome::Rejected(code, message, _) => Outcome::Rejected(*code, message.clone(), Vec::new()),
+        Outcome::Resolve(_) => Outcome::Resolve(Vec::new()),
+    }
+}

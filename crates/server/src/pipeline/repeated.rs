@@ -1,0 +1,41 @@
+//! The answer to a mutation that was finished before: the recorded outcome with the states of this moment.
+
+use tidelock_core::server::{Processed, Refusal, Submission};
+use tidelock_core::wire::{DocumentState, Outcome, PushResult};
+use tidelock_store::Recorded;
+
+use super::prepare::{State, channels_of, predicted, told};
+use super::{Caller, read};
+use crate::database::Database;
+
+/// Others may have changed the documents since, and the client may have been told. So every document that is not what the client
+/// sent is named as it is, at the offset of the read: whatever the client was told before is older.
+pub(super) async fn answer(
+    database: &Database,
+    caller: &Caller,
+    submission: &Submission,
+    recorded: Option<Recorded>,
+) -> Result<Processed, Refusal> {
+    let changes = &submission.mutation.changes;
+    let view = read(database, changes.iter().map(|change| &change.id)).await?;
+    let mut states: Vec<DocumentState> = Vec::new();
+    let mut written = Vec::new();
+    for change in changes {
+        let state: State = view.state(&change.id);
+        if predicted(&change.operation) != Some(state.version) {
+            states.push(told(database, caller, &change.id, &state));
+        }
+        if state.version.exists() {
+            written.push((change.id.clone(), channels_of(database, &change.id, &state)));
+        }
+    }
+    let outcome = match recorded.map(|recorded| recorded.outcome) {
+        Some(Outcome::Rejected(code, message, _)) => Outcome::Rejected(code, message, states),
+        Some(Outcome::Resolve(_)) => Outcome::Resolve(states),
+        Some(Outcome::Merged(_, notes)) => Outcome::Merged(states, notes),
+        Some(Outcome::Accepted) | None if states.is_empty() => Outcome::Accepted,
+        Some(Outcome::Accepted) | None => Outcome::Merged(states, Vec::new()),
+    };
+    let result = PushResult { sequence: submission.mutation.sequence, offset: view.offset, outcome };
+    Ok(Processed { result, written })
+}

@@ -1,0 +1,152 @@
+//! Cases about mutations: exactly once, in order, and the conflict log.
+
+use tidelock_core::ids::{ClientId, Incarnation, MutationId, Offset, Sequence, Version};
+use tidelock_core::wire::{DocumentState, ErrorCode, Outcome};
+
+use super::{commit, conflict_on, mutation_of, note, put, text, version_of, within, write};
+use crate::changelog::Changelog;
+use crate::store::{ClientRecord, Commit, CommitOutcome, ConflictQuery, Recorded, Store};
+
+const INCARNATION: Incarnation = Incarnation(1);
+
+fn client(number: u8) -> ClientId {
+    ClientId([number; 16])
+}
+
+async fn finished<S: Store>(store: &S, number: u8) -> Sequence {
+    store.client(client(number), INCARNATION).await.unwrap().finished
+}
+
+pub(super) async fn a_repetition_changes_nothing<S: Store + Changelog>(store: &S) {
+    let state = DocumentState { id: note("a"), version: version_of(b"1"), body: Some(b"1".to_vec()) };
+    let outcome = Outcome::Merged(vec![state], vec![conflict_on(note("a"))]);
+    let first = Commit { outcome: outcome.clone(), ..mutation_of(1, 1, vec![put(note("a"), Version::ABSENT, "1")]) };
+    let offset = commit(store, first.clone()).await;
+    write(store, vec![put(note("a"), version_of(b"1"), "2")]).await;
+    let recorded = Recorded { sequence: Sequence(1), offset, outcome };
+    // Also when it comes with other content, and when its condition holds.
+    let other = mutation_of(1, 1, vec![put(note("a"), version_of(b"2"), "3")]);
+    for repeated in [first, other] {
+        let head = store.head();
+        let outcome = store.commit(repeated).await.unwrap();
+        assert_eq!(outcome, CommitOutcome::Repeated(Some(recorded.clone())));
+        assert_eq!(store.head(), head);
+    }
+    assert_eq!(text(store, &note("a")).await.as_deref(), Some("2"));
+    assert_eq!(finished(store, 1).await, Sequence(1));
+    let zero = mutation_of(1, 0, vec![put(note("z"), Version::ABSENT, "1")]);
+    assert_eq!(store.commit(zero).await.unwrap(), CommitOutcome::Repeated(None));
+}
+
+pub(super) async fn a_gap_is_out_of_order<S: Store + Changelog>(store: &S) {
+    let second = mutation_of(1, 2, vec![put(note("a"), Version::ABSENT, "1")]);
+    assert_eq!(store.commit(second.clone()).await.unwrap(), CommitOutcome::OutOfOrder(Sequence(0)));
+    assert_eq!(text(store, &note("a")).await, None);
+    commit(store, mutation_of(1, 1, Vec::new())).await;
+    commit(store, second).await;
+    let fourth = mutation_of(1, 4, Vec::new());
+    assert_eq!(store.commit(fourth).await.unwrap(), CommitOutcome::OutOfOrder(Sequence(2)));
+    // A mutation that does not hold does not finish.
+    let third = mutation_of(1, 3, vec![put(note("a"), Version::ABSENT, "x")]);
+    assert_eq!(store.commit(third).await.unwrap(), CommitOutcome::Mismatch(vec![note("a")]));
+    assert_eq!(finished(store, 1).await, Sequence(2));
+    commit(store, mutation_of(1, 3, vec![put(note("a"), version_of(b"1"), "2")])).await;
+    assert_eq!(finished(store, 1).await, Sequence(3));
+}
+
+pub(super) async fn acknowledged_outcomes_are_forgotten<S: Store + Changelog>(store: &S) {
+    for sequence in 1..=4 {
+        commit(store, mutation_of(1, sequence, Vec::new())).await;
+    }
+    commit(store, mutation_of(2, 1, Vec::new())).await;
+    let fifth = Commit { acknowledged: Sequence(3), ..mutation_of(1, 5, Vec::new()) };
+    commit(store, fifth).await;
+    let kept = store.outcomes(client(1), INCARNATION, Sequence(0)).await.unwrap();
+    assert_eq!(kept.iter().map(|recorded| recorded.sequence.0).collect::<Vec<_>>(), [4, 5]);
+    assert_eq!(store.commit(mutation_of(1, 2, Vec::new())).await.unwrap(), CommitOutcome::Repeated(None));
+    let repeated = store.commit(mutation_of(1, 4, Vec::new())).await.unwrap();
+    assert!(matches!(repeated, CommitOutcome::Repeated(Some(recorded)) if recorded.sequence == Sequence(4)));
+    assert_eq!(store.outcomes(client(2), INCARNATION, Sequence(0)).await.unwrap().len(), 1);
+    // A client cannot make the store forget what is not finished.
+    let sixth = Commit { acknowledged: Sequence(u64::MAX), ..mutation_of(1, 6, Vec::new()) };
+    commit(store, sixth).await;
+    assert_eq!(finished(store, 1).await, Sequence(6));
+    commit(store, mutation_of(1, 7, Vec::new())).await;
+}
+
+pub(super) async fn a_rejected_mutation_advances_the_record<S: Store + Changelog>(store: &S) {
+    let head = write(store, vec![put(note("a"), Version::ABSENT, "1")]).await;
+    let outcome = Outcome::Rejected(ErrorCode::SchemaViolation, "title: expected a string".into(), Vec::new());
+    let rejected = Commit { outcome: outcome.clone(), ..mutation_of(1, 1, Vec::new()) };
+    assert_eq!(commit(store, rejected.clone()).await, head);
+    assert_eq!(store.head(), head);
+    assert_eq!(finished(store, 1).await, Sequence(1));
+    let recorded = Recorded { sequence: Sequence(1), offset: head, outcome };
+    assert_eq!(store.commit(rejected).await.unwrap(), CommitOutcome::Repeated(Some(recorded)));
+}
+
+pub(super) async fn incarnations_are_separate<S: Store + Changelog>(store: &S) {
+    commit(store, mutation_of(1, 1, Vec::new())).await;
+    commit(store, mutation_of(1, 2, Vec::new())).await;
+    let other = MutationId { client: client(1), incarnation: Incarnation(u64::MAX), sequence: Sequence(1) };
+    let first = Commit { mutation: Some(other), ..mutation_of(1, 1, vec![put(note("a"), Version::ABSENT, "1")]) };
+    commit(store, first).await;
+    assert_eq!(finished(store, 1).await, Sequence(2));
+    let record = store.client(client(1), Incarnation(u64::MAX)).await.unwrap();
+    assert_eq!(record.finished, Sequence(1));
+    assert_eq!(store.client(client(1), Incarnation(3)).await.unwrap(), ClientRecord::default());
+    assert_eq!(finished(store, 2).await, Sequence(0));
+}
+
+pub(super) async fn outcomes_are_listed<S: Store + Changelog>(store: &S) {
+    let mut offsets = Vec::new();
+    for sequence in 1..=3 {
+        let key = format!("k{sequence}");
+        let writes = vec![put(note(&key), Version::ABSENT, "1")];
+        let resolve = Commit { outcome: Outcome::Resolve(Vec::new()), ..mutation_of(1, sequence, writes) };
+        offsets.push(commit(store, resolve).await);
+    }
+    let listed = store.outcomes(client(1), INCARNATION, Sequence(1)).await.unwrap();
+    let expected = [(2, offsets[1]), (3, offsets[2])].map(|(sequence, offset)| Recorded {
+        sequence: Sequence(sequence),
+        offset,
+        outcome: Outcome::Resolve(Vec::new()),
+    });
+    assert_eq!(listed, expected);
+    assert_eq!(store.outcomes(client(1), INCARNATION, Sequence(u64::MAX)).await.unwrap(), []);
+    assert!(offsets.iter().all(|offset| *offset > Offset(0)));
+}
+
+pub(super) async fn conflicts_are_logged_and_paged<S: Store + Changelog>(store: &S) {
+    for sequence in 1..=5_u64 {
+        let id = note(if sequence % 2 == 0 { "even" } else { "odd" });
+        let expected = if sequence < 3 { Version::ABSENT } else { version_of((sequence - 2).to_string().as_bytes()) };
+        let writes = vec![within(put(id.clone(), expected, &sequence.to_string()), &["list:1"])];
+        let conflicts = vec![conflict_on(id)];
+        commit(store, Commit { conflicts, now_ms: sequence, ..mutation_of(1, sequence, writes) }).await;
+    }
+    // One that writes nothing takes the channels of the document as it is; a refused or repeated one logs nothing.
+    let conflicts = vec![conflict_on(note("odd"))];
+    commit(store, Commit { conflicts: conflicts.clone(), ..mutation_of(1, 6, Vec::new()) }).await;
+    let repeated = Commit { conflicts: conflicts.clone(), ..mutation_of(1, 6, Vec::new()) };
+    assert!(matches!(store.commit(repeated).await.unwrap(), CommitOutcome::Repeated(Some(_))));
+    let refused = Commit { conflicts, ..mutation_of(1, 7, vec![put(note("odd"), Version(1), "x")]) };
+    assert!(matches!(store.commit(refused).await.unwrap(), CommitOutcome::Mismatch(_)));
+
+    let query = ConflictQuery { limit: 4, ..ConflictQuery::default() };
+    let first = store.conflicts(&query).await.unwrap();
+    let sequences = |page: &[crate::ConflictRecord]| {
+        page.iter().map(|record| record.mutation.unwrap().sequence.0).collect::<Vec<_>>()
+    };
+    assert_eq!(sequences(&first), [6, 5, 4, 3]);
+    let next = ConflictQuery { before: Some(first[3].number), ..query.clone() };
+    assert_eq!(sequences(&store.conflicts(&next).await.unwrap()), [2, 1]);
+    let odd = ConflictQuery { key: Some("odd".into()), collection: Some("notes".into()), ..query.clone() };
+    assert_eq!(sequences(&store.conflicts(&odd).await.unwrap()), [6, 5, 3, 1]);
+    let other = ConflictQuery { collection: Some("tasks".into()), ..query };
+    assert_eq!(store.conflicts(&other).await.unwrap(), []);
+    let record = &first[1];
+    assert_eq!((record.at_ms, record.actor.as_str()), (5, "ann"));
+    assert_eq!(record.note, conflict_on(note("odd")));
+    assert!(first.iter().all(|record| record.channels == ["list:1"]));
+}

@@ -1,0 +1,174 @@
+//! The commands.
+
+use std::io::Write as _;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use clap::{Args, Parser, Subcommand};
+use tidelock_server::auth::Authenticator;
+use tidelock_server::config::Config;
+use tidelock_server::rules::Rules;
+use tidelock_server::{App, Database, GatewayOptions, Metrics, Server};
+use tidelock_store::EmbeddedStore;
+use tokio::signal::unix::{SignalKind, signal};
+
+use crate::stores;
+
+/// Databases that `tidelock dev` serves with open collections when no configuration is given.
+const OPEN_DATABASES: [&str; 2] = ["app", "default"];
+
+/// Keeps the IndexedDB databases of web applications in two-way sync with a data platform.
+#[derive(Parser)]
+#[command(version, about)]
+pub(crate) struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Serve on this machine, without configuration.
+    Dev(Dev),
+    /// Serve by a configuration.
+    Serve(Serve),
+}
+
+#[derive(Args)]
+struct Dev {
+    /// Port on 127.0.0.1; 0 takes a free one.
+    #[arg(long, default_value_t = 4860)]
+    port: u16,
+    /// Static files to serve at `/`.
+    #[arg(long)]
+    app: Option<PathBuf>,
+    /// Where databases are kept.
+    #[arg(long, default_value = "tidelock-data")]
+    data: PathBuf,
+    /// Keep databases in memory only.
+    #[arg(long, conflicts_with = "data")]
+    memory: bool,
+    /// Configuration; without it the demo application's and open databases are served.
+    #[arg(long)]
+    config: Option<PathBuf>,
+    /// A further database that serves any collection to any authenticated identity.
+    #[arg(long = "database")]
+    databases: Vec<String>,
+}
+
+#[derive(Args)]
+struct Serve {
+    /// Configuration.
+    #[arg(long)]
+    config: PathBuf,
+    /// Static files to serve at `/`.
+    #[arg(long)]
+    app: Option<PathBuf>,
+}
+
+/// Runs a command to its end.
+pub(crate) async fn run(arguments: Arguments) -> Result<(), String> {
+    start_log();
+    match arguments.command {
+        Command::Dev(dev) => run_dev(dev).await,
+        Command::Serve(serve) => run_serve(serve).await,
+    }
+}
+
+async fn run_dev(dev: Dev) -> Result<(), String> {
+    let config = if let Some(path) = &dev.config {
+        Config::load_dev(path)
+    } else {
+        let names: Vec<&str> = OPEN_DATABASES.into_iter().chain(dev.databases.iter().map(String::as_str)).collect();
+        Config::dev(&dev.data, &names)
+    };
+    let config = config.map_err(|error| error.to_string())?;
+    let options = GatewayOptions {
+        dev: true,
+        origins: config.server.public_origins.clone(),
+        allow_missing_origin: true,
+        app_dir: existing_directory(dev.app)?,
+        limits: config.limits.clone(),
+    };
+    let address = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), dev.port);
+    serve(&config, options, address, dev.memory).await
+}
+
+async fn run_serve(arguments: Serve) -> Result<(), String> {
+    let config = Config::load(&arguments.config).map_err(|error| error.to_string())?;
+    if config.server.tls.is_some() {
+        return Err("server.tls is not supported yet: put a proxy that speaks TLS in front".to_owned());
+    }
+    let options = GatewayOptions {
+        dev: false,
+        origins: config.server.public_origins.clone(),
+        allow_missing_origin: false,
+        app_dir: existing_directory(arguments.app)?,
+        limits: config.limits.clone(),
+    };
+    let address = config.server.listen;
+    serve(&config, options, address, false).await
+}
+
+async fn serve(config: &Config, options: GatewayOptions, address: SocketAddr, memory: bool) -> Result<(), String> {
+    let authenticator = Authenticator::new(&config.auth).map_err(|error| error.to_string())?;
+    let metrics = Arc::new(Metrics::default());
+    let mut databases = Vec::new();
+    let mut embedded: Vec<Arc<EmbeddedStore>> = Vec::new();
+    for (name, database) in &config.databases {
+        let rules = Rules::compile(database, &config.identity).map_err(|error| error.to_string())?;
+        let opened = if memory { stores::memory()? } else { stores::embedded(&database.path)? };
+        embedded.extend(opened.embedded);
+        let limits = config.limits.protocol;
+        let metrics = Arc::clone(&metrics);
+        let database = Database::new(name, opened.store, opened.changelog, rules, limits, metrics);
+        databases.push(Arc::new(database));
+    }
+    let app = Arc::new(App::new(options, authenticator, databases, metrics));
+    let mut server = Server::bind(app, address).await.map_err(|error| error.to_string())?;
+    if let Some(admin) = config.server.admin_listen {
+        let admin = server.bind_admin(admin).await.map_err(|error| error.to_string())?;
+        tracing::info!(address = %admin, "health and metrics");
+    }
+    announce(server.address());
+    let stop = stop_signal()?;
+    let result = server.run(stop).await.map_err(|error| error.to_string());
+    for store in embedded {
+        store.close().await;
+    }
+    tracing::info!("stopped");
+    result
+}
+
+fn existing_directory(path: Option<PathBuf>) -> Result<Option<PathBuf>, String> {
+    match path {
+        Some(path) if !Path::is_dir(&path) => Err(format!("{}: not a directory", path.display())),
+        path => Ok(path),
+    }
+}
+
+/// One line on stdout when the server is ready: what scripts and tests wait for.
+fn announce(address: SocketAddr) {
+    let mut stdout = std::io::stdout().lock();
+    // A closed stdout is no reason not to serve.
+    let _ = writeln!(stdout, "listening on http://{address}").and_then(|()| stdout.flush());
+}
+
+/// Resolves at SIGTERM or SIGINT.
+fn stop_signal() -> Result<impl Future<Output = ()> + Send + 'static, String> {
+    let mut terminate = signal(SignalKind::terminate()).map_err(|error| error.to_string())?;
+    let mut interrupt = signal(SignalKind::interrupt()).map_err(|error| error.to_string())?;
+    Ok(async move {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+    })
+}
+
+/// Structured lines on stderr; the level comes from `TIDELOCK_LOG` (`info` without it).
+fn start_log() {
+    let filter = tracing_subscriber::EnvFilter::try_from_env("TIDELOCK_LOG")
+        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("info"));
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(false).init();
+}

@@ -1,0 +1,45 @@
+/**
+ * Builds dist/: `index.js` (ES module), `tidelock.js` (plain script, global `tidelock`), `worker.js` (classic worker, for both) and
+ * the type declarations. The WASM core and its glue are there before (`cargo xtask build`).
+ */
+import { execFileSync } from "node:child_process";
+import { existsSync } from "node:fs";
+import { fileURLToPath } from "node:url";
+import { build } from "esbuild";
+
+const here = (path) => fileURLToPath(new URL(path, import.meta.url));
+const glue = here("dist/tidelock_core.js");
+if (!existsSync(glue)) {
+  console.error("tidelock: dist/tidelock_core.js is missing: run `cargo xtask build`, which makes the WASM core first");
+  process.exit(1);
+}
+
+const common = {
+  bundle: true,
+  minify: true,
+  sourcemap: "linked",
+  target: ["es2022"],
+  charset: "utf8",
+  legalComments: "none",
+  logLevel: "warning",
+  alias: { "#core": glue },
+};
+await build({
+  ...common,
+  entryPoints: { worker: here("src/worker/worker.ts") },
+  outdir: here("dist"),
+  format: "iife",
+  // The glue's own way to find the WASM file; the engine always names it.
+  define: { "import.meta.url": '""' },
+});
+await build({ ...common, entryPoints: { index: here("src/index.ts") }, outdir: here("dist"), format: "esm" });
+await build({
+  ...common,
+  entryPoints: { tidelock: here("src/index.ts") },
+  outdir: here("dist"),
+  format: "iife",
+  globalName: "tidelock",
+  banner: { js: "var __tidelockScript = document.currentScript && document.currentScript.src;" },
+  define: { "import.meta.url": "__tidelockScript" },
+});
+execFileSync(process.execPath, [here("../../node_modules/typescript/bin/tsc"), "-p", here("tsconfig.build.json")], { stdio: "inherit" });

@@ -1,0 +1,18 @@
+/** Conversions of arguments as the browser makes them, for the places where the layer looks at an argument first. */
+
+/** A DOMString argument: unlike `String()`, the conversion refuses symbols. */
+export function toDomString(value: unknown): string {
+  return `${value as string}`;
+}
+
+/** A version argument as an integer; NaN when the browser would refuse it. Symbols and BigInts are refused here. */
+export function toVersion(value: unknown): number {
+  // Unary plus, not `Number()`: that would accept a BigInt.
+  const version = Math.trunc(+(value as number));
+  return version >= 1 && version <= Number.MAX_SAFE_INTEGER ? version : NaN;
+}
+
+/** A call without arguments, which the types rule out and the browser refuses. */
+export function isEmpty(args: readonly unknown[]): boolean {
+  return args.length === 0;
+}

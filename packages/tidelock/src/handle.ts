@@ -1,0 +1,373 @@
+/** The sync of one local database, as one tab sees it: takes part in the election, hosts the worker when it leads, passes events on. */
+import type { CapturedKeys } from "./capture/index.ts";
+import { Election } from "./leader/election.ts";
+import type { Broadcast, Command, FromWorker, ToWorker, WorkerSetup } from "./messages.ts";
+import { channelName } from "./messages.ts";
+import { Observer } from "./observe/observer.ts";
+import type {
+  ChangeEvent,
+  ConflictEntry,
+  Events,
+  ObserveQuery,
+  RejectedEntry,
+  Status,
+  Tidelock,
+  TidelockOptions,
+} from "./types.ts";
+import { readRejections } from "./worker/rejections.ts";
+
+const COMMAND_MS_MAX = 15_000;
+
+type Listeners = { [E in keyof Events]: Set<(event: Events[E]) => void> };
+
+export class Handle implements Tidelock {
+  private readonly options: TidelockOptions;
+  private readonly factory: IDBFactory;
+  private readonly channel: BroadcastChannel;
+  private readonly election: Election;
+  private readonly tab = crypto.randomUUID();
+  private readonly listeners: Listeners = {
+    status: new Set(),
+    change: new Set(),
+    rejected: new Set(),
+    conflict: new Set(),
+    error: new Set(),
+  };
+  private readonly observers = new Set<Observer<unknown>>();
+  private readonly replies = new Map<string, (message: Extract<Broadcast, { kind: "reply" }>) => void>();
+  private known: Omit<Status, "leader" | "oldestPendingMs">;
+  private oldestPendingAt: number | null = null;
+  private seenConflicts: ConflictEntry[] = [];
+  private worker: Worker | null = null;
+  private connection: Promise<IDBDatabase> | null = null;
+  private opened = false;
+  private closed = false;
+
+  constructor(factory: IDBFactory, options: TidelockOptions) {
+    this.factory = factory;
+    this.options = options;
+    const online = options.offline !== true;
+    this.known = { phase: "starting", online, pending: 0, rejected: 0, conflicts: 0, lastSyncedAt: null, error: null };
+    this.channel = new BroadcastChannel(channelName(options.database));
+    this.channel.onmessage = (event: MessageEvent<Broadcast>) => this.heard(event.data);
+    this.election = new Election(channelName(options.database), {
+      lead: () => this.lead(),
+      resign: () => this.resign(),
+    });
+    // A page that is put away must not keep the lead: the lock would keep it out of the back/forward cache as well.
+    globalThis.addEventListener?.("pagehide", () => this.election.stop());
+    globalThis.addEventListener?.("pageshow", () => this.resume());
+    globalThis.document?.addEventListener("freeze", () => this.election.stop());
+    globalThis.document?.addEventListener("resume", () => this.resume());
+  }
+
+  get status(): Status {
+    const oldestPendingMs = this.oldestPendingAt === null ? null : Math.max(0, Date.now() - this.oldestPendingAt);
+    return { ...this.known, leader: this.election.leads, oldestPendingMs };
+  }
+
+  on<E extends keyof Events>(event: E, listener: (event: Events[E]) => void): () => void {
+    const set = this.listeners[event];
+    set.add(listener);
+    return () => void set.delete(listener);
+  }
+
+  observe<T>(query: ObserveQuery, listener: (result: T[]) => void): () => void {
+    const failed = (error: unknown): void => {
+      const message = error instanceof Error ? error.message : String(error);
+      this.emit("error", { code: "observe-failed", message, retryable: true });
+    };
+    const observer = new Observer<unknown>(query, () => this.native(), (rows) => listener(rows as T[]), failed);
+    this.observers.add(observer);
+    return () => {
+      observer.stop();
+      this.observers.delete(observer);
+    };
+  }
+
+  async subscribe(channels: readonly string[]): Promise<void> {
+    await this.command({ name: "subscribe", channels });
+  }
+
+  async unsubscribe(channels: readonly string[]): Promise<void> {
+    await this.command({ name: "unsubscribe", channels });
+  }
+
+  async rejected(): Promise<RejectedEntry[]> {
+    return readRejections(await this.native());
+  }
+
+  async retry(id: number): Promise<void> {
+    await this.command({ name: "retry", id });
+  }
+
+  async discard(id: number): Promise<void> {
+    await this.command({ name: "discard", id });
+  }
+
+  async conflicts(): Promise<ConflictEntry[]> {
+    try {
+      return (await this.command({ name: "conflicts" })) as ConflictEntry[];
+    } catch {
+      return [...this.seenConflicts];
+    }
+  }
+
+  goOffline(): void {
+    this.setOnline(false);
+  }
+
+  goOnline(): void {
+    this.setOnline(true);
+  }
+
+  async flush(): Promise<void> {
+    await this.command({ name: "flush" }, null);
+  }
+
+  async signOut(options: { readonly wipe?: boolean } = {}): Promise<void> {
+    await this.command({ name: "pause" });
+    await this.close();
+    if (options.wipe === true) await this.wipe();
+  }
+
+  async close(): Promise<void> {
+    this.closed = true;
+    this.election.stop();
+    for (const observer of this.observers) observer.stop();
+    this.observers.clear();
+    const connection = this.connection;
+    this.connection = null;
+    this.channel.close();
+    (await connection?.catch(() => null))?.close();
+  }
+
+  /** The application opened the database: its hidden stores exist. */
+  databaseOpened(): void {
+    this.opened = true;
+    this.resume();
+    this.say({ kind: "hello" });
+  }
+
+  /** Somebody wants to upgrade or delete the database. */
+  versionChange(): void {
+    const connection = this.connection;
+    this.connection = null;
+    void connection?.then((database) => database.close()).catch(() => undefined);
+  }
+
+  /** The application deleted the database. */
+  databaseDeleted(): void {
+    this.opened = false;
+    this.election.stop();
+  }
+
+  /** The application committed writes in this tab. */
+  captured(stores: ReadonlyMap<string, CapturedKeys>): void {
+    const changes = [...stores].map(([store, { keys }]) => [store, keys] as const);
+    this.say({ kind: "captured", tab: this.tab, stores: changes });
+    for (const [store, keys] of changes) this.changed({ store, keys, origin: "local" });
+  }
+
+  private resume(): void {
+    if (this.opened && !this.closed) this.election.start();
+  }
+
+  private setOnline(online: boolean): void {
+    this.known = { ...this.known, online };
+    this.emit("status", this.status);
+    void this.command({ name: "online", online }).catch(() => undefined);
+  }
+
+  private lead(): void {
+    const { options } = this;
+    const worker =
+      options.workerUrl === undefined ? new Worker(new URL("./worker.js", import.meta.url)) : new Worker(options.workerUrl);
+    this.worker = worker;
+    worker.onmessage = (event: MessageEvent<FromWorker>) => this.fromWorker(event.data, worker);
+    worker.onerror = (event) => {
+      this.emit("error", { code: "engine-failed", message: event.message || "the worker cannot be loaded", retryable: false });
+    };
+    this.toWorker(this.workerSetup());
+    this.emit("status", this.status);
+  }
+
+  private resign(): void {
+    this.worker?.terminate();
+    this.worker = null;
+    this.emit("status", this.status);
+  }
+
+  private workerSetup(): WorkerSetup {
+    const { options } = this;
+    const wasmUrl = options.wasmUrl ?? new URL("./tidelock_core_bg.wasm", import.meta.url);
+    return {
+      kind: "setup",
+      wasmUrl: String(new URL(wasmUrl, document.baseURI)),
+      url: options.url,
+      database: options.database,
+      remote: options.remote ?? options.database,
+      stores: storeNames(options).map((store) => [collectionOf(options, store), store] as const),
+      channels: options.channels ?? null,
+      resolver: options.resolver !== undefined,
+      offline: !this.known.online,
+    };
+  }
+
+  private fromWorker(message: FromWorker, worker: Worker): void {
+    if (worker !== this.worker) return;
+    switch (message.kind) {
+      case "need-token":
+        void this.sendToken();
+        return;
+      case "resolve":
+        void this.resolveConflict(message);
+        return;
+      case "stopped":
+        this.emit("error", { code: "engine-stopped", message: message.reason, retryable: false });
+        this.election.stop();
+    }
+  }
+
+  private async sendToken(): Promise<void> {
+    const { token } = this.options;
+    try {
+      this.toWorker({ kind: "token", token: typeof token === "string" ? token : await token() });
+    } catch (error) {
+      this.toWorker({ kind: "token-failed", message: error instanceof Error ? error.message : String(error) });
+    }
+  }
+
+  private async resolveConflict(question: Extract<FromWorker, { kind: "resolve" }>): Promise<void> {
+    const { collection, store, key, idbKey, round, base, mine, theirs } = question;
+    try {
+      const value = await this.options.resolver?.({ store, key: idbKey, base, mine, theirs });
+      this.toWorker({ kind: "resolved", collection, key, round, value });
+    } catch (error) {
+      // The conflict stays on the list; the resolver is asked again when the engine starts the next time.
+      const message = error instanceof Error ? error.message : String(error);
+      this.emit("error", { code: "resolver-failed", message: `the resolver failed for ${store}: ${message}`, retryable: false });
+    }
+  }
+
+  private heard(message: Broadcast): void {
+    switch (message.kind) {
+      case "captured":
+        for (const [store, keys] of message.stores) this.changed({ store, keys, origin: "local" });
+        return;
+      case "changed":
+        return this.changed({ store: message.store, keys: message.keys, origin: "remote" });
+      case "status": {
+        const { oldestPendingAt, ...known } = message.status;
+        this.known = known;
+        this.oldestPendingAt = oldestPendingAt;
+        return this.emit("status", this.status);
+      }
+      case "beat":
+        return this.election.heard();
+      case "rejected":
+        return this.emit("rejected", { code: message.code, message: message.message });
+      case "conflicts":
+        this.seenConflicts = [...message.entries, ...this.seenConflicts].slice(0, 200);
+        return this.emit("conflict", message.entries);
+      case "problem":
+        return this.emit("error", { code: message.code, message: message.message, retryable: message.retryable });
+      case "reply":
+        return this.replies.get(message.id)?.(message);
+      case "hello":
+      case "command":
+    }
+  }
+
+  private changed(change: ChangeEvent): void {
+    for (const observer of this.observers) observer.notice(change);
+    this.emit("change", change);
+  }
+
+  private emit<E extends keyof Events>(event: E, detail: Events[E]): void {
+    for (const listener of this.listeners[event]) {
+      // One listener that throws must not keep the others from hearing.
+      try {
+        listener(detail);
+      } catch (error) {
+        queueMicrotask(() => {
+          throw error;
+        });
+      }
+    }
+  }
+
+  /** Asks the leader, wherever it is; repeated until it answers, because a leader may just be starting. Commands are idempotent. */
+  private command(command: Command, timeoutMs: number | null = COMMAND_MS_MAX): Promise<unknown> {
+    const id = crypto.randomUUID();
+    return new Promise((resolve, reject) => {
+      const ask = (): void => this.say({ kind: "command", id, command });
+      const again = setInterval(ask, 1000);
+      const timeout = timeoutMs === null ? undefined : setTimeout(() => end(new Error("no tab answers for the sync")), timeoutMs);
+      const end = (error: Error | null, value?: unknown): void => {
+        clearInterval(again);
+        clearTimeout(timeout);
+        this.replies.delete(id);
+        if (error === null) resolve(value);
+        else reject(error);
+      };
+      this.replies.set(id, (reply) => end(reply.error === null ? null : new Error(reply.error), reply.value));
+      ask();
+    });
+  }
+
+  private native(): Promise<IDBDatabase> {
+    this.connection ??= openExisting(this.factory, this.options.database, () => {
+      this.connection = null;
+    });
+    return this.connection;
+  }
+
+  private wipe(): Promise<void> {
+    return new Promise((resolve, reject) => {
+      const request = this.factory.deleteDatabase(this.options.database);
+      request.onsuccess = () => resolve();
+      request.onerror = () => reject(request.error ?? new Error("the local database cannot be deleted"));
+    });
+  }
+
+  private toWorker(message: ToWorker): void {
+    this.worker?.postMessage(message);
+  }
+
+  private say(message: Broadcast): void {
+    if (!this.closed) this.channel.postMessage(message);
+  }
+}
+
+/** The opted-in object stores. */
+export function storeNames(options: TidelockOptions): string[] {
+  return Array.isArray(options.stores) ? [...(options.stores as readonly string[])] : Object.keys(options.stores);
+}
+
+function collectionOf(options: TidelockOptions, store: string): string {
+  if (Array.isArray(options.stores)) return store;
+  const stores = options.stores as Readonly<Record<string, { readonly collection?: string }>>;
+  return stores[store]?.collection ?? store;
+}
+
+/** Opens the database as it is. Reads by the package itself need no capture. */
+function openExisting(factory: IDBFactory, name: string, closed: () => void): Promise<IDBDatabase> {
+  return new Promise((resolve, reject) => {
+    const request = factory.open(name);
+    request.onupgradeneeded = () => request.transaction?.abort();
+    request.onerror = () => {
+      closed();
+      reject(request.error ?? new Error(`the database ${name} cannot be opened`));
+    };
+    request.onsuccess = () => {
+      const database = request.result;
+      database.onversionchange = () => {
+        database.close();
+        closed();
+      };
+      database.onclose = closed;
+      resolve(database);
+    };
+  });
+}

@@ -1,0 +1,393 @@
+/**
+ * The engine: hosts the core in the leader's worker. It owns the connection, the clock and the native database connection,
+ * carries out the core's effects in their order, and decides nothing about sync itself.
+ */
+import type { Core, WorkerEffect } from "#core";
+import { STATE_STORE } from "../capture/names.ts";
+import type { Broadcast, Command, FromWorker, ToWorker, WorkerSetup } from "../messages.ts";
+import { channelName } from "../messages.ts";
+import type { ConflictEntry } from "../types.ts";
+import { fetchConflicts } from "./conflicts.ts";
+import { decodeKey } from "./key.ts";
+import { retryRejection } from "./rejections.ts";
+import { messageOf, runTask } from "./task.ts";
+import { decodeText, encodeValue } from "./value.ts";
+
+/** The leader shows that it is alive this often. Followers give up on it after a multiple of it. */
+const BEAT_MS = 400;
+/** A change event with more keys than this names none. */
+const KEYS_MAX = 1000;
+/** The application protocol named in the WebSocket handshake. */
+const SUBPROTOCOL = "tidelock.v1";
+
+export class Engine {
+  private readonly core: Core;
+  private readonly setup: WorkerSetup;
+  private readonly post: (message: FromWorker) => void;
+  private readonly channel: BroadcastChannel;
+  private readonly storeOf: ReadonlyMap<string, string>;
+  private readonly name = crypto.randomUUID();
+  private readonly beat: ReturnType<typeof setInterval>;
+  private database: Promise<IDBDatabase> | null = null;
+  private socket: WebSocket | null = null;
+  private token: string | null = null;
+  private tokenWaiter: ((token: string) => void) | null = null;
+  private timer: ReturnType<typeof setTimeout> | undefined;
+  private clock = 0;
+  private draining = false;
+  private stopped = false;
+  private online: boolean;
+  private channels: Set<string> | null;
+  private flushes: (() => void)[] = [];
+
+  constructor(makeCore: (now: number) => Core, setup: WorkerSetup, post: (message: FromWorker) => void) {
+    this.setup = setup;
+    this.post = post;
+    this.online = !setup.offline;
+    this.channels = setup.channels === null ? null : new Set(setup.channels);
+    this.storeOf = new Map(setup.stores);
+    this.core = makeCore(this.now());
+    this.channel = new BroadcastChannel(channelName(setup.database));
+    this.channel.onmessage = (event: MessageEvent<Broadcast>) => this.heard(event.data);
+    this.beat = setInterval(() => this.say({ kind: "beat", worker: this.name }), BEAT_MS);
+    this.say({ kind: "beat", worker: this.name });
+    self.addEventListener("online", () => this.drive((now) => this.core.handle_network_hint(now)));
+    this.drain();
+  }
+
+  /** A message of the tab that hosts this worker. */
+  receive(message: ToWorker): void {
+    switch (message.kind) {
+      case "setup":
+        return;
+      case "token":
+        this.token = message.token;
+        this.tokenWaiter?.(message.token);
+        this.tokenWaiter = null;
+        return;
+      case "token-failed":
+        this.tokenWaiter = null;
+        return this.disconnected(`no token: ${message.message}`);
+      case "resolved":
+        return this.resolved(message.collection, message.key, message.round, message.value);
+      case "stop":
+        return this.stop("stopped");
+    }
+  }
+
+  private heard(message: Broadcast): void {
+    switch (message.kind) {
+      case "captured":
+        return this.drive((now) => this.core.handle_captured(now));
+      case "hello":
+        return this.sayStatus(this.core.status());
+      case "command":
+        void this.obey(message.command).then(
+          (value) => this.say({ kind: "reply", id: message.id, error: null, value }),
+          (error: unknown) => this.say({ kind: "reply", id: message.id, error: messageOf(error), value: null }),
+        );
+        return;
+      case "beat":
+      case "status":
+      case "changed":
+      case "rejected":
+      case "conflicts":
+      case "problem":
+      case "reply":
+    }
+  }
+
+  private async obey(command: Command): Promise<unknown> {
+    switch (command.name) {
+      case "subscribe":
+      case "unsubscribe":
+        return this.changeChannels(command.name === "subscribe", command.channels);
+      case "online":
+        this.online = command.online;
+        return this.drive((now) => this.core.set_online(now, command.online));
+      case "hint":
+        return this.drive((now) => this.core.handle_network_hint(now));
+      case "flush":
+        return new Promise<null>((resolve) => {
+          this.flushes.push(() => resolve(null));
+          this.drive((now) => this.core.handle_captured(now));
+        });
+      case "retry":
+      case "discard": {
+        const database = await this.open();
+        const removed = await retryRejection(database, [...this.storeOf.values()], command.id, command.name === "retry");
+        if (removed) this.drive((now) => this.core.handle_rejected_removed(now));
+        return null;
+      }
+      case "conflicts":
+        return fetchConflicts(this.setup, this.token ?? (await this.freshToken()), this.storeOf);
+      case "pause":
+        this.drive((now) => this.core.set_online(now, false));
+        this.stop("signed out");
+        return null;
+    }
+  }
+
+  private changeChannels(add: boolean, channels: readonly string[]): null {
+    const wanted = new Set(this.channels ?? []);
+    for (const channel of channels) {
+      if (add) wanted.add(channel);
+      else wanted.delete(channel);
+    }
+    this.channels = wanted;
+    this.drive((now) => this.core.set_channels(now, [...wanted]));
+    return null;
+  }
+
+  /** Milliseconds since 1970 that never go back. */
+  private readonly now = (): number => {
+    this.clock = Math.max(this.clock, Date.now());
+    return this.clock;
+  };
+
+  private drive(event: (now: number) => void): void {
+    if (this.stopped) return;
+    event(this.now());
+    this.drain();
+  }
+
+  /** Carries out every effect. Effects of an event that comes in between join the queue of the core. */
+  private drain(): void {
+    if (this.draining) return;
+    this.draining = true;
+    try {
+      for (let effect = this.core.poll_effect(); effect !== undefined; effect = this.core.poll_effect()) {
+        this.carryOut(effect);
+        effect.free();
+        if (this.stopped) return;
+      }
+    } finally {
+      this.draining = false;
+    }
+    this.setTimer();
+    this.settleFlushes();
+  }
+
+  private setTimer(): void {
+    clearTimeout(this.timer);
+    const at = this.core.next_timeout_ms();
+    if (at === undefined) return;
+    this.timer = setTimeout(() => this.drive((now) => this.core.handle_timeout(now)), Math.max(0, at - this.now()));
+  }
+
+  private settleFlushes(): void {
+    if (this.flushes.length === 0 || !this.core.is_synced()) return;
+    const waiting = this.flushes;
+    this.flushes = [];
+    for (const resolve of waiting) resolve();
+  }
+
+  private carryOut(effect: WorkerEffect): void {
+    switch (effect.kind) {
+      case "connect":
+        return this.connect();
+      case "send":
+        return this.socket?.send(effect.bytes());
+      case "disconnect":
+        return this.disconnect();
+      case "task":
+        void this.runTask();
+        return;
+      case "reopen":
+        this.database = null;
+        return;
+      case "status":
+        return this.sayStatus(effect.detail);
+      default:
+        return this.report(effect.kind, JSON.parse(effect.detail));
+    }
+  }
+
+  private async runTask(): Promise<void> {
+    let database: IDBDatabase;
+    try {
+      database = await this.open();
+    } catch (error) {
+      this.database = null;
+      if (error instanceof DatabaseGone) return this.stop(error.message);
+      return this.drive((now) => this.core.task_failed(now, "closed", messageOf(error)));
+    }
+    await runTask(this.core, database, { storeOf: this.storeOf }, this.now);
+    this.drain();
+  }
+
+  /** The native connection; opened again after an upgrade by the application closed it. */
+  private open(): Promise<IDBDatabase> {
+    this.database ??= openNative(this.setup.database, () => {
+      this.database = null;
+    });
+    return this.database;
+  }
+
+  private connect(): void {
+    this.disconnect();
+    const socket = new WebSocket(this.setup.url, SUBPROTOCOL);
+    socket.binaryType = "arraybuffer";
+    this.socket = socket;
+    const current = (): boolean => this.socket === socket;
+    socket.onopen = () => {
+      void this.freshToken().then((token) => {
+        if (current()) this.drive((now) => this.core.handle_connected(now, token));
+      });
+    };
+    socket.onmessage = (event: MessageEvent<unknown>) => {
+      if (!current() || !(event.data instanceof ArrayBuffer)) return;
+      const bytes = new Uint8Array(event.data);
+      this.drive((now) => this.core.handle_message(now, bytes));
+    };
+    socket.onclose = (event) => {
+      if (current()) this.disconnected(event.reason === "" ? `the connection closed (${event.code})` : event.reason);
+    };
+  }
+
+  private freshToken(): Promise<string> {
+    return new Promise((resolve) => {
+      this.tokenWaiter = resolve;
+      this.post({ kind: "need-token" });
+    });
+  }
+
+  private disconnect(): void {
+    const socket = this.socket;
+    this.socket = null;
+    socket?.close(1000);
+  }
+
+  private disconnected(reason: string): void {
+    this.disconnect();
+    this.drive((now) => this.core.handle_disconnected(now, reason));
+  }
+
+  private resolved(collection: string, key: string, round: number, value: unknown): void {
+    try {
+      const text = value === undefined ? undefined : encodeValue(value);
+      this.drive((now) => this.core.resolve(now, collection, key, round, text));
+    } catch (error) {
+      this.say({ kind: "problem", code: "resolver-failed", message: messageOf(error), retryable: false });
+    }
+  }
+
+  private stop(reason: string): void {
+    if (this.stopped) return;
+    this.stopped = true;
+    clearTimeout(this.timer);
+    clearInterval(this.beat);
+    this.disconnect();
+    this.channel.close();
+    void this.database?.then((database) => database.close()).catch(() => undefined);
+    this.post({ kind: "stopped", reason });
+  }
+
+  private report(kind: string, detail: unknown): void {
+    switch (kind) {
+      case "changed": {
+        const { collection, keys } = detail as { collection: string; keys: string[] };
+        const named = keys.length > KEYS_MAX ? null : keys.map(decodeKey);
+        return this.say({ kind: "changed", store: this.store(collection), keys: named });
+      }
+      case "rejected": {
+        const { code, message } = detail as { code: string; message: string };
+        return this.say({ kind: "rejected", code, message });
+      }
+      case "conflicts":
+        return this.say({ kind: "conflicts", entries: (detail as Note[]).map((note, index) => this.conflict(note, index)) });
+      case "resolve":
+        return this.askResolver(detail as Question);
+      case "problem":
+        return this.say({ kind: "problem", ...(detail as { code: string; message: string; retryable: boolean }) });
+      case "fenced":
+        return this.stop("another tab took over");
+      default:
+        throw new TypeError(`the core reports ${kind}`);
+    }
+  }
+
+  private askResolver(question: Question): void {
+    const { collection, key, round } = question;
+    this.post({
+      kind: "resolve",
+      collection,
+      store: this.store(collection),
+      key,
+      idbKey: decodeKey(key),
+      round,
+      base: valueOf(question.base),
+      mine: valueOf(question.mine),
+      theirs: valueOf(question.theirs),
+    });
+  }
+
+  private conflict(note: Note, index: number): ConflictEntry {
+    const at = this.now();
+    const { path, strategy } = note;
+    const sides = { base: valueOf(note.base), mine: valueOf(note.mine), theirs: valueOf(note.theirs), outcome: valueOf(note.outcome) };
+    return { id: `local-${at}-${index}`, at, store: this.store(note.collection), key: decodeKey(note.key), path, strategy, by: "", ...sides };
+  }
+
+  private store(collection: string): string {
+    return this.storeOf.get(collection) ?? collection;
+  }
+
+  private sayStatus(text: string): void {
+    const status = JSON.parse(text) as Extract<Broadcast, { kind: "status" }>["status"];
+    this.say({ kind: "status", status: { ...status, online: this.online } });
+  }
+
+  private say(message: Broadcast): void {
+    if (!this.stopped) this.channel.postMessage(message);
+  }
+}
+
+interface Note {
+  readonly collection: string;
+  readonly key: string;
+  readonly path: string[];
+  readonly strategy: string;
+  readonly base: string | null;
+  readonly mine: string | null;
+  readonly theirs: string | null;
+  readonly outcome: string | null;
+}
+
+interface Question {
+  readonly collection: string;
+  readonly key: string;
+  readonly round: number;
+  readonly base: string | null;
+  readonly mine: string | null;
+  readonly theirs: string | null;
+}
+
+/** The application deleted the database. */
+class DatabaseGone extends Error {}
+
+function valueOf(text: string | null): unknown {
+  return text === null ? undefined : decodeText(text);
+}
+
+function openNative(name: string, closed: () => void): Promise<IDBDatabase> {
+  return new Promise((resolve, reject) => {
+    const request = indexedDB.open(name);
+    // A database that has to be made first was deleted since the tab opened it.
+    request.onupgradeneeded = () => request.transaction?.abort();
+    request.onerror = () => reject(new DatabaseGone(`the database ${name} is gone`));
+    request.onsuccess = () => {
+      const database = request.result;
+      if (!database.objectStoreNames.contains(STATE_STORE)) {
+        database.close();
+        return reject(new DatabaseGone(`the database ${name} is not synced`));
+      }
+      database.onversionchange = () => {
+        database.close();
+        closed();
+      };
+      database.onclose = closed;
+      resolve(database);
+    };
+  });
+}

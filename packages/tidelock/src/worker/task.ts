@@ -1,0 +1,393 @@
+/**
+ * Runs one task of the core in one native transaction.
+ *
+ * The core decides; this file only translates: a plan's writes become requests in their order, its reads are answered in
+ * their order, and the core goes on when all are there. No foreign promise is awaited while the transaction is open.
+ */
+import type { Core, WorkerStep } from "#core";
+import { HIDDEN_STORES, outboxName, STATE_STORE } from "../capture/names.ts";
+import type { OutboxRecord } from "../capture/types.ts";
+import { decodeKey, encodeKey, UnsupportedKey } from "./key.ts";
+import { decodeText, decodeValue, encodeValue } from "./value.ts";
+
+const [, SHADOW, PENDING, REJECTED] = HIDDEN_STORES.map((store) => store.name) as [string, string, string, string];
+
+/** A collection of the server and the object store that holds it here. */
+export interface Stores {
+  /** Object store by collection. */
+  readonly storeOf: ReadonlyMap<string, string>;
+}
+
+/** An entry of the list of rejected mutations, as it is stored. */
+export interface StoredRejection {
+  readonly code: string;
+  readonly message: string;
+  readonly at: number;
+  readonly documents: { readonly store: string; readonly key: IDBValidKey; readonly mine: unknown; readonly deleted: boolean }[];
+}
+
+type Entry = readonly [string, ...unknown[]];
+
+interface Plan {
+  readonly writes: readonly Entry[];
+  readonly reads: readonly Entry[];
+}
+
+/** Resolves when the task's transaction has ended, one way or the other, and the core was told. */
+export function runTask(core: Core, database: IDBDatabase, stores: Stores, now: () => number): Promise<void> {
+  return new Promise((resolve) => {
+    new TaskRun(core, database, stores, (failure, message) => {
+      if (failure === null) core.task_committed(now());
+      else core.task_failed(now(), failure, message);
+      resolve();
+    }).begin();
+  });
+}
+
+class TaskRun {
+  private transaction: IDBTransaction | null = null;
+  private failure: string | null = null;
+  private message = "";
+  private readonly core: Core;
+  private readonly database: IDBDatabase;
+  private readonly stores: Stores;
+  private readonly ended: (failure: string | null, message: string) => void;
+
+  constructor(core: Core, database: IDBDatabase, stores: Stores, ended: (failure: string | null, message: string) => void) {
+    this.core = core;
+    this.database = database;
+    this.stores = stores;
+    this.ended = ended;
+  }
+
+  begin(): void {
+    try {
+      const transaction = this.database.transaction(this.scope(), "readwrite", { durability: "strict" });
+      transaction.oncomplete = () => this.ended(null, "");
+      transaction.onabort = () => this.ended(this.failure ?? failureOf(transaction.error), this.message || messageOf(transaction.error));
+      this.transaction = transaction;
+      this.step();
+    } catch (error) {
+      // The connection is closing, or was closed with the storage wiped under it.
+      this.ended(error instanceof DOMException && error.name === "InvalidStateError" ? "closed" : "other", messageOf(error));
+    }
+  }
+
+  private scope(): string[] {
+    const mapped = [...this.stores.storeOf.values()];
+    const wanted = [STATE_STORE, SHADOW, PENDING, REJECTED, ...mapped, ...mapped.map(outboxName)];
+    return wanted.filter((name) => this.database.objectStoreNames.contains(name));
+  }
+
+  private step(): void {
+    const step = this.core.step();
+    try {
+      const plan = JSON.parse(step.plan) as Plan;
+      this.write(plan, step);
+      if (step.verdict === "abort") return this.abort("other", "another leader took over");
+      // Nothing is asked after the last writes: the transaction commits by itself, and sooner when told.
+      if (step.verdict === "commit") return this.transaction?.commit();
+      this.read(plan.reads);
+    } catch (error) {
+      this.abort("other", messageOf(error));
+    } finally {
+      step.free();
+    }
+  }
+
+  private abort(failure: string, message: string): void {
+    this.failure = failure;
+    this.message = message;
+    try {
+      this.transaction?.abort();
+    } catch {
+      // It has ended by itself; its abort event tells.
+    }
+  }
+
+  private store(name: string): IDBObjectStore {
+    if (this.transaction === null) throw new TypeError("a task has no transaction");
+    return this.transaction.objectStore(name);
+  }
+
+  /** `null` when the application has no such object store (yet). */
+  private rows(collection: unknown): IDBObjectStore | null {
+    const name = this.stores.storeOf.get(String(collection));
+    return name !== undefined && this.database.objectStoreNames.contains(name) ? this.store(name) : null;
+  }
+
+  private write(plan: Plan, step: WorkerStep): void {
+    if (plan.writes.length === 0) return;
+    const bodies = JSON.parse(step.bodies) as unknown[];
+    const blobs = step.blobs;
+    let body = 0;
+    let blob = 0;
+    for (const [kind, ...args] of plan.writes) {
+      switch (kind) {
+        case "row": {
+          const keys = args[1] as string[];
+          this.putRows(String(args[0]), keys, bodies.slice(body, body + keys.length), args[2] as number[]);
+          body += keys.length;
+          break;
+        }
+        case "unrow": {
+          const rows = this.rows(args[0]);
+          for (const key of args[1] as string[]) rows?.delete(decodeKey(key));
+          break;
+        }
+        case "page":
+          this.store(SHADOW).put(blobs[blob++], [args[0] as string, args[1] as string]);
+          break;
+        case "unpage":
+          this.store(SHADOW).delete([args[0] as string, args[1] as string]);
+          break;
+        case "outbox":
+          this.addMark(String(args[0]), args[1] as { t: string; a: number; k: string[] });
+          break;
+        case "unoutbox": {
+          const outbox = this.outbox(args[0]);
+          for (const number of args[1] as number[]) outbox?.delete(number);
+          break;
+        }
+        case "pending":
+          this.store(PENDING).put(blobs[blob++], args[0] as number);
+          break;
+        case "unpending":
+          this.store(PENDING).delete(args[0] as number);
+          break;
+        case "state":
+          this.store(STATE_STORE).put(blobs[blob++], args[0] as string);
+          break;
+        case "reject":
+          this.addRejection(args[0] as Rejection);
+          break;
+        case "unreject":
+          this.store(REJECTED).delete(args[0] as number);
+          break;
+        default:
+          throw new TypeError(`the core wants to write ${kind}`);
+      }
+    }
+  }
+
+  private putRows(collection: string, keys: readonly string[], values: unknown[], escaped: readonly number[]): void {
+    const rows = this.rows(collection);
+    if (rows === null) return;
+    for (const index of escaped) values[index] = decodeValue(values[index]);
+    const inline = rows.keyPath !== null;
+    for (const [index, form] of keys.entries()) {
+      // A row that the store refuses (key path, unique index) must not take the whole frame with it.
+      try {
+        const request = inline ? rows.put(values[index]) : rows.put(values[index], decodeKey(form));
+        request.onerror = (event) => {
+          if (request.error?.name !== "ConstraintError" && request.error?.name !== "DataError") return;
+          event.preventDefault();
+          event.stopPropagation();
+          this.core.row_refused(collection, form, messageOf(request.error));
+        };
+      } catch (error) {
+        if (!(error instanceof DOMException) || error.name !== "DataError") throw error;
+        this.core.row_refused(collection, form, messageOf(error));
+      }
+    }
+  }
+
+  private outbox(collection: unknown): IDBObjectStore | null {
+    const name = outboxName(this.stores.storeOf.get(String(collection)) ?? "");
+    return this.database.objectStoreNames.contains(name) ? this.store(name) : null;
+  }
+
+  private addMark(collection: string, mark: { t: string; a: number; k: string[] }): void {
+    const record: OutboxRecord = { t: mark.t, k: mark.k.map(decodeKey), r: [], a: mark.a };
+    this.outbox(collection)?.add(record);
+  }
+
+  private addRejection(rejection: Rejection): void {
+    const { code, message, at } = rejection;
+    const documents: StoredRejection["documents"] = [];
+    let missing = rejection.documents.length;
+    const done = (): void => {
+      missing--;
+      if (missing <= 0) this.store(REJECTED).add({ code, message, at, documents } satisfies StoredRejection);
+    };
+    if (missing === 0) return done();
+    for (const document of rejection.documents) {
+      const store = this.stores.storeOf.get(document.collection) ?? document.collection;
+      const key = decodeKey(document.key);
+      const rows = document.copy ? this.rows(document.collection) : null;
+      const keep = (mine: unknown): void => {
+        documents.push({ store, key, mine, deleted: !document.copy && document.mine === null });
+        done();
+      };
+      if (rows === null) keep(document.mine === null ? undefined : decodeText(document.mine));
+      else succeed(rows.get(key), keep);
+    }
+  }
+
+  /** Issues all reads, then answers them to the core in their order. */
+  private read(reads: readonly Entry[]): void {
+    const answers: (() => void)[] = [];
+    let open = reads.length;
+    const done = (): void => {
+      open--;
+      if (open > 0) return;
+      try {
+        for (const answer of answers) answer();
+        this.step();
+      } catch (error) {
+        this.abort("other", messageOf(error));
+      }
+    };
+    for (const [index, read] of reads.entries()) {
+      this.readOne(read, (answer) => {
+        answers[index] = answer;
+        done();
+      });
+    }
+  }
+
+  private readOne([kind, ...args]: Entry, answer: (answer: () => void) => void): void {
+    const core = this.core;
+    switch (kind) {
+      case "state":
+        return succeed(this.store(STATE_STORE).get(args[0] as string), (bytes) => answer(() => core.read_state(bytesOf(bytes))));
+      case "pages":
+        return succeed(this.store(SHADOW).getAllKeys(), (keys) => answer(() => core.read_pages((keys as string[][]).flat())));
+      case "page": {
+        const page = this.store(SHADOW).get([args[0] as string, args[1] as string]);
+        return succeed(page, (bytes) => answer(() => core.read_page(bytesOf(bytes))));
+      }
+      case "pending":
+        return this.readAll(this.store(PENDING), null, undefined, (keys, values) => {
+          answer(() => core.read_pending(Float64Array.from(keys as number[]), values as Uint8Array[]));
+        });
+      case "rejectedCount":
+        return succeed(this.store(REJECTED).count(), (count) => answer(() => core.read_rejected_count(count as number)));
+      case "outbox":
+        return this.readOutbox(args[0], args[1] as number, answer);
+      case "rows":
+        return this.readRows(args[0], args[1] as string[], answer);
+      case "scan":
+        return this.scan(args[0], args[1] as string | null, args[2] as number, answer);
+      default:
+        throw new TypeError(`the core wants to read ${kind}`);
+    }
+  }
+
+  private readOutbox(collection: unknown, after: number, answer: (answer: () => void) => void): void {
+    const outbox = this.outbox(collection);
+    if (outbox === null) return answer(() => this.core.read_outbox());
+    this.readAll(outbox, IDBKeyRange.lowerBound(after, true), undefined, (numbers, records) => {
+      answer(() => {
+        this.core.read_outbox();
+        for (const [index, number] of numbers.entries()) this.addOutboxRecord(number as number, records[index] as OutboxRecord);
+      });
+    });
+  }
+
+  private addOutboxRecord(number: number, record: OutboxRecord): void {
+    const keys: string[] = [];
+    const unsupported: string[] = [];
+    for (const key of record.k) {
+      try {
+        keys.push(encodeKey(key));
+      } catch (error) {
+        if (!(error instanceof UnsupportedKey)) throw error;
+        unsupported.push(error.message);
+      }
+    }
+    this.core.add_outbox_record(number, record.t, record.a, keys, unsupported, record.adopt === true);
+    for (const range of record.r) {
+      const [lower, upper, lowerOpen, upperOpen] = range ?? [undefined, undefined, false, false];
+      const bound = (key: IDBValidKey | undefined): string | undefined => (key === undefined ? undefined : encodeKey(key));
+      this.core.add_outbox_range(bound(lower), bound(upper), lowerOpen, upperOpen);
+    }
+  }
+
+  private readRows(collection: unknown, forms: readonly string[], answer: (answer: () => void) => void): void {
+    const rows = this.rows(collection);
+    const texts: string[] = forms.map(() => "");
+    if (rows === null || forms.length === 0) return answer(() => this.core.read_rows(texts));
+    let open = forms.length;
+    for (const [index, form] of forms.entries()) {
+      // A row may hold the value undefined; `getKey` would cost a second request per row, so such a row counts as absent.
+      succeed(rows.get(decodeKey(form)), (value) => {
+        texts[index] = value === undefined ? "" : rowText(value);
+        open--;
+        if (open === 0) answer(() => this.core.read_rows(texts));
+      });
+    }
+  }
+
+  private scan(collection: unknown, after: string | null, limit: number, answer: (answer: () => void) => void): void {
+    const rows = this.rows(collection);
+    if (rows === null) return answer(() => this.core.read_scan([], []));
+    const range = after === null ? null : IDBKeyRange.lowerBound(decodeKey(after), true);
+    this.readAll(rows, range, limit >= 2 ** 32 - 1 ? undefined : limit, (keys, values) => {
+      answer(() => {
+        const forms: string[] = [];
+        const texts: string[] = [];
+        for (const [index, key] of keys.entries()) {
+          // A row whose key cannot be synced is not part of the collection.
+          const form = formOf(key);
+          if (form === null) continue;
+          forms.push(form);
+          texts.push(rowText(values[index]));
+        }
+        this.core.read_scan(forms, texts);
+      });
+    });
+  }
+
+  private readAll(
+    store: IDBObjectStore,
+    range: IDBKeyRange | null,
+    count: number | undefined,
+    then: (keys: IDBValidKey[], values: unknown[]) => void,
+  ): void {
+    succeed(store.getAllKeys(range, count), (keys) => {
+      succeed(store.getAll(range, count), (values) => then(keys as IDBValidKey[], values as unknown[]));
+    });
+  }
+}
+
+interface Rejection {
+  readonly code: string;
+  readonly message: string;
+  readonly at: number;
+  readonly documents: readonly { collection: string; key: string; mine: string | null; copy: boolean }[];
+}
+
+function succeed(request: IDBRequest, then: (result: unknown) => void): void {
+  request.onsuccess = () => then(request.result as unknown);
+}
+
+function formOf(key: IDBValidKey): string | null {
+  try {
+    return encodeKey(key);
+  } catch {
+    return null;
+  }
+}
+
+/** JSON text of a row; `!` and the reason when it has none. */
+function rowText(value: unknown): string {
+  try {
+    return encodeValue(value);
+  } catch (error) {
+    return `!${messageOf(error)}`;
+  }
+}
+
+function bytesOf(value: unknown): Uint8Array | undefined {
+  return value instanceof Uint8Array ? value : undefined;
+}
+
+function failureOf(error: DOMException | null): string {
+  if (error === null) return "closed";
+  return error.name === "QuotaExceededError" ? "quota" : "other";
+}
+
+export function messageOf(error: unknown): string {
+  return error instanceof Error ? error.message : String(error);
+}

@@ -1,0 +1,58 @@
+//! The tests that cargo runs. Integration test targets named `crash…` kill processes and take long: they are the
+//! stage `crash`; every other target is the stage `unit`.
+
+use std::collections::BTreeSet;
+
+use crate::build::{self, Profile};
+use crate::process::{self, Echo};
+use crate::project::Project;
+use crate::setup;
+use crate::summary;
+use crate::tally::Tally;
+
+const CRASH: &str = "crash";
+
+/// Library, binary, integration and documentation tests.
+pub(crate) fn unit(project: &Project) -> Result<Tally, String> {
+    let mut command = project.cargo();
+    command.args(["test", "--workspace", "--no-fail-fast", "--lib", "--bins"]);
+    for target in targets(project, |name| !is_crash(name)) {
+        command.args(["--test", target]);
+    }
+    println!("   > cargo test (libraries, binaries, integration tests)");
+    let finished = process::run("cargo test", &mut command, Echo::Shown)?;
+    let mut tally = summary::cargo_test(&finished);
+
+    let mut command = project.cargo();
+    command.args(["test", "--workspace", "--no-fail-fast", "--doc"]);
+    println!("   > cargo test --doc (examples in the documentation)");
+    let finished = process::run("cargo test --doc", &mut command, Echo::Shown)?;
+    tally += summary::cargo_test(&finished);
+    Ok(tally)
+}
+
+/// The targets named `crash…`, with `TIDELOCK_BIN` naming the built binary.
+pub(crate) fn crash(project: &Project) -> Result<Tally, String> {
+    let targets = targets(project, is_crash);
+    if targets.is_empty() {
+        println!("   no crash tests yet: integration test targets named `{CRASH}_*` belong here");
+        return Ok(Tally::default());
+    }
+    setup::for_build(project)?;
+    let binary = build::binary(project, Profile::Dev)?;
+    let mut command = project.cargo();
+    command.args(["test", "--workspace", "--no-fail-fast"]).env("TIDELOCK_BIN", binary);
+    for target in targets {
+        command.args(["--test", target]);
+    }
+    println!("   > cargo test (crash tests)");
+    Ok(summary::cargo_test(&process::run("crash tests", &mut command, Echo::Shown)?))
+}
+
+fn is_crash(target: &str) -> bool {
+    target.starts_with(CRASH)
+}
+
+fn targets(project: &Project, wanted: fn(&str) -> bool) -> BTreeSet<&str> {
+    project.our_crates().flat_map(|one| &one.test_targets).map(String::as_str).filter(|name| wanted(name)).collect()
+}
