@@ -205,7 +205,10 @@ impl World {
             }
             rejected += 1;
             if !self.is_listed(entry.replica, token) {
-                return Err(format!("{token} {:?} is neither on the server nor in the list of rejected", entry.documents));
+                return Err(format!(
+                    "{token} {:?} is neither on the server nor in the list of rejected",
+                    entry.documents
+                ));
             }
         }
         Ok(rejected)

@@ -5,7 +5,9 @@
 
 use std::collections::BTreeMap;
 
-use tidelock_core::client::storage::{OutboxRecord, PageId, Read, ReadResult, RefusedRow, RejectedRecord, Row, WriteOp};
+use tidelock_core::client::storage::{
+    OutboxRecord, PageId, Read, ReadResult, RefusedRow, RejectedRecord, Row, WriteOp,
+};
 use tidelock_core::ids::{DocumentId, Sequence};
 use tidelock_core::key::{self, Key};
 
@@ -165,7 +167,13 @@ impl ModelDatabase {
     #[must_use]
     pub fn backup(&self) -> Self {
         let tables = self.durable.clone();
-        Self { tables: tables.clone(), durable: tables, relaxed: Vec::new(), locked: false, unique: self.unique.clone() }
+        Self {
+            tables: tables.clone(),
+            durable: tables,
+            relaxed: Vec::new(),
+            locked: false,
+            unique: self.unique.clone(),
+        }
     }
 
     /// Answers a read within a transaction.

@@ -11,9 +11,7 @@ use tidelock_core::json::{self, Value};
 use tidelock_core::merge::{self, Merged};
 use tidelock_core::server::{Processed, Submission};
 use tidelock_core::version;
-use tidelock_core::wire::{
-    ConflictNote, DocumentChange, DocumentState, ErrorCode, Outcome, Policy, PushResult,
-};
+use tidelock_core::wire::{ConflictNote, DocumentChange, DocumentState, ErrorCode, Outcome, Policy, PushResult};
 use tidelock_store::{Commit, CommitOutcome, Document, Store, Write};
 
 /// A mutation on its way: merged into what was read, not committed.
@@ -123,9 +121,8 @@ fn repeated(store: &dyn Store, submission: &Submission, outcome: Option<Outcome>
 
 fn fate_of(change: &DocumentChange, document: Option<&Document>, policy: &Policy, edited_ms: u64) -> Fate {
     let value = document.map(|document| json::parse(&document.body).expect("a stored body is valid"));
-    let current = document
-        .zip(value.as_ref())
-        .map(|(document, value)| merge::Current { version: document.version, value });
+    let current =
+        document.zip(value.as_ref()).map(|(document, value)| merge::Current { version: document.version, value });
     let current_edited_ms = document.map_or(0, |document| document.edited_ms);
     let context = merge::Context { policy, edited_ms, current_edited_ms };
     let fate = match merge::merge(current, change, &context) {

@@ -124,7 +124,8 @@ impl Server {
 
     /// What a subject may read; everything when nothing was granted.
     pub fn filter_of(&self, subject: &str) -> Filter {
-        let everything = || Filter { collections: self.policies.keys().map(|c| (c.clone(), ChannelSet::All)).collect() };
+        let everything =
+            || Filter { collections: self.policies.keys().map(|c| (c.clone(), ChannelSet::All)).collect() };
         self.grants.get(subject).cloned().unwrap_or_else(everything)
     }
 
@@ -344,8 +345,7 @@ impl Server {
         loop {
             match self.segments.try_recv() {
                 Ok(segment) => {
-                    let batch =
-                        Arc::new(Batch::new(segment.from, segment.to, segment.records.clone(), &self.numbers));
+                    let batch = Arc::new(Batch::new(segment.from, segment.to, segment.records.clone(), &self.numbers));
                     for seat in self.seats.values_mut().filter(|seat| seat.watches(&segment)) {
                         seat.mail.push_back(Arc::clone(&batch));
                     }

@@ -27,8 +27,7 @@ pub fn policies() -> BTreeMap<String, Policy> {
         ..Policy::default()
     };
     let notes = Policy { fields: vec![field("text", FieldStrategy::Text)], ..Policy::default() };
-    let board =
-        Policy { document: DocumentPolicy::LastWrite, delete: DeletePolicy::DeleteWins, ..Policy::default() };
+    let board = Policy { document: DocumentPolicy::LastWrite, delete: DeletePolicy::DeleteWins, ..Policy::default() };
     BTreeMap::from([
         (LEDGER.to_owned(), ledger),
         ("board".to_owned(), board),

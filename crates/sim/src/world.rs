@@ -228,9 +228,9 @@ impl World {
     /// Whether every leader says that it is synced.
     pub fn is_synced(&self) -> bool {
         self.replicas.iter().all(|replica| {
-            self.hosts.get(&replica.leader).is_some_and(|seat| {
-                seat.host.client().is_synced() && seat.host.client().status().phase == Phase::Live
-            })
+            self.hosts
+                .get(&replica.leader)
+                .is_some_and(|seat| seat.host.client().is_synced() && seat.host.client().status().phase == Phase::Live)
         })
     }
 
@@ -267,10 +267,9 @@ impl World {
                 self.link(link, |open| open.server_open = false);
                 self.server.disconnected(link);
             }
-            Event::Captured(host)
-            | Event::Step(host)
-            | Event::HostTimer(host)
-            | Event::Resolved(host, ..) => self.at_host(host, event),
+            Event::Captured(host) | Event::Step(host) | Event::HostTimer(host) | Event::Resolved(host, ..) => {
+                self.at_host(host, event)
+            }
             Event::ToClient(link, _) | Event::ClosedAtClient(link) => {
                 if let Some(host) = self.links.get(&link).map(|link| link.host) {
                     self.at_host(host, event);
@@ -441,15 +440,8 @@ impl World {
     fn connect(&mut self, host: HostId) {
         self.next_id += 1;
         let id = self.next_id;
-        let link = Link {
-            host,
-            up_ms: 0,
-            down_ms: 0,
-            silent: false,
-            client_open: true,
-            server_open: false,
-            timer_ms: None,
-        };
+        let link =
+            Link { host, up_ms: 0, down_ms: 0, silent: false, client_open: true, server_open: false, timer_ms: None };
         self.links.insert(id, link);
         if let Some(seat) = self.hosts.get_mut(&host) {
             seat.link = Some(id);
@@ -519,8 +511,7 @@ impl World {
                 self.schedule(delay, Event::ServerWork(link));
             }
         }
-        let open: Vec<LinkId> =
-            self.links.iter().filter(|(_, link)| link.server_open).map(|(id, _)| *id).collect();
+        let open: Vec<LinkId> = self.links.iter().filter(|(_, link)| link.server_open).map(|(id, _)| *id).collect();
         for id in open {
             let due = self.server.next_timeout_ms(id);
             let now = self.now_ms;

@@ -68,7 +68,18 @@ impl Replica {
         let config = Config { database: "crash".into(), collections, channels: None, resolver: false, offline: false };
         let host = Host::new(config, number + 1, base_ms);
         let database = ModelDatabase::new();
-        Self { number, port, ledger, host, database, socket: None, start, base_ms, unacknowledged: Vec::new(), count: 0 }
+        Self {
+            number,
+            port,
+            ledger,
+            host,
+            database,
+            socket: None,
+            start,
+            base_ms,
+            unacknowledged: Vec::new(),
+            count: 0,
+        }
     }
 
     /// Writes as long as `writing` says so, then waits until everything is confirmed and received.
@@ -83,7 +94,12 @@ impl Replica {
         let others = |replica: &Self| replica.rows() == replica.ledger.written().len() * 2;
         while !(self.host.client().is_synced() && others(&self)) {
             let status = self.host.client().status();
-            assert!(Instant::now() < deadline, "client {} does not drain: {status:?}, {} rows", self.number, self.rows());
+            assert!(
+                Instant::now() < deadline,
+                "client {} does not drain: {status:?}, {} rows",
+                self.number,
+                self.rows()
+            );
             self.turn();
         }
         Outcome { number: self.number, increments: self.count, rows: self.rows() }

@@ -86,13 +86,17 @@ fn killed_server_loses_doubles_and_tears_nothing() {
     for outcome in &outcomes {
         assert_eq!(outcome.rows, written.len() * 2, "client {} has every document", outcome.number);
     }
-    println!("{} transactions, {increments} increments, {kills} kills, {checked} acknowledgements at the last check", written.len());
+    println!(
+        "{} transactions, {increments} increments, {kills} kills, {checked} acknowledgements at the last check",
+        written.len()
+    );
     assert!(written.len() as u64 > kills, "the clients had time to write between the kills");
 }
 
 /// Nothing acknowledged is missing, and no transaction is visible in part: what is in `left` was committed with its twin.
 fn check(server: &Server, acknowledged: &BTreeSet<String>) -> (BTreeSet<String>, BTreeSet<String>) {
-    let keys = |collection: &str| -> BTreeSet<String> { server.scan(collection).into_iter().map(|(key, _)| key).collect() };
+    let keys =
+        |collection: &str| -> BTreeSet<String> { server.scan(collection).into_iter().map(|(key, _)| key).collect() };
     // Commits go on between the scans: what the first shows the second has to show.
     let left = keys("left");
     let right = keys("right");

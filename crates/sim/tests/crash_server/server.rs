@@ -24,7 +24,8 @@ impl Server {
         std::fs::create_dir_all(&directory).expect("a directory for the data");
         let config = config.replace("DATA", directory.to_str().expect("a path in Unicode"));
         std::fs::write(directory.join("tidelock.toml"), config).expect("a configuration file");
-        let port = TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr()).expect("a free port").port();
+        let port =
+            TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr()).expect("a free port").port();
         Self { binary, directory, child: None, port }
     }
 
