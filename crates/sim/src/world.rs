@@ -564,6 +564,8 @@ impl World {
             _ => {
                 let before = self.random.below(self.server_head() + 1);
                 self.server.store().purge_tombstones(tidelock_core::ids::Offset(before));
+                // Sessions are not told of a floor that rises while they are open.
+                self.restart_server();
             }
         }
     }

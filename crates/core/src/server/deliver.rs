@@ -19,7 +19,9 @@ impl Session {
     pub(super) fn deliver_changes(&mut self, group: &Group, page: &ChangePage) {
         let State::Open(open) = &mut self.state else { return };
         let to = group.cap.map_or(page.to, |cap| cap.min(page.to));
-        open.head = open.head.max(page.to);
+        // A page that was not the last was read when the head was beyond it already.
+        let head = if page.last { page.to } else { Offset(page.to.0.saturating_add(1)) };
+        open.head = open.head.max(head);
         let last = page.last && to == page.to && to >= open.head;
         let filter = open.group_filter(&group.ids);
         let mut items = Vec::new();
