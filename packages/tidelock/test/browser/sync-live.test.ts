@@ -5,7 +5,7 @@ import { flushed, median, PATIENCE_MS, untilPhase, withStack } from "./stack.ts"
 
 const WRITES = 40;
 
-await test("a write in one profile appears in the other's page", { timeout: 90_000 }, async () => {
+void test("a write in one profile appears in the other's page", { timeout: 90_000 }, async () => {
   await withStack({}, async (stack) => {
     const spec = { stores: [{ name: "notes", keyPath: "id" }] };
     const a = await stack.client(spec);
