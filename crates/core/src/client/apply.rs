@@ -1,12 +1,11 @@
 //! Applying what the server sends: changes, snapshots, purges.
 
-use std::collections::BTreeSet;
-
 use super::Client;
 use super::storage::{PageId, RejectedDocument, Row};
 use super::task::Next;
 use super::work::{Desk, Theirs, same_content};
 use crate::ids::{DocumentId, Version};
+use crate::ordered::OrderedSet;
 use crate::version;
 use crate::wire::{
     Change, ChangeKind, Changes, Cursor, DocumentPolicy, ErrorCode, FieldStrategy, Policy, Purge, Snapshot, WireError,
@@ -88,7 +87,7 @@ impl Client {
 
     /// Whether a frame has to wait: it is incomplete, or touches documents whose result is still to come.
     pub(super) fn is_held(&self, inbound: &Inbound) -> bool {
-        let pending: BTreeSet<&DocumentId> = self
+        let pending: OrderedSet<&DocumentId> = self
             .pending
             .values()
             .flat_map(|pending| pending.mutation.changes.iter().map(|change| &change.id))
@@ -240,7 +239,7 @@ fn unconfirmed(batch: &Batch, client: &Client, desk: &Desk) -> Vec<DocumentId> {
 /// Confirmed documents in the range of a snapshot that it does not name.
 fn absent(batch: &Batch, client: &Client, desk: &Desk) -> Vec<DocumentId> {
     let Cover::Snapshot(frame) = &batch.cover else { return Vec::new() };
-    let named: BTreeSet<DocumentId> = batch.changes.iter().filter_map(|change| client.document_id(change)).collect();
+    let named: OrderedSet<DocumentId> = batch.changes.iter().filter_map(|change| client.document_id(change)).collect();
     let mut absent = Vec::new();
     for (collection, after, through) in ranges(client, frame) {
         let ids = desk.pages.keys_between(collection, after, through).map(|key| DocumentId::new(collection, key));

@@ -9,6 +9,7 @@ use super::storage::{Read, ReadResult, Step, Verdict, WriteOp};
 use super::work::Desk;
 use super::{Client, state};
 use crate::ids::Incarnation;
+use crate::ordered::OrderedMap;
 
 /// What a task does next.
 #[derive(Debug)]
@@ -300,9 +301,9 @@ impl Client {
 
 /// Deletes outbox records, by collection.
 pub(super) fn outbox_deletes(records: &[(String, u64)]) -> Vec<WriteOp> {
-    let mut by_collection: std::collections::BTreeMap<&str, Vec<u64>> = std::collections::BTreeMap::new();
+    let mut by_collection: OrderedMap<&str, Vec<u64>> = OrderedMap::new();
     for (collection, number) in records {
-        by_collection.entry(collection).or_default().push(*number);
+        by_collection.or_default(collection).push(*number);
     }
     by_collection.into_iter().map(|(collection, numbers)| WriteOp::OutboxDelete(collection.into(), numbers)).collect()
 }
