@@ -1,12 +1,11 @@
 //! Applying what the server sends: changes, snapshots, purges.
 
-use std::collections::BTreeSet;
-
 use super::Client;
 use super::storage::{PageId, RejectedDocument, Row};
 use super::task::Next;
 use super::work::{Desk, Theirs, same_content};
 use crate::ids::{DocumentId, Version};
+use crate::ordered::OrderedSet;
 use crate::version;
 use crate::wire::{
     Change, ChangeKind, Changes, Cursor, DocumentPolicy, ErrorCode, FieldStrategy, Policy, Purge, Snapshot, WireError,
@@ -95,7 +94,9 @@ impl Client {
         match inbound {
             Inbound::Batch(batch) if batch.continues() => true,
             Inbound::Batch(batch) if self.forms_first(batch) => true,
-            _ => self.waits_for_results(inbound),
+            Inbound::Changes(..) | Inbound::Snapshot(..) | Inbound::Batch(_) | Inbound::Purge(_) => {
+                self.waits_for_results(inbound)
+            }
         }
     }
 
@@ -108,7 +109,7 @@ impl Client {
         if let Inbound::Batch(Batch { cover: Cover::Snapshot(frame), .. }) = inbound {
             return changes().any(|change| covers(frame, &change.id));
         }
-        let pending: BTreeSet<&DocumentId> = changes().map(|change| &change.id).collect();
+        let pending: OrderedSet<&DocumentId> = changes().map(|change| &change.id).collect();
         match inbound {
             Inbound::Batch(batch) => {
                 batch.changes.iter().any(|change| self.document_id(change).is_some_and(|id| pending.contains(&id)))
@@ -270,7 +271,7 @@ fn unconfirmed(batch: &Batch, client: &Client, desk: &Desk) -> Vec<DocumentId> {
 /// Confirmed documents in the range of a snapshot that it does not name.
 fn absent(batch: &Batch, client: &Client, desk: &Desk) -> Vec<DocumentId> {
     let Cover::Snapshot(frame) = &batch.cover else { return Vec::new() };
-    let named: BTreeSet<DocumentId> = batch.changes.iter().filter_map(|change| client.document_id(change)).collect();
+    let named: OrderedSet<DocumentId> = batch.changes.iter().filter_map(|change| client.document_id(change)).collect();
     let mut absent = Vec::new();
     for (collection, after, through) in ranges(client, frame) {
         let ids = desk.pages.keys_between(collection, after, through).map(|key| DocumentId::new(collection, key));

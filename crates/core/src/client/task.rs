@@ -9,6 +9,7 @@ use super::storage::{Read, ReadResult, Step, Verdict, WriteOp};
 use super::work::Desk;
 use super::{Client, state};
 use crate::ids::{Incarnation, Sequence};
+use crate::ordered::OrderedMap;
 
 /// What a task does next.
 #[derive(Debug)]
@@ -108,13 +109,15 @@ impl Client {
 impl Task {
     /// One step; see [`super::storage`].
     pub(super) fn step(&mut self, client: &mut Client, results: Vec<ReadResult>) -> Step {
-        if let Kind::Load(load) = &self.kind {
+        if let Kind::Load(Load) = &self.kind {
             return match self.stage {
                 Stage::Prelude => {
                     self.stage = Stage::Running;
-                    Step { reads: load.reads(client), ..Step::default() }
+                    Step { reads: Load::reads(client), ..Step::default() }
                 }
-                _ => Step { writes: load.finish(client, results), verdict: Verdict::Commit, ..Step::default() },
+                Stage::Checking | Stage::Running | Stage::Fenced => {
+                    Step { writes: Load::finish(client, results), verdict: Verdict::Commit, ..Step::default() }
+                }
             };
         }
         match self.stage {
@@ -243,7 +246,7 @@ impl Task {
             Kind::List(list) => list.absorb(&mut self.desk, results),
             Kind::Collect(collect) => collect.absorb(&mut self.desk, results),
             Kind::Load(_) | Kind::Look | Kind::Apply(_) | Kind::Settle(_) | Kind::Resolve(_) | Kind::Renew => {
-                self.desk.absorb(results)
+                self.desk.absorb(results);
             }
         }
     }
@@ -332,9 +335,9 @@ impl Client {
 
 /// Deletes outbox records, by collection.
 pub(super) fn outbox_deletes(records: &[(String, u64)]) -> Vec<WriteOp> {
-    let mut by_collection: std::collections::BTreeMap<&str, Vec<u64>> = std::collections::BTreeMap::new();
+    let mut by_collection: OrderedMap<&str, Vec<u64>> = OrderedMap::new();
     for (collection, number) in records {
-        by_collection.entry(collection).or_default().push(*number);
+        by_collection.or_default(collection).push(*number);
     }
     by_collection.into_iter().map(|(collection, numbers)| WriteOp::OutboxDelete(collection.into(), numbers)).collect()
 }
