@@ -92,7 +92,9 @@ impl Client {
         match inbound {
             Inbound::Batch(batch) if batch.continues() => true,
             Inbound::Batch(batch) if self.forms_first(batch) => true,
-            _ => self.waits_for_results(inbound),
+            Inbound::Batch(_) | Inbound::Purge(_) | Inbound::Changes(..) | Inbound::Snapshot(..) => {
+                self.waits_for_results(inbound)
+            }
         }
     }
 

@@ -87,9 +87,8 @@ impl Connection {
         match self.state {
             State::Closed => Phase::Offline,
             State::Opening | State::Greeting => Phase::Connecting,
-            State::Listing => Phase::CatchingUp,
             State::Open if caught_up => Phase::Live,
-            State::Open => Phase::CatchingUp,
+            State::Listing | State::Open => Phase::CatchingUp,
         }
     }
 
@@ -175,7 +174,7 @@ impl Client {
 
     /// Changes the channels wanted; `None` for all that the identity may read.
     pub fn set_channels(&mut self, now_ms: u64, channels: Option<Vec<String>>) {
-        self.config.channels.clone_from(&channels);
+        self.config.channels = channels;
         if self.connection.state == State::Open {
             self.caught_up = false;
             self.subscribe(Vec::new());
@@ -278,13 +277,13 @@ impl Client {
             ServerFrame::Pong(_) => {}
             ServerFrame::Result(result) if self.connection.welcomed() => self.handle_result(result),
             ServerFrame::Changes(changes) if self.connection.state == State::Open => {
-                self.queue(Inbound::Changes(changes, bytes))
+                self.queue(Inbound::Changes(changes, bytes));
             }
             ServerFrame::Snapshot(snapshot) if self.connection.state == State::Open => {
-                self.queue(Inbound::Snapshot(snapshot, bytes))
+                self.queue(Inbound::Snapshot(snapshot, bytes));
             }
             ServerFrame::Purge(purge) if self.connection.state == State::Open => {
-                self.inbound.push_back(Inbound::Purge(purge))
+                self.inbound.push_back(Inbound::Purge(purge));
             }
             ServerFrame::Welcome(_)
             | ServerFrame::Result(_)

@@ -12,7 +12,7 @@ use crate::wire::{Mutation, decode, encode};
 pub(super) struct Load;
 
 impl Load {
-    pub(super) fn reads(&self, client: &Client) -> Vec<Read> {
+    pub(super) fn reads(client: &Client) -> Vec<Read> {
         let mut reads = vec![
             Read::State(REPLICA),
             Read::State(POSITION),
@@ -28,7 +28,7 @@ impl Load {
     }
 
     /// Takes everything over at once: nothing was in memory before, and a failed transaction loads again.
-    pub(super) fn finish(&self, client: &mut Client, results: Vec<ReadResult>) -> Vec<WriteOp> {
+    pub(super) fn finish(client: &mut Client, results: Vec<ReadResult>) -> Vec<WriteOp> {
         let mut writes = Vec::new();
         client.mirror = Mirror::default();
         client.pending.clear();

@@ -108,13 +108,15 @@ impl Client {
 impl Task {
     /// One step; see [`super::storage`].
     pub(super) fn step(&mut self, client: &mut Client, results: Vec<ReadResult>) -> Step {
-        if let Kind::Load(load) = &self.kind {
+        if matches!(self.kind, Kind::Load(_)) {
             return match self.stage {
                 Stage::Prelude => {
                     self.stage = Stage::Running;
-                    Step { reads: load.reads(client), ..Step::default() }
+                    Step { reads: Load::reads(client), ..Step::default() }
                 }
-                _ => Step { writes: load.finish(client, results), verdict: Verdict::Commit, ..Step::default() },
+                Stage::Checking | Stage::Running | Stage::Fenced => {
+                    Step { writes: Load::finish(client, results), verdict: Verdict::Commit, ..Step::default() }
+                }
             };
         }
         match self.stage {
@@ -241,7 +243,7 @@ impl Task {
             Kind::List(list) => list.absorb(&mut self.desk, results),
             Kind::Collect(collect) => collect.absorb(&mut self.desk, results),
             Kind::Load(_) | Kind::Look | Kind::Apply(_) | Kind::Settle(_) | Kind::Resolve(_) | Kind::Renew => {
-                self.desk.absorb(results)
+                self.desk.absorb(results);
             }
         }
     }

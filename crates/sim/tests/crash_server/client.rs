@@ -57,6 +57,7 @@ pub(crate) struct Replica {
     base_ms: u64,
     unacknowledged: Vec<String>,
     count: u64,
+    increments: u64,
 }
 
 impl Replica {
@@ -79,6 +80,7 @@ impl Replica {
             base_ms,
             unacknowledged: Vec::new(),
             count: 0,
+            increments: 0,
         }
     }
 
@@ -102,7 +104,7 @@ impl Replica {
             );
             self.turn();
         }
-        Outcome { number: self.number, increments: self.count, rows: self.rows() }
+        Outcome { number: self.number, increments: self.increments, rows: self.rows() }
     }
 
     fn rows(&self) -> usize {
@@ -117,13 +119,15 @@ impl Replica {
             let json = format!(r#"{{"token":"{token}","text":"written by client {}"}}"#, self.number);
             transaction.put("left", &token, &json);
             transaction.put("right", &token, &json);
-            let counter = transaction.get("counters", "shared").unwrap_or_else(|| br#"{"n":0}"#.to_vec());
+            let Some(counter) = transaction.get("counters", "shared") else { return 0 };
             let counter: serde_json::Value = serde_json::from_slice(&counter).expect("a counter");
             let next = counter["n"].as_u64().expect("a count") + 1;
             transaction.put("counters", "shared", &format!(r#"{{"n":{next}}}"#));
+            1
         });
-        if written.is_some() {
+        if let Some(increments) = written {
             self.count += 1;
+            self.increments += increments;
             self.unacknowledged.push(token.clone());
             self.ledger.written.lock().unwrap_or_else(PoisonError::into_inner).insert(token);
             self.host.tell(|client| client.handle_captured(now));

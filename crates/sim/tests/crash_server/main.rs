@@ -49,6 +49,8 @@ fn killed_server_loses_doubles_and_tears_nothing() {
     let mut server = Server::new(binary, CONFIG);
     server.start();
     let port = server.port;
+    // Two documents created alike are one document, so the counter has to be there before anybody counts.
+    server.put("counters", "shared", r#"{"n":0}"#);
     let ledger = Arc::new(Ledger::default());
     let writing = Arc::new(AtomicBool::new(true));
     let start = |number| {
