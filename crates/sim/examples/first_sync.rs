@@ -44,7 +44,14 @@ impl Storage {
             WriteOp::ShadowPut(page, bytes) => drop(self.shadow.insert(page, bytes)),
             WriteOp::ShadowDelete(page) => drop(self.shadow.remove(&page)),
             WriteOp::StatePut("fence", bytes) => self.fence = Some(bytes),
-            _ => {}
+            WriteOp::RowDelete(_)
+            | WriteOp::OutboxDelete(..)
+            | WriteOp::OutboxAdd(..)
+            | WriteOp::PendingPut(..)
+            | WriteOp::PendingDelete(_)
+            | WriteOp::StatePut(..)
+            | WriteOp::RejectedAdd(_)
+            | WriteOp::RejectedDelete(_) => {}
         }
     }
 }

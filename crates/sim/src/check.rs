@@ -9,9 +9,9 @@ use tidelock_core::ids::{DocumentId, Version};
 use tidelock_core::version;
 use tidelock_store::Store;
 
-use crate::pipeline::ready;
+use crate::pipeline::{channels_of, ready};
 use crate::workload::{LEDGER, policies};
-use crate::world::{DRAIN_MS_MAX, HostId, World};
+use crate::world::{DRAIN_MS_MAX, HostId, World, subject_of};
 
 /// What a run did.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -77,16 +77,15 @@ impl World {
             let Some(seat) = self.hosts.get(&replica.leader) else { continue };
             let client = seat.host.client();
             if !client.is_synced() {
-                text += &format!(
-                    "\n client {index} (host {}) is not synced: {:?}, unsent {:?}",
-                    replica.leader,
-                    client.status(),
-                    replica.database.unsent()
-                );
+                let (host, status) = (replica.leader, client.status());
+                push(&mut text, &format!("client {index} (host {host}) is not synced: {status:?}"));
             }
             if replica.database.unsent() != (0, 0) {
-                text += &format!("\n client {index}: unsent {:?}", replica.database.unsent());
+                push(&mut text, &format!("client {index}: unsent {:?}", replica.database.unsent()));
             }
+            let filter = self.server.filter_of(&subject_of(index));
+            let mut server = server.clone();
+            server.retain(|id, (_, body)| filter.matches(&id.collection, &channels_of(body)));
             text += &compare(&format!("client {index} rows"), &server, &self.rows_of(index));
             text += &compare(&format!("client {index} shadow"), &server, &self.shadow_of(index));
         }
@@ -140,7 +139,7 @@ impl World {
         if replica.writes || seat.host.client().status().phase != Phase::Live {
             return;
         }
-        if let Err(torn) = self.check_whole(&self.tokens(&self.rows_of(seat.replica))) {
+        if let Err(torn) = self.check_whole(&Self::tokens(&self.rows_of(seat.replica))) {
             self.violation.get_or_insert(format!("client {} shows {torn} in part", seat.replica));
         }
     }
@@ -150,7 +149,7 @@ impl World {
     }
 
     /// Which ledger documents hold which token.
-    fn tokens(&self, documents: &Documents) -> BTreeMap<String, BTreeSet<String>> {
+    fn tokens(documents: &Documents) -> BTreeMap<String, BTreeSet<String>> {
         let mut found: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
         for (id, (_, body)) in documents.iter().filter(|(id, _)| id.collection == LEDGER) {
             for token in tokens_of(body) {
@@ -185,7 +184,7 @@ impl World {
     /// Exactly once, whole or not at all, rejected ones listed. Returns how many were rejected.
     fn check_ledger(&self) -> Result<u64, String> {
         let documents = self.server_documents();
-        let found = self.tokens(&documents);
+        let found = Self::tokens(&documents);
         self.check_whole(&found).map_err(|torn| format!("the server holds {torn} in part"))?;
         for (id, (_, body)) in documents.iter().filter(|(id, _)| id.collection == LEDGER) {
             let tokens = tokens_of(body);
@@ -221,6 +220,12 @@ fn tokens_of(body: &[u8]) -> Vec<String> {
     tokens.iter().filter_map(|token| token.as_str().map(str::to_owned)).collect()
 }
 
+/// Adds a line.
+fn push(text: &mut String, line: &str) {
+    text.push_str("\n ");
+    text.push_str(line);
+}
+
 fn compare(name: &str, server: &Documents, found: &Documents) -> String {
     let text = |entry: Option<&(Version, Vec<u8>)>| {
         entry.map_or("absent".to_owned(), |(_, body)| String::from_utf8_lossy(body).into_owned())
@@ -230,7 +235,7 @@ fn compare(name: &str, server: &Documents, found: &Documents) -> String {
     for id in ids {
         let (left, right) = (server.get(id), found.get(id));
         if left.map(|(version, _)| version) != right.map(|(version, _)| version) {
-            out += &format!("\n {name} {id}: server {} | {}", text(left), text(right));
+            push(&mut out, &format!("{name} {id}: server {} | {}", text(left), text(right)));
         }
     }
     out

@@ -79,7 +79,7 @@ fn changes_text(packed: &Packed) -> String {
     let text = changes.iter().map(|change| {
         let kind = match &change.kind {
             ChangeKind::Put(version, body) => format!("{:x} {}", version.0 >> 48, String::from_utf8_lossy(body)),
-            other => format!("{other:?}"),
+            ChangeKind::Delete | ChangeKind::Leave | ChangeKind::Same(_) => format!("{:?}", change.kind),
         };
         format!("@{} {}/{} {kind}", change.offset, change.collection, change.key)
     });

@@ -9,7 +9,7 @@ use std::task::{Context, Poll, Waker};
 use tidelock_core::ids::{DocumentId, Offset, SessionId, Version};
 use tidelock_core::json::{self, Value};
 use tidelock_core::merge::{self, Merged};
-use tidelock_core::server::{Processed, Submission};
+use tidelock_core::server::{Filter, Processed, Submission};
 use tidelock_core::version;
 use tidelock_core::wire::{ConflictNote, DocumentChange, DocumentState, ErrorCode, Outcome, Policy, PushResult};
 use tidelock_store::{Commit, CommitOutcome, Document, Store, Write};
@@ -50,6 +50,7 @@ pub(crate) fn plan(
     store: &dyn Store,
     policies: &BTreeMap<String, Policy>,
     submission: &Submission,
+    reader: &Filter,
     session: SessionId,
     now_ms: u64,
 ) -> Plan {
@@ -65,6 +66,8 @@ pub(crate) fn plan(
         let fate = fate_of(change, document.as_ref(), &policy, submission.mutation.edited_ms);
         draft.add(change, document.as_ref(), fate, submission.mutation.edited_ms);
     }
+    mask(&mut draft.current, reader);
+    mask(&mut draft.merged, reader);
     let (outcome, writes, conflicts) = draft.finish();
     let written = writes.iter().filter(|write| write.body.is_some()).map(|w| (w.id.clone(), w.channels.clone()));
     Plan {
@@ -84,7 +87,12 @@ pub(crate) fn plan(
 }
 
 /// Commits; `None` when a document changed since it was read: plan again.
-pub(crate) fn commit(store: &dyn Store, plan: Plan, submission: &Submission) -> Option<Result<Processed, String>> {
+pub(crate) fn commit(
+    store: &dyn Store,
+    plan: Plan,
+    submission: &Submission,
+    reader: &Filter,
+) -> Option<Result<Processed, String>> {
     let sequence = submission.mutation.sequence;
     let (outcome, read_offset) = (plan.commit.outcome.clone(), plan.read_offset);
     let whole = plan.commit.writes.len() == submission.mutation.changes.len() && !plan.commit.writes.is_empty();
@@ -96,7 +104,7 @@ pub(crate) fn commit(store: &dyn Store, plan: Plan, submission: &Submission) -> 
             Some(Ok(Processed { result, written: plan.written }))
         }
         CommitOutcome::Repeated(recorded) => {
-            Some(Ok(repeated(store, submission, recorded.map(|recorded| recorded.outcome))))
+            Some(Ok(repeated(store, submission, reader, recorded.map(|recorded| recorded.outcome))))
         }
         CommitOutcome::OutOfOrder(finished) => Some(Err(format!("{sequence} does not follow {finished}"))),
         CommitOutcome::Mismatch(_) => None,
@@ -104,11 +112,12 @@ pub(crate) fn commit(store: &dyn Store, plan: Plan, submission: &Submission) -> 
 }
 
 /// The recorded outcome with the states of this moment.
-fn repeated(store: &dyn Store, submission: &Submission, outcome: Option<Outcome>) -> Processed {
+fn repeated(store: &dyn Store, submission: &Submission, reader: &Filter, outcome: Option<Outcome>) -> Processed {
     let ids: Vec<DocumentId> = submission.mutation.changes.iter().map(|change| change.id.clone()).collect();
     let read = ready(store.read(&ids)).expect("the memory store answers");
-    let states: Vec<DocumentState> =
+    let mut states: Vec<DocumentState> =
         ids.iter().zip(&read.documents).map(|(id, document)| state_of(id, document.as_ref())).collect();
+    mask(&mut states, reader);
     let outcome = match outcome {
         Some(Outcome::Rejected(code, message, _)) => Outcome::Rejected(code, message, states),
         Some(Outcome::Resolve(_)) => Outcome::Resolve(states),
@@ -137,7 +146,7 @@ fn fate_of(change: &DocumentChange, document: Option<&Document>, policy: &Policy
         Fate::Write { value: Some(value), .. } if value.member("forbidden") == Some(&Value::Bool(true)) => {
             Fate::Refuse(ErrorCode::Forbidden, "the rules say no".into())
         }
-        _ => fate,
+        Fate::Write { .. } | Fate::Keep | Fate::Refuse(..) | Fate::Resolve => fate,
     }
 }
 
@@ -206,5 +215,15 @@ fn state_of(id: &DocumentId, document: Option<&Document>) -> DocumentState {
         id: id.clone(),
         version: document.map_or(Version::ABSENT, |document| document.version),
         body: document.map(|document| document.body.to_vec()),
+    }
+}
+
+/// A document that the identity may not read does not exist for it.
+fn mask(states: &mut [DocumentState], reader: &Filter) {
+    for state in states {
+        let readable = |body: &Vec<u8>| reader.matches(&state.id.collection, &channels_of(body));
+        if !state.body.as_ref().is_some_and(readable) {
+            (state.version, state.body) = (Version::ABSENT, None);
+        }
     }
 }

@@ -278,13 +278,14 @@ impl Server {
     }
 
     fn do_push(&mut self, link: LinkId, now_ms: u64) {
+        let Some(reader) = self.seats.get(&link).map(|seat| self.filter_of(&seat.subject)) else { return };
         let Some(seat) = self.seats.get_mut(&link) else { return };
         let Some(submission) = seat.submissions.front() else { return };
         let Some(plan) = seat.plan.take() else {
-            seat.plan = Some(pipeline::plan(&*self.store, &self.policies, submission, seat.id, now_ms));
+            seat.plan = Some(pipeline::plan(&*self.store, &self.policies, submission, &reader, seat.id, now_ms));
             return;
         };
-        let Some(processed) = pipeline::commit(&*self.store, plan, submission) else { return };
+        let Some(processed) = pipeline::commit(&*self.store, plan, submission, &reader) else { return };
         seat.submissions.pop_front();
         let answer = processed.map_err(|message| Refusal::new(ErrorCode::OutOfOrder, message));
         seat.session.handle_processed(now_ms, answer);

@@ -13,7 +13,11 @@ use crate::random::Random;
 /// Counters and sets from which the checker reads which transactions arrived; never deleted.
 pub(crate) const LEDGER: &str = "ledger";
 /// Everything else, each under another policy.
-const OTHERS: [&str; 5] = ["board", "choice", "newest", "notes", "strict"];
+const OTHERS: [&str; 6] = ["board", "choice", "newest", "notes", ROOMS, "strict"];
+/// Documents that only some identities may read, by their member `room`.
+pub(crate) const ROOMS: &str = "rooms";
+/// The rooms.
+pub(crate) const ROOM_NAMES: [&str; 3] = ["x", "y", "z"];
 const KEYS: [&str; 8] = ["a", "b", "c", "~n1", "~n2.5", "~n10", "~d86400000", "~a[\"x\",\"~n1\"]"];
 /// A body that no server of the simulator takes.
 const TOO_LARGE_BYTES: usize = 2_000;
@@ -34,6 +38,7 @@ pub fn policies() -> BTreeMap<String, Policy> {
         ("choice".to_owned(), document(DocumentPolicy::Resolver)),
         ("newest".to_owned(), document(DocumentPolicy::Newest)),
         ("notes".to_owned(), notes),
+        (ROOMS.to_owned(), Policy::default()),
         ("strict".to_owned(), document(DocumentPolicy::Reject)),
     ])
 }
@@ -119,12 +124,16 @@ fn scribble(tx: &mut AppTransaction<'_>, token: &str, random: &mut Random) {
         29..60 => {
             let text = document.get("text").and_then(Value::as_str).unwrap_or_default();
             let line = format!("{token}\n");
-            let keep: String = text.lines().rev().take(3).map(|line| format!("{line}\n")).collect();
+            let keep: String = text.lines().rev().take(3).flat_map(|line| [line, "\n"]).collect();
             let text = if random.chance(500) { format!("{keep}{line}") } else { format!("{line}{keep}") };
             set(&mut document, "text", json!(text));
         }
         60..80 => set(&mut document, &format!("f{}", random.below(3)), json!(random.below(4))),
         _ => document = json!({ "by": token, "n": random.below(100) }),
+    }
+    if *store == ROOMS && (document.get("room").is_none() || random.chance(200)) {
+        let room = random.pick(&ROOM_NAMES).copied().unwrap_or_default();
+        set(&mut document, "room", json!(room));
     }
     tx.put(store, key, &document.to_string());
 }

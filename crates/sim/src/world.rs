@@ -7,14 +7,14 @@ use tidelock_core::client::storage::StorageFailure;
 use tidelock_core::client::{Config, Event as ClientEvent, Phase};
 use tidelock_core::ids::{ChangelogId, DocumentId, Epoch};
 use tidelock_core::limits::Limits;
-use tidelock_core::server::SessionConfig;
+use tidelock_core::server::{Filter, SessionConfig};
 use tidelock_store::MemoryStore;
 
 use crate::database::ModelDatabase;
 use crate::describe;
 use crate::host::{Host, Request, StepOutcome};
 use crate::random::Random;
-use crate::server::{LinkId, Output, Server};
+use crate::server::{LinkId, Server};
 use crate::workload::{Ledger, policies};
 
 /// When the virtual clock starts, milliseconds since 1970.
@@ -30,23 +30,25 @@ pub type HostId = u64;
 pub struct World {
     pub(crate) now_ms: u64,
     pub(crate) random: Random,
-    queue: BTreeMap<(u64, u64), Event>,
+    pub(crate) queue: BTreeMap<(u64, u64), Event>,
     events: u64,
     pub(crate) hash: u64,
     pub(crate) faults: BTreeMap<&'static str, u64>,
     pub(crate) replicas: Vec<Replica>,
     pub(crate) hosts: BTreeMap<HostId, Seat>,
     pub(crate) links: BTreeMap<LinkId, Link>,
-    next_id: u64,
+    pub(crate) next_id: u64,
     pub(crate) server: Server,
-    working: BTreeSet<LinkId>,
+    /// What each replica's identity may read.
+    pub(crate) grants: BTreeMap<String, Filter>,
+    pub(crate) working: BTreeSet<LinkId>,
     pub(crate) ledger: Ledger,
     pub(crate) healed: bool,
     /// The first thing that did not hold.
     pub(crate) violation: Option<String>,
     /// Most milliseconds that a message, a step or a piece of server work takes.
     latency_ms_max: u64,
-    session_config: SessionConfig,
+    pub(crate) session_config: SessionConfig,
     verbose: bool,
 }
 
@@ -63,31 +65,31 @@ pub(crate) struct Replica {
 pub(crate) struct Seat {
     pub(crate) host: Host,
     pub(crate) replica: usize,
-    link: Option<LinkId>,
+    pub(crate) link: Option<LinkId>,
     timer_ms: Option<u64>,
     stepping: bool,
-    frozen: bool,
-    interrupted: bool,
-    backlog: Vec<Event>,
+    pub(crate) frozen: bool,
+    pub(crate) interrupted: bool,
+    pub(crate) backlog: Vec<Event>,
     /// Steps that fail from here on.
-    failing: u64,
+    pub(crate) failing: u64,
 }
 
 /// A connection.
 #[derive(Debug)]
 pub(crate) struct Link {
-    host: HostId,
-    up_ms: u64,
-    down_ms: u64,
+    pub(crate) host: HostId,
+    pub(crate) up_ms: u64,
+    pub(crate) down_ms: u64,
     /// Messages vanish, nobody is told.
     pub(crate) silent: bool,
-    client_open: bool,
-    server_open: bool,
-    timer_ms: Option<u64>,
+    pub(crate) client_open: bool,
+    pub(crate) server_open: bool,
+    pub(crate) timer_ms: Option<u64>,
 }
 
 #[derive(Clone, Debug)]
-enum Event {
+pub(crate) enum Event {
     Write(usize),
     Captured(HostId),
     Step(HostId),
@@ -124,6 +126,7 @@ impl World {
             links: BTreeMap::new(),
             next_id: 0,
             server,
+            grants: BTreeMap::new(),
             working: BTreeSet::new(),
             ledger: Ledger::default(),
             healed: false,
@@ -136,6 +139,7 @@ impl World {
         for index in 0..replicas {
             let writes = index > 0 || world.random.chance(500);
             world.replicas.push(Replica { database: ModelDatabase::new(), leader: 0, writes });
+            world.grant(index);
             world.start_host(index);
         }
         world
@@ -205,26 +209,6 @@ impl World {
         true
     }
 
-    /// Faults stop: silent connections are cut, frozen hosts thaw, everyone is told that the network is there.
-    pub fn heal(&mut self) {
-        self.healed = true;
-        self.note(|| "heal".into());
-        let silent: Vec<LinkId> = self.links.iter().filter(|(_, link)| link.silent).map(|(id, _)| *id).collect();
-        for link in silent {
-            self.schedule(0, Event::ClosedAtClient(link));
-            self.schedule(0, Event::ClosedAtServer(link));
-        }
-        let hosts: Vec<HostId> = self.hosts.keys().copied().collect();
-        for host in hosts {
-            if let Some(seat) = self.hosts.get_mut(&host) {
-                seat.failing = 0;
-            }
-            self.schedule(0, Event::Thaw(host));
-            let now = self.now_ms;
-            self.tell(host, |client| client.handle_network_hint(now));
-        }
-    }
-
     /// Whether every leader says that it is synced.
     pub fn is_synced(&self) -> bool {
         self.replicas.iter().all(|replica| {
@@ -234,12 +218,12 @@ impl World {
         })
     }
 
-    fn schedule(&mut self, delay_ms: u64, event: Event) {
+    pub(crate) fn schedule(&mut self, delay_ms: u64, event: Event) {
         self.next_id += 1;
         self.queue.insert((self.now_ms + delay_ms, self.next_id), event);
     }
 
-    fn latency(&mut self) -> u64 {
+    pub(crate) fn latency(&mut self) -> u64 {
         let scale = if self.random.chance(20) { 5 } else { 1 };
         self.random.below(self.latency_ms_max * scale)
     }
@@ -268,7 +252,7 @@ impl World {
                 self.server.disconnected(link);
             }
             Event::Captured(host) | Event::Step(host) | Event::HostTimer(host) | Event::Resolved(host, ..) => {
-                self.at_host(host, event)
+                self.at_host(host, event);
             }
             Event::ToClient(link, _) | Event::ClosedAtClient(link) => {
                 if let Some(host) = self.links.get(&link).map(|link| link.host) {
@@ -279,7 +263,7 @@ impl World {
     }
 
     /// What happens at a host; a frozen one does it once it thaws.
-    fn at_host(&mut self, id: HostId, event: Event) {
+    pub(crate) fn at_host(&mut self, id: HostId, event: Event) {
         let Some(seat) = self.hosts.get_mut(&id) else { return };
         if seat.frozen {
             return seat.backlog.push(event);
@@ -297,23 +281,29 @@ impl World {
             Event::Resolved(_, document, round, value) => {
                 self.tell(id, |client| client.resolve(now, document, round, value));
             }
-            Event::ToClient(link, bytes) => {
-                if seat.link == Some(link) {
-                    self.tell(id, |client| client.handle_message(now, &bytes));
-                }
+            Event::ToClient(link, bytes) if seat.link == Some(link) => {
+                self.tell(id, |client| client.handle_message(now, &bytes));
             }
-            Event::ClosedAtClient(link) => {
-                if seat.link == Some(link) {
-                    seat.link = None;
-                    self.link(link, |link| link.client_open = false);
-                    self.tell(id, |client| client.handle_disconnected(now, "closed"));
-                }
+            Event::ClosedAtClient(link) if seat.link == Some(link) => {
+                seat.link = None;
+                self.link(link, |link| link.client_open = false);
+                self.tell(id, |client| client.handle_disconnected(now, "closed"));
             }
-            _ => {}
+            // Of an earlier connection, or not of a host.
+            Event::ToClient(..)
+            | Event::ClosedAtClient(_)
+            | Event::Write(_)
+            | Event::Connected(_)
+            | Event::ToServer(..)
+            | Event::ClosedAtServer(_)
+            | Event::ServerWork(_)
+            | Event::ServerTimer(_)
+            | Event::Thaw(_)
+            | Event::Fault => {}
         }
     }
 
-    fn tell(&mut self, id: HostId, call: impl FnOnce(&mut tidelock_core::client::Client)) {
+    pub(crate) fn tell(&mut self, id: HostId, call: impl FnOnce(&mut tidelock_core::client::Client)) {
         if let Some(seat) = self.hosts.get_mut(&id).filter(|seat| !seat.frozen) {
             seat.host.tell(call);
             self.settle_host(id);
@@ -321,7 +311,7 @@ impl World {
     }
 
     /// Carries out what a host asked for, and schedules its timer and its task.
-    fn settle_host(&mut self, id: HostId) {
+    pub(crate) fn settle_host(&mut self, id: HostId) {
         let Some(seat) = self.hosts.get_mut(&id) else { return };
         for request in seat.host.take_requests() {
             self.request(id, request);
@@ -437,254 +427,41 @@ impl World {
         id
     }
 
-    fn connect(&mut self, host: HostId) {
-        self.next_id += 1;
-        let id = self.next_id;
-        let link =
-            Link { host, up_ms: 0, down_ms: 0, silent: false, client_open: true, server_open: false, timer_ms: None };
-        self.links.insert(id, link);
-        if let Some(seat) = self.hosts.get_mut(&host) {
-            seat.link = Some(id);
-        }
-        let delay = self.latency();
-        let fails = !self.healed && self.random.chance(50);
-        self.schedule(delay, if fails { Event::ClosedAtClient(id) } else { Event::Connected(id) });
-    }
-
-    fn connected(&mut self, id: LinkId) {
-        let now = self.now_ms;
-        let Some(link) = self.links.get_mut(&id).filter(|link| link.client_open) else { return };
-        link.server_open = true;
-        let host = link.host;
-        self.server.connected(id, now);
-        let Some(seat) = self.hosts.get(&host).filter(|seat| seat.link == Some(id)) else { return };
-        let subject = format!("user{}", seat.replica);
-        self.tell(host, |client| client.handle_connected(now, &subject));
-    }
-
-    fn send_up(&mut self, host: HostId, bytes: Vec<u8>) {
-        let delay = self.latency();
-        let at = self.now_ms + delay;
-        let Some(id) = self.hosts.get(&host).and_then(|seat| seat.link) else { return };
-        let Some(link) = self.links.get_mut(&id) else { return };
-        link.up_ms = link.up_ms.max(at);
-        if !link.silent {
-            let delay = link.up_ms - self.now_ms;
-            self.schedule(delay, Event::ToServer(id, bytes));
-        }
-    }
-
-    fn at_server(&mut self, link: LinkId, call: impl FnOnce(&mut Server)) {
-        if self.links.get(&link).is_some_and(|link| link.server_open) {
-            call(&mut self.server);
-        }
-    }
-
-    fn link(&mut self, id: LinkId, call: impl FnOnce(&mut Link)) {
-        if let Some(link) = self.links.get_mut(&id) {
-            call(link);
-        }
-    }
-
-    /// Carries out what the server did, and schedules what it has to do.
-    fn settle_server(&mut self) {
-        for output in self.server.take_outputs() {
-            let delay = self.latency();
-            let at = self.now_ms + delay;
-            let (id, event) = match output {
-                Output::Send(id, bytes) => (id, Event::ToClient(id, bytes)),
-                Output::Close(id) => (id, Event::ClosedAtClient(id)),
-            };
-            let Some(link) = self.links.get_mut(&id) else { continue };
-            link.down_ms = link.down_ms.max(at);
-            if matches!(event, Event::ClosedAtClient(_)) {
-                link.server_open = false;
-            }
-            if !link.silent {
-                let delay = link.down_ms - self.now_ms;
-                self.schedule(delay, event);
-            }
-        }
-        for link in self.server.busy() {
-            if self.working.insert(link) {
-                let delay = self.latency() / 4;
-                self.schedule(delay, Event::ServerWork(link));
-            }
-        }
-        let open: Vec<LinkId> = self.links.iter().filter(|(_, link)| link.server_open).map(|(id, _)| *id).collect();
-        for id in open {
-            let due = self.server.next_timeout_ms(id);
-            let now = self.now_ms;
-            let Some(link) = self.links.get_mut(&id) else { continue };
-            if let Some(at) = due.filter(|at| link.timer_ms.is_none_or(|timer| timer > *at)) {
-                link.timer_ms = Some(at);
-                self.schedule(at.saturating_sub(now), Event::ServerTimer(id));
-            }
-        }
-        self.links.retain(|_, link| link.client_open || link.server_open);
-    }
-
-    fn fault(&mut self) {
-        if self.healed {
-            return;
-        }
-        let replica = usize::try_from(self.random.below(self.replicas.len() as u64)).unwrap_or(0);
-        let host = self.replicas.get(replica).map_or(0, |replica| replica.leader);
-        let link = self.hosts.get(&host).and_then(|seat| seat.link);
-        let kind = self.random.below(9);
-        let name = match kind {
-            0 | 1 => "cut",
-            2 => "half-open",
-            3 => "crash",
-            4 => "reload",
-            5 => "storage",
-            6 => "server-restart",
-            7 => "leader-change",
-            _ => "tombstones",
-        };
-        self.note(|| format!("fault {name} replica {replica} host {host}"));
-        *self.faults.entry(name).or_default() += 1;
-        match kind {
-            0 | 1 => self.cut(link),
-            2 => {
-                if let Some(link) = link {
-                    self.link(link, |link| link.silent = true);
-                }
-            }
-            3 => self.restart_client(replica, true),
-            4 => self.restart_client(replica, false),
-            5 => {
-                let failing = self.random.between(1, 4);
-                if let Some(seat) = self.hosts.get_mut(&host) {
-                    seat.failing = failing;
-                }
-            }
-            6 => self.restart_server(),
-            7 => self.change_leader(replica),
-            _ => {
-                let before = self.random.below(self.server_head() + 1);
-                self.server.store().purge_tombstones(tidelock_core::ids::Offset(before));
-                // Sessions are not told of a floor that rises while they are open.
-                self.restart_server();
-            }
-        }
-    }
-
-    fn server_head(&self) -> u64 {
-        use tidelock_store::Changelog;
-        self.server.store().head().0
-    }
-
-    /// What is under way is lost; both sides learn of it, each in its own time.
-    fn cut(&mut self, link: Option<LinkId>) {
-        let Some(id) = link else { return };
-        self.link(id, |link| link.silent = true);
-        self.queue.retain(|_, event| !matches!(event, Event::ToServer(at, _) if *at == id));
-        self.queue.retain(|_, event| !matches!(event, Event::ToClient(at, _) if *at == id));
-        let (client, server) = (self.latency(), self.latency() * 4);
-        self.schedule(client, Event::ClosedAtClient(id));
-        self.schedule(server, Event::ClosedAtServer(id));
-    }
-
-    /// The browser is gone, with the machine (`power`) or alone; another one starts.
-    fn restart_client(&mut self, replica: usize, power: bool) {
-        let ids: Vec<HostId> =
-            self.hosts.iter().filter(|(_, seat)| seat.replica == replica).map(|(id, _)| *id).collect();
-        for id in ids {
-            self.end_host(id);
-        }
-        let mut random = self.random.clone();
-        if let Some(target) = self.replicas.get_mut(replica) {
-            let keep = |count: usize| {
-                if power { usize::try_from(random.below(count as u64 + 1)).unwrap_or(count) } else { count }
-            };
-            let lost = target.database.crash(keep);
-            self.ledger.forget(&lost);
-        }
-        self.random = random;
-        self.start_host(replica);
-    }
-
-    fn end_host(&mut self, id: HostId) {
-        if let Some(seat) = self.hosts.remove(&id)
-            && let Some(link) = seat.link
-        {
-            self.link(link, |link| link.client_open = false);
-            let delay = self.latency() * 3;
-            self.schedule(delay, Event::ClosedAtServer(link));
-        }
-    }
-
-    fn restart_server(&mut self) {
-        let changelog = if self.random.chance(300) { ChangelogId(self.random.any()) } else { self.server.changelog() };
-        let sessions = self.server.last_session() + 1_000;
-        let store = Arc::clone(self.server.store());
-        self.server = Server::new(store, changelog, policies(), self.session_config.clone(), sessions);
-        let open: Vec<LinkId> = self.links.keys().copied().collect();
-        for id in open {
-            self.link(id, |link| {
-                link.silent = true;
-                link.server_open = false;
-            });
-            self.queue.retain(|_, event| !matches!(event, Event::ToServer(at, _) if *at == id));
-            let delay = self.latency();
-            self.schedule(delay, Event::ClosedAtClient(id));
-        }
-    }
-
-    /// Another tab leads. The old leader is frozen, or goes on until it notices.
-    fn change_leader(&mut self, replica: usize) {
-        let Some(old) = self.replicas.get(replica).map(|replica| replica.leader) else { return };
-        if self.hosts.get(&old).is_some_and(|seat| seat.host.client().status().phase == Phase::Starting) {
-            // It does not lead yet: a host whose lock was stolen is told so before its first task.
-            return self.restart_client(replica, false);
-        }
-        let Some(target) = self.replicas.get_mut(replica) else { return };
-        if self.random.chance(700)
-            && let Some(seat) = self.hosts.get_mut(&old)
-        {
-            seat.frozen = true;
-            if seat.host.in_transaction() {
-                // The browser does not let a frozen page hold a transaction.
-                seat.host.interrupt(&mut target.database);
-                seat.interrupted = true;
-            }
-            let delay = self.random.between(1, 20_000);
-            self.schedule(delay, Event::Thaw(old));
-        }
-        self.start_host(replica);
-    }
-
-    fn thaw(&mut self, id: HostId) {
-        let Some(seat) = self.hosts.get_mut(&id).filter(|seat| seat.frozen) else { return };
-        seat.frozen = false;
-        let backlog = std::mem::take(&mut seat.backlog);
-        if std::mem::take(&mut seat.interrupted)
-            && let Some(replica) = self.replicas.get_mut(seat.replica)
-        {
-            seat.host.fail(&mut replica.database, self.now_ms, StorageFailure::Other);
-        }
-        self.settle_host(id);
-        for event in backlog {
-            self.at_host(id, event);
-        }
-    }
-
     fn trace(&mut self, event: &Event) {
-        let text = match event {
-            Event::ToServer(link, bytes) => format!("up {link} {}", bytes.len()),
-            Event::ToClient(link, bytes) => format!("down {link} {}", bytes.len()),
-            other => format!("{other:?}"),
-        };
-        self.note(|| match event {
-            Event::ToServer(link, bytes) => format!("up {link} {}", describe::client_message(bytes)),
-            Event::ToClient(link, bytes) => format!("down {link} {}", describe::server_message(bytes)),
-            _ => text.clone(),
-        });
+        self.note(|| event.readable());
+        let text = event.summary();
         for byte in text.bytes().chain(self.now_ms.to_be_bytes()) {
             self.hash = (self.hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
         }
     }
+}
+
+impl Event {
+    /// What the hash of the trace takes of it.
+    fn summary(&self) -> String {
+        if let Event::ToServer(link, bytes) = self {
+            return format!("up {link} {}", bytes.len());
+        }
+        if let Event::ToClient(link, bytes) = self {
+            return format!("down {link} {}", bytes.len());
+        }
+        format!("{self:?}")
+    }
+
+    fn readable(&self) -> String {
+        if let Event::ToServer(link, bytes) = self {
+            return format!("up {link} {}", describe::client_message(bytes));
+        }
+        if let Event::ToClient(link, bytes) = self {
+            return format!("down {link} {}", describe::server_message(bytes));
+        }
+        format!("{self:?}")
+    }
+}
+
+/// The identity of a replica's user.
+pub(crate) fn subject_of(replica: usize) -> String {
+    format!("user{replica}")
 }
 
 /// Small limits, so that few documents already make pages, frames and windows.
@@ -693,7 +470,7 @@ fn session_config(random: &mut Random) -> SessionConfig {
     let limits = Limits {
         document_bytes_max: 1_500,
         frame_bytes_max: if small { 8 << 10 } else { 4 << 20 },
-        push_window_mutations_max: *random.pick(&[2, 8, 256]).unwrap_or(&256) as u32,
+        push_window_mutations_max: *random.pick(&[2_u32, 8, 256]).unwrap_or(&256),
         silence_ms_max: 9_000,
         ..Limits::default()
     };

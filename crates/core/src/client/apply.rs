@@ -94,7 +94,7 @@ impl Client {
         match inbound {
             Inbound::Batch(batch) if batch.continues() => true,
             Inbound::Batch(batch) if self.forms_first(batch) => true,
-            Inbound::Changes(..) | Inbound::Snapshot(..) | Inbound::Batch(_) | Inbound::Purge(_) => {
+            Inbound::Batch(_) | Inbound::Purge(_) | Inbound::Changes(..) | Inbound::Snapshot(..) => {
                 self.waits_for_results(inbound)
             }
         }

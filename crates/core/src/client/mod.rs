@@ -74,10 +74,7 @@ pub struct Config {
 
 /// A client replica. See the module's documentation for the contract.
 #[derive(Debug)]
-#[expect(
-    clippy::struct_excessive_bools,
-    reason = "each says one thing of a long-lived machine; together they are no state"
-)]
+#[expect(clippy::struct_excessive_bools, reason = "independent facts, any combination of which may hold")]
 pub struct Client {
     config: Config,
     random: Random,

@@ -109,7 +109,7 @@ impl Client {
 impl Task {
     /// One step; see [`super::storage`].
     pub(super) fn step(&mut self, client: &mut Client, results: Vec<ReadResult>) -> Step {
-        if let Kind::Load(Load) = &self.kind {
+        if matches!(self.kind, Kind::Load(_)) {
             return match self.stage {
                 Stage::Prelude => {
                     self.stage = Stage::Running;
