@@ -4,12 +4,11 @@
 //! partition its key space: a page covers the keys from its bound up to the next page's. The pages' bounds are in memory
 //! ([`Directory`]); their contents are read by the task that needs them.
 
-use minicbor::Decode;
-
 use super::storage::{PageId, WriteOp};
 use crate::ids::{DocumentId, Version};
 use crate::ordered::{OrderedMap, OrderedSet};
-use crate::wire::WireError;
+use crate::wire::decode_struct;
+use crate::wire::{Decode, Reader, WireError};
 
 /// A page that grows beyond this many bytes is cut.
 pub(super) const PAGE_BYTES_MAX: usize = 48 << 10;
@@ -20,19 +19,17 @@ pub(super) const PAGE_BYTES_TARGET: usize = 32 << 10;
 const ITEM_OVERHEAD_BYTES: usize = 20;
 
 /// What the server confirmed of one document.
-#[derive(Clone, Debug, PartialEq, Eq, Decode)]
-#[cbor(array)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Confirmed {
     /// Key in platform form.
-    #[n(0)]
     pub(super) key: String,
     /// Its version.
-    #[n(1)]
     pub(super) version: Version,
     /// Its JSON text.
-    #[cbor(n(2), with = "minicbor::bytes")]
     pub(super) body: Vec<u8>,
 }
+
+decode_struct!(Confirmed { key, version, body });
 
 /// The bounds of all pages.
 #[derive(Clone, Debug, Default)]
@@ -126,9 +123,9 @@ impl Pages {
     /// Adds a page as it was read.
     pub(super) fn load(&mut self, id: PageId, bytes: Option<&[u8]>) -> Result<(), WireError> {
         let mut page = Page { stored: bytes.is_some(), ..Page::default() };
-        let mut decoder = minicbor::Decoder::new(bytes.unwrap_or_default());
-        while decoder.position() < decoder.input().len() {
-            let item: Confirmed = decoder.decode().map_err(|error| WireError::Malformed(error.to_string()))?;
+        let mut reader = Reader::new(bytes.unwrap_or_default());
+        while reader.rest() > 0 {
+            let item = Confirmed::decode(&mut reader)?;
             page.documents.insert(item.key, (item.version, item.body));
         }
         self.pages.insert(id, page);
