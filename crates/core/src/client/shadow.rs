@@ -4,12 +4,11 @@
 //! partition its key space: a page covers the keys from its bound up to the next page's. The pages' bounds are in memory
 //! ([`Directory`]); their contents are read by the task that needs them.
 
-use minicbor::Decode;
-
 use super::storage::{PageId, WriteOp};
 use crate::ids::{DocumentId, Version};
 use crate::ordered::{OrderedMap, OrderedSet};
-use crate::wire::WireError;
+use crate::wire::decode_struct;
+use crate::wire::{Decode, Reader, WireError};
 
 /// A page that grows beyond this many bytes is cut.
 pub(super) const PAGE_BYTES_MAX: usize = 48 << 10;
@@ -20,19 +19,17 @@ pub(super) const PAGE_BYTES_TARGET: usize = 32 << 10;
 const ITEM_OVERHEAD_BYTES: usize = 20;
 
 /// What the server confirmed of one document.
-#[derive(Clone, Debug, PartialEq, Eq, Decode)]
-#[cbor(array)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Confirmed {
     /// Key in platform form.
-    #[n(0)]
     pub(super) key: String,
     /// Its version.
-    #[n(1)]
     pub(super) version: Version,
     /// Its JSON text.
-    #[cbor(n(2), with = "minicbor::bytes")]
     pub(super) body: Vec<u8>,
 }
+
+decode_struct!(Confirmed { key, version, body });
 
 /// The bounds of all pages.
 #[derive(Clone, Debug, Default)]
@@ -94,9 +91,9 @@ impl Directory {
 /// The documents of a shadow page: key in platform form, version, JSON text. For tools and tests.
 pub fn shadow_documents(bytes: &[u8]) -> Result<Vec<(String, Version, Vec<u8>)>, WireError> {
     let mut documents = Vec::new();
-    let mut decoder = minicbor::Decoder::new(bytes);
-    while decoder.position() < bytes.len() {
-        let item: Confirmed = decoder.decode().map_err(|error| WireError::Malformed(error.to_string()))?;
+    let mut reader = Reader::new(bytes);
+    while reader.rest() > 0 {
+        let item = Confirmed::decode(&mut reader)?;
         documents.push((item.key, item.version, item.body));
     }
     Ok(documents)
