@@ -31,7 +31,7 @@ pub(super) struct Replica {
     pub(super) settled: Sequence,
 }
 
-decode_struct!(Replica { client, incarnation, assigned });
+decode_struct!(Replica { client, incarnation, assigned, settled });
 
 /// Where this replica stands.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Encode)]
