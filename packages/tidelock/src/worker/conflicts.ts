@@ -6,8 +6,8 @@ import { decodeValue } from "./value.ts";
 
 interface LogEntry {
   readonly number: number;
-  readonly at_ms: number;
-  readonly actor: string;
+  readonly at: number;
+  readonly by: string;
   readonly collection: string;
   readonly key: string;
   readonly path: readonly string[];
@@ -34,12 +34,12 @@ function conflictOf(entry: LogEntry, storeOf: ReadonlyMap<string, string>): Conf
   const { path, strategy } = entry;
   return {
     id: String(entry.number),
-    at: entry.at_ms,
+    at: entry.at,
     store: storeOf.get(entry.collection) ?? entry.collection,
     key: decodeKey(entry.key),
     path,
     strategy,
-    by: entry.actor,
+    by: entry.by,
     base: decodeValue(entry.base),
     mine: decodeValue(entry.mine),
     theirs: decodeValue(entry.theirs),
