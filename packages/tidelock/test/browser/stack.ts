@@ -92,7 +92,7 @@ export class Stack {
 
   /** Starts a browser with a profile of its own, or with a given one. */
   async browser(profile?: string): Promise<Chromium> {
-    const browser = await launchChromium({ profile: profile ?? (await this.profile()) });
+    const browser = await launchChromium({ profile: profile ?? (await this.profile()), plain: true });
     this.browsers.add(browser);
     return browser;
   }
@@ -116,7 +116,7 @@ export class Stack {
     return this.page(await this.browser(), spec);
   }
 
-  async token(sub = "ann"): Promise<string> {
+  async token(sub: string = "ann"): Promise<string> {
     const response = await fetch(`${this.url}v1/dev/token`, { method: "POST", body: JSON.stringify({ sub, claims: { teams: sub.split("+").slice(1) } }) });
     return ((await response.json()) as { token: string }).token;
   }
@@ -227,7 +227,7 @@ export class Network {
 }
 
 /** Waits until a condition holds, asking again and again; the last answer is part of the failure. */
-export async function until<T>(what: string, ask: () => Promise<T> | T, holds: (answer: T) => boolean, ms = PATIENCE_MS): Promise<T> {
+export async function until<T>(what: string, ask: () => Promise<T> | T, holds: (answer: T) => boolean, ms: number = PATIENCE_MS): Promise<T> {
   const deadline = Date.now() + ms;
   for (;;) {
     const answer = await ask();

@@ -16,6 +16,7 @@ interface Scene {
   readonly stack: Stack;
   readonly browser: Chromium;
   readonly leader: Page;
+  readonly leaderProcess: number;
   readonly others: readonly Page[];
   /** Another profile, which must see everything. */
   readonly witness: Page;
@@ -52,12 +53,13 @@ void test("the leader's tab is frozen and thawed", { timeout: 60_000 }, async ()
 
 void test("the leader's process hangs and comes back", { timeout: 60_000 }, async () => {
   await withScene(async (scene) => {
-    const pid = await rendererOf(scene.browser, scene.leader);
-    process.kill(pid, "SIGSTOP");
+    // A process that stops within an IndexedDB transaction blocks its stores until the browser ends it; nobody else can.
+    await flushed(scene.leader);
+    process.kill(scene.leaderProcess, "SIGSTOP");
     try {
       await othersGoOn(scene);
     } finally {
-      process.kill(pid, "SIGCONT");
+      process.kill(scene.leaderProcess, "SIGCONT");
     }
     await thawedLeaderTakesPart(scene);
   });
@@ -69,11 +71,12 @@ async function withScene(body: (scene: Scene) => Promise<void>): Promise<void> {
     const leader = await stack.page(browser, SPEC);
     await untilPhase(leader, "live");
     assert.ok(await leader.evaluate(() => driver.status.leader));
+    const leaderProcess = await processOf(browser, leader);
     const others = [await stack.page(browser, SPEC), await stack.page(browser, SPEC)];
     for (const other of others) await untilPhase(other, "live");
     const witness = await stack.client({ ...SPEC, user: "bob" });
     await untilPhase(witness, "live");
-    const scene: Scene = { stack, browser, leader, others, witness, written: [] };
+    const scene: Scene = { stack, browser, leader, leaderProcess, others, witness, written: [] };
     // The leader is busy with writes of every tab at the moment that it goes.
     for (const [index, tab] of [leader, ...others].entries()) {
       const ids = Array.from({ length: 50 }, (_, row) => `before-${index}-${row}`);
@@ -89,14 +92,7 @@ async function othersGoOn({ stack, others, witness, written }: Scene): Promise<v
   const start = Date.now();
   const writes = await Promise.all(others.map((tab, index) => tab.evaluate((id) => driver.timedPut("notes", { id }), `after-${index}`)));
   written.push(...others.map((_, index) => `after-${index}`));
-  await witness.waitForFunction(
-    async (ids) => {
-      const keys = new Set((await driver.dump("notes")).map(([key]) => key));
-      return ids.every((id) => keys.has(id));
-    },
-    written,
-    { polling: 20 },
-  );
+  await until("the other profile sees every write", () => keysOf(witness), (keys) => written.every((id) => keys.includes(id)));
   const synced = Date.now() - start;
   console.log(`sync leader: writes took ${writes.map((ms) => Math.round(ms)).join(" and ")} ms, the sync ${synced} ms`);
   assert.ok(Math.max(...writes) < BLOCKED_MS_MAX, `a write took ${Math.max(...writes)} ms`);
@@ -105,6 +101,10 @@ async function othersGoOn({ stack, others, witness, written }: Scene): Promise<v
   assert.equal(leaders.filter(Boolean).length, 1, "one of the others leads");
   for (const tab of others) await flushed(tab);
   assert.deepEqual(Object.keys(await stack.state("notes")).sort(), [...written].sort());
+}
+
+async function keysOf(page: Page): Promise<unknown[]> {
+  return (await page.evaluate(() => driver.dump("notes"))).map(([key]) => key);
 }
 
 /** The old leader sees what happened meanwhile, does not lead, and its writes sync through the present one. */
@@ -121,36 +121,36 @@ async function thawedLeaderTakesPart({ stack, leader, others, written }: Scene):
   const expected = [...written].sort();
   assert.deepEqual(Object.keys(await stack.state("notes")).sort(), expected);
   for (const tab of [leader, ...others]) {
-    const rows = await tab.evaluate(() => driver.dump("notes"));
-    assert.deepEqual(rows.map(([key]) => key), expected);
+    assert.deepEqual(await keysOf(tab), expected);
     assert.deepEqual(await tab.evaluate(() => driver.rejected()), []);
   }
 }
 
-/** The process that runs a page: the one whose CPU time grows while the page is busy. */
-async function rendererOf(browser: Chromium, page: Page): Promise<number> {
-  const before = await cpuTimes(browser.processGroup);
-  await page.evaluate(() => {
-    const end = performance.now() + 400;
-    while (performance.now() < end);
-  });
-  const after = await cpuTimes(browser.processGroup);
-  const grown = [...after].map(([pid, ticks]) => [pid, ticks - (before.get(pid) ?? 0)] as const).sort(([, a], [, b]) => b - a);
-  const [first] = grown;
-  if (first === undefined) throw new Error("the browser has no renderer");
-  return first[0];
+/** How long a page whose process runs may take to answer. */
+const ANSWER_MS_MAX = 2000;
+
+/** The process that runs a page: the one without which the page does not answer. */
+async function processOf(browser: Chromium, page: Page): Promise<number> {
+  for (const pid of await renderersOf(browser.processGroup)) {
+    process.kill(pid, "SIGSTOP");
+    const silence = new Promise<"silent">((resolve) => setTimeout(() => resolve("silent"), ANSWER_MS_MAX));
+    const answer = await Promise.race([page.evaluate(() => "answered"), silence]);
+    process.kill(pid, "SIGCONT");
+    if (answer === "silent") return pid;
+  }
+  throw new Error("no process runs the page");
 }
 
-/** CPU time of each renderer of a process group, in clock ticks. */
-async function cpuTimes(processGroup: number): Promise<Map<number, number>> {
-  const times = new Map<number, number>();
+async function renderersOf(processGroup: number): Promise<number[]> {
+  const renderers: number[] = [];
   for (const name of await readdir("/proc")) {
     if (!/^\d+$/.test(name)) continue;
-    const [stat, command] = await Promise.all(["stat", "cmdline"].map((file) => readFile(`/proc/${name}/${file}`, "utf8").catch(() => "")));
-    // Fields after the name in brackets: state, parent, process group, ...; user and system time are the 14th and 15th of all.
-    const fields = (stat ?? "").slice((stat ?? "").lastIndexOf(")") + 2).split(" ");
-    if (Number(fields[2]) !== processGroup || !(command ?? "").includes("--type=renderer")) continue;
-    times.set(Number(name), Number(fields[11]) + Number(fields[12]));
+    const [stat, command] = await Promise.all(
+      ["stat", "cmdline"].map((file) => readFile(`/proc/${name}/${file}`, "utf8").catch(() => "")),
+    );
+    // After the name in brackets: state, parent, process group.
+    const [, , group] = (stat ?? "").slice((stat ?? "").lastIndexOf(")") + 2).split(" ");
+    if (Number(group) === processGroup && (command ?? "").includes("--type=renderer")) renderers.push(Number(name));
   }
-  return times;
+  return renderers;
 }

@@ -1,7 +1,7 @@
 /** A write in one browser appears in the page of another by itself. */
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { flushed, median, PATIENCE_MS, untilPhase, withStack } from "./stack.ts";
+import { flushed, median, PATIENCE_MS, until, untilPhase, withStack } from "./stack.ts";
 
 const WRITES = 40;
 
@@ -27,7 +27,8 @@ void test("a write in one profile appears in the other's page", { timeout: 90_00
     assert.ok(await a.evaluate(() => driver.heard.changes.every(({ origin }) => origin === "local")));
 
     await b.evaluate(() => driver.run([{ ops: [["delete", "notes", 7]] }]));
-    await a.waitForFunction(async () => (await driver.dump("notes")).every(([key]) => key !== 7));
+    const rows = (): Promise<unknown[]> => a.evaluate(() => driver.dump("notes"));
+    await until("the delete arrives", rows, ({ length }) => length === WRITES - 1);
     await flushed(a);
     assert.equal(Object.keys(await stack.state("notes")).length, WRITES - 1);
   });

@@ -143,7 +143,7 @@ class Writer {
 
   private async run(page: Page, batch: readonly Tx[]): Promise<void> {
     const expected = batch.map((transaction) => this.model.apply(transaction));
-    const outcomes = await page.evaluate((given) => driver.run(given), batch);
+    const outcomes = await page.evaluate((given) => driver.run(JSON.parse(given) as Tx[]), JSON.stringify(batch));
     assert.deepEqual(outcomes.map((failure) => failure === null), expected);
     this.transactions += batch.length;
     this.aborted += expected.filter((committed) => !committed).length;

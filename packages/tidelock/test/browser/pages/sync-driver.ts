@@ -57,16 +57,14 @@ class Driver {
   /** Results of `observe`, the latest last. */
   readonly observed: unknown[][] = [];
   /** When a row with the member `at` (milliseconds since 1970) was first seen by `observe`, minus that time. */
-  readonly latencies = new Map<unknown, number>();
+  readonly latencies: Map<unknown, number> = new Map();
   /** Descriptions of half-visible transactions that `watchPairs` saw. */
   readonly torn: string[] = [];
   private sync: Tidelock | null = null;
   private database: IDBDatabase | null = null;
-  private spec: OpenSpec | null = null;
 
   /** Wraps the factory and opens the database through it. */
   async open(spec: OpenSpec): Promise<void> {
-    this.spec = spec;
     const synced = spec.stores.filter((store) => store.synced !== false);
     const factory = wrap(indexedDB, {
       url: new URL("/v1/sync", location.href.replace(/^http/, "ws")).href,
