@@ -2,15 +2,22 @@
 
 use core::fmt;
 
-use minicbor::{Decode, Encode};
+use crate::wire::{Decode, Malformed, Reader, decode_struct};
+use minicbor::Encode;
 
 /// Declares a transparent 64-bit identifier.
 macro_rules! id64 {
     ($(#[$doc:meta])* $name:ident) => {
         $(#[$doc])*
-        #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Encode, Decode)]
+        #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Encode)]
         #[cbor(transparent)]
         pub struct $name(#[n(0)] pub u64);
+
+        impl Decode for $name {
+            fn decode(reader: &mut Reader<'_>) -> Result<Self, Malformed> {
+                reader.unsigned().map(Self)
+            }
+        }
 
         impl fmt::Display for $name {
             fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -72,9 +79,16 @@ impl Sequence {
 }
 
 /// A client replica (one IndexedDB database of one browser profile), drawn at random once.
-#[derive(Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Encode, Decode)]
+#[derive(Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Encode)]
 #[cbor(transparent)]
 pub struct ClientId(#[cbor(n(0), with = "minicbor::bytes")] pub [u8; 16]);
+
+impl Decode for ClientId {
+    fn decode(reader: &mut Reader<'_>) -> Result<Self, Malformed> {
+        let bytes = reader.bytes()?;
+        bytes.try_into().map(Self).map_err(|_| reader.malformed("expected 16 bytes"))
+    }
+}
 
 impl fmt::Display for ClientId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -103,7 +117,7 @@ impl ClientId {
 }
 
 /// Names one document: its collection and its key in platform form (see `key`).
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Encode, Decode)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Encode)]
 #[cbor(array)]
 pub struct DocumentId {
     /// Collection name: one IndexedDB object store.
@@ -113,6 +127,8 @@ pub struct DocumentId {
     #[n(1)]
     pub key: String,
 }
+
+decode_struct!(DocumentId { collection, key });
 
 impl DocumentId {
     /// Joins a collection and a key in platform form.
@@ -128,7 +144,7 @@ impl fmt::Display for DocumentId {
 }
 
 /// One pushed mutation: the identity under which the server recognises a repetition.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Encode, Decode)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Encode)]
 #[cbor(array)]
 pub struct MutationId {
     /// The replica that made it.
@@ -141,6 +157,8 @@ pub struct MutationId {
     #[n(2)]
     pub sequence: Sequence,
 }
+
+decode_struct!(MutationId { client, incarnation, sequence });
 
 impl fmt::Display for MutationId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -1,12 +1,13 @@
 //! Every named limit of the protocol. The server announces its own in the welcome frame; both sides refuse what exceeds them.
 
-use minicbor::{Decode, Encode};
+use crate::wire::decode_struct;
+use minicbor::Encode;
 
 /// Deepest nesting of arrays and objects in a document.
 pub const DEPTH_MAX: usize = 100;
 
 /// Limits that the server announces and both sides apply.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Encode)]
 #[cbor(array)]
 pub struct Limits {
     /// Largest frame in either direction, in bytes after the WebSocket layer.
@@ -34,6 +35,17 @@ pub struct Limits {
     #[n(7)]
     pub silence_ms_max: u32,
 }
+
+decode_struct!(Limits {
+    frame_bytes_max,
+    key_bytes_max,
+    document_bytes_max,
+    mutation_bytes_max,
+    mutation_documents_max,
+    push_window_mutations_max,
+    channels_max,
+    silence_ms_max
+});
 
 impl Default for Limits {
     fn default() -> Self {

@@ -1,17 +1,19 @@
 //! Applying what the server sends: changes, snapshots, purges.
 
-use std::collections::BTreeSet;
-
 use super::Client;
 use super::storage::{PageId, RejectedDocument, Row};
 use super::task::Next;
 use super::work::{Desk, Theirs, same_content};
 use crate::ids::{DocumentId, Version};
+use crate::ordered::OrderedSet;
 use crate::version;
 use crate::wire::{
     Change, ChangeKind, Changes, Cursor, DocumentPolicy, ErrorCode, FieldStrategy, Policy, Purge, Snapshot, WireError,
     unpack,
 };
+
+/// How often a batch waits for unsent changes that a rebase could handle as well.
+const DEFERRALS_MAX: u32 = 3;
 
 /// A frame that waits to be applied. The entries of changes and snapshots are unpacked once, when the frame arrives.
 #[derive(Debug)]
@@ -107,7 +109,7 @@ impl Client {
         if let Inbound::Batch(Batch { cover: Cover::Snapshot(frame), .. }) = inbound {
             return changes().any(|change| covers(frame, &change.id));
         }
-        let pending: BTreeSet<&DocumentId> = changes().map(|change| &change.id).collect();
+        let pending: OrderedSet<&DocumentId> = changes().map(|change| &change.id).collect();
         match inbound {
             Inbound::Batch(batch) => {
                 batch.changes.iter().any(|change| self.document_id(change).is_some_and(|id| pending.contains(&id)))
@@ -117,13 +119,15 @@ impl Client {
         }
     }
 
-    /// Whether unsent changes have to become mutations against their own base before this batch: where the server has to decide a
-    /// conflict, a rebase would hide it. Not when nothing can be formed.
+    /// Whether unsent changes have to become mutations against their own base before this batch: then the server sees the conflict,
+    /// decides it, and logs what it discards. Where a rebase decides the same, a batch waits only a few times: somebody who never
+    /// stops writing would keep it waiting for ever. Not when nothing can be formed.
     fn forms_first(&self, batch: &Batch) -> bool {
         let stuck = self.idle && !self.captured && self.pending.is_empty();
         let decided_by_server = |id: &DocumentId| self.policies.get(&id.collection).is_some_and(decided_by_server);
         let waits = |id: DocumentId| {
-            decided_by_server(&id) && self.mirror.may_be_dirty(&id) && !self.unresolved.contains_key(&id)
+            let patient = self.deferrals < DEFERRALS_MAX || decided_by_server(&id);
+            patient && self.mirror.may_be_dirty(&id) && !self.unresolved.contains_key(&id)
         };
         !stuck
             && !self.mirror.is_empty()
@@ -267,7 +271,7 @@ fn unconfirmed(batch: &Batch, client: &Client, desk: &Desk) -> Vec<DocumentId> {
 /// Confirmed documents in the range of a snapshot that it does not name.
 fn absent(batch: &Batch, client: &Client, desk: &Desk) -> Vec<DocumentId> {
     let Cover::Snapshot(frame) = &batch.cover else { return Vec::new() };
-    let named: BTreeSet<DocumentId> = batch.changes.iter().filter_map(|change| client.document_id(change)).collect();
+    let named: OrderedSet<DocumentId> = batch.changes.iter().filter_map(|change| client.document_id(change)).collect();
     let mut absent = Vec::new();
     for (collection, after, through) in ranges(client, frame) {
         let ids = desk.pages.keys_between(collection, after, through).map(|key| DocumentId::new(collection, key));

@@ -1,13 +1,12 @@
 //! From outboxes to mutations: what the application wrote becomes durable as pending mutations, which are then pushed.
 
-use std::collections::{BTreeMap, BTreeSet};
-
 use super::outbox::Group;
 use super::storage::{PageId, Read, ReadResult, RejectedDocument, Row, WriteOp};
 use super::task::{Next, outbox_deletes};
 use super::work::Desk;
 use super::{Client, Event, Pending};
 use crate::ids::{ChangelogId, DocumentId};
+use crate::ordered::{OrderedMap, OrderedSet};
 use crate::version::ItemHasher;
 use crate::wire::{DocumentChange, ErrorCode, Mutation, encode};
 use crate::{json, key, merge, version};
@@ -68,8 +67,9 @@ impl Collect {
 
     fn first_reads(&mut self, client: &Client, desk: &mut Desk) -> Vec<Read> {
         let documents: Vec<DocumentId> = self.groups.iter().flat_map(|group| group.documents.iter().cloned()).collect();
-        let whole: BTreeSet<String> = self.groups.iter().flat_map(|group| group.whole.iter().cloned()).collect();
-        let broad: BTreeSet<&String> = self.groups.iter().flat_map(|group| group.ranged.iter()).chain(&whole).collect();
+        let whole: OrderedSet<String> = self.groups.iter().flat_map(|group| group.whole.iter().cloned()).collect();
+        let broad: OrderedSet<&String> =
+            self.groups.iter().flat_map(|group| group.ranged.iter()).chain(whole.iter()).collect();
         let mut pages: Vec<PageId> =
             documents.iter().map(|id| client.directory.page_of(&id.collection, &id.key)).collect();
         for collection in broad {
@@ -89,7 +89,7 @@ impl Collect {
     fn covered(&mut self, client: &Client, desk: &Desk) -> Vec<DocumentId> {
         let mut found = Vec::new();
         for group in &mut self.groups {
-            let collections: Vec<String> = group.ranged.union(&group.whole).cloned().collect();
+            let collections: OrderedSet<String> = group.ranged.iter().chain(group.whole.iter()).cloned().collect();
             for collection in collections {
                 let keys: Vec<String> =
                     desk.pages.documents(&collection).map(|(key, _, _)| String::from(key)).collect();
@@ -124,7 +124,7 @@ impl Collect {
 /// The groups that may be formed: none that touches a pending document, nor any that was made after it (monotonic writes). A group
 /// that waits for the application's resolver holds up only itself.
 fn choose(client: &Client) -> Vec<Group> {
-    let pending: BTreeSet<&DocumentId> =
+    let pending: OrderedSet<&DocumentId> =
         client.pending.values().flat_map(|pending| pending.mutation.changes.iter().map(|change| &change.id)).collect();
     let mut chosen = Vec::new();
     let mut documents = 0_usize;
@@ -185,10 +185,14 @@ struct Refusal {
 }
 
 /// What the group changed against the shadow, or why it cannot be sent.
-fn changes_of(documents: &BTreeSet<DocumentId>, client: &Client, desk: &Desk) -> Result<Vec<DocumentChange>, Refusal> {
+fn changes_of(
+    documents: &OrderedSet<DocumentId>,
+    client: &Client,
+    desk: &Desk,
+) -> Result<Vec<DocumentChange>, Refusal> {
     let mut changes = Vec::new();
     let mut bytes = 0_usize;
-    for id in documents {
+    for id in documents.iter() {
         if let Some(change) = change_of(id, client, desk)? {
             bytes = bytes.saturating_add(encode(&change).len());
             changes.push(change);
@@ -237,7 +241,7 @@ fn change_of(id: &DocumentId, client: &Client, desk: &Desk) -> Result<Option<Doc
 /// A group that cannot be sent goes back to what the server has; the list of rejected mutations keeps what the user wanted.
 fn take_back(group: &Group, refusal: Refusal, client: &Client, desk: &mut Desk) {
     let mut documents = Vec::new();
-    for id in &group.documents {
+    for id in group.documents.iter() {
         let confirmed = desk.pages.confirmed(id).map(|(_, body)| body.to_vec());
         let (mine, copy_row) = match desk.row(id) {
             Row::Absent => (None, false),
@@ -351,7 +355,7 @@ pub(super) struct List {
     scans: Vec<String>,
     after: Option<String>,
     hashes: Vec<u64>,
-    confirmed: BTreeMap<String, BTreeSet<String>>,
+    confirmed: OrderedMap<String, OrderedSet<String>>,
     reading: Vec<PageId>,
 }
 
@@ -364,7 +368,7 @@ impl List {
             scans: client.config.collections.iter().filter(adopting).cloned().collect(),
             after: None,
             hashes: Vec::new(),
-            confirmed: BTreeMap::new(),
+            confirmed: OrderedMap::new(),
             reading: Vec::new(),
         })
     }
@@ -424,14 +428,14 @@ impl List {
 
     fn add_pages(&mut self, desk: &Desk) {
         let hasher = ItemHasher::new(self.changelog);
-        let collections: BTreeSet<String> =
+        let collections: OrderedSet<String> =
             core::mem::take(&mut self.reading).into_iter().map(|page| page.collection).collect();
         for collection in collections {
             let adopting = self.scans.contains(&collection);
             for (key, version, _) in desk.pages.documents(&collection) {
                 self.hashes.push(hasher.hash(&collection, key, version));
                 if adopting {
-                    self.confirmed.entry(collection.clone()).or_default().insert(key.into());
+                    self.confirmed.or_default(collection.clone()).insert(key.into());
                 }
             }
         }

@@ -34,10 +34,11 @@ pub mod storage;
 mod task;
 mod work;
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::VecDeque;
 
 use crate::ids::{ChangelogId, DocumentId, Offset, Sequence};
 use crate::limits::Limits;
+use crate::ordered::OrderedMap;
 use crate::wire::{CollectionInfo, ConflictNote, Mutation, Policy, PushResult};
 
 pub use event::{Effect, Event, Phase, Status};
@@ -78,7 +79,7 @@ pub struct Client {
     config: Config,
     random: Random,
     limits: Limits,
-    policies: BTreeMap<String, Policy>,
+    policies: OrderedMap<String, Policy>,
     collections: Vec<CollectionInfo>,
     connection: Connection,
 
@@ -89,10 +90,10 @@ pub struct Client {
     stopped: bool,
     directory: Directory,
     mirror: Mirror,
-    pending: BTreeMap<Sequence, Pending>,
-    unresolved: BTreeMap<DocumentId, Unresolved>,
+    pending: OrderedMap<Sequence, Pending>,
+    unresolved: OrderedMap<DocumentId, Unresolved>,
     /// The last question to the resolver for each document, in this life of the client.
-    asked: BTreeMap<DocumentId, u64>,
+    asked: OrderedMap<DocumentId, u64>,
     /// Counts questions to the resolver.
     rounds: u64,
     rejected: u64,
@@ -107,18 +108,20 @@ pub struct Client {
     /// Answers of the application's resolver that wait to be applied.
     resolved: VecDeque<(DocumentId, Option<Vec<u8>>)>,
     /// Offsets of results that may be ahead of the changes still to come.
-    settled: BTreeMap<DocumentId, Offset>,
+    settled: OrderedMap<DocumentId, Offset>,
     /// Whether the application may have written since the outboxes were read.
     captured: bool,
     /// Whether the last attempt to form mutations found nothing that could go.
     idle: bool,
+    /// How often mutations were formed while the first frame waited.
+    deferrals: u32,
     caught_up: bool,
     /// The changelog of the present connection, while what the client has is still to be listed.
     listing_for: Option<ChangelogId>,
     /// Whether the server has finished mutations that this client does not know of: its storage was rolled back.
     rolled_back: bool,
     /// How far the rows of adopted stores were compared, by outbox record.
-    adopted: BTreeMap<(String, u64), String>,
+    adopted: OrderedMap<(String, u64), String>,
     /// Counts connections and their ends, so that what belongs to an earlier one is recognised.
     connections: u64,
     last_synced_at_ms: Option<u64>,
@@ -149,7 +152,7 @@ impl Client {
             config,
             random: Random(seed),
             limits: Limits::default(),
-            policies: BTreeMap::new(),
+            policies: OrderedMap::new(),
             collections: Vec::new(),
             connection,
             replica: Replica::default(),
@@ -159,9 +162,9 @@ impl Client {
             stopped: false,
             directory: Directory::default(),
             mirror: Mirror::default(),
-            pending: BTreeMap::new(),
-            unresolved: BTreeMap::new(),
-            asked: BTreeMap::new(),
+            pending: OrderedMap::new(),
+            unresolved: OrderedMap::new(),
+            asked: OrderedMap::new(),
             rounds: 0,
             rejected: 0,
             conflicts: 0,
@@ -169,13 +172,14 @@ impl Client {
             results: VecDeque::new(),
             answered: Sequence(0),
             resolved: VecDeque::new(),
-            settled: BTreeMap::new(),
+            settled: OrderedMap::new(),
             captured: true,
             idle: false,
+            deferrals: 0,
             caught_up: false,
             listing_for: None,
             rolled_back: false,
-            adopted: BTreeMap::new(),
+            adopted: OrderedMap::new(),
             connections: 0,
             last_synced_at_ms: None,
             task: None,

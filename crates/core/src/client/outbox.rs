@@ -3,21 +3,20 @@
 //! Values are read when a mutation is formed, not when a write is captured. Two unsent transactions that touched one document can
 //! therefore not be told apart any more: they are joined into one mutation. A group is such a join; it is sent whole.
 
-use std::collections::{BTreeMap, BTreeSet};
-
 use super::storage::{KeyRange, OutboxRecord};
 use crate::ids::DocumentId;
 use crate::key::{self, Key};
+use crate::ordered::{OrderedMap, OrderedSet};
 
 /// Every unsent outbox record that the client has read, by collection and number.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Mirror {
-    records: BTreeMap<(String, u64), Record>,
+    records: OrderedMap<(String, u64), Record>,
     /// How many records mark a key, by collection and key.
-    marked: BTreeMap<String, BTreeMap<String, u32>>,
+    marked: OrderedMap<String, OrderedMap<String, u32>>,
     /// Records that mark ranges or everything.
-    broad: BTreeSet<(String, u64)>,
-    read_through: BTreeMap<String, u64>,
+    broad: OrderedSet<(String, u64)>,
+    read_through: OrderedMap<String, u64>,
 }
 
 #[derive(Clone, Debug)]
@@ -80,11 +79,11 @@ pub(super) struct Group {
     /// When the first of its transactions was made, milliseconds since 1970.
     pub(super) at_ms: u64,
     /// Documents marked by key.
-    pub(super) documents: BTreeSet<DocumentId>,
+    pub(super) documents: OrderedSet<DocumentId>,
     /// Collections of which every row is to be compared.
-    pub(super) whole: BTreeSet<String>,
+    pub(super) whole: OrderedSet<String>,
     /// Whether a range (not the whole collection) was deleted.
-    pub(super) ranged: BTreeSet<String>,
+    pub(super) ranged: OrderedSet<String>,
     /// Keys that have no platform form: (collection, reason).
     pub(super) unsupported: Vec<(String, String)>,
 }
@@ -98,15 +97,15 @@ impl Mirror {
     /// Adds records that were read.
     pub(super) fn add(&mut self, collection: &str, records: Vec<OutboxRecord>) {
         for record in records {
-            let through = self.read_through.entry(collection.into()).or_default();
+            let through = self.read_through.or_default(collection.into());
             *through = record.number.max(*through);
             let id = (String::from(collection), record.number);
             if self.records.contains_key(&id) {
                 continue;
             }
-            let counts = self.marked.entry(collection.into()).or_default();
+            let counts = self.marked.or_default(collection.into());
             for key in &record.keys {
-                *counts.entry(key.clone()).or_default() += 1;
+                *counts.or_default(key.clone()) += 1;
             }
             if record.adopt || !record.ranges.is_empty() {
                 self.broad.insert(id.clone());
@@ -151,7 +150,7 @@ impl Mirror {
 
     /// Number of unsent transactions.
     pub(super) fn transactions(&self) -> u64 {
-        let ids: BTreeSet<&str> = self.records.values().map(|entry| entry.record.transaction.as_str()).collect();
+        let ids: OrderedSet<&str> = self.records.values().map(|entry| entry.record.transaction.as_str()).collect();
         ids.len() as u64
     }
 
@@ -171,10 +170,10 @@ impl Mirror {
         self.join_transactions(&ids, &mut sets);
         self.join_keys(&ids, &mut sets);
         self.join_ranges(&ids, &mut sets);
-        let mut groups: BTreeMap<usize, Group> = BTreeMap::new();
+        let mut groups: OrderedMap<usize, Group> = OrderedMap::new();
         for (index, id) in ids.into_iter().enumerate() {
             if let Some(entry) = self.records.get(id) {
-                add_record(groups.entry(sets.root(index)).or_default(), id, entry);
+                add_record(groups.or_default(sets.root(index)), id, entry);
             }
         }
         // Roots are the smallest index of their set: the order of the oldest transaction.
@@ -192,21 +191,21 @@ impl Mirror {
     fn in_commit_order(&self) -> Vec<&(String, u64)> {
         let ids: Vec<&(String, u64)> =
             self.records.iter().filter(|(_, entry)| !entry.record.adopt).map(|(id, _)| id).collect();
-        let mut transactions: BTreeMap<&str, Ordering<'_>> = BTreeMap::new();
+        let mut transactions: OrderedMap<&str, Ordering<'_>> = OrderedMap::new();
         let mut last: Option<(&str, &str)> = None;
         for id in &ids {
             let Some(entry) = self.records.get(*id) else { continue };
             let name = entry.record.transaction.as_str();
-            let node = transactions.entry(name).or_default();
+            let node = transactions.or_default(name);
             node.at_ms = entry.record.at_ms.max(node.at_ms);
             node.records.push(id);
             if let Some((_, before)) = last.filter(|(collection, before)| *collection == id.0 && *before != name) {
                 node.waits_for += 1;
-                transactions.entry(before).or_default().followers.push(name);
+                transactions.or_default(before).followers.push(name);
             }
             last = Some((id.0.as_str(), name));
         }
-        let mut free: BTreeSet<(u64, &str)> = transactions
+        let mut free: OrderedSet<(u64, &str)> = transactions
             .iter()
             .filter(|(_, node)| node.waits_for == 0)
             .map(|(name, node)| (node.at_ms, *name))
@@ -230,20 +229,20 @@ impl Mirror {
     }
 
     fn join_transactions(&self, ids: &[&(String, u64)], sets: &mut Sets) {
-        let mut first: BTreeMap<&str, usize> = BTreeMap::new();
+        let mut first: OrderedMap<&str, usize> = OrderedMap::new();
         for (index, id) in ids.iter().enumerate() {
             let Some(entry) = self.records.get(*id) else { continue };
-            let seen = *first.entry(entry.record.transaction.as_str()).or_insert(index);
+            let seen = *first.or_insert(entry.record.transaction.as_str(), index);
             sets.join(seen, index);
         }
     }
 
     fn join_keys(&self, ids: &[&(String, u64)], sets: &mut Sets) {
-        let mut first: BTreeMap<(&str, &str), usize> = BTreeMap::new();
+        let mut first: OrderedMap<(&str, &str), usize> = OrderedMap::new();
         for (index, id) in ids.iter().enumerate() {
             let Some(entry) = self.records.get(*id) else { continue };
             for key in &entry.record.keys {
-                let seen = *first.entry((id.0.as_str(), key.as_str())).or_insert(index);
+                let seen = *first.or_insert((id.0.as_str(), key.as_str()), index);
                 sets.join(seen, index);
             }
         }
@@ -262,9 +261,9 @@ impl Mirror {
         }
     }
 
-    fn broad_of(&self, collection: &str) -> impl Iterator<Item = &Record> {
-        let bounds = (String::from(collection), 0)..=(String::from(collection), u64::MAX);
-        self.broad.range(bounds).filter_map(|id| self.records.get(id))
+    fn broad_of<'a>(&'a self, collection: &'a str) -> impl Iterator<Item = &'a Record> {
+        let ids = self.broad.starting_at(&(String::from(collection), 0));
+        ids.take_while(move |id| id.0 == collection).filter_map(|id| self.records.get(id))
     }
 }
 

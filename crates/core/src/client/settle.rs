@@ -1,13 +1,12 @@
 //! Applying the results of pushes.
 
-use std::collections::BTreeSet;
-
 use super::state::Unresolved;
 use super::storage::{OutboxRecord, PageId, RejectedDocument, Row, WriteOp};
 use super::task::Next;
 use super::work::{Desk, Theirs, parsed};
 use super::{Client, Pending};
 use crate::ids::{DocumentId, Sequence};
+use crate::ordered::{OrderedMap, OrderedSet};
 use crate::wire::{DocumentChange, DocumentPolicy, DocumentState, ErrorCode, Outcome, PushResult};
 use crate::{json, merge, version};
 
@@ -25,7 +24,7 @@ impl Settle {
     /// Takes results of pending mutations; one that answers nothing pending (a repeated answer) is dropped.
     pub(super) fn take(client: &mut Client) -> Option<Self> {
         let mut results = Vec::new();
-        let mut documents: BTreeSet<DocumentId> = BTreeSet::new();
+        let mut documents: OrderedSet<DocumentId> = OrderedSet::new();
         while let Some(result) = client.results.front() {
             let Some(pending) = client.pending.get(&result.sequence) else {
                 client.results.pop_front();
@@ -70,8 +69,8 @@ impl Settle {
 
     /// A pending record goes when the last of its mutations is answered.
     fn drop_pending(&self, client: &Client, desk: &mut Desk) {
-        let answered: BTreeSet<Sequence> = self.results.iter().map(|result| result.sequence).collect();
-        let records: BTreeSet<Sequence> = self.mutations(client).map(|(_, pending)| pending.record).collect();
+        let answered: OrderedSet<Sequence> = self.results.iter().map(|result| result.sequence).collect();
+        let records: OrderedSet<Sequence> = self.mutations(client).map(|(_, pending)| pending.record).collect();
         for record in records {
             let mut of_record = client.pending.values().filter(|pending| pending.record == record);
             if of_record.all(|pending| answered.contains(&pending.mutation.sequence)) {
@@ -186,9 +185,9 @@ fn meet(change: &DocumentChange, state: &DocumentState, client: &Client, desk: &
 /// The whole transaction goes back to the outboxes: once its conflicts are resolved it is pushed again, whole.
 fn mark_again(pending: &Pending, desk: &mut Desk) {
     let mutation = &pending.mutation;
-    let mut keys: std::collections::BTreeMap<&str, Vec<String>> = std::collections::BTreeMap::new();
+    let mut keys: OrderedMap<&str, Vec<String>> = OrderedMap::new();
     for change in &mutation.changes {
-        keys.entry(&change.id.collection).or_default().push(change.id.key.clone());
+        keys.or_default(&change.id.collection).push(change.id.key.clone());
     }
     for (collection, keys) in keys {
         let transaction = format!("resolve-{}", mutation.sequence);

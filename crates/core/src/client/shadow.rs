@@ -4,14 +4,11 @@
 //! partition its key space: a page covers the keys from its bound up to the next page's. The pages' bounds are in memory
 //! ([`Directory`]); their contents are read by the task that needs them.
 
-use core::ops::Bound;
-use std::collections::{BTreeMap, BTreeSet};
-
-use minicbor::Decode;
-
 use super::storage::{PageId, WriteOp};
 use crate::ids::{DocumentId, Version};
-use crate::wire::WireError;
+use crate::ordered::{OrderedMap, OrderedSet};
+use crate::wire::decode_struct;
+use crate::wire::{Decode, Reader, WireError};
 
 /// A page that grows beyond this many bytes is cut.
 pub(super) const PAGE_BYTES_MAX: usize = 48 << 10;
@@ -22,41 +19,36 @@ pub(super) const PAGE_BYTES_TARGET: usize = 32 << 10;
 const ITEM_OVERHEAD_BYTES: usize = 20;
 
 /// What the server confirmed of one document.
-#[derive(Clone, Debug, PartialEq, Eq, Decode)]
-#[cbor(array)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Confirmed {
     /// Key in platform form.
-    #[n(0)]
     pub(super) key: String,
     /// Its version.
-    #[n(1)]
     pub(super) version: Version,
     /// Its JSON text.
-    #[cbor(n(2), with = "minicbor::bytes")]
     pub(super) body: Vec<u8>,
 }
 
+decode_struct!(Confirmed { key, version, body });
+
 /// The bounds of all pages.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Directory {
-    bounds: BTreeMap<String, BTreeSet<String>>,
+    bounds: OrderedMap<String, OrderedSet<String>>,
 }
 
 impl Directory {
     pub(super) fn new(pages: Vec<PageId>) -> Self {
         let mut directory = Self::default();
         for page in pages {
-            directory.bounds.entry(page.collection).or_default().insert(page.first);
+            directory.bounds.or_default(page.collection).insert(page.first);
         }
         directory
     }
 
     /// The page that covers a key.
     pub(super) fn page_of(&self, collection: &str, key: &str) -> PageId {
-        let bound = self
-            .bounds
-            .get(collection)
-            .and_then(|bounds| bounds.range::<str, _>((Bound::Unbounded, Bound::Included(key))).next_back());
+        let bound = self.bounds.get(collection).and_then(|bounds| bounds.floor(key));
         PageId { collection: collection.into(), first: bound.cloned().unwrap_or_default() }
     }
 
@@ -65,7 +57,7 @@ impl Directory {
         let start = self.page_of(collection, after.unwrap_or("")).first;
         let Some(bounds) = self.bounds.get(collection) else { return Vec::new() };
         bounds
-            .range(start..)
+            .starting_at(&start)
             .take_while(|first| through.is_none_or(|through| first.as_str() <= through))
             .map(|first| PageId { collection: collection.into(), first: first.clone() })
             .collect()
@@ -85,7 +77,7 @@ impl Directory {
     pub(super) fn follow(&mut self, change: PageChange) {
         match change {
             PageChange::Stored(page) => {
-                self.bounds.entry(page.collection).or_default().insert(page.first);
+                self.bounds.or_default(page.collection).insert(page.first);
             }
             PageChange::Deleted(page) => {
                 if let Some(bounds) = self.bounds.get_mut(&page.collection) {
@@ -99,9 +91,9 @@ impl Directory {
 /// The documents of a shadow page: key in platform form, version, JSON text. For tools and tests.
 pub fn shadow_documents(bytes: &[u8]) -> Result<Vec<(String, Version, Vec<u8>)>, WireError> {
     let mut documents = Vec::new();
-    let mut decoder = minicbor::Decoder::new(bytes);
-    while decoder.position() < bytes.len() {
-        let item: Confirmed = decoder.decode().map_err(|error| WireError::Malformed(error.to_string()))?;
+    let mut reader = Reader::new(bytes);
+    while reader.rest() > 0 {
+        let item = Confirmed::decode(&mut reader)?;
         documents.push((item.key, item.version, item.body));
     }
     Ok(documents)
@@ -127,7 +119,7 @@ impl PageChange {
 /// The pages that a task has read, and what it changes in them.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Pages {
-    pages: BTreeMap<PageId, Page>,
+    pages: OrderedMap<PageId, Page>,
 }
 
 #[derive(Clone, Debug, Default)]
@@ -135,7 +127,7 @@ struct Page {
     /// Whether the store has it.
     stored: bool,
     changed: bool,
-    documents: BTreeMap<String, (Version, Vec<u8>)>,
+    documents: OrderedMap<String, (Version, Vec<u8>)>,
 }
 
 impl Pages {
@@ -164,7 +156,7 @@ impl Pages {
     /// The page that covers the document was read before: a task reads the pages of all documents that it may confirm.
     pub(super) fn confirm(&mut self, id: &DocumentId, state: Option<(Version, Vec<u8>)>) {
         let bound = self.bound_of(id);
-        let page = self.pages.entry(bound).or_default();
+        let page = self.pages.or_default(bound);
         page.changed = true;
         match state {
             Some(state) => page.documents.insert(id.key.clone(), state),
@@ -203,12 +195,7 @@ impl Pages {
 
     fn bound_of(&self, id: &DocumentId) -> PageId {
         let probe = PageId { collection: id.collection.clone(), first: id.key.clone() };
-        let found = self
-            .pages
-            .range(..=&probe)
-            .next_back()
-            .map(|(page, _)| page)
-            .filter(|page| page.collection == id.collection);
+        let found = self.pages.floor(&probe).map(|(page, _)| page).filter(|page| page.collection == id.collection);
         found.cloned().unwrap_or_else(|| PageId { collection: id.collection.clone(), first: String::new() })
     }
 
@@ -228,7 +215,7 @@ fn write_page(id: &PageId, page: &Page, writes: &mut Vec<WriteOp>) {
     let piece_bytes = if total > PAGE_BYTES_MAX { PAGE_BYTES_TARGET } else { usize::MAX };
     let mut first = id.first.clone();
     let mut bytes = Vec::with_capacity(total.min(PAGE_BYTES_MAX));
-    for (key, (version, body)) in &page.documents {
+    for (key, (version, body)) in page.documents.iter() {
         if !bytes.is_empty() && bytes.len() + key.len() + body.len() + ITEM_OVERHEAD_BYTES > piece_bytes {
             put_piece(id, core::mem::replace(&mut first, key.clone()), core::mem::take(&mut bytes), writes);
         }

@@ -1,9 +1,10 @@
 //! Durable records of the state store.
 
-use minicbor::{Decode, Encode};
+use minicbor::Encode;
 
 use crate::ids::{ClientId, Epoch, Incarnation, Sequence};
 use crate::wire::Cursor;
+use crate::wire::decode_struct;
 
 /// Name of [`Replica`]'s record.
 pub(super) const REPLICA: &str = "replica";
@@ -15,7 +16,7 @@ pub(super) const FENCE: &str = "fence";
 pub(super) const UNRESOLVED: &str = "unresolved";
 
 /// Who this replica is and what it has assigned.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Encode, Decode)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Encode)]
 #[cbor(array)]
 pub(super) struct Replica {
     #[n(0)]
@@ -30,8 +31,10 @@ pub(super) struct Replica {
     pub(super) settled: Sequence,
 }
 
+decode_struct!(Replica { client, incarnation, assigned, settled });
+
 /// Where this replica stands.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Encode, Decode)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Encode)]
 #[cbor(array)]
 pub(super) struct Position {
     /// `None` until the first snapshot page is applied.
@@ -51,8 +54,10 @@ pub(super) struct Position {
     pub(super) wanted: Option<Vec<String>>,
 }
 
+decode_struct!(Position { cursor, channels, collections, epoch, wanted });
+
 /// A conflict that waits for the application's resolver.
-#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+#[derive(Clone, Debug, PartialEq, Eq, Encode)]
 #[cbor(array)]
 pub(super) struct Unresolved {
     #[n(0)]
@@ -67,3 +72,5 @@ pub(super) struct Unresolved {
     #[cbor(n(3), with = "crate::wire::optional_bytes")]
     pub(super) theirs: Option<Vec<u8>>,
 }
+
+decode_struct!(Unresolved { id, base, mine, theirs });

@@ -9,6 +9,7 @@ use super::storage::{Read, ReadResult, Step, Verdict, WriteOp};
 use super::work::Desk;
 use super::{Client, state};
 use crate::ids::{Incarnation, Sequence};
+use crate::ordered::OrderedMap;
 
 /// What a task does next.
 #[derive(Debug)]
@@ -198,7 +199,9 @@ impl Task {
             Kind::Adopt(adopt) => adopt.committed(client),
             // These may have marked rows in the outboxes.
             Kind::Settle(_) | Kind::Resolve(_) => client.captured = true,
-            Kind::Look | Kind::Apply(_) | Kind::Collect(_) => {}
+            Kind::Apply(_) => client.deferrals = 0,
+            Kind::Collect(_) if !client.inbound.is_empty() => client.deferrals = client.deferrals.saturating_add(1),
+            Kind::Look | Kind::Collect(_) => {}
         }
         client.follow(after);
     }
@@ -332,9 +335,9 @@ impl Client {
 
 /// Deletes outbox records, by collection.
 pub(super) fn outbox_deletes(records: &[(String, u64)]) -> Vec<WriteOp> {
-    let mut by_collection: std::collections::BTreeMap<&str, Vec<u64>> = std::collections::BTreeMap::new();
+    let mut by_collection: OrderedMap<&str, Vec<u64>> = OrderedMap::new();
     for (collection, number) in records {
-        by_collection.entry(collection).or_default().push(*number);
+        by_collection.or_default(collection).push(*number);
     }
     by_collection.into_iter().map(|(collection, numbers)| WriteOp::OutboxDelete(collection.into(), numbers)).collect()
 }

@@ -1,7 +1,5 @@
 //! The working surface of a task: what it has read, what it will write, and what the memory takes over once that is durable.
 
-use std::collections::{BTreeMap, BTreeSet};
-
 use super::event::Event;
 use super::shadow::{PageChange, Pages};
 use super::state::{Position, Replica, Unresolved};
@@ -9,6 +7,7 @@ use super::storage::{PageId, Read, ReadResult, RejectedDocument, RejectedRecord,
 use super::{Client, Pending};
 use crate::ids::{DocumentId, Offset, Sequence, Version};
 use crate::json::{self, Value};
+use crate::ordered::{OrderedMap, OrderedSet};
 use crate::wire::{ConflictNote, DocumentPolicy, ErrorCode, encode};
 use crate::{merge, version};
 
@@ -19,7 +18,7 @@ pub(super) type Theirs = Option<(Version, Vec<u8>)>;
 #[derive(Debug, Default)]
 pub(super) struct Desk {
     pub(super) pages: Pages,
-    rows: BTreeMap<DocumentId, Row>,
+    rows: OrderedMap<DocumentId, Row>,
     asked: Vec<Asked>,
     pub(super) writes: Vec<WriteOp>,
     pub(super) after: Aftermath,
@@ -40,13 +39,13 @@ pub(super) struct Aftermath {
     pub(super) pending_removed: Vec<Sequence>,
     pub(super) outbox_removed: Vec<(String, u64)>,
     pub(super) page_changes: Vec<PageChange>,
-    pub(super) changed: BTreeMap<String, Vec<String>>,
+    pub(super) changed: OrderedMap<String, Vec<String>>,
     pub(super) credit_bytes: usize,
     pub(super) conflicts: Vec<ConflictNote>,
     pub(super) events: Vec<Event>,
     pub(super) rejected_added: u64,
     pub(super) settled: Vec<(DocumentId, Offset)>,
-    pub(super) unresolved: Option<BTreeMap<DocumentId, Unresolved>>,
+    pub(super) unresolved: Option<OrderedMap<DocumentId, Unresolved>>,
     /// Conflicts whose question is void.
     pub(super) asked_again: Vec<DocumentId>,
     /// Whether the client shows a consistent cut from here on; `None` when nothing was said of it.
@@ -62,14 +61,14 @@ impl Desk {
         rows: impl IntoIterator<Item = DocumentId>,
     ) -> Vec<Read> {
         let mut reads = Vec::new();
-        let wanted: BTreeSet<PageId> = pages.into_iter().filter(|page| !self.pages.has(page)).collect();
+        let wanted: OrderedSet<PageId> = pages.into_iter().filter(|page| !self.pages.has(page)).collect();
         for page in wanted {
             reads.push(Read::ShadowPage(page.clone()));
             self.asked.push(Asked::Page(page));
         }
-        let mut keys: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+        let mut keys: OrderedMap<String, OrderedSet<String>> = OrderedMap::new();
         for id in rows.into_iter().filter(|id| !self.rows.contains_key(id)) {
-            keys.entry(id.collection).or_default().insert(id.key);
+            keys.or_default(id.collection).insert(id.key);
         }
         for (collection, keys) in keys {
             let keys: Vec<String> = keys.into_iter().collect();
@@ -163,7 +162,7 @@ impl Desk {
 
     /// Writes a row, and notes it for the application.
     pub(super) fn write_row(&mut self, id: &DocumentId, body: Option<Vec<u8>>) {
-        self.after.changed.entry(id.collection.clone()).or_default().push(id.key.clone());
+        self.after.changed.or_default(id.collection.clone()).push(id.key.clone());
         self.writes.push(match body {
             Some(body) => WriteOp::RowPut(id.clone(), body),
             None => WriteOp::RowDelete(id.clone()),
@@ -222,11 +221,16 @@ impl Desk {
             Row::Json(json) => Some(json.clone()),
         };
         let theirs = theirs.as_ref().map(|(_, body)| body.as_slice());
-        if same_content(mine.as_deref(), theirs) {
+        let same = same_content(mine.as_deref(), theirs);
+        if same_content(mine.as_deref(), base) {
+            if !same {
+                self.write_row(id, theirs.map(<[u8]>::to_vec));
+            }
             return;
         }
-        if same_content(mine.as_deref(), base) {
-            return self.write_row(id, theirs.map(<[u8]>::to_vec));
+        // Without a base equal contents are one document, met twice. With one they are two equal changes: two increments are two.
+        if same && base.is_none() {
+            return;
         }
         let (Some(base), Some(mine), Some(theirs)) = (parsed(base), parsed(mine.as_deref()), parsed(theirs)) else {
             return;
@@ -243,6 +247,7 @@ impl Desk {
             };
             return self.hand_back(client, entry, policy.document);
         }
+        self.after.conflicts.extend(rebased.conflicts.into_iter().map(|conflict| conflict.into_note(id)));
         if rebased.value != mine {
             self.write_row(id, rebased.value.as_ref().map(json::write));
         }

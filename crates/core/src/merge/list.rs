@@ -1,9 +1,8 @@
 //! Lists whose elements have an identity: an object member that holds a string or a number, distinct within the list.
 
-use std::collections::BTreeMap;
-
 use super::engine::{Engine, Rejection};
 use crate::json::{Value, canonical};
+use crate::ordered::OrderedMap;
 
 /// Merges adds, removes, moves and edits of elements. `None` when a side is no such list.
 ///
@@ -16,7 +15,7 @@ pub(super) fn merge_list(
     mine: &Value,
     theirs: &Value,
 ) -> Result<Option<Value>, Rejection> {
-    let mut numbers = BTreeMap::new();
+    let mut numbers = OrderedMap::new();
     let mut elements = Vec::new();
     let mut orders = [Vec::new(), Vec::new(), Vec::new()];
     for ((side, list), order) in [base, Some(mine), Some(theirs)].into_iter().enumerate().zip(&mut orders) {
@@ -48,7 +47,7 @@ fn read_list<'a>(
     list: &'a Value,
     member: &str,
     side: usize,
-    numbers: &mut BTreeMap<Vec<u8>, usize>,
+    numbers: &mut OrderedMap<Vec<u8>, usize>,
     elements: &mut Vec<Element<'a>>,
     order: &mut Vec<usize>,
 ) -> Option<()> {

@@ -1,9 +1,8 @@
 //! Members of objects by name, fast for large objects too.
 
-use std::collections::BTreeMap;
-
 use crate::escape::is_tag;
 use crate::json::Value;
+use crate::ordered::OrderedMap;
 
 /// Objects up to this many members are searched one by one.
 const LINEAR_MEMBERS_MAX: usize = 16;
@@ -19,8 +18,8 @@ fn is_tagged(members: &[(String, Value)]) -> bool {
 }
 
 /// A map of entries. Collecting would do, at the cost of a sort in the binary for every type.
-pub(super) fn indexed<K: Ord, V>(entries: impl Iterator<Item = (K, V)>) -> BTreeMap<K, V> {
-    let mut map = BTreeMap::new();
+pub(super) fn indexed<K: Ord, V>(entries: impl Iterator<Item = (K, V)>) -> OrderedMap<K, V> {
+    let mut map = OrderedMap::new();
     for (key, value) in entries {
         map.insert(key, value);
     }
@@ -30,7 +29,7 @@ pub(super) fn indexed<K: Ord, V>(entries: impl Iterator<Item = (K, V)>) -> BTree
 /// Looks members up by name.
 pub(super) struct Index<'a> {
     members: &'a [(String, Value)],
-    by_name: Option<BTreeMap<&'a str, &'a Value>>,
+    by_name: Option<OrderedMap<&'a str, &'a Value>>,
 }
 
 impl<'a> Index<'a> {
@@ -51,7 +50,7 @@ impl<'a> Index<'a> {
 /// The members of an object under change: each keeps its place, added ones follow at the end.
 pub(super) struct Slots {
     slots: Vec<(String, Option<Value>)>,
-    by_name: Option<BTreeMap<String, usize>>,
+    by_name: Option<OrderedMap<String, usize>>,
 }
 
 impl Slots {

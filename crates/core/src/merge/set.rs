@@ -1,9 +1,8 @@
 //! Sets: arrays of distinct values, or tagged `Set`s.
 
-use std::collections::{BTreeMap, BTreeSet};
-
 use super::object::indexed;
 use crate::json::{Value, canonical};
+use crate::ordered::{OrderedMap, OrderedSet};
 
 /// What either side added or removed. `None` when a side is not a set.
 ///
@@ -15,7 +14,7 @@ pub(super) fn union(base: Option<&Value>, mine: &Value, theirs: &Value) -> Optio
     let present = elements(theirs)?;
     let present_by_content = by_content(present);
     let mut result: Vec<Value> = Vec::new();
-    let mut placed = BTreeSet::new();
+    let mut placed = OrderedSet::new();
     for element in present {
         let content = canonical(element);
         let stays = before.contains_key(&content) && wanted.contains_key(&content);
@@ -32,7 +31,7 @@ pub(super) fn union(base: Option<&Value>, mine: &Value, theirs: &Value) -> Optio
     Some(shaped_like(theirs, result))
 }
 
-fn by_content(elements: &[Value]) -> BTreeMap<Vec<u8>, &Value> {
+fn by_content(elements: &[Value]) -> OrderedMap<Vec<u8>, &Value> {
     indexed(elements.iter().map(|element| (canonical(element), element)))
 }
 

@@ -3,13 +3,14 @@
 //! A [`Change`] is encoded once, whoever receives it; a batch is the concatenation of encoded changes, deflated as a whole when that
 //! pays ([`super::pack`]).
 
-use minicbor::{Decode, Encode};
+use minicbor::Encode;
 
 use super::compress::Packed;
 use crate::ids::{ChangelogId, Offset, SubscriptionId, Version};
+use crate::wire::{decode_enum, decode_struct};
 
 /// The state of one document at an offset.
-#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+#[derive(Clone, Debug, PartialEq, Eq, Encode)]
 #[cbor(array)]
 pub struct Change {
     /// Where in the changelog this state was committed. In a snapshot: where it was last changed.
@@ -26,8 +27,10 @@ pub struct Change {
     pub kind: ChangeKind,
 }
 
+decode_struct!(Change { offset, collection, key, kind });
+
 /// What to do with a document.
-#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+#[derive(Clone, Debug, PartialEq, Eq, Encode)]
 pub enum ChangeKind {
     /// It has this content (JSON text).
     #[n(0)]
@@ -43,12 +46,14 @@ pub enum ChangeKind {
     Same(#[n(0)] Version),
 }
 
+decode_enum!(ChangeKind { 0 => Put(first, second), 1 => Delete, 2 => Leave, 3 => Same(first) });
+
 /// Every change of the subscriptions between two offsets, one entry per document, its latest state.
 ///
 /// Applying a whole frame in one transaction is safe at any time; when `last` is set the client then shows a consistent cut.
 /// A frame whose `from` equals its `to` moves no cursor: it confirms that the client is caught up, or carries documents of channels
 /// that the subscription gained.
-#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+#[derive(Clone, Debug, PartialEq, Eq, Encode)]
 #[cbor(array)]
 pub struct Changes {
     /// The changelog.
@@ -75,11 +80,13 @@ pub struct Changes {
     pub more: bool,
 }
 
+decode_struct!(Changes { changelog, subscriptions, from, to, last, changes, more });
+
 /// Documents of a subscription in the order of (collection name, key), bytewise.
 ///
 /// Covers every document of the subscription after `after` up to and including `through`: one that the client has in that range and
 /// that is not named is not in the subscription any more (deleted, or no longer readable).
-#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+#[derive(Clone, Debug, PartialEq, Eq, Encode)]
 #[cbor(array)]
 pub struct Snapshot {
     /// The changelog.
@@ -105,8 +112,10 @@ pub struct Snapshot {
     pub channels: Vec<String>,
 }
 
+decode_struct!(Snapshot { changelog, subscription, offset, after, through, changes, channels });
+
 /// Documents to forget. They are not deleted: the identity lost access, or the subscription ended.
-#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+#[derive(Clone, Debug, PartialEq, Eq, Encode)]
 #[cbor(array)]
 pub struct Purge {
     /// The subscription whose channels became fewer.
@@ -119,3 +128,5 @@ pub struct Purge {
     #[n(2)]
     pub channels: Vec<String>,
 }
+
+decode_struct!(Purge { subscription, documents, channels });

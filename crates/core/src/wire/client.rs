@@ -1,13 +1,14 @@
 //! Frames that a client sends (`docs/protocol.md` section 4).
 
-use minicbor::{Decode, Encode};
+use minicbor::Encode;
 
 use super::compress::Packed;
 use super::mutation::DocumentChange;
 use crate::ids::{ChangelogId, ClientId, Epoch, Incarnation, Offset, Sequence, SubscriptionId};
+use crate::wire::{decode_enum, decode_struct};
 
 /// Any frame from client to server.
-#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+#[derive(Clone, Debug, PartialEq, Eq, Encode)]
 pub enum ClientFrame {
     /// First frame of a session.
     #[n(0)]
@@ -35,8 +36,10 @@ pub enum ClientFrame {
     Pushes(#[n(0)] Packed),
 }
 
+decode_enum!(ClientFrame { 0 => Hello(first), 1 => Subscribe(first), 2 => Unsubscribe(first), 3 => Push(first), 4 => Credit(first), 5 => Ping(first), 6 => Auth(first), 7 => Pushes(first) });
+
 /// Opens the session; nothing else is accepted before it.
-#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+#[derive(Clone, Debug, PartialEq, Eq, Encode)]
 #[cbor(array)]
 pub struct Hello {
     /// Newest protocol version that the client speaks.
@@ -71,8 +74,21 @@ pub struct Hello {
     pub collections: Vec<String>,
 }
 
+decode_struct!(Hello {
+    protocol,
+    protocol_min,
+    database,
+    token,
+    client,
+    incarnation,
+    acknowledged,
+    epoch,
+    credit_bytes,
+    collections
+});
+
 /// Opens a subscription, or replaces the one with the same id.
-#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+#[derive(Clone, Debug, PartialEq, Eq, Encode)]
 #[cbor(array)]
 pub struct Subscribe {
     /// Chosen by the client, unique in the session.
@@ -97,8 +113,10 @@ pub struct Subscribe {
     pub have: Vec<u8>,
 }
 
+decode_struct!(Subscribe { id, collections, channels, cursor, held, have });
+
 /// A position that the server issued.
-#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+#[derive(Clone, Debug, PartialEq, Eq, Encode)]
 #[cbor(array)]
 pub struct Cursor {
     /// The changelog that the offset belongs to.
@@ -112,8 +130,10 @@ pub struct Cursor {
     pub snapshot: Option<(String, String)>,
 }
 
+decode_struct!(Cursor { changelog, offset, snapshot });
+
 /// Ends a subscription; the client purges what only it covered.
-#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+#[derive(Clone, Debug, PartialEq, Eq, Encode)]
 #[cbor(array)]
 pub struct Unsubscribe {
     /// The subscription.
@@ -121,8 +141,10 @@ pub struct Unsubscribe {
     pub id: SubscriptionId,
 }
 
+decode_struct!(Unsubscribe { id });
+
 /// A mutation. One that is larger than a frame is sent in several, all with `more` but the last.
-#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+#[derive(Clone, Debug, PartialEq, Eq, Encode)]
 #[cbor(array)]
 pub struct Push {
     /// Its sequence.
@@ -142,8 +164,10 @@ pub struct Push {
     pub more: bool,
 }
 
+decode_struct!(Push { sequence, acknowledged, edited_ms, changes, more });
+
 /// Flow control: the client has applied what it received.
-#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+#[derive(Clone, Debug, PartialEq, Eq, Encode)]
 #[cbor(array)]
 pub struct Credit {
     /// Bytes of change frames that the server may send in addition.
@@ -151,8 +175,10 @@ pub struct Credit {
     pub bytes: u32,
 }
 
+decode_struct!(Credit { bytes });
+
 /// Heartbeat; answered by a pong with the same number.
-#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+#[derive(Clone, Debug, PartialEq, Eq, Encode)]
 #[cbor(array)]
 pub struct Ping {
     /// Echoed.
@@ -160,11 +186,15 @@ pub struct Ping {
     pub nonce: u64,
 }
 
+decode_struct!(Ping { nonce });
+
 /// A fresh token for a live session.
-#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+#[derive(Clone, Debug, PartialEq, Eq, Encode)]
 #[cbor(array)]
 pub struct Auth {
     /// The bearer token.
     #[n(0)]
     pub token: String,
 }
+
+decode_struct!(Auth { token });

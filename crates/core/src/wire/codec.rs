@@ -1,8 +1,8 @@
 //! CBOR at the edge: one call in, one call out; input never panics.
 
-use minicbor::decode::Decoder;
-use minicbor::{Decode, Encode};
+use minicbor::Encode;
 
+use super::cbor::{Decode, Reader};
 use super::error::WireError;
 
 /// Encodes a frame (or any part of one).
@@ -14,10 +14,10 @@ pub fn encode<T: Encode<()>>(value: &T) -> Vec<u8> {
 }
 
 /// Decodes a frame; every byte must belong to it.
-pub fn decode<'b, T: Decode<'b, ()>>(bytes: &'b [u8]) -> Result<T, WireError> {
-    let mut decoder = Decoder::new(bytes);
-    let value = decoder.decode::<T>().map_err(|error| WireError::Malformed(error.to_string()))?;
-    match bytes.len().saturating_sub(decoder.position()) {
+pub fn decode<T: Decode>(bytes: &[u8]) -> Result<T, WireError> {
+    let mut reader = Reader::new(bytes);
+    let value = T::decode(&mut reader)?;
+    match reader.rest() {
         0 => Ok(value),
         rest => Err(WireError::Trailing(rest)),
     }

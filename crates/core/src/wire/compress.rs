@@ -1,18 +1,19 @@
 //! Batches of encoded items, deflated when that pays.
 
-use minicbor::decode::Decoder;
-use minicbor::{Decode, Encode};
+use minicbor::Encode;
 use miniz_oxide::deflate::compress_to_vec;
 use miniz_oxide::inflate::decompress_to_vec_with_limit;
 
+use super::cbor::{Decode, Reader};
 use super::error::WireError;
 use crate::limits::{COMPRESS_BYTES_MIN, INFLATED_BYTES_MAX};
+use crate::wire::decode_struct;
 
 /// Deflate level: measured for batches of small documents, where higher levels cost ten times the time for a few percent.
 const LEVEL: u8 = 1;
 
 /// A concatenation of encoded items, as it is or as raw deflate (RFC 1951).
-#[derive(Clone, Debug, Default, PartialEq, Eq, Encode, Decode)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Encode)]
 #[cbor(array)]
 pub struct Packed {
     /// Whether `bytes` are deflated.
@@ -22,6 +23,8 @@ pub struct Packed {
     #[cbor(n(1), with = "minicbor::bytes")]
     pub bytes: Vec<u8>,
 }
+
+decode_struct!(Packed { deflated, bytes });
 
 /// Packs concatenated encoded items.
 pub fn pack(items: Vec<u8>) -> Packed {
@@ -37,7 +40,7 @@ pub fn pack(items: Vec<u8>) -> Packed {
 }
 
 /// Unpacks the items of a batch.
-pub fn unpack<T: for<'b> Decode<'b, ()>>(packed: &Packed) -> Result<Vec<T>, WireError> {
+pub fn unpack<T: Decode>(packed: &Packed) -> Result<Vec<T>, WireError> {
     if packed.deflated {
         let inflated = decompress_to_vec_with_limit(&packed.bytes, INFLATED_BYTES_MAX)
             .map_err(|_| WireError::Compression("broken, or larger than the limit"))?;
@@ -46,11 +49,11 @@ pub fn unpack<T: for<'b> Decode<'b, ()>>(packed: &Packed) -> Result<Vec<T>, Wire
     items(&packed.bytes)
 }
 
-fn items<T: for<'b> Decode<'b, ()>>(bytes: &[u8]) -> Result<Vec<T>, WireError> {
-    let mut decoder = Decoder::new(bytes);
+fn items<T: Decode>(bytes: &[u8]) -> Result<Vec<T>, WireError> {
+    let mut reader = Reader::new(bytes);
     let mut items = Vec::new();
-    while decoder.position() < bytes.len() {
-        items.push(decoder.decode().map_err(|error| WireError::Malformed(error.to_string()))?);
+    while reader.rest() > 0 {
+        items.push(T::decode(&mut reader)?);
     }
     Ok(items)
 }

@@ -1,16 +1,20 @@
 //! Error codes on the wire and the codec's own errors (`docs/protocol.md` section 10).
 
-use minicbor::{Decode, Encode};
+use minicbor::Encode;
+
+use super::cbor::decode_number;
 
 /// Declares the codes with their wire numbers, names and retryability, so that the three cannot drift apart.
 macro_rules! error_codes {
     ($($(#[$doc:meta])* $name:ident = $number:literal, $text:literal, $retryable:literal;)*) => {
         /// Why a session, a mutation or a request failed. A caller reacts differently to each.
-        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Encode, Decode)]
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Encode)]
         #[cbor(index_only)]
         pub enum ErrorCode {
             $($(#[$doc])* #[n($number)] $name,)*
         }
+
+        decode_number!(ErrorCode { $($number => $name),* });
 
         impl ErrorCode {
             /// Every code.
@@ -70,8 +74,13 @@ error_codes! {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum WireError {
     /// Not the expected CBOR.
-    #[error("malformed frame: {0}")]
-    Malformed(String),
+    #[error("malformed frame: {what} (byte {at})")]
+    Malformed {
+        /// Where, in bytes from the start.
+        at: usize,
+        /// What is wrong.
+        what: &'static str,
+    },
     /// More bytes follow the frame.
     #[error("{0} bytes follow the frame")]
     Trailing(usize),

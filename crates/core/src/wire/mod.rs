@@ -4,6 +4,7 @@
 //! minor version can append; a decoder ignores fields beyond those that it knows. Bodies of documents are JSON text carried as
 //! byte strings: they are parsed once, at the edge that needs the value.
 
+mod cbor;
 mod change;
 mod client;
 mod codec;
@@ -14,6 +15,8 @@ mod outcome;
 mod policy;
 mod server;
 
+pub use cbor::{Decode, Malformed, Reader};
+pub(crate) use cbor::{decode_enum, decode_number, decode_struct};
 pub use change::{Change, ChangeKind, Changes, Purge, Snapshot};
 pub use client::{Auth, ClientFrame, Credit, Cursor, Hello, Ping, Push, Subscribe, Unsubscribe};
 pub use codec::{decode, encode};

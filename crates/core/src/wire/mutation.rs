@@ -1,11 +1,12 @@
 //! What a client changed (`docs/protocol.md` section 6).
 
-use minicbor::{Decode, Encode};
+use minicbor::Encode;
 
 use crate::ids::{DocumentId, Sequence, Version};
+use crate::wire::{decode_enum, decode_struct};
 
 /// What one IndexedDB transaction changed: committed whole or not at all.
-#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+#[derive(Clone, Debug, PartialEq, Eq, Encode)]
 #[cbor(array)]
 pub struct Mutation {
     /// Its position in the client's incarnation.
@@ -19,8 +20,10 @@ pub struct Mutation {
     pub changes: Vec<DocumentChange>,
 }
 
+decode_struct!(Mutation { sequence, edited_ms, changes });
+
 /// The change of one document.
-#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+#[derive(Clone, Debug, PartialEq, Eq, Encode)]
 #[cbor(array)]
 pub struct DocumentChange {
     /// The document.
@@ -34,8 +37,10 @@ pub struct DocumentChange {
     pub operation: Operation,
 }
 
+decode_struct!(DocumentChange { id, base, operation });
+
 /// What happened to a document.
-#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+#[derive(Clone, Debug, PartialEq, Eq, Encode)]
 pub enum Operation {
     /// The whole value, as JSON text.
     #[n(0)]
@@ -48,8 +53,10 @@ pub enum Operation {
     Patch(#[n(0)] Vec<FieldPatch>),
 }
 
+decode_enum!(Operation { 0 => Put(first), 1 => Delete, 2 => Patch(first) });
+
 /// The change of one field. `base` lets any server merge it without a history of the document.
-#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+#[derive(Clone, Debug, PartialEq, Eq, Encode)]
 #[cbor(array)]
 pub struct FieldPatch {
     /// Member names from the root; empty for the whole value.
@@ -63,10 +70,10 @@ pub struct FieldPatch {
     pub value: Option<Vec<u8>>,
 }
 
+decode_struct!(FieldPatch { path, base, value });
+
 /// Codec of an optional byte string (null when `None`).
 pub(crate) mod optional_bytes {
-    use minicbor::data::Type;
-    use minicbor::decode::{Decoder, Error};
     use minicbor::encode::{self, Encoder, Write};
 
     #[expect(clippy::ref_option, reason = "the signature that minicbor's derive calls")]
@@ -79,13 +86,5 @@ pub(crate) mod optional_bytes {
             Some(bytes) => e.bytes(bytes)?.ok(),
             None => e.null()?.ok(),
         }
-    }
-
-    pub(crate) fn decode<C>(d: &mut Decoder<'_>, _: &mut C) -> Result<Option<Vec<u8>>, Error> {
-        if d.datatype()? == Type::Null {
-            d.null()?;
-            return Ok(None);
-        }
-        Ok(Some(d.bytes()?.to_vec()))
     }
 }

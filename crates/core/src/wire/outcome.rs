@@ -1,13 +1,14 @@
 //! What became of a mutation (`docs/protocol.md` section 7).
 
-use minicbor::{Decode, Encode};
+use minicbor::Encode;
 
 use super::error::ErrorCode;
 use super::mutation::optional_bytes;
 use crate::ids::{DocumentId, Offset, Sequence, Version};
+use crate::wire::{decode_enum, decode_struct};
 
 /// The answer to a push. Results come in the order of their sequences.
-#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+#[derive(Clone, Debug, PartialEq, Eq, Encode)]
 #[cbor(array)]
 pub struct PushResult {
     /// The mutation.
@@ -21,8 +22,10 @@ pub struct PushResult {
     pub outcome: Outcome,
 }
 
+decode_struct!(PushResult { sequence, offset, outcome });
+
 /// What became of a mutation.
-#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+#[derive(Clone, Debug, PartialEq, Eq, Encode)]
 pub enum Outcome {
     /// Committed; every document has the content that the client sent.
     #[n(0)]
@@ -38,8 +41,10 @@ pub enum Outcome {
     Resolve(#[n(0)] Vec<DocumentState>),
 }
 
+decode_enum!(Outcome { 0 => Accepted, 1 => Merged(first, second), 2 => Rejected(first, second, third), 3 => Resolve(first) });
+
 /// The state of one document.
-#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+#[derive(Clone, Debug, PartialEq, Eq, Encode)]
 #[cbor(array)]
 pub struct DocumentState {
     /// The document.
@@ -53,8 +58,10 @@ pub struct DocumentState {
     pub body: Option<Vec<u8>>,
 }
 
+decode_struct!(DocumentState { id, version, body });
+
 /// A value that a merge discarded.
-#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+#[derive(Clone, Debug, PartialEq, Eq, Encode)]
 #[cbor(array)]
 pub struct ConflictNote {
     /// The document.
@@ -79,3 +86,5 @@ pub struct ConflictNote {
     #[cbor(n(6), with = "optional_bytes")]
     pub outcome: Option<Vec<u8>>,
 }
+
+decode_struct!(ConflictNote { id, path, strategy, base, mine, theirs, outcome });

@@ -1,9 +1,10 @@
 //! Conflict policies, as the server announces them: the client's rebase decides as the server's merge does (`docs/protocol.md` section 9).
 
-use minicbor::{Decode, Encode};
+use crate::wire::{decode_enum, decode_number, decode_struct};
+use minicbor::Encode;
 
 /// A collection that the identity may use.
-#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+#[derive(Clone, Debug, PartialEq, Eq, Encode)]
 #[cbor(array)]
 pub struct CollectionInfo {
     /// Its number in change frames, fixed for the session.
@@ -17,8 +18,10 @@ pub struct CollectionInfo {
     pub policy: Policy,
 }
 
+decode_struct!(CollectionInfo { number, name, policy });
+
 /// How conflicts of a collection are resolved.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Encode, Decode)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Encode)]
 #[cbor(array)]
 pub struct Policy {
     /// What to do when a document changed on both sides.
@@ -35,8 +38,10 @@ pub struct Policy {
     pub delete: DeletePolicy,
 }
 
+decode_struct!(Policy { document, field, fields, delete });
+
 /// What to do when a document changed on both sides.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Encode, Decode)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Encode)]
 #[cbor(index_only)]
 pub enum DocumentPolicy {
     /// Three-way, field by field.
@@ -60,8 +65,10 @@ pub enum DocumentPolicy {
     Resolver,
 }
 
+decode_number!(DocumentPolicy { 0 => Merge, 1 => LastWrite, 2 => FirstWrite, 3 => Newest, 4 => Reject, 5 => Resolver });
+
 /// What to do when one field changed on both sides.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Encode, Decode)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Encode)]
 pub enum FieldStrategy {
     /// The later commit wins.
     #[default]
@@ -96,8 +103,10 @@ pub enum FieldStrategy {
     Reject,
 }
 
+decode_enum!(FieldStrategy { 0 => LastWrite, 1 => FirstWrite, 2 => Newest, 3 => Sum, 4 => Min, 5 => Max, 6 => Union, 7 => Text, 8 => List(first), 9 => Reject });
+
 /// What to do when one side deleted what the other changed.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Encode, Decode)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Encode)]
 #[cbor(index_only)]
 pub enum DeletePolicy {
     /// The edit survives.
@@ -108,3 +117,5 @@ pub enum DeletePolicy {
     #[n(1)]
     DeleteWins,
 }
+
+decode_number!(DeletePolicy { 0 => EditWins, 1 => DeleteWins });

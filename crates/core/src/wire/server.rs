@@ -1,6 +1,6 @@
 //! Frames that a server sends (`docs/protocol.md` section 5).
 
-use minicbor::{Decode, Encode};
+use minicbor::Encode;
 
 use super::change::{Changes, Purge, Snapshot};
 use super::error::ErrorCode;
@@ -8,9 +8,10 @@ use super::outcome::PushResult;
 use super::policy::CollectionInfo;
 use crate::ids::{ChangelogId, Epoch, Sequence, SessionId};
 use crate::limits::Limits;
+use crate::wire::{decode_enum, decode_struct};
 
 /// Any frame from server to client.
-#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+#[derive(Clone, Debug, PartialEq, Eq, Encode)]
 pub enum ServerFrame {
     /// Answer to a hello.
     #[n(0)]
@@ -35,8 +36,10 @@ pub enum ServerFrame {
     Error(#[n(0)] ErrorFrame),
 }
 
+decode_enum!(ServerFrame { 0 => Welcome(first), 1 => Result(first), 2 => Changes(first), 3 => Snapshot(first), 4 => Purge(first), 5 => Pong(first), 6 => Error(first) });
+
 /// The session is open.
-#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+#[derive(Clone, Debug, PartialEq, Eq, Encode)]
 #[cbor(array)]
 pub struct Welcome {
     /// The protocol version that both speak from here on.
@@ -69,8 +72,10 @@ pub struct Welcome {
     pub now_ms: u64,
 }
 
+decode_struct!(Welcome { protocol, session, epoch, changelog, finished, limits, collections, subject, now_ms });
+
 /// Answer to a ping.
-#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+#[derive(Clone, Debug, PartialEq, Eq, Encode)]
 #[cbor(array)]
 pub struct Pong {
     /// The ping's number.
@@ -78,8 +83,10 @@ pub struct Pong {
     pub nonce: u64,
 }
 
+decode_struct!(Pong { nonce });
+
 /// Something is wrong with the session.
-#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+#[derive(Clone, Debug, PartialEq, Eq, Encode)]
 #[cbor(array)]
 pub struct ErrorFrame {
     /// What went wrong.
@@ -95,3 +102,5 @@ pub struct ErrorFrame {
     #[n(3)]
     pub retry_after_ms: Option<u32>,
 }
+
+decode_struct!(ErrorFrame { code, retryable, message, retry_after_ms });

@@ -20,7 +20,7 @@ use crate::app::App;
 use crate::auth::Identity;
 use crate::database::{Database, store_refusal};
 use crate::metrics::add;
-use crate::pipeline::{self, Caller, RuleView};
+use crate::pipeline::{self, Caller};
 
 /// Documents of one scan page, unless the caller asks for fewer.
 const SCAN_LIMIT_MAX: usize = 1_000;
@@ -55,7 +55,7 @@ impl Call {
     fn sees(&self, id: &DocumentId, body: &[u8]) -> bool {
         let Some(rules) = self.database.rules.collection(&id.collection) else { return false };
         let Ok(value) = tidelock_core::json::parse(body) else { return false };
-        self.caller.filter.matches(&id.collection, &rules.channels(&id.key, &RuleView::new(&value)))
+        self.caller.filter.matches(&id.collection, &rules.channels(&id.key, &value))
     }
 }
 

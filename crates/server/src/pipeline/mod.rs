@@ -4,7 +4,6 @@
 //! handed to the store together, in order: the store's group commit makes them durable at once. When one meets a changed document,
 //! the store refuses those after it as out of order, and the rest of the group is prepared again.
 
-mod document;
 mod prepare;
 mod repeated;
 
@@ -23,7 +22,6 @@ use crate::auth::Identity;
 use crate::clock::Clock;
 use crate::database::{Database, store_refusal};
 use crate::metrics::add;
-pub(crate) use document::RuleView;
 pub(crate) use prepare::{Prepared, View, prepare};
 
 /// Failed attempts of one mutation after which it waits for its turn among the contended ones.

@@ -6,12 +6,12 @@ use std::sync::Arc;
 use rusqlite::types::Type;
 use rusqlite::{Connection, OptionalExtension, Result, params};
 use tidelock_core::ids::{ClientId, DocumentId, Incarnation, MutationId, Offset, Sequence, Version};
-use tidelock_core::wire::ConflictNote;
+use tidelock_core::wire::{self, ConflictNote};
 
 use super::rows::{Json, bound, conversion, names, names_to_sql, signed, unsigned};
-use crate::{ChangeRecord, Segment};
 use crate::channels::left_after;
 use crate::store::{Commit, CommitOutcome, Recorded, Write};
+use crate::{ChangeRecord, Segment};
 
 /// What the writer knows without asking the file; it takes a group's value over once the group is durable.
 #[derive(Clone, Copy, Debug)]
@@ -187,8 +187,7 @@ impl<'c> Group<'c> {
             let sql = "DELETE FROM outcomes WHERE client = ?1 AND incarnation = ?2 AND sequence <= ?3";
             self.connection.prepare_cached(sql)?.execute(params![client, incarnation, bound(acknowledged.0)])?;
         }
-        let outcome =
-            minicbor::to_vec(&commit.outcome).map_err(|error| rusqlite::Error::ToSqlConversionFailure(error.into()))?;
+        let outcome = wire::encode(&commit.outcome);
         let sql = "INSERT INTO outcomes (client, incarnation, sequence, \"offset\", at_ms, outcome) VALUES (?1, ?2, ?3, ?4, ?5, ?6)";
         self.connection.prepare_cached(sql)?.execute(params![
             client,
@@ -226,7 +225,7 @@ pub(super) fn outcomes(
         Ok(Recorded {
             sequence: Sequence(unsigned(row, 0)?),
             offset: Offset(unsigned(row, 1)?),
-            outcome: minicbor::decode(outcome).map_err(|error| conversion(2, Type::Blob, error))?,
+            outcome: wire::decode(outcome).map_err(|error| conversion(2, Type::Blob, error))?,
         })
     })?;
     rows.collect()
