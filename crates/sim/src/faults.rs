@@ -40,7 +40,7 @@ impl World {
         let replica = usize::try_from(self.random.below(self.replicas.len() as u64)).unwrap_or(0);
         let host = self.replicas.get(replica).map_or(0, |replica| replica.leader);
         let link = self.hosts.get(&host).and_then(|seat| seat.link);
-        let kind = self.random.below(11);
+        let kind = self.random.below(9);
         let name = match kind {
             0 | 1 => "cut",
             2 => "half-open",
@@ -49,7 +49,7 @@ impl World {
             5 => "storage",
             6 => "server-restart",
             7 => "leader-change",
-            9 | 10 => "grant",
+
             _ => "tombstones",
         };
         self.note(|| format!("fault {name} replica {replica} host {host}"));
@@ -71,7 +71,6 @@ impl World {
             }
             6 => self.restart_server(),
             7 => self.change_leader(replica),
-            9 | 10 => self.grant(replica),
             _ => {
                 let before = self.random.below(self.server_head() + 1);
                 self.server.store().purge_tombstones(Offset(before));

@@ -69,6 +69,7 @@ pub(crate) fn plan(
     mask(&mut draft.current, reader);
     mask(&mut draft.merged, reader);
     let (outcome, writes, conflicts) = draft.finish();
+    let outcome = hide_written(outcome, &writes, reader);
     let written = writes.iter().filter(|write| write.body.is_some()).map(|w| (w.id.clone(), w.channels.clone()));
     Plan {
         written: written.collect(),
@@ -215,6 +216,22 @@ fn state_of(id: &DocumentId, document: Option<&Document>) -> DocumentState {
         id: id.clone(),
         version: document.map_or(Version::ABSENT, |document| document.version),
         body: document.map(|document| document.body.to_vec()),
+    }
+}
+
+/// A document that its writer may not read afterwards is gone for it, in the transaction that takes the result: a purge after the
+/// result would be lost when the client stops in between.
+fn hide_written(outcome: Outcome, writes: &[Write], reader: &Filter) -> Outcome {
+    let hidden = |write: &&Write| write.body.is_some() && !reader.matches(&write.id.collection, &write.channels);
+    let gone: Vec<DocumentState> = writes.iter().filter(hidden).map(|write| state_of(&write.id, None)).collect();
+    match outcome {
+        Outcome::Accepted if !gone.is_empty() => Outcome::Merged(gone, Vec::new()),
+        Outcome::Merged(mut states, notes) => {
+            states.retain(|state| gone.iter().all(|one| one.id != state.id));
+            states.extend(gone);
+            Outcome::Merged(states, notes)
+        }
+        other @ (Outcome::Accepted | Outcome::Rejected(..) | Outcome::Resolve(_)) => other,
     }
 }
 

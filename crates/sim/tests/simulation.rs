@@ -6,7 +6,7 @@ fn number(name: &str, default: u64) -> u64 {
 
 #[test]
 fn every_guarantee_holds_under_faults() {
-    let (from, seeds) = (number("TIDELOCK_SIM_FROM", 0), number("TIDELOCK_SIM_SEEDS", 200));
+    let (from, seeds) = (number("TIDELOCK_SIM_FROM", 0), number("TIDELOCK_SIM_SEEDS", 120));
     let mut faults = 0;
     for seed in from..from + seeds {
         let report = tidelock_sim::run(seed, false)

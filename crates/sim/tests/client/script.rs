@@ -104,7 +104,7 @@ impl Script {
         let at = self.host.client().next_timeout_ms().expect("there is a timeout");
         let waited = at.saturating_sub(self.now_ms);
         self.now_ms = at.max(self.now_ms);
-        self.tell(|client, now| client.handle_timeout(now));
+        self.tell(Client::handle_timeout);
         waited
     }
 
@@ -181,7 +181,7 @@ impl Script {
     /// One transaction of the application; the client is told.
     pub(crate) fn write(&mut self, body: impl FnOnce(&mut AppTransaction<'_>)) {
         self.write_unseen(body);
-        self.tell(|client, now| client.handle_captured(now));
+        self.tell(Client::handle_captured);
     }
 
     /// One transaction of the application that the client is not told of.
@@ -221,7 +221,12 @@ impl Script {
             match frame {
                 ClientFrame::Push(push) => pushes.push(push),
                 ClientFrame::Pushes(packed) => pushes.extend(unpack::<Push>(&packed).expect("pushes")),
-                _ => {}
+                ClientFrame::Hello(_)
+                | ClientFrame::Subscribe(_)
+                | ClientFrame::Unsubscribe(_)
+                | ClientFrame::Credit(_)
+                | ClientFrame::Ping(_)
+                | ClientFrame::Auth(_) => {}
             }
         }
         pushes
@@ -249,14 +254,14 @@ fn encoded(items: &[(u64, &str, &str)]) -> Vec<u8> {
     let mut bytes = Vec::new();
     for (offset, id, json) in items {
         let (collection, key) = id.split_once('/').expect("collection/key");
-        let number = COLLECTIONS.iter().position(|name| *name == collection).expect("a known collection");
+        let (number, _) = (0..).zip(COLLECTIONS).find(|(_, name)| *name == collection).expect("a known collection");
         let version = |json: &str| version::of_body(json.as_bytes()).expect("valid JSON");
         let kind = match (*json, json.strip_prefix("same:")) {
             ("", _) => ChangeKind::Delete,
             (_, Some(json)) => ChangeKind::Same(version(json)),
             (json, None) => ChangeKind::Put(version(json), json.as_bytes().to_vec()),
         };
-        let change = Change { offset: Offset(*offset), collection: number as u32, key: key.into(), kind };
+        let change = Change { offset: Offset(*offset), collection: number, key: key.into(), kind };
         bytes.extend(encode(&change));
     }
     bytes
