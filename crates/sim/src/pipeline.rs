@@ -68,8 +68,9 @@ pub(crate) fn plan(
     }
     mask(&mut draft.current, reader);
     mask(&mut draft.merged, reader);
+    let kept = std::mem::take(&mut draft.kept);
     let (outcome, writes, conflicts) = draft.finish();
-    let outcome = hide_written(outcome, &writes, reader);
+    let outcome = hide_written(outcome, &writes, &kept, reader);
     let written = writes.iter().filter(|write| write.body.is_some()).map(|w| (w.id.clone(), w.channels.clone()));
     Plan {
         written: written.collect(),
@@ -160,6 +161,8 @@ struct Draft {
     /// States of documents that were merged.
     merged: Vec<DocumentState>,
     conflicts: Vec<ConflictNote>,
+    /// Documents that are what the client sent already, with their channels.
+    kept: Vec<(DocumentId, Vec<String>)>,
     writes: Vec<Write>,
 }
 
@@ -170,7 +173,10 @@ impl Draft {
             self.current.push(state_of(&change.id, document));
         }
         match fate {
-            Fate::Keep => {}
+            Fate::Keep => {
+                let channels = document.map(|document| channels_of(&document.body)).unwrap_or_default();
+                self.kept.push((change.id.clone(), channels));
+            }
             Fate::Refuse(code, message) => self.refusal = Some((code, message)),
             Fate::Resolve => self.resolve = true,
             Fate::Write { value, told, conflicts } => {
@@ -221,9 +227,11 @@ fn state_of(id: &DocumentId, document: Option<&Document>) -> DocumentState {
 
 /// A document that its writer may not read afterwards is gone for it, in the transaction that takes the result: a purge after the
 /// result would be lost when the client stops in between.
-fn hide_written(outcome: Outcome, writes: &[Write], reader: &Filter) -> Outcome {
-    let hidden = |write: &&Write| write.body.is_some() && !reader.matches(&write.id.collection, &write.channels);
-    let gone: Vec<DocumentState> = writes.iter().filter(hidden).map(|write| state_of(&write.id, None)).collect();
+fn hide_written(outcome: Outcome, writes: &[Write], kept: &[(DocumentId, Vec<String>)], reader: &Filter) -> Outcome {
+    let written = writes.iter().filter(|write| write.body.is_some()).map(|write| (&write.id, &write.channels));
+    let after = written.chain(kept.iter().map(|(id, channels)| (id, channels)));
+    let hidden = after.filter(|(id, channels)| !reader.matches(&id.collection, channels));
+    let gone: Vec<DocumentState> = hidden.map(|(id, _)| state_of(id, None)).collect();
     match outcome {
         Outcome::Accepted if !gone.is_empty() => Outcome::Merged(gone, Vec::new()),
         Outcome::Merged(mut states, notes) => {

@@ -21,13 +21,13 @@ fn changes_become_rows_and_are_told() {
 }
 
 #[test]
-fn a_row_with_unsent_changes_is_rebased() {
+fn an_unsent_edit_is_pushed_against_its_own_base_before_a_change_is_applied() {
     let mut script = Script::live();
     script.changes(0, 1, &[(1, "cards/a", r#"{"x":1,"y":1}"#)]);
-    // The client learns of the write only from the outbox, in the transaction that applies the change.
+    // The client learns of the write only from the outbox, in the transaction that would apply the change.
     script.write_unseen(|tx| tx.put("cards", "a", r#"{"x":2,"y":1}"#));
     script.changes(1, 2, &[(2, "cards/a", r#"{"x":1,"y":2}"#)]);
-    assert_eq!(script.row("cards/a"), Some(json!({ "x": 2, "y": 2 })));
+    assert_eq!(script.row("cards/a"), Some(json!({ "x": 2, "y": 1 })));
     let pushes = script.pushes();
     let Some(Operation::Patch(fields)) = pushes.first().map(|push| &push.changes[0].operation) else {
         panic!("{pushes:?}")
