@@ -6,6 +6,7 @@
 use super::storage::{KeyRange, OutboxRecord};
 use crate::ids::DocumentId;
 use crate::key::{self, Key};
+use crate::order::sorted_by;
 use crate::ordered::{OrderedMap, OrderedSet};
 
 /// Every unsent outbox record that the client has read, by collection and number.
@@ -155,11 +156,10 @@ impl Mirror {
 
     /// The unsent groups, the oldest first. Adoption is not among them: it has no transaction.
     pub(super) fn groups(&self) -> Vec<Group> {
-        let mut ids: Vec<&(String, u64)> =
-            self.records.iter().filter(|(_, entry)| !entry.record.adopt).map(|(id, _)| id).collect();
-        ids.sort_by_key(|id| {
-            self.records.get(*id).map(|entry| (entry.record.at_ms, entry.record.transaction.as_str(), id.1))
-        });
+        let unsent = self.records.iter().filter(|(_, entry)| !entry.record.adopt);
+        let aged: Vec<_> =
+            unsent.map(|(id, entry)| ((entry.record.at_ms, entry.record.transaction.as_str(), id.1), id)).collect();
+        let ids: Vec<_> = sorted_by(&aged, &|(a, _), (b, _)| a < b).into_iter().map(|(_, id)| *id).collect();
         let mut sets = Sets::new(ids.len());
         self.join_transactions(&ids, &mut sets);
         self.join_keys(&ids, &mut sets);

@@ -15,6 +15,7 @@ pub use parse::{JsonError, JsonErrorKind, parse};
 pub use write::{canonical, write};
 
 use crate::limits::Limits;
+use crate::order::sorted_by;
 
 /// A JSON value. Equality is that of canonical forms: member order and the spelling of numbers do not count.
 #[derive(Clone, Debug)]
@@ -106,9 +107,7 @@ fn members_equal(a: &[(String, Value)], b: &[(String, Value)]) -> bool {
 
 /// Members in canonical order.
 fn sorted(members: &[(String, Value)]) -> Vec<&(String, Value)> {
-    let mut sorted: Vec<_> = members.iter().collect();
-    sorted.sort_unstable_by(|(a, _), (b, _)| utf16_order(a, b));
-    sorted
+    sorted_by(members, &|(a, _), (b, _)| utf16_order(a, b).is_lt())
 }
 
 /// Orders strings by their UTF-16 code units, as JavaScript, IndexedDB and RFC 8785 do.
