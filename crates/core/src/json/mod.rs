@@ -4,12 +4,14 @@
 //! differently: duplicate members, lone surrogates, invalid UTF-8, doubles out of range, nesting beyond [`crate::limits::DEPTH_MAX`]. A number
 //! keeps its literal, so that a field nobody touched goes back to the platform byte for byte.
 
+mod double;
 mod number;
 mod parse;
 mod write;
 
 use core::cmp::Ordering;
 
+pub(crate) use double::nearest;
 pub use number::{Number, SAFE_INTEGER_MAX};
 pub use parse::{JsonError, JsonErrorKind, parse};
 pub use write::{canonical, write};
