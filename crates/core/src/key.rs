@@ -134,7 +134,11 @@ fn print(number: f64) -> String {
 }
 
 fn number(text: &str) -> Option<f64> {
-    text.parse().ok()
+    match text {
+        "Infinity" => Some(f64::INFINITY),
+        "-Infinity" => Some(f64::NEG_INFINITY),
+        _ => json::nearest(text),
+    }
 }
 
 impl Key {

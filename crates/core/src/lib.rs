@@ -22,6 +22,7 @@ pub mod json;
 pub mod key;
 pub mod limits;
 pub mod merge;
+mod order;
 mod ordered;
 pub mod server;
 pub mod version;

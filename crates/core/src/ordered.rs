@@ -1,42 +1,155 @@
 //! Ordered maps and sets whose code is small: the browser's core holds many of them, and a B-tree costs it 10 kB for each type.
 //!
-//! Entries are in blocks by rising key; no block is empty or holds more than [`BLOCK_ENTRIES_MAX`].
+//! The entries of a map stand in slots, in any order; an [`Order`] of slot numbers, whose code is the same for all types, keeps them
+//! sorted.
 
 use core::borrow::Borrow;
-use core::iter::Flatten;
+use core::cmp::Ordering;
+use core::iter::Map;
 use std::vec::IntoIter;
 
-/// Most entries of a block. Inserting moves at most a block, and one pointer for each block that follows.
-const BLOCK_ENTRIES_MAX: usize = 64;
+/// Most slots of a block. Inserting moves at most a block, and a few bytes for each block that follows.
+const BLOCK_SLOTS_MAX: usize = 128;
 
-/// A map in the order of its keys.
+/// Numbers of slots in order, in blocks none of which is empty or holds more than [`BLOCK_SLOTS_MAX`].
 #[derive(Clone, Debug)]
-pub(crate) struct OrderedMap<K, V> {
-    blocks: Vec<Vec<(K, V)>>,
+struct Order {
+    blocks: Vec<Vec<u32>>,
+    /// Slots below `slots` that hold nothing.
+    free: Vec<u32>,
+    slots: u32,
 }
 
-/// Where an entry is, or would be: block and place in it.
+/// Where a slot is in the order, or would be: block and place in it.
 type Place = (usize, usize);
 
-impl<K, V> OrderedMap<K, V> {
-    pub(crate) const fn new() -> Self {
-        Self { blocks: Vec::new() }
+impl Order {
+    const fn new() -> Self {
+        Self { blocks: Vec::new(), free: Vec::new(), slots: 0 }
     }
 
-    pub(crate) fn is_empty(&self) -> bool {
-        self.blocks.is_empty()
-    }
-
-    pub(crate) fn len(&self) -> usize {
+    fn len(&self) -> usize {
         self.blocks.iter().map(Vec::len).sum()
     }
 
+    fn at(&self, (block, place): Place) -> Option<u32> {
+        self.blocks.get(block)?.get(place).copied()
+    }
+
+    /// Finds the slot that `order` tells to be equal to what is sought, or where it would be.
+    fn find(&self, order: &dyn Fn(u32) -> Ordering) -> Result<Place, Place> {
+        let below = |block: &Vec<u32>| block.last().is_some_and(|last| order(*last).is_lt());
+        let at = self.blocks.partition_point(below);
+        match self.blocks.get(at).map(|block| block.binary_search_by(|slot| order(*slot))) {
+            Some(Ok(place)) => Ok((at, place)),
+            Some(Err(place)) => Err((at, place)),
+            None => Err((at, 0)),
+        }
+    }
+
+    /// The slots from a place on.
+    fn from(&self, (block, place): Place) -> impl Iterator<Item = u32> {
+        self.blocks.get(block..).unwrap_or_default().iter().flatten().copied().skip(place)
+    }
+
+    /// All slots, in order.
+    fn all(&self) -> Vec<u32> {
+        self.blocks.concat()
+    }
+
+    /// A slot for the entry that was not found and belongs at this place: a free one, or one more than there were.
+    fn insert(&mut self, (at, place): Place) -> usize {
+        let slot = self.free.pop().unwrap_or_else(|| {
+            self.slots += 1;
+            self.slots - 1
+        });
+        self.insert_at(at, place, slot);
+        slot as usize
+    }
+
+    fn insert_at(&mut self, mut at: usize, mut place: usize, slot: u32) {
+        if at == self.blocks.len() {
+            // Above all: the last block takes it, or another that follows, so that what comes in order fills its blocks.
+            match self.blocks.last() {
+                Some(last) if last.len() < BLOCK_SLOTS_MAX => (at, place) = (at - 1, last.len()),
+                _ => self.blocks.push(Vec::new()),
+            }
+        }
+        let Some(block) = self.blocks.get_mut(at) else { return };
+        if block.len() < BLOCK_SLOTS_MAX {
+            return block.insert(place, slot);
+        }
+        let mut upper = block.split_off(BLOCK_SLOTS_MAX / 2);
+        match place.checked_sub(block.len()) {
+            Some(above @ 1..) => upper.insert(above, slot),
+            _ => block.insert(place, slot),
+        }
+        self.blocks.insert(at + 1, upper);
+    }
+
+    /// Frees the slot at a place.
+    fn remove(&mut self, (at, place): Place) -> Option<usize> {
+        let block = self.blocks.get_mut(at)?;
+        let slot = block.remove(place);
+        if block.is_empty() {
+            self.blocks.remove(at);
+        }
+        self.free.push(slot);
+        Some(slot as usize)
+    }
+
+    /// Frees the slots that are not to be kept.
+    fn retain(&mut self, keep: &mut dyn FnMut(usize) -> bool) {
+        let Self { blocks, free, .. } = self;
+        for block in &mut *blocks {
+            block.retain(|slot| {
+                let kept = keep(*slot as usize);
+                if !kept {
+                    free.push(*slot);
+                }
+                kept
+            });
+        }
+        blocks.retain(|block| !block.is_empty());
+    }
+}
+
+/// A map in the order of its keys.
+///
+/// Invariant: the slots of the order hold an entry each, sorted by key, and the others none.
+#[derive(Clone, Debug)]
+pub(crate) struct OrderedMap<K, V> {
+    order: Order,
+    entries: Vec<Option<(K, V)>>,
+}
+
+impl<K, V> OrderedMap<K, V> {
+    pub(crate) const fn new() -> Self {
+        Self { order: Order::new(), entries: Vec::new() }
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.order.blocks.is_empty()
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.order.len()
+    }
+
     pub(crate) fn clear(&mut self) {
-        self.blocks.clear();
+        *self = Self::new();
+    }
+
+    fn from(&self, place: Place) -> impl Iterator<Item = (&K, &V)> {
+        self.order.from(place).filter_map(|slot| self.entry(slot))
+    }
+
+    fn entry(&self, slot: u32) -> Option<(&K, &V)> {
+        self.entries.get(slot as usize)?.as_ref().map(|(key, value)| (key, value))
     }
 
     pub(crate) fn iter(&self) -> impl Iterator<Item = (&K, &V)> {
-        self.blocks.iter().flatten().map(|(key, value)| (key, value))
+        self.from((0, 0))
     }
 
     pub(crate) fn keys(&self) -> impl Iterator<Item = &K> {
@@ -48,7 +161,8 @@ impl<K, V> OrderedMap<K, V> {
     }
 
     pub(crate) fn values_mut(&mut self) -> impl Iterator<Item = &mut V> {
-        self.blocks.iter_mut().flatten().map(|(_, value)| value)
+        let mut entries: Vec<_> = self.entries.iter_mut().map(Option::as_mut).collect();
+        self.order.all().into_iter().filter_map(move |slot| Some(&mut entries.get_mut(slot as usize)?.take()?.1))
     }
 
     pub(crate) fn into_values(self) -> impl Iterator<Item = V> {
@@ -56,10 +170,15 @@ impl<K, V> OrderedMap<K, V> {
     }
 
     pub(crate) fn retain(&mut self, mut keep: impl FnMut(&K, &mut V) -> bool) {
-        for block in &mut self.blocks {
-            block.retain_mut(|(key, value)| keep(key, value));
-        }
-        self.blocks.retain(|block| !block.is_empty());
+        let entries = &mut self.entries;
+        self.order.retain(&mut |slot| {
+            let Some(entry) = entries.get_mut(slot) else { return false };
+            let kept = entry.as_mut().is_some_and(|(key, value)| keep(key, value));
+            if !kept {
+                *entry = None;
+            }
+            kept
+        });
     }
 }
 
@@ -76,36 +195,27 @@ impl<K, V> OrderedMap<K, V> {
 }
 
 impl<K: Ord, V> OrderedMap<K, V> {
+    #[inline(never)]
     fn find<Q: Ord + ?Sized>(&self, key: &Q) -> Result<Place, Place>
     where
         K: Borrow<Q>,
     {
-        let below = |block: &Vec<(K, V)>| block.last().is_some_and(|(last, _)| last.borrow() < key);
-        let at = self.blocks.partition_point(below);
-        let Some(block) = self.blocks.get(at) else { return Err((at, 0)) };
-        match block.binary_search_by(|(entry, _)| entry.borrow().cmp(key)) {
-            Ok(place) => Ok((at, place)),
-            Err(place) => Err((at, place)),
-        }
-    }
-
-    fn at(&self, (block, place): Place) -> Option<&(K, V)> {
-        self.blocks.get(block)?.get(place)
+        self.order.find(&|slot| self.entry(slot).map_or(Ordering::Less, |(entry, _)| entry.borrow().cmp(key)))
     }
 
     pub(crate) fn get<Q: Ord + ?Sized>(&self, key: &Q) -> Option<&V>
     where
         K: Borrow<Q>,
     {
-        self.at(self.find(key).ok()?).map(|(_, value)| value)
+        self.entry(self.order.at(self.find(key).ok()?)?).map(|(_, value)| value)
     }
 
     pub(crate) fn get_mut<Q: Ord + ?Sized>(&mut self, key: &Q) -> Option<&mut V>
     where
         K: Borrow<Q>,
     {
-        let (block, place) = self.find(key).ok()?;
-        self.blocks.get_mut(block)?.get_mut(place).map(|(_, value)| value)
+        let slot = self.order.at(self.find(key).ok()?)?;
+        self.entries.get_mut(slot as usize)?.as_mut().map(|(_, value)| value)
     }
 
     pub(crate) fn contains_key<Q: Ord + ?Sized>(&self, key: &Q) -> bool
@@ -120,12 +230,12 @@ impl<K: Ord, V> OrderedMap<K, V> {
     where
         K: Borrow<Q>,
     {
-        let (block, place) = match self.find(key) {
-            Ok(place) => place,
-            Err((block, 0)) => return self.blocks.get(block.checked_sub(1)?)?.last().map(|(key, value)| (key, value)),
-            Err((block, place)) => (block, place - 1),
+        let slot = match self.find(key) {
+            Ok(place) => self.order.at(place),
+            Err((block, 0)) => self.order.blocks.get(block.checked_sub(1)?)?.last().copied(),
+            Err((block, place)) => self.order.at((block, place - 1)),
         };
-        self.at((block, place)).map(|(key, value)| (key, value))
+        self.entry(slot?)
     }
 
     /// The entries with keys from this one on.
@@ -136,33 +246,45 @@ impl<K: Ord, V> OrderedMap<K, V> {
     where
         K: Borrow<Q>,
     {
-        let (block, place) = self.find(key).unwrap_or_else(|place| place);
-        self.blocks.get(block..).unwrap_or_default().iter().flatten().skip(place).map(|(key, value)| (key, value))
+        let (Ok(place) | Err(place)) = self.find(key);
+        self.from(place)
     }
 
     /// Gives a key its value; the one that it had.
-    #[inline(never)]
     pub(crate) fn insert(&mut self, key: K, value: V) -> Option<V> {
         match self.find(&key) {
-            Ok((block, place)) => {
-                let entry = self.blocks.get_mut(block)?.get_mut(place)?;
-                Some(core::mem::replace(&mut entry.1, value))
+            Ok(place) => {
+                let (_, old) = self.entries.get_mut(self.order.at(place)? as usize)?.as_mut()?;
+                Some(core::mem::replace(old, value))
             }
             Err(place) => {
-                self.insert_at(place, (key, value));
+                self.insert_at(place, key, value);
                 None
             }
         }
     }
 
+    /// Inserts an entry where [`find`](Self::find) did not find its key, and tells its slot.
+    #[inline(never)]
+    fn insert_at(&mut self, place: Place, key: K, value: V) -> usize {
+        let slot = self.order.insert(place);
+        match self.entries.get_mut(slot) {
+            Some(entry) => *entry = Some((key, value)),
+            None => self.entries.push(Some((key, value))),
+        }
+        slot
+    }
+
     /// The value of a key, which it gets if it has none.
     pub(crate) fn or_insert(&mut self, key: K, value: V) -> &mut V {
-        let (block, place) = match self.find(&key) {
-            Ok(place) => place,
-            Err(place) => self.insert_at(place, (key, value)),
+        let slot = match self.find(&key) {
+            Ok(place) => self.order.at(place).map(|slot| slot as usize),
+            Err(place) => Some(self.insert_at(place, key, value)),
         };
-        #[expect(clippy::indexing_slicing, reason = "the entry was found, or inserted, at this place")]
-        &mut self.blocks[block][place].1
+        let entry = slot.and_then(|slot| self.entries.get_mut(slot)?.as_mut());
+        #[expect(clippy::expect_used, reason = "the entry was found, or inserted, in this slot")]
+        let (_, value) = entry.expect("a slot of the order holds an entry");
+        value
     }
 
     /// The value of a key; the default if it had none.
@@ -173,46 +295,12 @@ impl<K: Ord, V> OrderedMap<K, V> {
         self.or_insert(key, V::default())
     }
 
-    #[inline(never)]
     pub(crate) fn remove<Q: Ord + ?Sized>(&mut self, key: &Q) -> Option<V>
     where
         K: Borrow<Q>,
     {
-        let (at, place) = self.find(key).ok()?;
-        let block = self.blocks.get_mut(at)?;
-        let (_, value) = block.remove(place);
-        if block.is_empty() {
-            self.blocks.remove(at);
-        }
-        Some(value)
-    }
-
-    /// Inserts an entry where [`find`](Self::find) did not find its key, and tells where it is.
-    #[inline(never)]
-    fn insert_at(&mut self, (mut at, mut place): Place, entry: (K, V)) -> Place {
-        if at == self.blocks.len() {
-            // Above every key: the last block takes it, or another that follows, so that keys that come in order fill their blocks.
-            match self.blocks.last() {
-                Some(last) if last.len() < BLOCK_ENTRIES_MAX => (at, place) = (at - 1, last.len()),
-                _ => self.blocks.push(Vec::new()),
-            }
-        }
-        let Some(block) = self.blocks.get_mut(at) else { return (at, place) };
-        if block.len() < BLOCK_ENTRIES_MAX {
-            block.insert(place, entry);
-            return (at, place);
-        }
-        let mut upper = block.split_off(BLOCK_ENTRIES_MAX / 2);
-        let next = at + 1;
-        if place <= block.len() {
-            block.insert(place, entry);
-        } else {
-            at = next;
-            place -= block.len();
-            upper.insert(place, entry);
-        }
-        self.blocks.insert(next, upper);
-        (at, place)
+        let slot = self.order.remove(self.find(key).ok()?)?;
+        self.entries.get_mut(slot)?.take().map(|(_, value)| value)
     }
 }
 
@@ -222,12 +310,27 @@ impl<K, V> Default for OrderedMap<K, V> {
     }
 }
 
+/// The entries of a map in order.
+#[derive(Debug)]
+pub(crate) struct Entries<K, V> {
+    slots: IntoIter<u32>,
+    entries: Vec<Option<(K, V)>>,
+}
+
+impl<K, V> Iterator for Entries<K, V> {
+    type Item = (K, V);
+
+    fn next(&mut self) -> Option<(K, V)> {
+        self.entries.get_mut(self.slots.next()? as usize)?.take()
+    }
+}
+
 impl<K, V> IntoIterator for OrderedMap<K, V> {
     type Item = (K, V);
-    type IntoIter = Flatten<IntoIter<Vec<(K, V)>>>;
+    type IntoIter = Entries<K, V>;
 
-    fn into_iter(self) -> Self::IntoIter {
-        self.blocks.into_iter().flatten()
+    fn into_iter(self) -> Entries<K, V> {
+        Entries { slots: self.order.all().into_iter(), entries: self.entries }
     }
 }
 
@@ -324,7 +427,7 @@ impl<T> Default for OrderedSet<T> {
 
 impl<T> IntoIterator for OrderedSet<T> {
     type Item = T;
-    type IntoIter = core::iter::Map<<OrderedMap<T, ()> as IntoIterator>::IntoIter, fn((T, ())) -> T>;
+    type IntoIter = Map<<OrderedMap<T, ()> as IntoIterator>::IntoIter, fn((T, ())) -> T>;
 
     fn into_iter(self) -> Self::IntoIter {
         self.0.into_iter().map(|(item, ())| item)
@@ -395,7 +498,7 @@ mod tests {
         #[test]
         fn behaves_as_a_tree_map(ops in prop::collection::vec(any_op(), 0..1_000), probes in prop::collection::vec(0..2_000_u16, 20)) {
             let (mut map, mut model) = run(&ops);
-            prop_assert!(map.blocks.iter().all(|block| !block.is_empty() && block.len() <= BLOCK_ENTRIES_MAX));
+            prop_assert!(map.order.blocks.iter().all(|block| !block.is_empty() && block.len() <= BLOCK_SLOTS_MAX));
             prop_assert_eq!(map.len(), model.len());
             prop_assert_eq!(map.is_empty(), model.is_empty());
             prop_assert!(map.iter().eq(model.iter()));
@@ -413,8 +516,8 @@ mod tests {
 
     #[test]
     fn keys_in_order_fill_their_blocks() {
-        let map: OrderedMap<usize, ()> = (0..10 * BLOCK_ENTRIES_MAX).map(|key| (key, ())).collect();
-        assert_eq!(map.blocks.len(), 10);
+        let map: OrderedMap<usize, ()> = (0..10 * BLOCK_SLOTS_MAX).map(|key| (key, ())).collect();
+        assert_eq!(map.order.blocks.len(), 10);
     }
 
     #[test]

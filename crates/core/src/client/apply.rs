@@ -5,6 +5,7 @@ use super::storage::{PageId, RejectedDocument, Row};
 use super::task::Next;
 use super::work::{Desk, Theirs, same_content};
 use crate::ids::{DocumentId, Version};
+use crate::order::sorted_by;
 use crate::ordered::OrderedSet;
 use crate::version;
 use crate::wire::{
@@ -242,12 +243,12 @@ fn covers(frame: &Snapshot, id: &DocumentId) -> bool {
 
 /// The part of each collection that a snapshot frame covers: (collection, exclusive start, inclusive end).
 fn ranges<'a>(client: &'a Client, frame: &'a Snapshot) -> Vec<(&'a str, Option<&'a str>, Option<&'a str>)> {
-    let mut names: Vec<&str> = client.config.collections.iter().map(String::as_str).collect();
-    names.sort_unstable();
+    let names = sorted_by(&client.config.collections, &|a, b| a < b);
     let after = frame.after.as_ref().map(|(collection, key)| (collection.as_str(), key.as_str()));
     let through = frame.through.as_ref().map(|(collection, key)| (collection.as_str(), key.as_str()));
     names
         .into_iter()
+        .map(String::as_str)
         .filter(|name| after.is_none_or(|(first, _)| *name >= first) && through.is_none_or(|(last, _)| *name <= last))
         .map(|name| {
             let start = after.filter(|(first, _)| *first == name).map(|(_, key)| key);

@@ -6,6 +6,7 @@ use super::task::{Next, outbox_deletes};
 use super::work::Desk;
 use super::{Client, Event, Pending};
 use crate::ids::{ChangelogId, DocumentId};
+use crate::order::sorted_by;
 use crate::ordered::{OrderedMap, OrderedSet};
 use crate::version::ItemHasher;
 use crate::wire::{DocumentChange, ErrorCode, Mutation, encode};
@@ -416,13 +417,13 @@ impl List {
         }
     }
 
-    pub(super) fn committed(mut self, client: &mut Client, connection: u64) {
+    pub(super) fn committed(self, client: &mut Client, connection: u64) {
         if connection != client.connections || !client.connection.listing() {
             return;
         }
-        self.hashes.sort_unstable();
+        let hashes = sorted_by(&self.hashes, &|a, b| a < b);
         let most = (client.limits.frame_bytes_max as usize / 2) / size_of::<u64>();
-        let have = self.hashes.iter().take(most).flat_map(|hash| hash.to_be_bytes()).collect();
+        let have = hashes.into_iter().take(most).flat_map(|hash| hash.to_be_bytes()).collect();
         client.subscribe(have);
     }
 

@@ -4,17 +4,20 @@
 //! differently: duplicate members, lone surrogates, invalid UTF-8, doubles out of range, nesting beyond [`crate::limits::DEPTH_MAX`]. A number
 //! keeps its literal, so that a field nobody touched goes back to the platform byte for byte.
 
+mod double;
 mod number;
 mod parse;
 mod write;
 
 use core::cmp::Ordering;
 
+pub(crate) use double::nearest;
 pub use number::{Number, SAFE_INTEGER_MAX};
 pub use parse::{JsonError, JsonErrorKind, parse};
 pub use write::{canonical, write};
 
 use crate::limits::Limits;
+use crate::order::sorted_by;
 
 /// A JSON value. Equality is that of canonical forms: member order and the spelling of numbers do not count.
 #[derive(Clone, Debug)]
@@ -106,9 +109,7 @@ fn members_equal(a: &[(String, Value)], b: &[(String, Value)]) -> bool {
 
 /// Members in canonical order.
 fn sorted(members: &[(String, Value)]) -> Vec<&(String, Value)> {
-    let mut sorted: Vec<_> = members.iter().collect();
-    sorted.sort_unstable_by(|(a, _), (b, _)| utf16_order(a, b));
-    sorted
+    sorted_by(members, &|(a, _), (b, _)| utf16_order(a, b).is_lt())
 }
 
 /// Orders strings by their UTF-16 code units, as JavaScript, IndexedDB and RFC 8785 do.

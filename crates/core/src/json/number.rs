@@ -2,10 +2,15 @@
 
 use core::fmt;
 
+use super::double::nearest;
+
 /// Largest integer that a JavaScript number holds exactly with all below it: 2^53 - 1.
 pub const SAFE_INTEGER_MAX: u64 = (1 << 53) - 1;
 /// Its digits: an integer literal with fewer is safe, with more is not.
 const SAFE_DIGITS: &str = "9007199254740991";
+
+/// A literal of so many bytes that has no exponent is not beyond the doubles.
+const SAFE_BYTES: usize = 300;
 
 /// A JSON number as its literal. Equality is that of canonical forms: `1e2` equals `100`, `-0` equals `0`.
 #[derive(Clone)]
@@ -55,10 +60,16 @@ impl Number {
         beyond && self.is_integer_literal()
     }
 
+    /// Whether it has a fraction or an exponent, and either the exponent or so many digits that it may be beyond the doubles.
+    pub(super) fn may_be_infinite(&self) -> bool {
+        let has_exponent = self.0.bytes().any(|byte| matches!(byte, b'e' | b'E'));
+        has_exponent || (self.0.len() > SAFE_BYTES && !self.is_integer_literal())
+    }
+
     /// The nearest double. Infinite only for an integer literal beyond the doubles.
     pub fn as_f64(&self) -> f64 {
-        // A checked literal is within what Rust's parser accepts.
-        self.0.parse().unwrap_or(f64::NAN)
+        // A checked literal is one that this accepts.
+        nearest(&self.0).unwrap_or(f64::NAN)
     }
 
     /// The exact integer, when the literal is one and fits.

@@ -243,7 +243,7 @@ impl<'a> Parser<'a> {
             return Err(JsonError { offset: start, kind: JsonErrorKind::Number });
         }
         let number = Number::from_checked(rest.get(..self.at - start).unwrap_or_default());
-        if !number.is_integer_literal() && !number.as_f64().is_finite() {
+        if number.may_be_infinite() && !number.as_f64().is_finite() {
             return Err(JsonError { offset: start, kind: JsonErrorKind::Range });
         }
         Ok(Value::Number(number))

@@ -4,6 +4,7 @@ use super::MergeError;
 use super::object::Slots;
 use crate::json::{Value, parse};
 use crate::limits::DEPTH_MAX;
+use crate::order::sorted_by;
 use crate::wire::{FieldPatch, Operation};
 
 /// One patch with its values parsed.
@@ -25,12 +26,11 @@ pub fn apply(base: Option<&Value>, operation: &Operation) -> Result<Option<Value
 
 /// Parses patches; each field at most once, nothing too deep.
 pub(super) fn parse_patches(patches: &[FieldPatch]) -> Result<Vec<Patch<'_>>, MergeError> {
-    let mut paths: Vec<&[String]> = patches.iter().map(|patch| &*patch.path).collect();
-    paths.sort_unstable();
+    let sorted = sorted_by(patches, &|a, b| a.path < b.path);
     // Paths below a path follow it directly in this order.
-    let overlap = paths.windows(2).find(|pair| matches!(pair, [above, below] if below.starts_with(above)));
+    let overlap = sorted.windows(2).find(|pair| matches!(pair, [above, below] if below.path.starts_with(&above.path)));
     if let Some([above, _]) = overlap {
-        return Err(MergeError::Overlap(above.to_vec()));
+        return Err(MergeError::Overlap(above.path.clone()));
     }
     patches.iter().map(parse_patch).collect()
 }

@@ -3,7 +3,7 @@
 use core::cmp::Ordering;
 
 use crate::escape::{bigint, date};
-use crate::json::{Number, SAFE_INTEGER_MAX, Value};
+use crate::json::{Number, SAFE_INTEGER_MAX, Value, nearest};
 
 /// Most decimal places that are computed exactly; beyond, doubles are used.
 const SCALE_MAX: i32 = 30;
@@ -63,7 +63,7 @@ fn decimal_sum(theirs: &Number, mine: &Number, base: &Number) -> Option<f64> {
         let operands = [Decimal::of(theirs)?, Decimal::of(mine)?, Decimal::of(base)?];
         let ([theirs, mine, base], scale) = Decimal::aligned(operands)?;
         let total = mine.checked_sub(base)?.checked_add(theirs)?;
-        format!("{total}e-{scale}").parse().ok()
+        nearest(&format!("{total}e-{scale}"))
     };
     exact().or_else(|| Some(theirs.as_f64() + (mine.as_f64() - base.as_f64())))
 }
