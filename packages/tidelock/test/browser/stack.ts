@@ -36,6 +36,8 @@ export interface ServerDocument {
 /** A running server with its pages. `stop` ends everything. */
 export class Stack {
   readonly network: Network;
+  /** Who reads the server's state: `name+team+team`. */
+  reader: string = "ann";
   private readonly directory: string;
   private readonly options: StackOptions;
   private readonly browsers = new Set<Chromium>();
@@ -116,7 +118,7 @@ export class Stack {
     return this.page(await this.browser(), spec);
   }
 
-  async token(sub: string = "ann"): Promise<string> {
+  async token(sub: string = this.reader): Promise<string> {
     const response = await fetch(`${this.url}v1/dev/token`, { method: "POST", body: JSON.stringify({ sub, claims: { teams: sub.split("+").slice(1) } }) });
     return ((await response.json()) as { token: string }).token;
   }
@@ -133,6 +135,8 @@ export class Stack {
     for (let after: string | null = ""; after !== null; ) {
       const query: string = after === "" ? "" : `&after=${encodeURIComponent(after)}`;
       const response = await this.rest("GET", `${encodeURIComponent(database)}/${encodeURIComponent(collection)}?limit=1000${query}`);
+      // A collection that nobody has used.
+      if (response.status === 404) return all;
       if (!response.ok) throw new Error(`the server answers ${response.status}: ${await response.text()}`);
       const page = (await response.json()) as { documents: ServerDocument[]; after: string | null };
       all.push(...page.documents);

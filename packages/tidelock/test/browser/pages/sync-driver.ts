@@ -81,7 +81,10 @@ class Driver {
     });
     this.sync = factory.sync;
     this.listen(factory.sync);
-    this.database = await openDatabase(factory, spec);
+    const database = await openDatabase(factory, spec);
+    // Applications close when another page upgrades or deletes the database.
+    database.onversionchange = () => database.close();
+    this.database = database;
   }
 
   /** Creates and fills the database natively, without the package. */
