@@ -26,7 +26,10 @@ interface DexieRanges {
 /** An open Dexie database. */
 interface DexieDatabase {
   readonly name: string;
-  readonly tables: readonly { readonly name: string; readonly schema: { readonly indexes: readonly { readonly name: string }[] } }[];
+  readonly tables: readonly {
+    readonly name: string;
+    readonly schema: { readonly indexes: readonly { readonly name: string }[] };
+  }[];
 }
 
 /** The event by which the Dexies of one page tell each other what changed: ranges by `idb://database/table/index`. */
@@ -46,7 +49,11 @@ function isDexie4(dexie: DexieClass): dexie is DexieParts {
   return "RangeSet" in dexie && "connections" in dexie;
 }
 
-function mutatedParts(dexie: DexieParts, databaseName: string, { store, keys }: ChangeEvent): Record<string, DexieRanges> {
+function mutatedParts(
+  dexie: DexieParts,
+  databaseName: string,
+  { store, keys }: ChangeEvent,
+): Record<string, DexieRanges> {
   const everything = (): DexieRanges => new dexie.RangeSet(-Infinity, dexie.maxKey);
   const prefix = `idb://${databaseName}/${store}/`;
   const primary = keys === null ? everything() : new dexie.RangeSet();

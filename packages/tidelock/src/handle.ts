@@ -77,7 +77,12 @@ export class Handle implements Tidelock {
       const message = error instanceof Error ? error.message : String(error);
       this.emit("error", { code: "observe-failed", message, retryable: true });
     };
-    const observer = new Observer<unknown>(query, () => this.native(), (rows) => listener(rows as T[]), failed);
+    const observer = new Observer<unknown>(
+      query,
+      () => this.native(),
+      (rows) => listener(rows as T[]),
+      failed,
+    );
     this.observers.add(observer);
     return () => {
       observer.stop();
@@ -185,11 +190,17 @@ export class Handle implements Tidelock {
   private lead(): void {
     const { options } = this;
     const worker =
-      options.workerUrl === undefined ? new Worker(new URL("./worker.js", import.meta.url)) : new Worker(options.workerUrl);
+      options.workerUrl === undefined
+        ? new Worker(new URL("./worker.js", import.meta.url))
+        : new Worker(options.workerUrl);
     this.worker = worker;
     worker.onmessage = (event: MessageEvent<FromWorker>) => this.fromWorker(event.data, worker);
     worker.onerror = (event) => {
-      this.emit("error", { code: "engine-failed", message: event.message || "the worker cannot be loaded", retryable: false });
+      this.emit("error", {
+        code: "engine-failed",
+        message: event.message || "the worker cannot be loaded",
+        retryable: false,
+      });
     };
     this.toWorker(this.workerSetup());
     // The worker's own signs of life begin when it is loaded; until then this keeps the others from stealing.
@@ -256,7 +267,11 @@ export class Handle implements Tidelock {
     } catch (error) {
       // The conflict stays on the list; the resolver is asked again when the engine starts the next time.
       const message = error instanceof Error ? error.message : String(error);
-      this.emit("error", { code: "resolver-failed", message: `the resolver failed for ${store}: ${message}`, retryable: false });
+      this.emit("error", {
+        code: "resolver-failed",
+        message: `the resolver failed for ${store}: ${message}`,
+        retryable: false,
+      });
     }
   }
 
@@ -316,7 +331,8 @@ export class Handle implements Tidelock {
     return new Promise((resolve, reject) => {
       const ask = (): void => this.say({ kind: "command", id, command });
       const again = setInterval(ask, 1000);
-      const timeout = timeoutMs === null ? undefined : setTimeout(() => end(new Error("no tab answers for the sync")), timeoutMs);
+      const timeout =
+        timeoutMs === null ? undefined : setTimeout(() => end(new Error("no tab answers for the sync")), timeoutMs);
       const end = (error: Error | null, value?: unknown): void => {
         clearInterval(again);
         clearTimeout(timeout);

@@ -116,7 +116,12 @@ export class Engine {
       case "retry":
       case "discard": {
         const database = await this.open();
-        const removed = await retryRejection(database, [...this.storeOf.values()], command.id, command.name === "retry");
+        const removed = await retryRejection(
+          database,
+          [...this.storeOf.values()],
+          command.id,
+          command.name === "retry",
+        );
         if (removed) this.drive((now) => this.core.handle_rejected_removed(now));
         return null;
       }
@@ -296,7 +301,10 @@ export class Engine {
         return this.say({ kind: "rejected", code, message });
       }
       case "conflicts":
-        return this.say({ kind: "conflicts", entries: (detail as Note[]).map((note, index) => this.conflict(note, index)) });
+        return this.say({
+          kind: "conflicts",
+          entries: (detail as Note[]).map((note, index) => this.conflict(note, index)),
+        });
       case "resolve":
         return this.askResolver(detail as Question);
       case "problem":
@@ -327,8 +335,22 @@ export class Engine {
   private conflict(note: Note, index: number): ConflictEntry {
     const at = this.now();
     const { path, strategy } = note;
-    const sides = { base: valueOf(note.base), mine: valueOf(note.mine), theirs: valueOf(note.theirs), outcome: valueOf(note.outcome) };
-    return { id: `local-${at}-${index}`, at, store: this.store(note.collection), key: decodeKey(note.key), path, strategy, by: "", ...sides };
+    const sides = {
+      base: valueOf(note.base),
+      mine: valueOf(note.mine),
+      theirs: valueOf(note.theirs),
+      outcome: valueOf(note.outcome),
+    };
+    return {
+      id: `local-${at}-${index}`,
+      at,
+      store: this.store(note.collection),
+      key: decodeKey(note.key),
+      path,
+      strategy,
+      by: "",
+      ...sides,
+    };
   }
 
   private store(collection: string): string {

@@ -32,11 +32,19 @@ void test("one application, three libraries", { timeout: 90_000 }, async () => {
     await idb.evaluate(() => application.add({ id: "other", tag: "blue", count: 9 }));
     await raw.evaluate(() => application.remove("n1"));
     await everywhere(pages, (notes) => notes.map(({ id }) => id).join() === "n0,n2,other");
-    for (const page of pages) assert.deepEqual((await page.evaluate(() => application.byTag("red"))).map(({ id }) => id), ["n0", "n2"]);
+    for (const page of pages)
+      assert.deepEqual(
+        (await page.evaluate(() => application.byTag("red"))).map(({ id }) => id),
+        ["n0", "n2"],
+      );
 
     // Dexie's live query, which nobody asked again, has followed.
     const last = (): Promise<Note[] | undefined> => dexie.evaluate(() => liveResults.at(-1));
-    await until("the live query follows", last, (notes) => JSON.stringify(notes?.map(({ id, count }) => [id, count])) === '[["n0",3],["n2",3]]');
+    await until(
+      "the live query follows",
+      last,
+      (notes) => JSON.stringify(notes?.map(({ id, count }) => [id, count])) === '[["n0",3],["n2",3]]',
+    );
     await raw.evaluate(() => application.add({ id: "n3", tag: "red", count: 0 }));
     await until("the live query sees a row that comes", last, (notes) => notes?.length === 3);
     await idb.evaluate(() => application.remove("n0"));

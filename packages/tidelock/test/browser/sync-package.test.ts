@@ -24,7 +24,9 @@ void test("a plain script tag", { timeout: 60_000 }, async () => {
           name: "global",
           setup(setup) {
             setup.onResolve({ filter: /^tidelock$/ }, () => ({ path: "tidelock", namespace: "global" }));
-            setup.onLoad({ filter: /.*/, namespace: "global" }, () => ({ contents: "export const { wrap } = globalThis.tidelock;" }));
+            setup.onLoad({ filter: /.*/, namespace: "global" }, () => ({
+              contents: "export const { wrap } = globalThis.tidelock;",
+            }));
           },
         },
       ],
@@ -44,7 +46,13 @@ void test("a Vite build", { timeout: 90_000 }, async () => {
     await cp(fileURLToPath(new URL("../../package.json", import.meta.url)), join(installed, "package.json"));
     await cp(DRIVER, join(root, "main.ts"));
     await writeFile(join(root, "index.html"), html('<script type="module" src="/main.ts"></script>'));
-    await vite({ root, configFile: false, base: "/built/", logLevel: "warn", build: { outDir: join(stack.app, "built"), emptyOutDir: true } });
+    await vite({
+      root,
+      configFile: false,
+      base: "/built/",
+      logLevel: "warn",
+      build: { outDir: join(stack.app, "built"), emptyOutDir: true },
+    });
     const index = await readFile(join(stack.app, "built", "index.html"), "utf8");
     assert.match(index, /\/built\/assets\/index-/);
     await syncs(stack, "built/index.html");

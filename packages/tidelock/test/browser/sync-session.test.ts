@@ -10,8 +10,14 @@ import { flushed, until, untilPhase, withStack } from "./stack.ts";
 const SPEC: OpenSpec = { stores: [{ name: "notes", keyPath: "id" }] };
 
 async function put(page: Page, ...ids: string[]): Promise<void> {
-  const outcomes = await page.evaluate((rows) => driver.run(rows.map((id) => ({ ops: [["put", "notes", { id }]] }))), ids);
-  assert.ok(outcomes.every((failure) => failure === null), String(outcomes));
+  const outcomes = await page.evaluate(
+    (rows) => driver.run(rows.map((id) => ({ ops: [["put", "notes", { id }]] }))),
+    ids,
+  );
+  assert.ok(
+    outcomes.every((failure) => failure === null),
+    String(outcomes),
+  );
 }
 
 async function keys(page: Page): Promise<unknown[]> {
@@ -22,7 +28,11 @@ void test("a refused token is reported, and nothing is lost", { timeout: 60_000 
   await withStack({}, async (stack) => {
     const page = await stack.client({ ...SPEC, user: null });
     await put(page, "a");
-    const status = await until("the refusal shows", () => page.evaluate(() => driver.status), ({ error }) => error !== null);
+    const status = await until(
+      "the refusal shows",
+      () => page.evaluate(() => driver.status),
+      ({ error }) => error !== null,
+    );
     assert.equal(status.error?.code, "unauthenticated");
     assert.equal(status.phase, "offline");
     assert.equal(status.pending, 1);
@@ -48,12 +58,21 @@ void test("the server is killed, is away, and comes back", { timeout: 90_000 }, 
     assert.equal((await page(a)).pending, 1);
     await stack.startServer();
     for (const one of [a, b]) await flushed(one);
-    for (const one of [a, b]) await until("both have all", () => keys(one), (all) => all.length === 3);
+    for (const one of [a, b])
+      await until(
+        "both have all",
+        () => keys(one),
+        (all) => all.length === 3,
+      );
     assert.deepEqual(Object.keys(await stack.state("notes")), ["away-a", "away-b", "before"]);
 
     stack.network.cut();
     await put(a, "cut");
-    await until("the other hears of it", () => keys(b), (all) => all.includes("cut"));
+    await until(
+      "the other hears of it",
+      () => keys(b),
+      (all) => all.includes("cut"),
+    );
     assert.deepEqual(await a.evaluate(() => driver.rejected()), []);
   });
 
@@ -87,10 +106,18 @@ void test("channels come and go at run time", { timeout: 60_000 }, async () => {
     await flushed(some);
     assert.deepEqual(await keys(some), ["red"]);
     await some.evaluate(() => driver.subscribe(["team:blue"]));
-    await until("the channel's documents come", () => keys(some), (rows) => rows.join() === "blue,red");
+    await until(
+      "the channel's documents come",
+      () => keys(some),
+      (rows) => rows.join() === "blue,red",
+    );
     await some.evaluate(() => driver.subscribe(["team:green"]));
     await some.evaluate(() => driver.unsubscribe(["team:red"]));
-    await until("the channel's documents leave this device", () => keys(some), (rows) => rows.join() === "blue");
+    await until(
+      "the channel's documents leave this device",
+      () => keys(some),
+      (rows) => rows.join() === "blue",
+    );
     await flushed(some);
     assert.deepEqual(Object.keys(await stack.state("notes")), ["blue", "green", "red"], "and stay on the server");
     assert.deepEqual(await keys(all), ["blue", "green", "red"]);
@@ -149,7 +176,8 @@ void test("a full disk is reported, and nothing is lost when there is room again
     const b = await stack.client({ ...SPEC, user: "bob", workerUrl: "/disk-worker.js" });
     await put(b, "mine");
     await flushed(b);
-    const disk = (state: string): Promise<void> => b.evaluate((said) => new BroadcastChannel("disk").postMessage(said), state);
+    const disk = (state: string): Promise<void> =>
+      b.evaluate((said) => new BroadcastChannel("disk").postMessage(said), state);
     await disk("full");
     await put(a, ...Array.from({ length: 50 }, (_, id) => `remote-${id}`));
     await flushed(a);
@@ -159,7 +187,11 @@ void test("a full disk is reported, and nothing is lost when there is room again
     await put(b, "meanwhile");
     await disk("free");
     await flushed(b);
-    await until("the changes are stored", () => keys(b), (all) => all.length === 52);
+    await until(
+      "the changes are stored",
+      () => keys(b),
+      (all) => all.length === 52,
+    );
     assert.equal(Object.keys(await stack.state("notes")).length, 52);
     assert.deepEqual(await b.evaluate(() => driver.rejected()), []);
   });

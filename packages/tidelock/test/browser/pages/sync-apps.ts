@@ -36,7 +36,12 @@ function options(): TidelockOptions {
     const response = await fetch("/v1/dev/token", { method: "POST", body: JSON.stringify({ sub: "ann" }) });
     return ((await response.json()) as { token: string }).token;
   };
-  return { url: new URL("/v1/sync", location.href.replace(/^http/, "ws")).href, database: NAME, token, stores: ["notes"] };
+  return {
+    url: new URL("/v1/sync", location.href.replace(/^http/, "ws")).href,
+    database: NAME,
+    token,
+    stores: ["notes"],
+  };
 }
 
 function result<T>(request: IDBRequest<T>): Promise<T> {
@@ -56,7 +61,8 @@ function done(transaction: IDBTransaction): Promise<void> {
 async function raw(): Promise<Application> {
   const factory = wrap(indexedDB, options());
   const request = factory.open(NAME, VERSION);
-  request.onupgradeneeded = () => request.result.createObjectStore("notes", { keyPath: "id" }).createIndex("tag", "tag");
+  request.onupgradeneeded = () =>
+    request.result.createObjectStore("notes", { keyPath: "id" }).createIndex("tag", "tag");
   const database = await result(request);
   const write = (): [IDBObjectStore, IDBTransaction] => {
     const transaction = database.transaction("notes", "readwrite");
