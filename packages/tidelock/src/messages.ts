@@ -33,6 +33,8 @@ export type ToWorker =
 export type FromWorker =
   | { readonly kind: "need-token" }
   | { readonly kind: "stopped"; readonly reason: string }
+  /** The engine cannot start; it may the next time. */
+  | { readonly kind: "failed"; readonly reason: string }
   /** Another tab's engine took over. */
   | { readonly kind: "fenced" }
   | {

@@ -27,7 +27,7 @@ self.onmessage = (event: MessageEvent<ToWorker>) => {
   const message = event.data;
   if (message.kind === "setup") {
     start(message).catch((error: unknown) =>
-      post({ kind: "stopped", reason: `the engine cannot start: ${messageOf(error)}` }),
+      post({ kind: "failed", reason: `the engine cannot start: ${messageOf(error)}` }),
     );
   } else if (engine === null) waiting.push(message);
   else engine.receive(message);

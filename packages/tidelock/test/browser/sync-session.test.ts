@@ -1,6 +1,6 @@
 /** The life of a session: refused tokens, a server that goes and comes back, channels, signing out, a full disk. */
 import assert from "node:assert/strict";
-import { writeFile } from "node:fs/promises";
+import { cp, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { test } from "node:test";
 import type { Page } from "playwright-core";
@@ -142,6 +142,19 @@ void test("signing out stops every tab, and can wipe", { timeout: 60_000 }, asyn
     await flushed(second);
     assert.deepEqual(await keys(second), ["a"], "signing in again brings the rows back");
     assert.equal(stack.network.connections, connections + 1);
+  });
+});
+
+void test("an engine that cannot be loaded is started when it can", { timeout: 60_000 }, async () => {
+  await withStack({}, async (stack) => {
+    const page = await stack.client({ ...SPEC, wasmUrl: "/late/core.wasm" });
+    await put(page, "a");
+    const codes = (): Promise<string[]> => page.evaluate(() => driver.heard.errors.map(({ code }) => code));
+    await until("the failure is reported", codes, (all) => all.includes("engine-failed"));
+    assert.deepEqual(await stack.state("notes"), {});
+    await cp(join(stack.app, "tidelock", "tidelock_core_bg.wasm"), join(stack.app, "late", "core.wasm"));
+    await flushed(page);
+    assert.deepEqual(await stack.state("notes"), { a: { id: "a" } });
   });
 });
 

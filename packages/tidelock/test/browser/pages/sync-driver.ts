@@ -34,6 +34,7 @@ export interface OpenSpec {
   readonly resolver?: "join";
   /** A script that is run in the engine's worker before it: its address. */
   readonly workerUrl?: string;
+  readonly wasmUrl?: string;
 }
 
 /** One request of a transaction. Ranges include both bounds. */
@@ -86,6 +87,7 @@ class Driver {
       ...(spec.channels === undefined ? {} : { channels: spec.channels }),
       ...(spec.resolver === undefined ? {} : { resolver: joinTexts }),
       ...(spec.workerUrl === undefined ? {} : { workerUrl: spec.workerUrl }),
+      ...(spec.wasmUrl === undefined ? {} : { wasmUrl: spec.wasmUrl }),
     });
     this.sync = factory.sync;
     this.listen(factory.sync);
