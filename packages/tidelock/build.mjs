@@ -1,5 +1,5 @@
 /**
- * Builds dist/: `index.js` (ES module), `tidelock.js` (plain script, global `tidelock`), `worker.js` (classic worker, for both) and
+ * Builds dist/: `index.js` and `dexie.js` (ES modules), `tidelock.js` (plain script, global `tidelock`), `worker.js` (classic worker, for both) and
  * the type declarations. The WASM core and its glue are there before (`cargo xtask build`).
  */
 import { execFileSync } from "node:child_process";
@@ -32,7 +32,12 @@ await build({
   // The glue's own way to find the WASM file; the engine always names it.
   define: { "import.meta.url": '""' },
 });
-await build({ ...common, entryPoints: { index: here("src/index.ts") }, outdir: here("dist"), format: "esm" });
+await build({
+  ...common,
+  entryPoints: { index: here("src/index.ts"), dexie: here("src/dexie.ts") },
+  outdir: here("dist"),
+  format: "esm",
+});
 await build({
   ...common,
   entryPoints: { tidelock: here("src/index.ts") },
@@ -42,4 +47,6 @@ await build({
   banner: { js: "var __tidelockScript = document.currentScript && document.currentScript.src;" },
   define: { "import.meta.url": "__tidelockScript" },
 });
-execFileSync(process.execPath, [here("../../node_modules/typescript/bin/tsc"), "-p", here("tsconfig.build.json")], { stdio: "inherit" });
+execFileSync(process.execPath, [here("../../node_modules/typescript/bin/tsc"), "-p", here("tsconfig.build.json")], {
+  stdio: "inherit",
+});

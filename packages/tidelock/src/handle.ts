@@ -17,6 +17,9 @@ import type {
 import { readRejections } from "./worker/rejections.ts";
 
 const COMMAND_MS_MAX = 15_000;
+/** First delay before a failed engine is started again; it doubles up to the longest one. */
+const ENGINE_RETRY_MS = 500;
+const ENGINE_RETRY_MS_MAX = 60_000;
 
 type Listeners = { [E in keyof Events]: Set<(event: Events[E]) => void> };
 
@@ -35,11 +38,14 @@ export class Handle implements Tidelock {
   };
   private readonly observers = new Set<Observer<unknown>>();
   private readonly replies = new Map<string, (message: Extract<Broadcast, { kind: "reply" }>) => void>();
+  /** Ends each command that waits for its reply. */
+  private readonly commands = new Set<(error: Error) => void>();
   private known: Omit<Status, "leader" | "oldestPendingMs">;
   private oldestPendingAt: number | null = null;
   private seenConflicts: ConflictEntry[] = [];
   private worker: Worker | null = null;
   private connection: Promise<IDBDatabase> | null = null;
+  private engineFailures = 0;
   private opened = false;
   private closed = false;
 
@@ -77,7 +83,12 @@ export class Handle implements Tidelock {
       const message = error instanceof Error ? error.message : String(error);
       this.emit("error", { code: "observe-failed", message, retryable: true });
     };
-    const observer = new Observer<unknown>(query, () => this.native(), (rows) => listener(rows as T[]), failed);
+    const observer = new Observer<unknown>(
+      query,
+      () => this.native(),
+      (rows) => listener(rows as T[]),
+      failed,
+    );
     this.observers.add(observer);
     return () => {
       observer.stop();
@@ -139,6 +150,7 @@ export class Handle implements Tidelock {
     this.emit("status", this.status);
     for (const observer of this.observers) observer.stop();
     this.observers.clear();
+    for (const end of this.commands) end(new Error("the sync is closed"));
     const connection = this.connection;
     this.connection = null;
     this.channel.close();
@@ -150,6 +162,8 @@ export class Handle implements Tidelock {
     this.opened = true;
     this.resume();
     this.say({ kind: "hello" });
+    // Those that were started before there was a database.
+    for (const observer of this.observers) observer.refresh();
   }
 
   /** Somebody wants to upgrade or delete the database. */
@@ -185,12 +199,12 @@ export class Handle implements Tidelock {
   private lead(): void {
     const { options } = this;
     const worker =
-      options.workerUrl === undefined ? new Worker(new URL("./worker.js", import.meta.url)) : new Worker(options.workerUrl);
+      options.workerUrl === undefined
+        ? new Worker(new URL("./worker.js", import.meta.url))
+        : new Worker(options.workerUrl);
     this.worker = worker;
     worker.onmessage = (event: MessageEvent<FromWorker>) => this.fromWorker(event.data, worker);
-    worker.onerror = (event) => {
-      this.emit("error", { code: "engine-failed", message: event.message || "the worker cannot be loaded", retryable: false });
-    };
+    worker.onerror = (event) => this.engineFailed(worker, event.message || "the worker cannot be loaded");
     this.toWorker(this.workerSetup());
     // The worker's own signs of life begin when it is loaded; until then this keeps the others from stealing.
     this.say({ kind: "beat", worker: this.tab });
@@ -203,6 +217,17 @@ export class Handle implements Tidelock {
     this.emit("status", this.status);
     // What the worker said last of a lead that it had lost is not how things stand.
     this.say({ kind: "hello" });
+  }
+
+  /** An engine that cannot be loaded, or that broke, is started again after a while; this tab or another one does it. */
+  private engineFailed(worker: Worker, message: string): void {
+    if (worker !== this.worker) return;
+    this.emit("error", { code: "engine-failed", message, retryable: true });
+    const delay = Math.min(ENGINE_RETRY_MS * 2 ** this.engineFailures, ENGINE_RETRY_MS_MAX);
+    this.engineFailures++;
+    setTimeout(() => {
+      if (worker === this.worker) this.election.yield();
+    }, delay);
   }
 
   private workerSetup(): WorkerSetup {
@@ -234,6 +259,8 @@ export class Handle implements Tidelock {
         this.election.stop();
         this.emit("error", { code: "engine-stopped", message: message.reason, retryable: false });
         return;
+      case "failed":
+        return this.engineFailed(worker, message.reason);
       case "fenced":
         this.election.yield();
     }
@@ -256,7 +283,11 @@ export class Handle implements Tidelock {
     } catch (error) {
       // The conflict stays on the list; the resolver is asked again when the engine starts the next time.
       const message = error instanceof Error ? error.message : String(error);
-      this.emit("error", { code: "resolver-failed", message: `the resolver failed for ${store}: ${message}`, retryable: false });
+      this.emit("error", {
+        code: "resolver-failed",
+        message: `the resolver failed for ${store}: ${message}`,
+        retryable: false,
+      });
     }
   }
 
@@ -269,6 +300,7 @@ export class Handle implements Tidelock {
         return this.changed({ store: message.store, keys: message.keys, origin: "remote" });
       case "status": {
         const { oldestPendingAt, ...known } = message.status;
+        if (known.phase === "live") this.engineFailures = 0;
         this.known = known;
         this.oldestPendingAt = oldestPendingAt;
         return this.emit("status", this.status);
@@ -313,17 +345,21 @@ export class Handle implements Tidelock {
   /** Asks the leader, wherever it is; repeated until it answers, because a leader may just be starting. Commands are idempotent. */
   private command(command: Command, timeoutMs: number | null = COMMAND_MS_MAX): Promise<unknown> {
     const id = crypto.randomUUID();
+    if (this.closed) return Promise.reject(new Error("the sync is closed"));
     return new Promise((resolve, reject) => {
       const ask = (): void => this.say({ kind: "command", id, command });
       const again = setInterval(ask, 1000);
-      const timeout = timeoutMs === null ? undefined : setTimeout(() => end(new Error("no tab answers for the sync")), timeoutMs);
+      const timeout =
+        timeoutMs === null ? undefined : setTimeout(() => end(new Error("no tab answers for the sync")), timeoutMs);
       const end = (error: Error | null, value?: unknown): void => {
         clearInterval(again);
         clearTimeout(timeout);
         this.replies.delete(id);
+        this.commands.delete(end);
         if (error === null) resolve(value);
         else reject(error);
       };
+      this.commands.add(end);
       this.replies.set(id, (reply) => end(reply.error === null ? null : new Error(reply.error), reply.value));
       ask();
     });

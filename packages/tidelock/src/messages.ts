@@ -20,13 +20,21 @@ export type ToWorker =
   | WorkerSetup
   | { readonly kind: "token"; readonly token: string }
   | { readonly kind: "token-failed"; readonly message: string }
-  | { readonly kind: "resolved"; readonly collection: string; readonly key: string; readonly round: number; readonly value: unknown }
+  | {
+      readonly kind: "resolved";
+      readonly collection: string;
+      readonly key: string;
+      readonly round: number;
+      readonly value: unknown;
+    }
   | { readonly kind: "stop" };
 
 /** From a worker to the tab that hosts it. */
 export type FromWorker =
   | { readonly kind: "need-token" }
   | { readonly kind: "stopped"; readonly reason: string }
+  /** The engine cannot start; it may the next time. */
+  | { readonly kind: "failed"; readonly reason: string }
   /** Another tab's engine took over. */
   | { readonly kind: "fenced" }
   | {
@@ -55,10 +63,17 @@ export type Command =
 /** On the channel of a database. */
 export type Broadcast =
   /** A tab committed writes. */
-  | { readonly kind: "captured"; readonly tab: string; readonly stores: readonly (readonly [string, IDBValidKey[] | null])[] }
+  | {
+      readonly kind: "captured";
+      readonly tab: string;
+      readonly stores: readonly (readonly [string, IDBValidKey[] | null])[];
+    }
   /** The leader applied changes of the server. */
   | { readonly kind: "changed"; readonly store: string; readonly keys: IDBValidKey[] | null }
-  | { readonly kind: "status"; readonly status: Omit<Status, "leader" | "oldestPendingMs"> & { readonly oldestPendingAt: number | null } }
+  | {
+      readonly kind: "status";
+      readonly status: Omit<Status, "leader" | "oldestPendingMs"> & { readonly oldestPendingAt: number | null };
+    }
   /** The leader is alive. */
   | { readonly kind: "beat"; readonly worker: string }
   /** The user signed out: every tab stops. */

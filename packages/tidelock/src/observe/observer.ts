@@ -28,6 +28,11 @@ export class Observer<T> {
     if (this.touches(change)) this.run();
   }
 
+  /** Runs again, whatever changed. */
+  refresh(): void {
+    this.run();
+  }
+
   stop(): void {
     this.stopped = true;
   }

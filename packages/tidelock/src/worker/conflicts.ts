@@ -23,12 +23,19 @@ interface LogEntry {
 }
 
 /** The latest entries of the stores that this database syncs. */
-export async function fetchConflicts(setup: WorkerSetup, token: string, storeOf: ReadonlyMap<string, string>): Promise<ConflictEntry[]> {
+export async function fetchConflicts(
+  setup: WorkerSetup,
+  token: string,
+  storeOf: ReadonlyMap<string, string>,
+): Promise<ConflictEntry[]> {
   const url = new URL(setup.url);
   url.protocol = url.protocol === "wss:" ? "https:" : "http:";
   url.pathname = `/v1/db/${encodeURIComponent(setup.remote)}/conflicts`;
   url.search = "?limit=200";
-  const response = await fetch(url, { headers: { authorization: `Bearer ${token}` }, signal: AbortSignal.timeout(10_000) });
+  const response = await fetch(url, {
+    headers: { authorization: `Bearer ${token}` },
+    signal: AbortSignal.timeout(10_000),
+  });
   if (!response.ok) throw new Error(`the server answers ${response.status} for its conflict log`);
   const { conflicts } = parseExact(await response.text()) as { conflicts: LogEntry[] };
   return conflicts.filter((entry) => storeOf.has(entry.collection)).map((entry) => conflictOf(entry, storeOf));

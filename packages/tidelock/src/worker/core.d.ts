@@ -60,7 +60,12 @@ declare module "#core" {
       unsupported: string[],
       adopt: boolean,
     ): void;
-    add_outbox_range(lower: string | undefined, upper: string | undefined, lowerOpen: boolean, upperOpen: boolean): void;
+    add_outbox_range(
+      lower: string | undefined,
+      upper: string | undefined,
+      lowerOpen: boolean,
+      upperOpen: boolean,
+    ): void;
     read_rows(texts: string[]): void;
     read_scan(keys: string[], texts: string[]): void;
   }

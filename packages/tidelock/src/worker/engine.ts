@@ -31,7 +31,7 @@ export class Engine {
   private database: Promise<IDBDatabase> | null = null;
   private socket: WebSocket | null = null;
   private token: string | null = null;
-  private tokenWaiter: ((token: string) => void) | null = null;
+  private tokenWaiters: { readonly resolve: (token: string) => void; readonly reject: (error: Error) => void }[] = [];
   private timer: ReturnType<typeof setTimeout> | undefined;
   private clock = 0;
   private draining = false;
@@ -62,12 +62,11 @@ export class Engine {
         return;
       case "token":
         this.token = message.token;
-        this.tokenWaiter?.(message.token);
-        this.tokenWaiter = null;
+        for (const { resolve } of this.tokenWaiters.splice(0)) resolve(message.token);
         return;
       case "token-failed":
-        this.tokenWaiter = null;
-        return this.disconnected(`no token: ${message.message}`);
+        for (const { reject } of this.tokenWaiters.splice(0)) reject(new Error(`no token: ${message.message}`));
+        return;
       case "resolved":
         return this.resolved(message.collection, message.key, message.round, message.value);
       case "stop":
@@ -116,7 +115,12 @@ export class Engine {
       case "retry":
       case "discard": {
         const database = await this.open();
-        const removed = await retryRejection(database, [...this.storeOf.values()], command.id, command.name === "retry");
+        const removed = await retryRejection(
+          database,
+          [...this.storeOf.values()],
+          command.id,
+          command.name === "retry",
+        );
         if (removed) this.drive((now) => this.core.handle_rejected_removed(now));
         return null;
       }
@@ -228,8 +232,11 @@ export class Engine {
     this.socket = socket;
     const current = (): boolean => this.socket === socket;
     socket.onopen = () => {
-      void this.freshToken().then((token) => {
+      const hello = (token: string): void => {
         if (current()) this.drive((now) => this.core.handle_connected(now, token));
+      };
+      this.freshToken().then(hello, (error: unknown) => {
+        if (current()) this.disconnected(messageOf(error));
       });
     };
     socket.onmessage = (event: MessageEvent<unknown>) => {
@@ -243,9 +250,9 @@ export class Engine {
   }
 
   private freshToken(): Promise<string> {
-    return new Promise((resolve) => {
-      this.tokenWaiter = resolve;
-      this.post({ kind: "need-token" });
+    return new Promise((resolve, reject) => {
+      this.tokenWaiters.push({ resolve, reject });
+      if (this.tokenWaiters.length === 1) this.post({ kind: "need-token" });
     });
   }
 
@@ -296,7 +303,10 @@ export class Engine {
         return this.say({ kind: "rejected", code, message });
       }
       case "conflicts":
-        return this.say({ kind: "conflicts", entries: (detail as Note[]).map((note, index) => this.conflict(note, index)) });
+        return this.say({
+          kind: "conflicts",
+          entries: (detail as Note[]).map((note, index) => this.conflict(note, index)),
+        });
       case "resolve":
         return this.askResolver(detail as Question);
       case "problem":
@@ -327,8 +337,22 @@ export class Engine {
   private conflict(note: Note, index: number): ConflictEntry {
     const at = this.now();
     const { path, strategy } = note;
-    const sides = { base: valueOf(note.base), mine: valueOf(note.mine), theirs: valueOf(note.theirs), outcome: valueOf(note.outcome) };
-    return { id: `local-${at}-${index}`, at, store: this.store(note.collection), key: decodeKey(note.key), path, strategy, by: "", ...sides };
+    const sides = {
+      base: valueOf(note.base),
+      mine: valueOf(note.mine),
+      theirs: valueOf(note.theirs),
+      outcome: valueOf(note.outcome),
+    };
+    return {
+      id: `local-${at}-${index}`,
+      at,
+      store: this.store(note.collection),
+      key: decodeKey(note.key),
+      path,
+      strategy,
+      by: "",
+      ...sides,
+    };
   }
 
   private store(collection: string): string {

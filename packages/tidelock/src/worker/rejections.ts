@@ -28,10 +28,17 @@ function withoutFlags({ code, message, at, documents }: StoredRejection): Omit<R
  * Takes an entry off the list; with `again` its values are written to the application's rows and marked as any write is,
  * all in one transaction. Whether there was such an entry.
  */
-export function retryRejection(database: IDBDatabase, stores: readonly string[], id: number, again: boolean): Promise<boolean> {
+export function retryRejection(
+  database: IDBDatabase,
+  stores: readonly string[],
+  id: number,
+  again: boolean,
+): Promise<boolean> {
   return new Promise((resolve, reject) => {
     const present = stores.filter((store) => database.objectStoreNames.contains(store));
-    const transaction = database.transaction([REJECTED, ...present, ...present.map(outboxName)], "readwrite", { durability: "strict" });
+    const transaction = database.transaction([REJECTED, ...present, ...present.map(outboxName)], "readwrite", {
+      durability: "strict",
+    });
     let found = false;
     transaction.oncomplete = () => resolve(found);
     transaction.onabort = () => reject(transaction.error ?? new Error("the rejected mutation cannot be written again"));

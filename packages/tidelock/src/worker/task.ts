@@ -23,7 +23,12 @@ export interface StoredRejection {
   readonly code: string;
   readonly message: string;
   readonly at: number;
-  readonly documents: { readonly store: string; readonly key: IDBValidKey; readonly mine: unknown; readonly deleted: boolean }[];
+  readonly documents: {
+    readonly store: string;
+    readonly key: IDBValidKey;
+    readonly mine: unknown;
+    readonly deleted: boolean;
+  }[];
 }
 
 type Entry = readonly [string, ...unknown[]];
@@ -54,7 +59,12 @@ class TaskRun {
   private readonly stores: Stores;
   private readonly ended: (failure: string | null, message: string) => void;
 
-  constructor(core: Core, database: IDBDatabase, stores: Stores, ended: (failure: string | null, message: string) => void) {
+  constructor(
+    core: Core,
+    database: IDBDatabase,
+    stores: Stores,
+    ended: (failure: string | null, message: string) => void,
+  ) {
     this.core = core;
     this.database = database;
     this.stores = stores;
@@ -65,12 +75,16 @@ class TaskRun {
     try {
       const transaction = this.database.transaction(this.scope(), "readwrite", { durability: "strict" });
       transaction.oncomplete = () => this.ended(null, "");
-      transaction.onabort = () => this.ended(this.failure ?? failureOf(transaction.error), this.message || messageOf(transaction.error));
+      transaction.onabort = () =>
+        this.ended(this.failure ?? failureOf(transaction.error), this.message || messageOf(transaction.error));
       this.transaction = transaction;
       this.step();
     } catch (error) {
       // The connection is closing, or was closed with the storage wiped under it.
-      this.ended(error instanceof DOMException && error.name === "InvalidStateError" ? "closed" : "other", messageOf(error));
+      this.ended(
+        error instanceof DOMException && error.name === "InvalidStateError" ? "closed" : "other",
+        messageOf(error),
+      );
     }
   }
 
@@ -255,9 +269,13 @@ class TaskRun {
     const core = this.core;
     switch (kind) {
       case "state":
-        return succeed(this.store(STATE_STORE).get(args[0] as string), (bytes) => answer(() => core.read_state(bytesOf(bytes))));
+        return succeed(this.store(STATE_STORE).get(args[0] as string), (bytes) =>
+          answer(() => core.read_state(bytesOf(bytes))),
+        );
       case "pages":
-        return succeed(this.store(SHADOW).getAllKeys(), (keys) => answer(() => core.read_pages((keys as string[][]).flat())));
+        return succeed(this.store(SHADOW).getAllKeys(), (keys) =>
+          answer(() => core.read_pages((keys as string[][]).flat())),
+        );
       case "page": {
         const page = this.store(SHADOW).get([args[0] as string, args[1] as string]);
         return succeed(page, (bytes) => answer(() => core.read_page(bytesOf(bytes))));
@@ -267,7 +285,9 @@ class TaskRun {
           answer(() => core.read_pending(Float64Array.from(keys as number[]), values as Uint8Array[]));
         });
       case "rejectedCount":
-        return succeed(this.store(REJECTED).count(), (count) => answer(() => core.read_rejected_count(count as number)));
+        return succeed(this.store(REJECTED).count(), (count) =>
+          answer(() => core.read_rejected_count(count as number)),
+        );
       case "outbox":
         return this.readOutbox(args[0], args[1] as number, answer);
       case "rows":
@@ -285,7 +305,8 @@ class TaskRun {
     this.readAll(outbox, IDBKeyRange.lowerBound(after, true), undefined, (numbers, records) => {
       answer(() => {
         this.core.read_outbox();
-        for (const [index, number] of numbers.entries()) this.addOutboxRecord(number as number, records[index] as OutboxRecord);
+        for (const [index, number] of numbers.entries())
+          this.addOutboxRecord(number as number, records[index] as OutboxRecord);
       });
     });
   }
@@ -304,7 +325,8 @@ class TaskRun {
     this.core.add_outbox_record(number, record.t, record.a, keys, unsupported, record.adopt === true);
     for (const range of record.r) {
       const [lower, upper, lowerOpen, upperOpen] = range ?? [undefined, undefined, false, false];
-      const bound = (key: IDBValidKey | undefined): string | undefined => (key === undefined ? undefined : encodeKey(key));
+      const bound = (key: IDBValidKey | undefined): string | undefined =>
+        key === undefined ? undefined : encodeKey(key);
       this.core.add_outbox_range(bound(lower), bound(upper), lowerOpen, upperOpen);
     }
   }

@@ -112,7 +112,8 @@ function isPlainObject(value: object, depth: number): boolean {
 function write(value: unknown, path: string, parents: object[]): string {
   switch (typeof value) {
     case "string":
-      if (!value.isWellFormed()) throw new UnsupportedValue(`${path} has a lone surrogate: it is no valid Unicode text`);
+      if (!value.isWellFormed())
+        throw new UnsupportedValue(`${path} has a lone surrogate: it is no valid Unicode text`);
       return JSON.stringify(value);
     case "boolean":
       return String(value);
@@ -151,10 +152,14 @@ function writeObject(value: object, path: string, parents: object[]): string {
 function writeTagged(value: object, path: string, within: object[]): string | null {
   if (value instanceof Date) return tag("date", Number.isNaN(value.getTime()) ? "null" : String(value.getTime()));
   if (value instanceof Map) {
-    const entries = Array.from(value, ([key, item]) => `[${write(key, `${path}.key`, within)},${write(item, `${path}.value`, within)}]`);
+    const entries = Array.from(
+      value,
+      ([key, item]) => `[${write(key, `${path}.key`, within)},${write(item, `${path}.value`, within)}]`,
+    );
     return tag("map", `[${entries.join(",")}]`);
   }
-  if (value instanceof Set) return tag("set", `[${Array.from(value, (item) => write(item, `${path}.item`, within)).join(",")}]`);
+  if (value instanceof Set)
+    return tag("set", `[${Array.from(value, (item) => write(item, `${path}.item`, within)).join(",")}]`);
   if (value instanceof RegExp) return tag("regexp", JSON.stringify([value.source, value.flags]));
   if (value instanceof Error) return tag("error", JSON.stringify([value.name, value.message]));
   if (value instanceof ArrayBuffer) return writeBytes("ArrayBuffer", new Uint8Array(value));
@@ -216,7 +221,8 @@ const payloads: Readonly<Record<string, (payload: unknown) => Decoded>> = {
     return attempt(() => view(made.value.buffer));
   },
   "~map": (payload) => {
-    if (!Array.isArray(payload) || !payload.every((entry) => Array.isArray(entry) && entry.length === 2)) return undefined;
+    if (!Array.isArray(payload) || !payload.every((entry) => Array.isArray(entry) && entry.length === 2))
+      return undefined;
     return { value: new Map(payload.map(([key, item]: [unknown, unknown]) => [decodeValue(key), decodeValue(item)])) };
   },
   "~set": (payload) => (Array.isArray(payload) ? { value: new Set(payload.map(decodeValue)) } : undefined),

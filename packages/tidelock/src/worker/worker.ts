@@ -26,7 +26,9 @@ async function start(setup: WorkerSetup): Promise<void> {
 self.onmessage = (event: MessageEvent<ToWorker>) => {
   const message = event.data;
   if (message.kind === "setup") {
-    start(message).catch((error: unknown) => post({ kind: "stopped", reason: `the engine cannot start: ${messageOf(error)}` }));
+    start(message).catch((error: unknown) =>
+      post({ kind: "failed", reason: `the engine cannot start: ${messageOf(error)}` }),
+    );
   } else if (engine === null) waiting.push(message);
   else engine.receive(message);
 };

@@ -36,6 +36,8 @@ export interface ServerDocument {
 /** A running server with its pages. `stop` ends everything. */
 export class Stack {
   readonly network: Network;
+  /** Who reads the server's state: `name+team+team`. */
+  reader: string = "ann";
   private readonly directory: string;
   private readonly options: StackOptions;
   private readonly browsers = new Set<Chromium>();
@@ -116,23 +118,35 @@ export class Stack {
     return this.page(await this.browser(), spec);
   }
 
-  async token(sub: string = "ann"): Promise<string> {
-    const response = await fetch(`${this.url}v1/dev/token`, { method: "POST", body: JSON.stringify({ sub, claims: { teams: sub.split("+").slice(1) } }) });
+  async token(sub: string = this.reader): Promise<string> {
+    const response = await fetch(`${this.url}v1/dev/token`, {
+      method: "POST",
+      body: JSON.stringify({ sub, claims: { teams: sub.split("+").slice(1) } }),
+    });
     return ((await response.json()) as { token: string }).token;
   }
 
   /** A REST request to the server. */
   async rest(method: string, path: string, body?: string, headers: Record<string, string> = {}): Promise<Response> {
     const authorization = `Bearer ${await this.token()}`;
-    return fetch(`${this.url}v1/db/${path}`, { method, headers: { authorization, ...headers }, ...(body === undefined ? {} : { body }) });
+    return fetch(`${this.url}v1/db/${path}`, {
+      method,
+      headers: { authorization, ...headers },
+      ...(body === undefined ? {} : { body }),
+    });
   }
 
   /** Everything that the server holds of a collection, by rising key. */
   async documents(collection: string, database = "app"): Promise<ServerDocument[]> {
     const all: ServerDocument[] = [];
-    for (let after: string | null = ""; after !== null; ) {
+    for (let after: string | null = ""; after !== null;) {
       const query: string = after === "" ? "" : `&after=${encodeURIComponent(after)}`;
-      const response = await this.rest("GET", `${encodeURIComponent(database)}/${encodeURIComponent(collection)}?limit=1000${query}`);
+      const response = await this.rest(
+        "GET",
+        `${encodeURIComponent(database)}/${encodeURIComponent(collection)}?limit=1000${query}`,
+      );
+      // A collection that nobody has used.
+      if (response.status === 404) return all;
       if (!response.ok) throw new Error(`the server answers ${response.status}: ${await response.text()}`);
       const page = (await response.json()) as { documents: ServerDocument[]; after: string | null };
       all.push(...page.documents);
@@ -227,7 +241,12 @@ export class Network {
 }
 
 /** Waits until a condition holds, asking again and again; the last answer is part of the failure. */
-export async function until<T>(what: string, ask: () => Promise<T> | T, holds: (answer: T) => boolean, ms: number = PATIENCE_MS): Promise<T> {
+export async function until<T>(
+  what: string,
+  ask: () => Promise<T> | T,
+  holds: (answer: T) => boolean,
+  ms: number = PATIENCE_MS,
+): Promise<T> {
   const deadline = Date.now() + ms;
   for (;;) {
     const answer = await ask();
@@ -239,14 +258,22 @@ export async function until<T>(what: string, ask: () => Promise<T> | T, holds: (
 
 /** Waits until the sync of a page has the phase. */
 export async function untilPhase(page: Page, phase: string): Promise<void> {
-  await until(`phase ${phase}`, () => page.evaluate(() => driver.status), (status) => status.phase === phase);
+  await until(
+    `phase ${phase}`,
+    () => page.evaluate(() => driver.status),
+    (status) => status.phase === phase,
+  );
 }
 
 /** Waits until the server has confirmed everything that the page's database holds. */
 export async function flushed(page: Page): Promise<void> {
   const state = { done: false };
   const flush = page.evaluate(() => driver.flush()).then(() => void (state.done = true));
-  const late = until("flush()", () => state.done, (done) => done);
+  const late = until(
+    "flush()",
+    () => state.done,
+    (done) => done,
+  );
   try {
     await Promise.race([flush, late]);
   } catch (error) {
@@ -261,13 +288,16 @@ export function median(values: readonly number[]): number {
 }
 
 function show(value: unknown): string {
-  const text = JSON.stringify(value, (_, member: unknown) => (typeof member === "bigint" ? `${member}n` : member)) ?? String(value);
+  const text =
+    JSON.stringify(value, (_, member: unknown) => (typeof member === "bigint" ? `${member}n` : member)) ??
+    String(value);
   return text.length > 2000 ? `${text.slice(0, 2000)}…` : text;
 }
 
 function binary(): string {
   const path = process.env["TIDELOCK_BIN"];
-  if (path === undefined || !existsSync(path)) throw new Error("TIDELOCK_BIN must name the server's binary: run `cargo xtask test --stage browser`");
+  if (path === undefined || !existsSync(path))
+    throw new Error("TIDELOCK_BIN must name the server's binary: run `cargo xtask test --stage browser`");
   return path;
 }
 

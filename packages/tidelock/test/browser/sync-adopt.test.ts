@@ -7,15 +7,23 @@ import { flushed, until, untilPhase, withStack } from "./stack.ts";
 const SPEC: OpenSpec = { stores: [{ name: "rows" }] };
 const ROWS = 500;
 /** Text that does not compress well, so that a transferred row shows in the byte count. */
-const noise = (id: number): string => Array.from({ length: 20 }, (_, at) => Math.imul(id * 31 + at + 1, 0x9e3779b1).toString(36)).join("");
+const noise = (id: number): string =>
+  Array.from({ length: 20 }, (_, at) => Math.imul(id * 31 + at + 1, 0x9e3779b1).toString(36)).join("");
 
 void test("a populated database is pushed, and equal rows are not transferred", { timeout: 90_000 }, async () => {
   await withStack({}, async (stack) => {
     const ops: Op[] = Array.from({ length: ROWS }, (_, id) => ["put", "rows", { n: id, text: noise(id) }, `k${id}`]);
     const json = JSON.stringify(ops).length;
     const first = await (await stack.browser()).open(stack.url);
-    await first.evaluate((given) => driver.populate(JSON.parse(given) as OpenSpec, []), JSON.stringify({ ...SPEC, database: "other" }));
-    await first.evaluate(([spec, given]) => driver.populate(JSON.parse(spec ?? "") as OpenSpec, [{ ops: JSON.parse(given ?? "") as Op[] }]), [JSON.stringify(SPEC), JSON.stringify(ops)]);
+    await first.evaluate(
+      (given) => driver.populate(JSON.parse(given) as OpenSpec, []),
+      JSON.stringify({ ...SPEC, database: "other" }),
+    );
+    await first.evaluate(
+      ([spec, given]) =>
+        driver.populate(JSON.parse(spec ?? "") as OpenSpec, [{ ops: JSON.parse(given ?? "") as Op[] }]),
+      [JSON.stringify(SPEC), JSON.stringify(ops)],
+    );
     await first.evaluate((spec) => driver.open(spec), SPEC);
     await flushed(first);
     assert.equal((await stack.documents("rows")).length, ROWS);
@@ -25,15 +33,25 @@ void test("a populated database is pushed, and equal rows are not transferred", 
     await untilPhase(first, "offline");
 
     // The second device has the same rows but two: one with a member that the server lacks, one that only it has.
-    const own: Op[] = [...ops.slice(1), ["put", "rows", { n: 0, text: noise(0), extra: true }, "k0"], ["put", "rows", { n: -1 }, "mine"]];
+    const own: Op[] = [
+      ...ops.slice(1),
+      ["put", "rows", { n: 0, text: noise(0), extra: true }, "k0"],
+      ["put", "rows", { n: -1 }, "mine"],
+    ];
     const second = await (await stack.browser()).open(stack.url);
-    await second.evaluate(([spec, given]) => driver.populate(JSON.parse(spec ?? "") as OpenSpec, [{ ops: JSON.parse(given ?? "") as Op[] }]), [JSON.stringify(SPEC), JSON.stringify(own)]);
+    await second.evaluate(
+      ([spec, given]) =>
+        driver.populate(JSON.parse(spec ?? "") as OpenSpec, [{ ops: JSON.parse(given ?? "") as Op[] }]),
+      [JSON.stringify(SPEC), JSON.stringify(own)],
+    );
     const before = { sent: stack.network.sent, received: stack.network.received };
     await second.evaluate((spec) => driver.open(spec), { ...SPEC, user: "bob" });
     await flushed(second);
     const sent = stack.network.sent - before.sent;
     const received = stack.network.received - before.received;
-    console.log(`sync adopt: ${ROWS} rows of ${json} B JSON: ${pushed} B pushed at first; equal on both sides: ${sent} B sent, ${received} B received`);
+    console.log(
+      `sync adopt: ${ROWS} rows of ${json} B JSON: ${pushed} B pushed at first; equal on both sides: ${sent} B sent, ${received} B received`,
+    );
     const state = await stack.state("rows");
     assert.equal(Object.keys(state).length, ROWS + 1);
     assert.deepEqual(state["mine"], { n: -1 });
@@ -63,7 +81,11 @@ void test("every kind of key and value survives a round trip", { timeout: 60_000
     });
     await flushed(b);
     const wrapped = expected.map(([key, value]) => [key, `{"value":${value}}`]);
-    await until("the rows come back", () => a.evaluate(() => driver.describe("rows")), (rows) => JSON.stringify(rows) === JSON.stringify(wrapped));
+    await until(
+      "the rows come back",
+      () => a.evaluate(() => driver.describe("rows")),
+      (rows) => JSON.stringify(rows) === JSON.stringify(wrapped),
+    );
   });
 });
 
@@ -72,7 +94,9 @@ void test("integers beyond 2^53 arrive as BigInt and go back unchanged", { timeo
     const page = await stack.client(SPEC);
     await untilPhase(page, "live");
     const big = "123456789012345678901234567890";
-    const response = await stack.rest("PUT", "app/rows/big", `{"id":9007199254740993,"huge":${big},"small":1}`, { "content-type": "application/json" });
+    const response = await stack.rest("PUT", "app/rows/big", `{"id":9007199254740993,"huge":${big},"small":1}`, {
+      "content-type": "application/json",
+    });
     assert.ok(response.ok, `${response.status}`);
     const describe = (): Promise<[string, string][]> => page.evaluate(() => driver.describe("rows"));
     await until("the document arrives", describe, (rows) => rows.length === 1);
@@ -110,13 +134,24 @@ void test("documents that cannot be synced are isolated with a clear reason", { 
     });
     await flushed(page);
     assert.deepEqual(await stack.state("rows"), { good: { fine: true } });
-    const rejected = await page.evaluate(async () => (await driver.rejected()).map(({ code, message, documents }) => ({ code, message, keys: documents.map(({ key }) => String(key).slice(0, 12)) })));
-    for (const { keys, code, message } of rejected) console.log(`sync adopt: ${keys.join()}: ${code}: ${message.slice(0, 100)}`);
+    const rejected = await page.evaluate(async () =>
+      (await driver.rejected()).map(({ code, message, documents }) => ({
+        code,
+        message,
+        keys: documents.map(({ key }) => String(key).slice(0, 12)),
+      })),
+    );
+    for (const { keys, code, message } of rejected)
+      console.log(`sync adopt: ${keys.join()}: ${code}: ${message.slice(0, 100)}`);
     const errors = await page.evaluate(() => driver.heard.errors);
     // A key that cannot be named to the server is reported; its row stays on this device.
-    assert.deepEqual(errors.map(({ code }) => code), ["unsupported-key"]);
+    assert.deepEqual(
+      errors.map(({ code }) => code),
+      ["unsupported-key"],
+    );
     const named = new Set(rejected.flatMap(({ keys }) => keys));
-    for (const key of ["surrogate", "member", "deep", "large", "blob", "kkkkkkkkkkkk"]) assert.ok(named.has(key), `${key} is listed`);
+    for (const key of ["surrogate", "member", "deep", "large", "blob", "kkkkkkkkkkkk"])
+      assert.ok(named.has(key), `${key} is listed`);
     assert.equal(rejected.length, 6);
     await page.evaluate(() => driver.run([{ ops: [["put", "rows", { fine: 2 }, "good"]] }]));
     await flushed(page);

@@ -90,9 +90,15 @@ async function withScene(body: (scene: Scene) => Promise<void>): Promise<void> {
 /** Every other tab writes at once; each write commits, and reaches the other profile, within the limit. */
 async function othersGoOn({ stack, others, witness, written }: Scene): Promise<void> {
   const start = Date.now();
-  const writes = await Promise.all(others.map((tab, index) => tab.evaluate((id) => driver.timedPut("notes", { id }), `after-${index}`)));
+  const writes = await Promise.all(
+    others.map((tab, index) => tab.evaluate((id) => driver.timedPut("notes", { id }), `after-${index}`)),
+  );
   written.push(...others.map((_, index) => `after-${index}`));
-  await until("the other profile sees every write", () => keysOf(witness), (keys) => written.every((id) => keys.includes(id)));
+  await until(
+    "the other profile sees every write",
+    () => keysOf(witness),
+    (keys) => written.every((id) => keys.includes(id)),
+  );
   const synced = Date.now() - start;
   console.log(`sync leader: writes took ${writes.map((ms) => Math.round(ms)).join(" and ")} ms, the sync ${synced} ms`);
   assert.ok(Math.max(...writes) < BLOCKED_MS_MAX, `a write took ${Math.max(...writes)} ms`);

@@ -14,15 +14,23 @@ void test("a write in one profile appears in the other's page", { timeout: 90_00
     await untilPhase(b, "live");
     await b.evaluate(() => driver.observe("notes"));
     for (let id = 0; id < WRITES; id++) {
-      await a.evaluate((row) => driver.run([{ ops: [["put", "notes", { id: row, at: Date.now(), text: "hello" }]] }]), id);
+      await a.evaluate(
+        (row) => driver.run([{ ops: [["put", "notes", { id: row, at: Date.now(), text: "hello" }]] }]),
+        id,
+      );
       await b.waitForFunction((row) => driver.latencies.has(row), id, { polling: 5, timeout: PATIENCE_MS });
     }
     const latencies = await b.evaluate(() => [...driver.latencies.values()]);
-    console.log(`sync live: median latency ${median(latencies)} ms, greatest ${Math.max(...latencies)} ms of ${latencies.length} writes`);
+    console.log(
+      `sync live: median latency ${median(latencies)} ms, greatest ${Math.max(...latencies)} ms of ${latencies.length} writes`,
+    );
     assert.equal(latencies.length, WRITES);
 
     const changes = await b.evaluate(() => driver.heard.changes);
-    assert.deepEqual(changes.flatMap(({ keys }) => keys), Array.from({ length: WRITES }, (_, id) => id));
+    assert.deepEqual(
+      changes.flatMap(({ keys }) => keys),
+      Array.from({ length: WRITES }, (_, id) => id),
+    );
     assert.ok(changes.every(({ store, origin }) => store === "notes" && origin === "remote"));
     assert.ok(await a.evaluate(() => driver.heard.changes.every(({ origin }) => origin === "local")));
 

@@ -49,10 +49,16 @@ void test("2,000 mixed writes offline, reloaded and killed", { timeout: 180_000 
     const start = Date.now();
     await page.evaluate(() => driver.online());
     await flushed(page);
-    console.log(`sync offline: ${writer.count} writes in ${writer.transactions} transactions (${writer.aborted} aborted), pushed in ${Date.now() - start} ms`);
+    console.log(
+      `sync offline: ${writer.count} writes in ${writer.transactions} transactions (${writer.aborted} aborted), pushed in ${Date.now() - start} ms`,
+    );
     assert.deepEqual(await serverState(stack), model.state(), "the server holds exactly the right state");
     assert.deepEqual(await localState(page), model.state(), "the push leaves the local rows alone");
-    await until("the other profile converges", () => localState(other), (state) => isDeepStrictEqual(state, model.state()));
+    await until(
+      "the other profile converges",
+      () => localState(other),
+      (state) => isDeepStrictEqual(state, model.state()),
+    );
     assert.deepEqual(await other.evaluate(() => driver.torn), [], "no transaction is visible in part");
     assert.deepEqual(await page.evaluate(() => driver.rejected()), []);
     assert.deepEqual(await page.evaluate(() => driver.heard.errors), []);
@@ -81,7 +87,8 @@ class Model {
 
   private applyOne(op: Op): boolean {
     const rows = this.rows(op[1]);
-    const within = (lower: unknown, upper: unknown): string[] => [...rows.keys()].filter((key) => key >= String(lower) && key <= String(upper));
+    const within = (lower: unknown, upper: unknown): string[] =>
+      [...rows.keys()].filter((key) => key >= String(lower) && key <= String(upper));
     switch (op[0]) {
       case "add":
       case "put": {
@@ -107,7 +114,12 @@ class Model {
   }
 
   state(): State {
-    return Object.fromEntries([...this.stores].map(([name, rows]) => [name, Object.fromEntries([...rows].sort(([a], [b]) => (a < b ? -1 : 1)))]));
+    return Object.fromEntries(
+      [...this.stores].map(([name, rows]) => [
+        name,
+        Object.fromEntries([...rows].sort(([a], [b]) => (a < b ? -1 : 1))),
+      ]),
+    );
   }
 }
 
@@ -127,7 +139,8 @@ class Writer {
   /** Rows to begin with. */
   async fill(page: Page): Promise<void> {
     const ops: Op[] = [];
-    for (let index = 0; index < ROWS_BEFORE; index++) ops.push(["put", "items", { id: this.key(index), n: index }], ["put", "counts", { n: index }, this.key(index)]);
+    for (let index = 0; index < ROWS_BEFORE; index++)
+      ops.push(["put", "items", { id: this.key(index), n: index }], ["put", "counts", { n: index }, this.key(index)]);
     await this.run(page, [{ ops }]);
     this.count = 0;
   }
@@ -144,7 +157,10 @@ class Writer {
   private async run(page: Page, batch: readonly Tx[]): Promise<void> {
     const expected = batch.map((transaction) => this.model.apply(transaction));
     const outcomes = await page.evaluate((given) => driver.run(JSON.parse(given) as Tx[]), JSON.stringify(batch));
-    assert.deepEqual(outcomes.map((failure) => failure === null), expected);
+    assert.deepEqual(
+      outcomes.map((failure) => failure === null),
+      expected,
+    );
     this.transactions += batch.length;
     this.aborted += expected.filter((committed) => !committed).length;
   }
@@ -152,7 +168,9 @@ class Writer {
   private draw(): Tx {
     const ops: Op[] = [];
     if (this.below(4) === 0) this.addPair(ops);
-    else for (let count = 1 + this.below(4); count > 0; count--) ops.push(this.op(this.below(2) === 0 ? "items" : "counts"));
+    else
+      for (let count = 1 + this.below(4); count > 0; count--)
+        ops.push(this.op(this.below(2) === 0 ? "items" : "counts"));
     this.count += ops.length;
     return this.below(10) === 0 ? { ops, abort: true } : { ops };
   }

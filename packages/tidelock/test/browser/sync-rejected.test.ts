@@ -24,9 +24,16 @@ void test("one write in a thousand is rejected", { timeout: 90_000 }, async () =
     await flushed(page);
     await page.evaluate(() => driver.offline());
     await untilPhase(page, "offline");
-    const writes: Op[] = Array.from({ length: GOOD }, (_, id) => ["put", "notes", { id: `n${id}`, title: `note ${id}` }]);
+    const writes: Op[] = Array.from({ length: GOOD }, (_, id) => [
+      "put",
+      "notes",
+      { id: `n${id}`, title: `note ${id}` },
+    ]);
     writes.splice(500, 0, ["put", "notes", { id: "bad", title: TOO_LONG }]);
-    const outcomes = await page.evaluate((given) => driver.run((JSON.parse(given) as Op[]).map((op) => ({ ops: [op] }))), JSON.stringify(writes));
+    const outcomes = await page.evaluate(
+      (given) => driver.run((JSON.parse(given) as Op[]).map((op) => ({ ops: [op] }))),
+      JSON.stringify(writes),
+    );
     assert.ok(outcomes.every((failure) => failure === null));
     await page.evaluate(() => driver.online());
     await flushed(page);
@@ -53,7 +60,12 @@ void test("a rejected transaction is taken back whole, by rule and by schema", {
     const page = await stack.client(SPEC);
     await page.evaluate(() =>
       driver.run([
-        { ops: [["put", "notes", { id: "a", title: "fine" }], ["put", "notes", { id: "b", title: "not mine", owner: "bob" }]] },
+        {
+          ops: [
+            ["put", "notes", { id: "a", title: "fine" }],
+            ["put", "notes", { id: "b", title: "not mine", owner: "bob" }],
+          ],
+        },
         { ops: [["put", "notes", { id: "c", title: "fine" }]] },
       ]),
     );
@@ -66,26 +78,42 @@ void test("a rejected transaction is taken back whole, by rule and by schema", {
 
     // A retry is refused for the same reason; it is listed again and nothing else changes.
     await page.evaluate((id) => driver.retry(id), entry.id);
-    const again = await until("the retried write is refused again", () => page.evaluate(() => driver.rejected()), (list) => list.length === 1 && list[0]?.id !== entry.id);
+    const again = await until(
+      "the retried write is refused again",
+      () => page.evaluate(() => driver.rejected()),
+      (list) => list.length === 1 && list[0]?.id !== entry.id,
+    );
     await flushed(page);
     assert.deepEqual(await page.evaluate(() => driver.dump("notes")), [["c", { id: "c", title: "fine" }]]);
     await page.evaluate((id) => driver.discard(id), again[0]?.id ?? 0);
     assert.deepEqual(await page.evaluate(() => driver.rejected()), []);
-    await until("the count follows", () => page.evaluate(() => driver.status.rejected), (count) => count === 0);
+    await until(
+      "the count follows",
+      () => page.evaluate(() => driver.status.rejected),
+      (count) => count === 0,
+    );
   });
 });
 
 void test("a corrected write lands, and a retry does once the reason is gone", { timeout: 60_000 }, async () => {
   await withStack({ config: CONFIG }, async (stack) => {
     const page = await stack.client(SPEC);
-    await page.evaluate((title) => driver.run([{ ops: [["put", "notes", { id: "a", title }]] }, { ops: [["put", "notes", { id: "b", title: "b", owner: "bob" }]] }]), TOO_LONG);
+    await page.evaluate(
+      (title) =>
+        driver.run([
+          { ops: [["put", "notes", { id: "a", title }]] },
+          { ops: [["put", "notes", { id: "b", title: "b", owner: "bob" }]] },
+        ]),
+      TOO_LONG,
+    );
     await flushed(page);
     const entries = await page.evaluate(() => driver.rejected());
     assert.equal(entries.length, 2);
     await page.evaluate(() => driver.run([{ ops: [["put", "notes", { id: "a", title: "short" }]] }]));
     await flushed(page);
     assert.deepEqual(await stack.state("notes"), { a: { id: "a", title: "short" } });
-    for (const entry of entries) if (entry.documents[0]?.key === "a") await page.evaluate((id) => driver.discard(id), entry.id);
+    for (const entry of entries)
+      if (entry.documents[0]?.key === "a") await page.evaluate((id) => driver.discard(id), entry.id);
 
     // The same person signs in as bob: the write that was refused to ann is allowed.
     await page.reload();

@@ -69,7 +69,10 @@ void test("what has no JSON form is refused with its path", () => {
     [{ a: new Blob(["x"]) }, /\$\.a is a Blob/],
   ];
   for (const [value, message] of refused) {
-    assert.throws(() => encodeValue(value), (error) => error instanceof UnsupportedValue && message.test(error.message));
+    assert.throws(
+      () => encodeValue(value),
+      (error) => error instanceof UnsupportedValue && message.test(error.message),
+    );
   }
 });
 
@@ -134,7 +137,12 @@ function valueOf([kind, ...payload]: Described): unknown {
     case "object": {
       const object = {};
       for (const [name, value] of first as [string, Described][]) {
-        Object.defineProperty(object, name, { value: valueOf(value), enumerable: true, configurable: true, writable: true });
+        Object.defineProperty(object, name, {
+          value: valueOf(value),
+          enumerable: true,
+          configurable: true,
+          writable: true,
+        });
       }
       return object;
     }
@@ -161,7 +169,8 @@ function describeValue(value: unknown): Described {
 function describeObject(value: object): Described {
   if (Array.isArray(value)) return ["array", value.map(describeValue)];
   if (value instanceof Date) return ["date", Number.isNaN(value.getTime()) ? null : value.getTime()];
-  if (value instanceof Map) return ["map", Array.from(value, ([key, item]) => [describeValue(key), describeValue(item)])];
+  if (value instanceof Map)
+    return ["map", Array.from(value, ([key, item]) => [describeValue(key), describeValue(item)])];
   if (value instanceof Set) return ["set", Array.from(value, describeValue)];
   if (value instanceof RegExp) return ["regexp", value.source, value.flags];
   if (value instanceof Error) return ["error", value.name, value.message];
@@ -182,6 +191,9 @@ function binaryOf(kind: string, buffer: ArrayBuffer): unknown {
 }
 
 function hex(source: ArrayBuffer | ArrayBufferView): string {
-  const bytes = source instanceof ArrayBuffer ? new Uint8Array(source) : new Uint8Array(source.buffer, source.byteOffset, source.byteLength);
+  const bytes =
+    source instanceof ArrayBuffer
+      ? new Uint8Array(source)
+      : new Uint8Array(source.buffer, source.byteOffset, source.byteLength);
   return Array.from(bytes, (byte) => byte.toString(16).padStart(2, "0")).join("");
 }

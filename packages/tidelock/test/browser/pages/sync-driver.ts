@@ -1,6 +1,14 @@
 /** The page of the sync tests: an application made of data. It loads the built package as a module. */
 import { wrap } from "tidelock";
-import type { ChangeEvent, ConflictEntry, RejectedEntry, ResolverInput, Status, SyncError, Tidelock } from "../../../src/index.ts";
+import type {
+  ChangeEvent,
+  ConflictEntry,
+  RejectedEntry,
+  ResolverInput,
+  Status,
+  SyncError,
+  Tidelock,
+} from "../../../src/index.ts";
 
 /** An object store of the application. */
 export interface StoreSpec {
@@ -26,6 +34,7 @@ export interface OpenSpec {
   readonly resolver?: "join";
   /** A script that is run in the engine's worker before it: its address. */
   readonly workerUrl?: string;
+  readonly wasmUrl?: string;
 }
 
 /** One request of a transaction. Ranges include both bounds. */
@@ -78,10 +87,14 @@ class Driver {
       ...(spec.channels === undefined ? {} : { channels: spec.channels }),
       ...(spec.resolver === undefined ? {} : { resolver: joinTexts }),
       ...(spec.workerUrl === undefined ? {} : { workerUrl: spec.workerUrl }),
+      ...(spec.wasmUrl === undefined ? {} : { wasmUrl: spec.wasmUrl }),
     });
     this.sync = factory.sync;
     this.listen(factory.sync);
-    this.database = await openDatabase(factory, spec);
+    const database = await openDatabase(factory, spec);
+    // Applications close when another page upgrades or deletes the database.
+    database.onversionchange = () => database.close();
+    this.database = database;
   }
 
   /** Creates and fills the database natively, without the package. */
@@ -128,7 +141,8 @@ class Driver {
   observe(store: string): void {
     this.tidelock().observe<{ readonly id?: unknown; readonly at?: number }>({ store }, (rows) => {
       this.observed.push(rows);
-      for (const { id, at } of rows) if (at !== undefined && !this.latencies.has(id)) this.latencies.set(id, Date.now() - at);
+      for (const { id, at } of rows)
+        if (at !== undefined && !this.latencies.has(id)) this.latencies.set(id, Date.now() - at);
     });
   }
 
@@ -223,7 +237,10 @@ class Driver {
 }
 
 async function fetchToken(sub: string): Promise<string> {
-  const response = await fetch("/v1/dev/token", { method: "POST", body: JSON.stringify({ sub, claims: claimsOf(sub) }) });
+  const response = await fetch("/v1/dev/token", {
+    method: "POST",
+    body: JSON.stringify({ sub, claims: claimsOf(sub) }),
+  });
   if (!response.ok) throw new Error(`no token: ${response.status}`);
   return ((await response.json()) as { token: string }).token;
 }
@@ -339,16 +356,37 @@ function describeObject(value: object): string {
 function exotic(): [IDBValidKey, unknown][] {
   return [
     ["date", { at: new Date(1_700_000_000_123), invalid: new Date(NaN) }],
-    ["map", new Map<unknown, unknown>([["a", 1], [{ b: 2 }, new Set([1, "x"])]])],
+    [
+      "map",
+      new Map<unknown, unknown>([
+        ["a", 1],
+        [{ b: 2 }, new Set([1, "x"])],
+      ]),
+    ],
     ["set", { tags: new Set(["x", 1, null]) }],
     ["bigint", { small: 5n, negative: -7n, large: 2n ** 80n, edge: 2n ** 53n }],
-    ["binary", { buffer: new Uint8Array([1, 2, 255]).buffer, view: new Float64Array([1.5, -0]), data: new DataView(new ArrayBuffer(2)) }],
+    [
+      "binary",
+      {
+        buffer: new Uint8Array([1, 2, 255]).buffer,
+        view: new Float64Array([1.5, -0]),
+        data: new DataView(new ArrayBuffer(2)),
+      },
+    ],
     ["undefined", { a: undefined, b: [undefined, null] }],
     ["numbers", [-0, NaN, Infinity, -Infinity, 1e300, 2 ** 53, 0.1, 9007199254740994]],
     ["regexp", /a+b/giu],
     ["error", new RangeError("too far")],
     ["escape", { "~date": 1 }],
-    ["proto", Object.defineProperty({}, "__proto__", { value: { own: true }, enumerable: true, configurable: true, writable: true })],
+    [
+      "proto",
+      Object.defineProperty({}, "__proto__", {
+        value: { own: true },
+        enumerable: true,
+        configurable: true,
+        writable: true,
+      }),
+    ],
     ["text", "plain \u2028 \ud83d\ude00 text"],
     [42, "number key"],
     [-1.5, "negative key"],

@@ -1,0 +1,211 @@
+/** The life of a session: refused tokens, a server that goes and comes back, channels, signing out, a full disk. */
+import assert from "node:assert/strict";
+import { cp, writeFile } from "node:fs/promises";
+import { join } from "node:path";
+import { test } from "node:test";
+import type { Page } from "playwright-core";
+import type { OpenSpec } from "./pages/sync-driver.ts";
+import { flushed, until, untilPhase, withStack } from "./stack.ts";
+
+const SPEC: OpenSpec = { stores: [{ name: "notes", keyPath: "id" }] };
+
+async function put(page: Page, ...ids: string[]): Promise<void> {
+  const outcomes = await page.evaluate(
+    (rows) => driver.run(rows.map((id) => ({ ops: [["put", "notes", { id }]] }))),
+    ids,
+  );
+  assert.ok(
+    outcomes.every((failure) => failure === null),
+    String(outcomes),
+  );
+}
+
+async function keys(page: Page): Promise<unknown[]> {
+  return (await page.evaluate(() => driver.dump("notes"))).map(([key]) => key);
+}
+
+void test("a refused token is reported, and nothing is lost", { timeout: 60_000 }, async () => {
+  await withStack({}, async (stack) => {
+    const page = await stack.client({ ...SPEC, user: null });
+    await put(page, "a");
+    const status = await until(
+      "the refusal shows",
+      () => page.evaluate(() => driver.status),
+      ({ error }) => error !== null,
+    );
+    assert.equal(status.error?.code, "unauthenticated");
+    assert.equal(status.phase, "offline");
+    assert.equal(status.pending, 1);
+    assert.deepEqual(await stack.state("notes"), {});
+    await page.reload();
+    await page.evaluate((spec) => driver.open(spec), SPEC);
+    await flushed(page);
+    assert.deepEqual(await stack.state("notes"), { a: { id: "a" } });
+    assert.equal((await page.evaluate(() => driver.status)).error, null);
+  });
+});
+
+void test("the server is killed, is away, and comes back", { timeout: 90_000 }, async () => {
+  await withStack({}, async (stack) => {
+    const a = await stack.client(SPEC);
+    const b = await stack.client({ ...SPEC, user: "bob" });
+    await put(a, "before");
+    await flushed(a);
+    await stack.stopServer("SIGKILL");
+    await untilPhase(a, "offline");
+    await put(a, "away-a");
+    await put(b, "away-b");
+    assert.equal((await page(a)).pending, 1);
+    await stack.startServer();
+    for (const one of [a, b]) await flushed(one);
+    for (const one of [a, b])
+      await until(
+        "both have all",
+        () => keys(one),
+        (all) => all.length === 3,
+      );
+    assert.deepEqual(Object.keys(await stack.state("notes")), ["away-a", "away-b", "before"]);
+
+    stack.network.cut();
+    await put(a, "cut");
+    await until(
+      "the other hears of it",
+      () => keys(b),
+      (all) => all.includes("cut"),
+    );
+    assert.deepEqual(await a.evaluate(() => driver.rejected()), []);
+  });
+
+  function page(one: Page): Promise<{ pending: number }> {
+    return one.evaluate(() => driver.status);
+  }
+});
+
+const CHANNELS = `
+[identity]
+channels = 'identity.claims.teams.map(t, "team:" + t)'
+
+[databases.app]
+path = "app.db"
+
+[databases.app.collections.notes]
+read = 'identity.sub != ""'
+channels = '["team:" + doc.team]'
+write = 'identity.sub != ""'
+`;
+
+void test("channels come and go at run time", { timeout: 60_000 }, async () => {
+  await withStack({ config: CHANNELS }, async (stack) => {
+    stack.reader = "root+red+blue+green";
+    const all = await stack.client({ ...SPEC, user: stack.reader });
+    await all.evaluate(() =>
+      driver.run(["red", "blue", "green"].map((team) => ({ ops: [["put", "notes", { id: team, team }]] }))),
+    );
+    await flushed(all);
+    const some = await stack.client({ ...SPEC, user: "ann+red+blue", channels: ["team:red"] });
+    await flushed(some);
+    assert.deepEqual(await keys(some), ["red"]);
+    await some.evaluate(() => driver.subscribe(["team:blue"]));
+    await until(
+      "the channel's documents come",
+      () => keys(some),
+      (rows) => rows.join() === "blue,red",
+    );
+    await some.evaluate(() => driver.subscribe(["team:green"]));
+    await some.evaluate(() => driver.unsubscribe(["team:red"]));
+    await until(
+      "the channel's documents leave this device",
+      () => keys(some),
+      (rows) => rows.join() === "blue",
+    );
+    await flushed(some);
+    assert.deepEqual(Object.keys(await stack.state("notes")), ["blue", "green", "red"], "and stay on the server");
+    assert.deepEqual(await keys(all), ["blue", "green", "red"]);
+  });
+});
+
+void test("signing out stops every tab, and can wipe", { timeout: 60_000 }, async () => {
+  await withStack({}, async (stack) => {
+    const browser = await stack.browser();
+    const first = await stack.page(browser, SPEC);
+    const second = await stack.page(browser, SPEC);
+    await put(first, "a");
+    for (const tab of [first, second]) await flushed(tab);
+    await second.evaluate(() => driver.signOut(true));
+    await untilPhase(first, "stopped");
+    await untilPhase(second, "stopped");
+    assert.deepEqual(await second.evaluate(async () => (await indexedDB.databases()).map(({ name }) => name)), []);
+    assert.deepEqual(await stack.state("notes"), { a: { id: "a" } }, "nothing was pushed as a delete");
+    const connections = stack.network.connections;
+    await second.reload();
+    await second.evaluate((spec) => driver.open(spec), SPEC);
+    await flushed(second);
+    assert.deepEqual(await keys(second), ["a"], "signing in again brings the rows back");
+    assert.equal(stack.network.connections, connections + 1);
+  });
+});
+
+void test("an engine that cannot be loaded is started when it can", { timeout: 60_000 }, async () => {
+  await withStack({}, async (stack) => {
+    const page = await stack.client({ ...SPEC, wasmUrl: "/late/core.wasm" });
+    await put(page, "a");
+    const codes = (): Promise<string[]> => page.evaluate(() => driver.heard.errors.map(({ code }) => code));
+    await until("the failure is reported", codes, (all) => all.includes("engine-failed"));
+    assert.deepEqual(await stack.state("notes"), {});
+    await cp(join(stack.app, "tidelock", "tidelock_core_bg.wasm"), join(stack.app, "late", "core.wasm"));
+    await flushed(page);
+    assert.deepEqual(await stack.state("notes"), { a: { id: "a" } });
+  });
+});
+
+/** Runs the engine with a disk that is full while `full` was said last on the channel `disk`: as the browser does it, the transaction aborts. */
+const FULL_DISK_WORKER = `
+let full = false;
+new BroadcastChannel("disk").onmessage = (event) => { full = event.data === "full"; };
+const doomed = new WeakSet();
+const { put, add } = IDBObjectStore.prototype;
+const { commit } = IDBTransaction.prototype;
+const error = Object.getOwnPropertyDescriptor(IDBTransaction.prototype, "error").get;
+const write = (native) => function (...args) {
+  if (full) doomed.add(this.transaction);
+  return native.apply(this, args);
+};
+IDBObjectStore.prototype.put = write(put);
+IDBObjectStore.prototype.add = write(add);
+IDBTransaction.prototype.commit = function () {
+  if (doomed.has(this)) this.abort();
+  else commit.call(this);
+};
+Object.defineProperty(IDBTransaction.prototype, "error", { get() {
+  return doomed.has(this) ? new DOMException("the disk is full", "QuotaExceededError") : error.call(this);
+} });
+importScripts("/tidelock/worker.js");
+`;
+
+void test("a full disk is reported, and nothing is lost when there is room again", { timeout: 90_000 }, async () => {
+  await withStack({}, async (stack) => {
+    await writeFile(join(stack.app, "disk-worker.js"), FULL_DISK_WORKER);
+    const a = await stack.client(SPEC);
+    const b = await stack.client({ ...SPEC, user: "bob", workerUrl: "/disk-worker.js" });
+    await put(b, "mine");
+    await flushed(b);
+    const disk = (state: string): Promise<void> =>
+      b.evaluate((said) => new BroadcastChannel("disk").postMessage(said), state);
+    await disk("full");
+    await put(a, ...Array.from({ length: 50 }, (_, id) => `remote-${id}`));
+    await flushed(a);
+    const reported = (): Promise<string[]> => b.evaluate(() => driver.heard.errors.map(({ code }) => code));
+    await until("the full disk is reported", reported, (codes) => codes.includes("storage-full"));
+    assert.deepEqual(await keys(b), ["mine"]);
+    await put(b, "meanwhile");
+    await disk("free");
+    await flushed(b);
+    await until(
+      "the changes are stored",
+      () => keys(b),
+      (all) => all.length === 52,
+    );
+    assert.equal(Object.keys(await stack.state("notes")).length, 52);
+    assert.deepEqual(await b.evaluate(() => driver.rejected()), []);
+  });
+});
