@@ -86,7 +86,7 @@ export class Site {
   async seed(count: number): Promise<void> {
     const { browser, page } = await this.visit();
     const url = new URL("/v1/sync", this.stack.url.replace(/^http/, "ws")).href;
-    await page.evaluate(([to, token, cards]) => bench.seed(to, token, cards), [url, await this.stack.token(), count] as const);
+    await page.evaluate(([to, token, cards]) => client.seed(to, token, cards), [url, await this.stack.token(), count] as const);
     await browser.close();
   }
 }

@@ -27,16 +27,13 @@ async function startRelay(): Promise<{ readonly url: string; close(): void }> {
 
 /** Milliseconds from the write to the sight of it. */
 async function throughTidelock(writer: Page, reader: Page, votes: number): Promise<number> {
-  const what = [votes % CARDS, votes] as const;
-  const seen = reader.evaluate(([card, value]) => bench.seen(card, value), what);
-  const start = await writer.evaluate(([card, value]) => bench.vote(card, value), what);
-  return (await seen) - start;
+  const start = await writer.evaluate(([card, value]) => client.vote(card, value), [votes % CARDS, votes] as const);
+  return (await reader.evaluate((value) => client.sightings.of(value), votes)) - start;
 }
 
 async function throughRelay(writer: Page, reader: Page, votes: number): Promise<number> {
-  const seen = reader.evaluate((value) => relay.seen(value), votes);
   const start = await writer.evaluate(([card, value]) => relay.vote(card, value), [votes % CARDS, votes] as const);
-  return (await seen) - start;
+  return (await reader.evaluate((value) => relay.sightings.of(value), votes)) - start;
 }
 
 await runBench(async (site) => {
@@ -44,10 +41,11 @@ await runBench(async (site) => {
   const relayServer = await startRelay();
   const pages = [(await site.visit()).page, (await site.visit()).page] as const;
   for (const page of pages) {
-    await page.evaluate(() => bench.firstSync("app", 1000));
+    await page.evaluate(() => client.firstSync("app", 1000));
     await page.evaluate((url) => relay.open(url, "relay"), relayServer.url);
   }
   const [writer, reader] = pages;
+  await reader.evaluate((count) => client.watch(count), CARDS);
   const latencies = { tidelock: [] as number[], relay: [] as number[] };
   for (let votes = 1; votes <= WARM_UP + VOTES; votes++) {
     const tidelock = await throughTidelock(writer, reader, votes + 1000);

@@ -12,14 +12,14 @@ const WRITES = 10_000;
 async function push(site: Site, perTransaction: number): Promise<Row[]> {
   const { browser, page } = await site.visit();
   const traffic = await watchFrames(page);
-  await page.evaluate((database) => bench.open({ database, offline: true }), `push-${perTransaction}`);
+  await page.evaluate((database) => client.open({ database, offline: true }), `push-${perTransaction}`);
   const [writing, pushing] = await page.evaluate(
     async ([count, per]) => {
       const start = performance.now();
-      await bench.put(0, count, per);
+      await client.put(0, count, per);
       const written = performance.now();
-      bench.setOnline(true);
-      await bench.flush();
+      client.setOnline(true);
+      await client.flush();
       return [written - start, performance.now() - written] as const;
     },
     [WRITES, perTransaction] as const,

@@ -12,8 +12,28 @@ export interface OpenOptions {
   readonly offline?: boolean;
 }
 
+/** When each number of votes was first seen. */
+class Sightings {
+  private readonly times = new Map<number, number>();
+  private readonly waiting = new Map<number, (at: number) => void>();
+
+  note(votes: number): void {
+    if (this.times.has(votes)) return;
+    const at = clock();
+    this.times.set(votes, at);
+    this.waiting.get(votes)?.(at);
+  }
+
+  /** Resolves with the time at which so many votes were seen, in milliseconds since 1970. */
+  of(votes: number): Promise<number> {
+    const at = this.times.get(votes);
+    return at === undefined ? new Promise((resolve) => this.waiting.set(votes, resolve)) : Promise.resolve(at);
+  }
+}
+
 class Bench {
   readonly seed: typeof seed = seed;
+  readonly sightings: Sightings = new Sightings();
   private sync: Tidelock | null = null;
   private database: IDBDatabase | null = null;
 
@@ -79,15 +99,13 @@ class Bench {
     return start;
   }
 
-  /** Resolves with the time at which a card with so many votes is seen, in milliseconds since 1970. */
-  seen(number: number, votes: number): Promise<number> {
-    return new Promise((resolve) => {
-      const stop = this.tidelock().observe<Card>({ store: STORE, key: cardOf(number).id }, ([card]) => {
-        if (card?.votes !== votes) return;
-        resolve(clock());
-        stop();
+  /** Notes from here on when cards 0 to `count` - 1 are seen with other votes, one observer to a card. */
+  watch(count: number): void {
+    for (let number = 0; number < count; number++) {
+      this.tidelock().observe<Card>({ store: STORE, key: cardOf(number).id }, ([card]) => {
+        if (card !== undefined) this.sightings.note(card.votes);
       });
-    });
+    }
   }
 
   count(): Promise<number> {
@@ -139,7 +157,7 @@ class Bench {
 class Relay {
   private socket: WebSocket | null = null;
   private database: IDBDatabase | null = null;
-  private waiting: { readonly votes: number; readonly resolve: (at: number) => void } | null = null;
+  readonly sightings: Sightings = new Sightings();
 
   async open(url: string, name: string): Promise<void> {
     this.database = await openDatabase(indexedDB, name);
@@ -159,15 +177,9 @@ class Relay {
     return start;
   }
 
-  seen(votes: number): Promise<number> {
-    return new Promise((resolve) => {
-      this.waiting = { votes, resolve };
-    });
-  }
-
   private async receive(received: Card): Promise<void> {
     const card = await this.keep(received);
-    if (this.waiting?.votes === card.votes) this.waiting.resolve(clock());
+    this.sightings.note(card.votes);
   }
 
   private async keep(card: Card): Promise<Card> {
@@ -211,9 +223,9 @@ function completed(transaction: IDBTransaction): Promise<void> {
 }
 
 declare global {
-  var bench: Bench;
+  var client: Bench;
   var relay: Relay;
 }
 
-globalThis.bench = new Bench();
+globalThis.client = new Bench();
 globalThis.relay = new Relay();

@@ -18,22 +18,22 @@ await runBench(async (site) => {
   await site.seed(DOCUMENTS);
   const reader = await site.visit();
   const traffic = await watchFrames(reader.page);
-  await reader.page.evaluate((count) => bench.firstSync("app", count), DOCUMENTS);
+  await reader.page.evaluate((count) => client.firstSync("app", count), DOCUMENTS);
   const first = { ...traffic };
   progress(`first sync: ${first.received} bytes received, ${first.sent} sent`);
   if (first.received === 0) throw new Error("no WebSocket frame of the worker was seen");
 
   const writer = await site.visit();
-  await writer.page.evaluate(() => bench.open({ database: "writer" }));
-  await writer.page.evaluate(() => bench.untilPhase("live"));
+  await writer.page.evaluate(() => client.open({ database: "writer" }));
+  await writer.page.evaluate(() => client.untilPhase("live"));
+  await reader.page.evaluate((count) => client.watch(count), LIVE_CHANGES);
   const received: number[] = [];
   const both: number[] = [];
   for (let number = 0; number < LIVE_CHANGES; number++) {
     const votes = 1000 + number;
     const before = { ...traffic };
-    const seen = reader.page.evaluate(([card, value]) => bench.seen(card, value), [number, votes] as const);
-    await writer.page.evaluate(([card, value]) => bench.vote(card, value), [number, votes] as const);
-    await seen;
+    await writer.page.evaluate(([card, value]) => client.vote(card, value), [number, votes] as const);
+    await reader.page.evaluate((value) => client.sightings.of(value), votes);
     const body = Buffer.byteLength(JSON.stringify({ ...cardOf(number), votes }));
     const change = since(traffic, before);
     received.push(change.received - body);
@@ -41,11 +41,11 @@ await runBench(async (site) => {
   }
   progress(`live change beyond its body: ${received.join(" ")}`);
 
-  await reader.page.evaluate(() => bench.setOnline(false));
-  await reader.page.evaluate(() => bench.untilPhase("offline"));
+  await reader.page.evaluate(() => client.setOnline(false));
+  await reader.page.evaluate(() => client.untilPhase("offline"));
   const before = { ...traffic };
-  await reader.page.evaluate(() => bench.setOnline(true));
-  await reader.page.evaluate(() => bench.untilPhase("live"));
+  await reader.page.evaluate(() => client.setOnline(true));
+  await reader.page.evaluate(() => client.untilPhase("live"));
   const reconnect = since(traffic, before);
   progress(`reconnect: ${reconnect.received} bytes received, ${reconnect.sent} sent`);
 
