@@ -1,0 +1,19 @@
+//! Native bench programs. Each prints its rows as JSON on standard output and its progress on standard error.
+#![allow(clippy::print_stdout, reason = "rows are the programs' output")]
+#![allow(clippy::unwrap_used, reason = "a bench fails by panicking: nothing is to be recovered")]
+
+mod bare;
+mod client;
+mod commits;
+mod rows;
+mod server;
+
+fn main() {
+    match std::env::args().nth(1).as_deref() {
+        Some("commits") => commits::run(),
+        other => {
+            eprintln!("there is no bench {}: the one here is commits", other.unwrap_or("without a name"));
+            std::process::exit(2);
+        }
+    }
+}
