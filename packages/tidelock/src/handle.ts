@@ -117,11 +117,16 @@ export class Handle implements Tidelock {
   }
 
   async conflicts(): Promise<ConflictEntry[]> {
+    let logged: ConflictEntry[];
     try {
-      return (await this.command({ name: "conflicts" })) as ConflictEntry[];
+      logged = (await this.command({ name: "conflicts" })) as ConflictEntry[];
     } catch {
       return [...this.seenConflicts];
     }
+    // The server does not know of a conflict that was decided on this device before anything was sent.
+    const known = new Set(logged.map(identityOf));
+    const own = this.seenConflicts.filter((entry) => !known.has(identityOf(entry)));
+    return [...own, ...logged].sort((a, b) => b.at - a.at);
   }
 
   goOffline(): void {
@@ -387,6 +392,12 @@ export class Handle implements Tidelock {
   private say(message: Broadcast): void {
     if (!this.closed) this.channel.postMessage(message);
   }
+}
+
+/** Text that is equal for one conflict as the server and as this device tells of it. */
+function identityOf({ store, key, path, strategy, base, mine, theirs, outcome }: ConflictEntry): string {
+  const exact = (_: string, value: unknown): unknown => (typeof value === "bigint" ? `${value}n` : value);
+  return JSON.stringify([store, key, path, strategy, base, mine, theirs, outcome], exact);
 }
 
 /** The opted-in object stores. */

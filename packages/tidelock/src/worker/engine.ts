@@ -30,7 +30,6 @@ export class Engine {
   private readonly beat: ReturnType<typeof setInterval>;
   private database: Promise<IDBDatabase> | null = null;
   private socket: WebSocket | null = null;
-  private token: string | null = null;
   private tokenWaiters: { readonly resolve: (token: string) => void; readonly reject: (error: Error) => void }[] = [];
   private timer: ReturnType<typeof setTimeout> | undefined;
   private clock = 0;
@@ -61,7 +60,6 @@ export class Engine {
       case "setup":
         return;
       case "token":
-        this.token = message.token;
         for (const { resolve } of this.tokenWaiters.splice(0)) resolve(message.token);
         return;
       case "token-failed":
@@ -125,7 +123,7 @@ export class Engine {
         return null;
       }
       case "conflicts":
-        return fetchConflicts(this.setup, this.token ?? (await this.freshToken()), this.storeOf);
+        return fetchConflicts(this.setup, await this.freshToken(), this.storeOf);
     }
   }
 
