@@ -237,7 +237,11 @@ void test("delete against edit", { timeout: 60_000 }, async () => {
     const entries = await pair.b.evaluate(() => driver.conflicts());
     const lost = entries.find(({ store, key }) => store === "strict" && key === "1");
     // Only the changed member was sent.
-    assert.deepEqual([lost?.path, lost?.base, lost?.mine, lost?.outcome], [["n"], 0, 1, undefined], "the lost edit is kept");
+    assert.deepEqual(
+      [lost?.path, lost?.base, lost?.mine, lost?.outcome],
+      [["n"], 0, 1, undefined],
+      "the lost edit is kept",
+    );
   });
 });
 
