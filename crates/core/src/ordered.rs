@@ -185,12 +185,8 @@ impl<K, V> OrderedMap<K, V> {
 impl<K, V> OrderedMap<K, V> {
     /// Takes the entry with the smallest key.
     pub(crate) fn pop_first(&mut self) -> Option<(K, V)> {
-        let block = self.blocks.first_mut()?;
-        let first = block.remove(0);
-        if block.is_empty() {
-            self.blocks.remove(0);
-        }
-        Some(first)
+        let slot = self.order.remove((0, 0))?;
+        self.entries.get_mut(slot)?.take()
     }
 }
 
@@ -372,7 +368,8 @@ impl<T> OrderedSet<T> {
 
     /// The greatest item.
     pub(crate) fn last(&self) -> Option<&T> {
-        self.0.blocks.last()?.last().map(|(item, ())| item)
+        let slot = *self.0.order.blocks.last()?.last()?;
+        self.0.entry(slot).map(|(item, ())| item)
     }
 
     /// Takes the smallest item.

@@ -6,7 +6,6 @@
 use super::storage::{KeyRange, OutboxRecord};
 use crate::ids::DocumentId;
 use crate::key::{self, Key};
-use crate::order::sorted_by;
 use crate::ordered::{OrderedMap, OrderedSet};
 
 /// Every unsent outbox record that the client has read, by collection and number.
