@@ -182,6 +182,14 @@ impl<K, V> OrderedMap<K, V> {
     }
 }
 
+impl<K, V> OrderedMap<K, V> {
+    /// Takes the entry with the smallest key.
+    pub(crate) fn pop_first(&mut self) -> Option<(K, V)> {
+        let slot = self.order.remove((0, 0))?;
+        self.entries.get_mut(slot)?.take()
+    }
+}
+
 impl<K: Ord, V> OrderedMap<K, V> {
     #[inline(never)]
     fn find<Q: Ord + ?Sized>(&self, key: &Q) -> Result<Place, Place>
@@ -322,6 +330,14 @@ impl<K, V> IntoIterator for OrderedMap<K, V> {
     }
 }
 
+impl<K: Ord, V> Extend<(K, V)> for OrderedMap<K, V> {
+    fn extend<I: IntoIterator<Item = (K, V)>>(&mut self, entries: I) {
+        for (key, value) in entries {
+            self.insert(key, value);
+        }
+    }
+}
+
 /// Of two entries with one key the later stays.
 impl<K: Ord, V> FromIterator<(K, V)> for OrderedMap<K, V> {
     fn from_iter<I: IntoIterator<Item = (K, V)>>(entries: I) -> Self {
@@ -342,16 +358,23 @@ impl<T> OrderedSet<T> {
         Self(OrderedMap::new())
     }
 
-    pub(crate) fn is_empty(&self) -> bool {
-        self.0.is_empty()
-    }
-
     pub(crate) fn len(&self) -> usize {
         self.0.len()
     }
 
     pub(crate) fn iter(&self) -> impl Iterator<Item = &T> {
         self.0.keys()
+    }
+
+    /// The greatest item.
+    pub(crate) fn last(&self) -> Option<&T> {
+        let slot = *self.0.order.blocks.last()?.last()?;
+        self.0.entry(slot).map(|(item, ())| item)
+    }
+
+    /// Takes the smallest item.
+    pub(crate) fn pop_first(&mut self) -> Option<T> {
+        self.0.pop_first().map(|(item, ())| item)
     }
 }
 
@@ -500,7 +523,7 @@ mod tests {
         assert_eq!(set.len(), 2);
         assert!(set.insert("c") && !set.insert("c"));
         assert!(set.remove("a") && !set.remove("a"));
-        assert!(set.contains("b") && !set.is_empty());
+        assert!(set.contains("b") && set.len() > 0);
         assert_eq!(set.floor("bb"), Some(&"b"));
         assert_eq!(set.starting_at("bb").collect::<Vec<_>>(), [&"c"]);
         assert_eq!(set.into_iter().collect::<Vec<_>>(), ["b", "c"]);

@@ -179,13 +179,13 @@ pub(crate) struct Membership<'a> {
 
 impl Membership<'_> {
     /// From here on, commits that the filter matches are put into the mailbox. What was committed before is in the changelog.
-    pub(crate) fn watch(&self, filter: Arc<Filter>) {
+    pub(crate) fn watch(&self, filter: &Arc<Filter>) {
         let mut registry = self.hub.registry();
         let head = registry.head;
         let Some(watcher) = registry.watchers.get_mut(&self.key) else { return };
-        let before = std::mem::replace(&mut watcher.filter, Arc::clone(&filter));
+        let before = std::mem::replace(&mut watcher.filter, Arc::clone(filter));
         registry.unindex(self.key, &before);
-        registry.index(self.key, &filter);
+        registry.index(self.key, filter);
         self.mailbox.reset(head, false);
     }
 

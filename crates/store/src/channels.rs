@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use crate::changelog::Filter;
+use tidelock_core::server::Filter;
 
 /// Channels that a document left after its channels became `channels`: what it had left before and what it loses by this write,
 /// without those that it is in again. Sorted.

@@ -9,7 +9,9 @@ use tidelock_core::ids::{
 };
 use tokio::sync::broadcast;
 
-use crate::changelog::{ChangePage, ChangeRecord, Changelog, Filter, Segment, SnapshotPage};
+use tidelock_core::server::{ChangePage, ChangeRecord, Filter, SnapshotPage};
+
+use crate::changelog::{Changelog, Segment};
 use crate::channels::{concerns, left_after};
 use crate::error::StoreError;
 use crate::limits::{CONFLICTS_KEPT_DEFAULT, RECORD_BYTES_OVERHEAD, SEGMENTS_BUFFERED_MAX};

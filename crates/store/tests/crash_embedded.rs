@@ -83,14 +83,14 @@ fn run_and_kill(path: &Path, delay: Duration) -> Vec<((u8, u64), u64)> {
         .spawn()
         .unwrap();
     let output = BufReader::new(child.stdout.take().unwrap());
-    let (first, first_seen) = mpsc::channel();
+    let (first, first_seen) = mpsc::sync_channel(1);
     let reader = thread::spawn(move || {
         let mut acknowledged = Vec::new();
         for line in output.split(b'\n') {
             if let Some(acknowledgement) = parse(&line.unwrap()) {
                 acknowledged.push(acknowledgement);
                 // The parent listens to the first only.
-                let _ = first.send(());
+                let _ = first.try_send(());
             }
         }
         acknowledged

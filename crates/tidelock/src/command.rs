@@ -76,12 +76,11 @@ pub(crate) async fn run(arguments: Arguments) -> Result<(), String> {
 }
 
 async fn run_dev(dev: Dev) -> Result<(), String> {
-    let config = match &dev.config {
-        Some(path) => Config::load_dev(path),
-        None => {
-            let names: Vec<&str> = OPEN_DATABASES.into_iter().chain(dev.databases.iter().map(String::as_str)).collect();
-            Config::dev(&dev.data, &names)
-        }
+    let config = if let Some(path) = &dev.config {
+        Config::load_dev(path)
+    } else {
+        let names: Vec<&str> = OPEN_DATABASES.into_iter().chain(dev.databases.iter().map(String::as_str)).collect();
+        Config::dev(&dev.data, &names)
     };
     let config = config.map_err(|error| error.to_string())?;
     let options = GatewayOptions {

@@ -15,6 +15,7 @@ impl Core {
     }
 
     /// Answers `pages`: collections and first keys in turn.
+    #[expect(clippy::needless_pass_by_value, reason = "wasm-bindgen passes arrays of strings by value")]
     pub fn read_pages(&mut self, names: Vec<String>) {
         let page = |pair: &[String]| match pair {
             [collection, first] => Some(PageId { collection: collection.clone(), first: first.clone() }),
@@ -71,10 +72,10 @@ impl Core {
         lower_open: bool,
         upper_open: bool,
     ) {
-        if let Some(ReadResult::Outbox(records)) = self.inputs.last_mut() {
-            if let Some(record) = records.last_mut() {
-                record.ranges.push(KeyRange { lower, upper, lower_open, upper_open });
-            }
+        if let Some(ReadResult::Outbox(records)) = self.inputs.last_mut()
+            && let Some(record) = records.last_mut()
+        {
+            record.ranges.push(KeyRange { lower, upper, lower_open, upper_open });
         }
     }
 

@@ -132,14 +132,12 @@ struct Run {
 
 impl Writer {
     fn write(&mut self, write: WriteOp) {
-        let write = match write {
+        if !matches!(write, WriteOp::RowPut(..) | WriteOp::RowDelete(..)) {
+            self.end_rows();
+        }
+        let entry = match write {
             WriteOp::RowPut(id, body) => return self.row(id, Some(&body)),
             WriteOp::RowDelete(id) => return self.row(id, None),
-            other => other,
-        };
-        self.end_rows();
-        let entry = match write {
-            WriteOp::RowPut(..) | WriteOp::RowDelete(..) => return,
             WriteOp::ShadowPut(page, bytes) => {
                 self.blobs.push(&crate::blob(&bytes));
                 vec!["page".text(), page.collection.text(), page.first.text()]

@@ -126,14 +126,17 @@ export class Handle implements Tidelock {
   }
 
   async signOut(options: { readonly wipe?: boolean } = {}): Promise<void> {
-    await this.command({ name: "pause" });
+    this.say({ kind: "signed-out" });
     await this.close();
     if (options.wipe === true) await this.wipe();
   }
 
   async close(): Promise<void> {
+    if (this.closed) return;
     this.closed = true;
+    this.known = { ...this.known, phase: "stopped" };
     this.election.stop();
+    this.emit("status", this.status);
     for (const observer of this.observers) observer.stop();
     this.observers.clear();
     const connection = this.connection;
@@ -189,6 +192,8 @@ export class Handle implements Tidelock {
       this.emit("error", { code: "engine-failed", message: event.message || "the worker cannot be loaded", retryable: false });
     };
     this.toWorker(this.workerSetup());
+    // The worker's own signs of life begin when it is loaded; until then this keeps the others from stealing.
+    this.say({ kind: "beat", worker: this.tab });
     this.emit("status", this.status);
   }
 
@@ -196,6 +201,8 @@ export class Handle implements Tidelock {
     this.worker?.terminate();
     this.worker = null;
     this.emit("status", this.status);
+    // What the worker said last of a lead that it had lost is not how things stand.
+    this.say({ kind: "hello" });
   }
 
   private workerSetup(): WorkerSetup {
@@ -224,8 +231,11 @@ export class Handle implements Tidelock {
         void this.resolveConflict(message);
         return;
       case "stopped":
-        this.emit("error", { code: "engine-stopped", message: message.reason, retryable: false });
         this.election.stop();
+        this.emit("error", { code: "engine-stopped", message: message.reason, retryable: false });
+        return;
+      case "fenced":
+        this.election.yield();
     }
   }
 
@@ -263,6 +273,9 @@ export class Handle implements Tidelock {
         this.oldestPendingAt = oldestPendingAt;
         return this.emit("status", this.status);
       }
+      case "signed-out":
+        void this.close();
+        return;
       case "beat":
         return this.election.heard();
       case "rejected":

@@ -27,6 +27,8 @@ export type ToWorker =
 export type FromWorker =
   | { readonly kind: "need-token" }
   | { readonly kind: "stopped"; readonly reason: string }
+  /** Another tab's engine took over. */
+  | { readonly kind: "fenced" }
   | {
       readonly kind: "resolve";
       readonly collection: string;
@@ -48,8 +50,7 @@ export type Command =
   | { readonly name: "flush" }
   | { readonly name: "retry"; readonly id: number }
   | { readonly name: "discard"; readonly id: number }
-  | { readonly name: "conflicts" }
-  | { readonly name: "pause" };
+  | { readonly name: "conflicts" };
 
 /** On the channel of a database. */
 export type Broadcast =
@@ -60,6 +61,8 @@ export type Broadcast =
   | { readonly kind: "status"; readonly status: Omit<Status, "leader" | "oldestPendingMs"> & { readonly oldestPendingAt: number | null } }
   /** The leader is alive. */
   | { readonly kind: "beat"; readonly worker: string }
+  /** The user signed out: every tab stops. */
+  | { readonly kind: "signed-out" }
   /** A tab came and wants to know the status. */
   | { readonly kind: "hello" }
   | { readonly kind: "rejected"; readonly code: string; readonly message: string }

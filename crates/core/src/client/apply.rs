@@ -13,6 +13,9 @@ use crate::wire::{
     unpack,
 };
 
+/// How often a batch waits for unsent changes that a rebase could handle as well.
+const DEFERRALS_MAX: u32 = 3;
+
 /// A frame that waits to be applied. The entries of changes and snapshots are unpacked once, when the frame arrives.
 #[derive(Debug)]
 pub(super) enum Inbound {
@@ -86,18 +89,29 @@ impl Client {
         }
     }
 
-    /// Whether a frame has to wait: it is incomplete, or touches documents whose result is still to come.
+    /// Whether a frame has to wait: it is incomplete, touches documents whose result is still to come, or documents whose unsent
+    /// changes have to become mutations first.
     pub(super) fn is_held(&self, inbound: &Inbound) -> bool {
-        let pending: OrderedSet<&DocumentId> = self
-            .pending
-            .values()
-            .flat_map(|pending| pending.mutation.changes.iter().map(|change| &change.id))
-            .collect();
         match inbound {
             Inbound::Batch(batch) if batch.continues() => true,
-            Inbound::Batch(Batch { cover: Cover::Snapshot(_), .. }) if !pending.is_empty() => true,
             Inbound::Batch(batch) if self.forms_first(batch) => true,
-            _ if pending.is_empty() => false,
+            Inbound::Batch(_) | Inbound::Purge(_) | Inbound::Changes(..) | Inbound::Snapshot(..) => {
+                self.waits_for_results(inbound)
+            }
+        }
+    }
+
+    /// Whether a frame touches documents whose result is still to come.
+    pub(super) fn waits_for_results(&self, inbound: &Inbound) -> bool {
+        if self.pending.is_empty() {
+            return false;
+        }
+        let changes = || self.pending.values().flat_map(|pending| &pending.mutation.changes);
+        if let Inbound::Batch(Batch { cover: Cover::Snapshot(frame), .. }) = inbound {
+            return changes().any(|change| covers(frame, &change.id));
+        }
+        let pending: OrderedSet<&DocumentId> = changes().map(|change| &change.id).collect();
+        match inbound {
             Inbound::Batch(batch) => {
                 batch.changes.iter().any(|change| self.document_id(change).is_some_and(|id| pending.contains(&id)))
             }
@@ -106,13 +120,15 @@ impl Client {
         }
     }
 
-    /// Whether unsent changes have to become mutations against their own base before this batch: where the server has to decide a
-    /// conflict, a rebase would hide it. Not when nothing can be formed.
+    /// Whether unsent changes have to become mutations against their own base before this batch: then the server sees the conflict,
+    /// decides it, and logs what it discards. Where a rebase decides the same, a batch waits only a few times: somebody who never
+    /// stops writing would keep it waiting for ever. Not when nothing can be formed.
     fn forms_first(&self, batch: &Batch) -> bool {
         let stuck = self.idle && !self.captured && self.pending.is_empty();
         let decided_by_server = |id: &DocumentId| self.policies.get(&id.collection).is_some_and(decided_by_server);
         let waits = |id: DocumentId| {
-            decided_by_server(&id) && self.mirror.may_be_dirty(&id) && !self.unresolved.contains_key(&id)
+            let patient = self.deferrals < DEFERRALS_MAX || decided_by_server(&id);
+            patient && self.mirror.may_be_dirty(&id) && !self.unresolved.contains_key(&id)
         };
         !stuck
             && !self.mirror.is_empty()
@@ -154,6 +170,15 @@ enum Stage {
 impl Apply {
     pub(super) fn take(client: &mut Client) -> Option<Self> {
         Some(Self { inbound: client.inbound.pop_front()?, stage: Stage::Pages })
+    }
+
+    /// Whether nothing was read.
+    pub(super) fn begins(&self) -> bool {
+        self.stage == Stage::Pages
+    }
+
+    pub(super) fn inbound(&self) -> &Inbound {
+        &self.inbound
     }
 
     pub(super) fn give_back(self, client: &mut Client) {
@@ -207,6 +232,13 @@ impl Apply {
         let purge = matches!(self.inbound, Inbound::Purge(_));
         self.named(client).into_iter().filter(|id| purge || client.mirror.may_be_dirty(id)).collect()
     }
+}
+
+/// Whether a document is in the range of a snapshot frame.
+fn covers(frame: &Snapshot, id: &DocumentId) -> bool {
+    let pair = (id.collection.as_str(), id.key.as_str());
+    let after = frame.after.as_ref().is_none_or(|(collection, key)| pair > (collection.as_str(), key.as_str()));
+    after && frame.through.as_ref().is_none_or(|(collection, key)| pair <= (collection.as_str(), key.as_str()))
 }
 
 /// The part of each collection that a snapshot frame covers: (collection, exclusive start, inclusive end).
@@ -264,9 +296,11 @@ fn apply_batch(batch: &Batch, client: &Client, desk: &mut Desk) {
     position.collections.clone_from(&client.config.collections);
     match &batch.cover {
         Cover::Changes(frame) => {
-            desk.after.caught_up = frame.last;
+            // Documents of gained channels come without moving anything.
+            desk.after.caught_up = (frame.last || frame.from != frame.to).then_some(frame.last);
             let cursor = Cursor { changelog: frame.changelog, offset: frame.to, snapshot: None };
-            if frame.from == frame.to && position.cursor.is_some() {
+            let moves = position.cursor.as_ref().is_none_or(|at| at.changelog != frame.changelog);
+            if frame.from == frame.to && !moves {
                 return;
             }
             position.cursor = Some(cursor);
@@ -327,6 +361,9 @@ fn forget(id: &DocumentId, client: &Client, desk: &mut Desk) {
             let document = RejectedDocument { id: id.clone(), mine, copy_row };
             desk.reject(client, ErrorCode::Forbidden, message, vec![document]);
         }
+    }
+    if client.unresolved.contains_key(id) {
+        desk.remove_unresolved(client, id);
     }
     if confirmed.is_some() || unsent || *desk.row(id) != Row::Absent {
         desk.write_row(id, None);

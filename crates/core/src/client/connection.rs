@@ -5,8 +5,8 @@ use super::{Client, Inbound};
 use crate::ids::{Sequence, SubscriptionId};
 use crate::limits::CREDIT_BYTES_INITIAL;
 use crate::wire::{
-    Auth, ClientFrame, Credit, ErrorFrame, Hello, PROTOCOL_VERSION, PROTOCOL_VERSION_MIN, Ping, Push, ServerFrame,
-    Subscribe, Welcome, decode, encode, pack,
+    Auth, ClientFrame, Credit, ErrorFrame, Hello, PROTOCOL_VERSION, PROTOCOL_VERSION_MIN, Ping, Push, PushResult,
+    ServerFrame, Subscribe, Welcome, decode, encode, pack,
 };
 
 /// First delay before connecting again; it doubles up to [`RECONNECT_MS_MAX`], with jitter.
@@ -65,9 +65,10 @@ impl Connection {
         }
     }
 
-    pub(super) fn next_timeout_ms(&self) -> Option<u64> {
+    /// `may_connect`: whether a connection would be opened when it is due.
+    pub(super) fn next_timeout_ms(&self, may_connect: bool) -> Option<u64> {
         if self.state == State::Closed {
-            return (self.enabled && self.retry_at_ms > 0).then_some(self.retry_at_ms);
+            return (may_connect && self.enabled).then_some(self.retry_at_ms);
         }
         [self.deadline_ms, self.ping_at_ms].into_iter().flatten().min()
     }
@@ -86,9 +87,8 @@ impl Connection {
         match self.state {
             State::Closed => Phase::Offline,
             State::Opening | State::Greeting => Phase::Connecting,
-            State::Listing => Phase::CatchingUp,
             State::Open if caught_up => Phase::Live,
-            State::Open => Phase::CatchingUp,
+            State::Listing | State::Open => Phase::CatchingUp,
         }
     }
 
@@ -174,7 +174,7 @@ impl Client {
 
     /// Changes the channels wanted; `None` for all that the identity may read.
     pub fn set_channels(&mut self, now_ms: u64, channels: Option<Vec<String>>) {
-        self.config.channels.clone_from(&channels);
+        self.config.channels = channels;
         if self.connection.state == State::Open {
             self.caught_up = false;
             self.subscribe(Vec::new());
@@ -211,17 +211,21 @@ impl Client {
 
     /// Sends pending mutations that this connection has not sent yet, in order.
     pub(super) fn push_pending(&mut self) {
-        if !self.connection.welcomed() {
+        // A document that leaves the subscription by its own write is purged by it: nothing is sent before there is one.
+        if self.connection.state != State::Open && !(self.connection.welcomed() && self.rolled_back) {
             return;
         }
+        let frame_bytes_max = self.limits.frame_bytes_max as usize / 2;
+        let window = self.limits.push_window_mutations_max as usize;
+        let room = window.saturating_sub(self.pending.values().filter(|pending| pending.sent).count());
         let acknowledged = self.acknowledged();
         let mut batch = Vec::new();
         let mut count = 0_u32;
         let mut messages = Vec::new();
-        for pending in self.pending.values_mut().filter(|pending| !pending.sent) {
+        for pending in self.pending.values_mut().filter(|pending| !pending.sent).take(room) {
             pending.sent = true;
-            for push in split(pending, acknowledged, self.limits.frame_bytes_max as usize / 2) {
-                if !batch.is_empty() && batch.len().saturating_add(push.len()) > PUSH_BYTES_MAX {
+            for push in split(pending, acknowledged, frame_bytes_max) {
+                if !batch.is_empty() && batch.len().saturating_add(push.len()) > frame_bytes_max.min(PUSH_BYTES_MAX) {
                     messages.push((core::mem::take(&mut batch), count));
                     count = 0;
                 }
@@ -263,8 +267,7 @@ impl Client {
 
     /// Every mutation up to here has a durable result.
     pub(super) fn acknowledged(&self) -> Sequence {
-        let first = self.pending.keys().next().map(|first| Sequence(first.0.saturating_sub(1)));
-        first.unwrap_or(self.replica.assigned)
+        self.replica.settled
     }
 
     fn handle_frame(&mut self, frame: ServerFrame, bytes: usize) {
@@ -272,21 +275,33 @@ impl Client {
             ServerFrame::Welcome(welcome) if self.connection.state == State::Greeting => self.handle_welcome(welcome),
             ServerFrame::Error(error) => self.handle_error(&error),
             ServerFrame::Pong(_) => {}
-            ServerFrame::Result(result) if self.connection.welcomed() => self.results.push_back(result),
+            ServerFrame::Result(result) if self.connection.welcomed() => self.handle_result(result),
             ServerFrame::Changes(changes) if self.connection.state == State::Open => {
-                self.queue(Inbound::Changes(changes, bytes))
+                self.queue(Inbound::Changes(changes, bytes));
             }
             ServerFrame::Snapshot(snapshot) if self.connection.state == State::Open => {
-                self.queue(Inbound::Snapshot(snapshot, bytes))
+                self.queue(Inbound::Snapshot(snapshot, bytes));
             }
             ServerFrame::Purge(purge) if self.connection.state == State::Open => {
-                self.inbound.push_back(Inbound::Purge(purge))
+                self.inbound.push_back(Inbound::Purge(purge));
             }
             ServerFrame::Welcome(_)
             | ServerFrame::Result(_)
             | ServerFrame::Changes(_)
             | ServerFrame::Snapshot(_)
             | ServerFrame::Purge(_) => self.protocol_error("a frame that is not expected in this state"),
+        }
+    }
+
+    /// Results come in the order of their sequences. One of a mutation that is settled answers a repetition.
+    fn handle_result(&mut self, result: PushResult) {
+        let last = self.answered.max(self.replica.settled);
+        if result.sequence > last.next() {
+            return self.protocol_error(&format!("result {} does not follow {last}", result.sequence));
+        }
+        if result.sequence > last {
+            self.answered = result.sequence;
+            self.results.push_back(result);
         }
     }
 
@@ -363,8 +378,10 @@ impl Client {
 
     /// What belonged to the connection is void: frames not applied come again from the cursor, pushes not answered are repeated.
     fn forget_connection(&mut self) {
+        self.connections += 1;
         self.inbound.clear();
         self.results.clear();
+        self.answered = Sequence(0);
         self.settled.clear();
         self.caught_up = false;
         self.listing_for = None;

@@ -12,7 +12,7 @@ use crate::wire::{Mutation, decode, encode};
 pub(super) struct Load;
 
 impl Load {
-    pub(super) fn reads(&self, client: &Client) -> Vec<Read> {
+    pub(super) fn reads(client: &Client) -> Vec<Read> {
         let mut reads = vec![
             Read::State(REPLICA),
             Read::State(POSITION),
@@ -28,7 +28,7 @@ impl Load {
     }
 
     /// Takes everything over at once: nothing was in memory before, and a failed transaction loads again.
-    pub(super) fn finish(&self, client: &mut Client, results: Vec<ReadResult>) -> Vec<WriteOp> {
+    pub(super) fn finish(client: &mut Client, results: Vec<ReadResult>) -> Vec<WriteOp> {
         let mut writes = Vec::new();
         client.mirror = Mirror::default();
         client.pending.clear();
@@ -60,6 +60,9 @@ impl Load {
             writes.push(WriteOp::StatePut(REPLICA, encode(&replica)));
             replica
         });
+        // The rest of a record that was answered in part.
+        let settled = client.replica.settled;
+        client.pending.retain(|sequence, _| *sequence > settled);
         client.fence = fence.saturating_add(1);
         writes.push(WriteOp::StatePut(FENCE, client.fence.to_be_bytes().to_vec()));
         writes
@@ -78,7 +81,7 @@ impl Client {
         for half in id.chunks_exact_mut(8) {
             half.copy_from_slice(&self.random.next().to_be_bytes());
         }
-        Replica { client: ClientId(id), incarnation: Incarnation(self.random.next()), assigned: Sequence(0) }
+        Replica { client: ClientId(id), incarnation: Incarnation(self.random.next()), ..Replica::default() }
     }
 
     fn load_pending(&mut self, records: Vec<(Sequence, Vec<u8>)>) {

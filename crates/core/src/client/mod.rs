@@ -42,6 +42,7 @@ use crate::ordered::OrderedMap;
 use crate::wire::{CollectionInfo, ConflictNote, Mutation, Policy, PushResult};
 
 pub use event::{Effect, Event, Phase, Status};
+pub use shadow::shadow_documents;
 
 use apply::Inbound;
 use connection::Connection;
@@ -73,6 +74,7 @@ pub struct Config {
 
 /// A client replica. See the module's documentation for the contract.
 #[derive(Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "independent facts, any combination of which may hold")]
 pub struct Client {
     config: Config,
     random: Random,
@@ -101,6 +103,8 @@ pub struct Client {
     inbound: VecDeque<Inbound>,
     /// Results that wait to be applied, in order.
     results: VecDeque<PushResult>,
+    /// The last result received on the present connection.
+    answered: Sequence,
     /// Answers of the application's resolver that wait to be applied.
     resolved: VecDeque<(DocumentId, Option<Vec<u8>>)>,
     /// Offsets of results that may be ahead of the changes still to come.
@@ -109,6 +113,8 @@ pub struct Client {
     captured: bool,
     /// Whether the last attempt to form mutations found nothing that could go.
     idle: bool,
+    /// How often mutations were formed while the first frame waited.
+    deferrals: u32,
     caught_up: bool,
     /// The changelog of the present connection, while what the client has is still to be listed.
     listing_for: Option<ChangelogId>,
@@ -116,7 +122,7 @@ pub struct Client {
     rolled_back: bool,
     /// How far the rows of adopted stores were compared, by outbox record.
     adopted: OrderedMap<(String, u64), String>,
-    /// Counts connections, so that what belongs to an earlier one is recognised.
+    /// Counts connections and their ends, so that what belongs to an earlier one is recognised.
     connections: u64,
     last_synced_at_ms: Option<u64>,
 
@@ -164,10 +170,12 @@ impl Client {
             conflicts: 0,
             inbound: VecDeque::new(),
             results: VecDeque::new(),
+            answered: Sequence(0),
             resolved: VecDeque::new(),
             settled: OrderedMap::new(),
             captured: true,
             idle: false,
+            deferrals: 0,
             caught_up: false,
             listing_for: None,
             rolled_back: false,
@@ -192,7 +200,8 @@ impl Client {
 
     /// When [`handle_timeout`](Self::handle_timeout) is to be called, milliseconds since 1970.
     pub fn next_timeout_ms(&self) -> Option<u64> {
-        [self.connection.next_timeout_ms(), self.storage_retry_at_ms].into_iter().flatten().min()
+        let may_connect = self.loaded && !self.stopped;
+        [self.connection.next_timeout_ms(may_connect), self.storage_retry_at_ms].into_iter().flatten().min()
     }
 
     /// Time has passed.

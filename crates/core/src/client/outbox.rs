@@ -6,7 +6,6 @@
 use super::storage::{KeyRange, OutboxRecord};
 use crate::ids::DocumentId;
 use crate::key::{self, Key};
-use crate::order::sorted_by;
 use crate::ordered::{OrderedMap, OrderedSet};
 
 /// Every unsent outbox record that the client has read, by collection and number.
@@ -60,6 +59,16 @@ impl Range {
         let below = self.upper.as_ref().is_none_or(|upper| key < *upper || (!self.upper_open && key == *upper));
         above && below
     }
+}
+
+/// A transaction among those that are put in order.
+#[derive(Default)]
+struct Ordering<'a> {
+    at_ms: u64,
+    records: Vec<&'a (String, u64)>,
+    /// How many transactions are known to have committed before it and are not in order yet.
+    waits_for: usize,
+    followers: Vec<&'a str>,
 }
 
 /// Unsent transactions that have to go as one mutation.
@@ -156,10 +165,7 @@ impl Mirror {
 
     /// The unsent groups, the oldest first. Adoption is not among them: it has no transaction.
     pub(super) fn groups(&self) -> Vec<Group> {
-        let unsent = self.records.iter().filter(|(_, entry)| !entry.record.adopt);
-        let aged: Vec<_> =
-            unsent.map(|(id, entry)| ((entry.record.at_ms, entry.record.transaction.as_str(), id.1), id)).collect();
-        let ids: Vec<_> = sorted_by(&aged, &|(a, _), (b, _)| a < b).into_iter().map(|(_, id)| *id).collect();
+        let ids = self.in_commit_order();
         let mut sets = Sets::new(ids.len());
         self.join_transactions(&ids, &mut sets);
         self.join_keys(&ids, &mut sets);
@@ -178,6 +184,48 @@ impl Mirror {
     pub(super) fn covered(&self, group: &Group, collection: &str, key: &str) -> bool {
         let records = group.records.iter().filter(|(of, _)| of == collection);
         records.filter_map(|id| self.records.get(id)).any(|entry| entry.ranges.iter().any(|range| range.contains(key)))
+    }
+
+    /// The records in an order in which their transactions can have committed: by their numbers within a collection, and by their
+    /// times where no collection tells.
+    fn in_commit_order(&self) -> Vec<&(String, u64)> {
+        let ids: Vec<&(String, u64)> =
+            self.records.iter().filter(|(_, entry)| !entry.record.adopt).map(|(id, _)| id).collect();
+        let mut transactions: OrderedMap<&str, Ordering<'_>> = OrderedMap::new();
+        let mut last: Option<(&str, &str)> = None;
+        for id in &ids {
+            let Some(entry) = self.records.get(*id) else { continue };
+            let name = entry.record.transaction.as_str();
+            let node = transactions.or_default(name);
+            node.at_ms = entry.record.at_ms.max(node.at_ms);
+            node.records.push(id);
+            if let Some((_, before)) = last.filter(|(collection, before)| *collection == id.0 && *before != name) {
+                node.waits_for += 1;
+                transactions.or_default(before).followers.push(name);
+            }
+            last = Some((id.0.as_str(), name));
+        }
+        let mut free: OrderedSet<(u64, &str)> = transactions
+            .iter()
+            .filter(|(_, node)| node.waits_for == 0)
+            .map(|(name, node)| (node.at_ms, *name))
+            .collect();
+        let mut ordered = Vec::with_capacity(ids.len());
+        while let Some((_, name)) = free.pop_first() {
+            let Some(node) = transactions.remove(name) else { continue };
+            ordered.extend(node.records);
+            for follower in node.followers {
+                if let Some(next) = transactions.get_mut(follower) {
+                    next.waits_for -= 1;
+                    if next.waits_for == 0 {
+                        free.insert((next.at_ms, follower));
+                    }
+                }
+            }
+        }
+        // Numbers that contradict each other (not written by a capture layer) go last.
+        ordered.extend(transactions.into_values().flat_map(|node| node.records));
+        ordered
     }
 
     fn join_transactions(&self, ids: &[&(String, u64)], sets: &mut Sets) {

@@ -1,7 +1,9 @@
 //! Conflicts that the application's resolver decides.
 
+use super::state::Unresolved;
+use super::storage::Row;
 use super::task::Next;
-use super::work::Desk;
+use super::work::{Desk, same_content};
 use super::{Client, Event};
 use crate::ids::DocumentId;
 use crate::version;
@@ -22,11 +24,26 @@ impl Resolve {
             return Next::Read(desk.want([page], [self.id.clone()]));
         }
         let Some(entry) = client.unresolved.get(&self.id) else { return Next::Done };
-        let value = self.value.as_ref().and_then(|body| Some((version::of_body(body).ok()?, body.clone())));
-        // What the user did since goes on top of the outcome, as it would on top of a change by the server.
-        let confirmed = desk.pages.confirmed(&self.id).map(|(version, body)| (version, body.to_vec()));
-        desk.settle(client, &self.id, entry.mine.as_deref(), value, true);
-        desk.confirm(&self.id, confirmed);
+        if let Some(Err(error)) = self.value.as_deref().map(version::of_body) {
+            let message = format!("the resolver's answer for {} is no document: {error}", self.id);
+            desk.after.events.push(Event::Problem { code: "resolver-invalid", message, retryable: false });
+            return Next::Done;
+        }
+        let row = match desk.row(&self.id) {
+            Row::Absent => None,
+            Row::Json(json) => Some(json.as_slice()),
+            // It cannot be synced: the transaction is taken back when it is formed.
+            Row::Unsupported(_) => entry.mine.as_deref(),
+        };
+        if !same_content(row, entry.mine.as_deref()) {
+            // The user went on editing: the answer was to another question.
+            let mine = row.map(<[u8]>::to_vec);
+            desk.add_unresolved(client, Unresolved { mine, ..entry.clone() });
+            return Next::Done;
+        }
+        if !same_content(row, self.value.as_deref()) {
+            desk.write_row(&self.id, self.value.clone());
+        }
         desk.remove_unresolved(client, &self.id);
         Next::Done
     }

@@ -1,13 +1,13 @@
 //! Applying the results of pushes.
 
 use super::state::Unresolved;
-use super::storage::{OutboxRecord, PageId, RejectedDocument, WriteOp};
+use super::storage::{OutboxRecord, PageId, RejectedDocument, Row, WriteOp};
 use super::task::Next;
 use super::work::{Desk, Theirs, parsed};
 use super::{Client, Pending};
 use crate::ids::{DocumentId, Sequence};
 use crate::ordered::{OrderedMap, OrderedSet};
-use crate::wire::{DocumentChange, DocumentState, ErrorCode, Outcome, PushResult};
+use crate::wire::{DocumentChange, DocumentPolicy, DocumentState, ErrorCode, Outcome, PushResult};
 use crate::{json, merge, version};
 
 /// Most results that one transaction applies.
@@ -67,8 +67,7 @@ impl Settle {
         self.results.iter().filter_map(|result| client.pending.get(&result.sequence).map(|pending| (result, pending)))
     }
 
-    /// A pending record goes when the last of its mutations is answered; until then its answered ones are repeated after a restart,
-    /// which is harmless.
+    /// A pending record goes when the last of its mutations is answered.
     fn drop_pending(&self, client: &Client, desk: &mut Desk) {
         let answered: OrderedSet<Sequence> = self.results.iter().map(|result| result.sequence).collect();
         let records: OrderedSet<Sequence> = self.mutations(client).map(|(_, pending)| pending.record).collect();
@@ -77,6 +76,11 @@ impl Settle {
             if of_record.all(|pending| answered.contains(&pending.mutation.sequence)) {
                 desk.writes.push(WriteOp::PendingDelete(record));
             }
+        }
+        if let Some(last) = answered.last() {
+            // Answered mutations of a record that stays are not repeated after a restart: the server may have forgotten the answer.
+            let replica = desk.after.replica.clone().unwrap_or_else(|| client.replica.clone());
+            desk.put_replica(super::state::Replica { settled: *last, ..replica });
         }
         desk.after.pending_removed.extend(answered);
     }
@@ -98,18 +102,26 @@ fn settle(result: &PushResult, pending: &Pending, client: &Client, desk: &mut De
         Outcome::Rejected(code, message, states) => {
             reject(*code, message, changes, client, desk);
             settle_states(changes, states, client, desk, true);
+            return settle_offsets(states.iter().map(|state| &state.id), result, desk);
         }
         Outcome::Resolve(states) => {
             for state in states {
-                let Some(change) = changes.iter().find(|change| change.id == state.id) else { continue };
-                let entry = conflict(change, state, desk);
-                desk.confirm(&change.id, state.body.clone().map(|body| (state.version, body)));
-                desk.add_unresolved(client, entry);
+                if let Some(change) =
+                    changes.iter().find(|change| change.id == state.id && change.base != state.version)
+                {
+                    meet(change, state, client, desk);
+                }
             }
             mark_again(pending, desk);
+            return settle_offsets(states.iter().map(|state| &state.id), result, desk);
         }
     }
-    desk.after.settled.extend(changes.iter().map(|change| (change.id.clone(), result.offset)));
+    settle_offsets(changes.iter().map(|change| &change.id), result, desk);
+}
+
+/// These documents are at the offset of the result: what was on its way to the client is older.
+fn settle_offsets<'a>(ids: impl Iterator<Item = &'a DocumentId>, result: &PushResult, desk: &mut Desk) {
+    desk.after.settled.extend(ids.map(|id| (id.clone(), result.offset)));
 }
 
 /// What the client sent, as its base and its operation give it.
@@ -151,14 +163,23 @@ fn reject(code: ErrorCode, message: &str, changes: &[DocumentChange], client: &C
     desk.reject(client, code, message.into(), documents);
 }
 
-fn conflict(change: &DocumentChange, state: &DocumentState, desk: &Desk) -> Unresolved {
-    let base = desk.pages.confirmed(&change.id).map(|(_, body)| body.to_vec());
-    Unresolved {
-        id: change.id.clone(),
-        base,
-        mine: sent(change, desk).map(|(_, body)| body),
-        theirs: state.body.clone(),
+/// The change has to be made again on top of the server's state: by the application's resolver where the policy says so, else by
+/// the rules (an edit of fields brings the whole document back that was deleted meanwhile).
+fn meet(change: &DocumentChange, state: &DocumentState, client: &Client, desk: &mut Desk) {
+    let id = &change.id;
+    let base = desk.pages.confirmed(id).map(|(_, body)| body.to_vec());
+    let mine = sent(change, desk).map(|(_, body)| body);
+    let theirs: Theirs = state.body.clone().map(|body| (state.version, body));
+    if client.policy(&id.collection).document == DocumentPolicy::Resolver {
+        desk.confirm(id, theirs);
+        desk.add_unresolved(client, Unresolved { id: id.clone(), base, mine, theirs: state.body.clone() });
+        return;
     }
+    if !client.mirror.may_be_dirty(id) {
+        desk.add_row(id.clone(), mine.map_or(Row::Absent, Row::Json));
+    }
+    desk.rebase_row(client, id, base.as_deref(), &theirs);
+    desk.confirm(id, theirs);
 }
 
 /// The whole transaction goes back to the outboxes: once its conflicts are resolved it is pushed again, whole.

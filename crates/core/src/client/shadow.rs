@@ -88,6 +88,17 @@ impl Directory {
     }
 }
 
+/// The documents of a shadow page: key in platform form, version, JSON text. For tools and tests.
+pub fn shadow_documents(bytes: &[u8]) -> Result<Vec<(String, Version, Vec<u8>)>, WireError> {
+    let mut documents = Vec::new();
+    let mut reader = Reader::new(bytes);
+    while reader.rest() > 0 {
+        let item = Confirmed::decode(&mut reader)?;
+        documents.push((item.key, item.version, item.body));
+    }
+    Ok(documents)
+}
+
 /// What a task does to the set of pages.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum PageChange {
@@ -122,12 +133,9 @@ struct Page {
 impl Pages {
     /// Adds a page as it was read.
     pub(super) fn load(&mut self, id: PageId, bytes: Option<&[u8]>) -> Result<(), WireError> {
-        let mut page = Page { stored: bytes.is_some(), ..Page::default() };
-        let mut reader = Reader::new(bytes.unwrap_or_default());
-        while reader.rest() > 0 {
-            let item = Confirmed::decode(&mut reader)?;
-            page.documents.insert(item.key, (item.version, item.body));
-        }
+        let documents = shadow_documents(bytes.unwrap_or_default())?;
+        let documents = documents.into_iter().map(|(key, version, body)| (key, (version, body))).collect();
+        let page = Page { stored: bytes.is_some(), changed: false, documents };
         self.pages.insert(id, page);
         Ok(())
     }

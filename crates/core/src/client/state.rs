@@ -26,9 +26,12 @@ pub(super) struct Replica {
     /// The last sequence assigned in this incarnation.
     #[n(2)]
     pub(super) assigned: Sequence,
+    /// The last sequence whose result is applied: results come in order. A pending record may still hold mutations up to here.
+    #[n(3)]
+    pub(super) settled: Sequence,
 }
 
-decode_struct!(Replica { client, incarnation, assigned });
+decode_struct!(Replica { client, incarnation, assigned, settled });
 
 /// Where this replica stands.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Encode)]

@@ -8,7 +8,7 @@ use super::settle::Settle;
 use super::storage::{Read, ReadResult, Step, Verdict, WriteOp};
 use super::work::Desk;
 use super::{Client, state};
-use crate::ids::Incarnation;
+use crate::ids::{Incarnation, Sequence};
 use crate::ordered::OrderedMap;
 
 /// What a task does next.
@@ -92,7 +92,10 @@ impl Client {
         if self.connection.listing() {
             return List::new(self).map(Kind::List);
         }
-        let room = self.pending.len() < self.limits.push_window_mutations_max as usize / 2;
+        let window = self.limits.push_window_mutations_max as usize;
+        // A frame that waits for results is not to wait for those of ever more mutations.
+        let gated = self.inbound.front().is_some_and(|front| self.waits_for_results(front));
+        let room = self.pending.len() < window.div_ceil(2) && !gated;
         if room && (self.captured || (!self.mirror.is_empty() && !self.idle)) {
             return Some(Kind::Collect(Collect::default()));
         }
@@ -106,13 +109,15 @@ impl Client {
 impl Task {
     /// One step; see [`super::storage`].
     pub(super) fn step(&mut self, client: &mut Client, results: Vec<ReadResult>) -> Step {
-        if let Kind::Load(load) = &self.kind {
+        if matches!(self.kind, Kind::Load(_)) {
             return match self.stage {
                 Stage::Prelude => {
                     self.stage = Stage::Running;
-                    Step { reads: load.reads(client), ..Step::default() }
+                    Step { reads: Load::reads(client), ..Step::default() }
                 }
-                _ => Step { writes: load.finish(client, results), verdict: Verdict::Commit, ..Step::default() },
+                Stage::Checking | Stage::Running | Stage::Fenced => {
+                    Step { writes: Load::finish(client, results), verdict: Verdict::Commit, ..Step::default() }
+                }
             };
         }
         match self.stage {
@@ -134,6 +139,21 @@ impl Task {
             Next::Read(reads) if !reads.is_empty() => Step { reads, ..Step::default() },
             Next::Read(_) => self.step_again(client),
             Next::Done => Step { writes: self.desk.take_writes(), verdict: Verdict::Commit, ..Step::default() },
+        }
+    }
+
+    /// A frame whose connection is gone comes again: which of its states are older than a result is not known any more. And the
+    /// application may have written since the task was chosen: a frame that has to wait for that goes back.
+    fn reconsider(&mut self, client: &mut Client) {
+        let Kind::Apply(apply) = &self.kind else { return };
+        let same_connection = self.connection == client.connections;
+        if same_connection && !(apply.begins() && client.is_held(apply.inbound())) {
+            return;
+        }
+        if let Kind::Apply(apply) = core::mem::replace(&mut self.kind, Kind::Look)
+            && same_connection
+        {
+            apply.give_back(client);
         }
     }
 
@@ -163,6 +183,15 @@ impl Task {
 
     /// The memory follows.
     pub(super) fn committed(self, client: &mut Client) {
+        let mut after = self.desk.after;
+        if self.connection != client.connections {
+            // What another connection said of offsets does not hold on this one.
+            after.settled.clear();
+            after.caught_up = None;
+            after.credit_bytes = 0;
+        } else if matches!(self.kind, Kind::Apply(_) | Kind::Settle(_)) {
+            client.note_progress();
+        }
         match self.kind {
             Kind::Load(_) => client.loaded_from_storage(),
             Kind::List(list) => list.committed(client, self.connection),
@@ -170,12 +199,15 @@ impl Task {
             Kind::Adopt(adopt) => adopt.committed(client),
             // These may have marked rows in the outboxes.
             Kind::Settle(_) | Kind::Resolve(_) => client.captured = true,
-            Kind::Look | Kind::Apply(_) | Kind::Collect(_) => {}
+            Kind::Apply(_) => client.deferrals = 0,
+            Kind::Collect(_) if !client.inbound.is_empty() => client.deferrals = client.deferrals.saturating_add(1),
+            Kind::Look | Kind::Collect(_) => {}
         }
-        client.follow(self.desk.after);
+        client.follow(after);
     }
 
     fn run(&mut self, client: &mut Client) -> Next {
+        self.reconsider(client);
         match &mut self.kind {
             Kind::Load(_) | Kind::Look => Next::Done,
             Kind::Apply(apply) => apply.step(client, &mut self.desk),
@@ -187,7 +219,8 @@ impl Task {
             Kind::Renew => {
                 let mut replica = client.replica.clone();
                 replica.incarnation = Incarnation(client.random.next());
-                replica.assigned = crate::ids::Sequence(0);
+                replica.assigned = Sequence(0);
+                replica.settled = Sequence(0);
                 self.desk.put_replica(replica);
                 Next::Done
             }
@@ -213,7 +246,7 @@ impl Task {
             Kind::List(list) => list.absorb(&mut self.desk, results),
             Kind::Collect(collect) => collect.absorb(&mut self.desk, results),
             Kind::Load(_) | Kind::Look | Kind::Apply(_) | Kind::Settle(_) | Kind::Resolve(_) | Kind::Renew => {
-                self.desk.absorb(results)
+                self.desk.absorb(results);
             }
         }
     }
@@ -280,13 +313,14 @@ impl Client {
         for change in after.page_changes {
             self.directory.follow(change);
         }
-        let position = self.position.cursor.as_ref().map(|cursor| cursor.offset).unwrap_or_default();
-        for (id, offset) in after.settled {
-            self.settled.insert(id, offset);
+        self.settled.extend(after.settled);
+        // During a snapshot, frames to come may be as old as its beginning: the offset of a result is a lower bound.
+        let complete = self.position.cursor.as_ref().filter(|cursor| cursor.snapshot.is_none());
+        if let Some(position) = complete.map(|cursor| cursor.offset) {
+            self.settled.retain(|_, offset| *offset > position);
         }
-        self.settled.retain(|_, offset| *offset > position);
         self.rejected = self.rejected.saturating_add(after.rejected_added);
-        self.caught_up |= after.caught_up;
+        self.caught_up = after.caught_up.unwrap_or(self.caught_up);
         self.idle = after.idle;
         for (collection, keys) in after.changed {
             self.event(super::Event::Changed { collection, keys });

@@ -48,7 +48,8 @@ pub(super) struct Aftermath {
     pub(super) unresolved: Option<OrderedMap<DocumentId, Unresolved>>,
     /// Conflicts whose question is void.
     pub(super) asked_again: Vec<DocumentId>,
-    pub(super) caught_up: bool,
+    /// Whether the client shows a consistent cut from here on; `None` when nothing was said of it.
+    pub(super) caught_up: Option<bool>,
     pub(super) idle: bool,
 }
 
@@ -213,18 +214,23 @@ impl Desk {
     }
 
     /// Three-way: what the user changed since `base` goes on top of the server's state. A row that has no JSON form stays as it is.
-    fn rebase_row(&mut self, client: &Client, id: &DocumentId, base: Option<&[u8]>, theirs: &Theirs) {
+    pub(super) fn rebase_row(&mut self, client: &Client, id: &DocumentId, base: Option<&[u8]>, theirs: &Theirs) {
         let mine = match self.row(id) {
             Row::Unsupported(_) => return,
             Row::Absent => None,
             Row::Json(json) => Some(json.clone()),
         };
         let theirs = theirs.as_ref().map(|(_, body)| body.as_slice());
-        if same_content(mine.as_deref(), theirs) {
+        let same = same_content(mine.as_deref(), theirs);
+        if same_content(mine.as_deref(), base) {
+            if !same {
+                self.write_row(id, theirs.map(<[u8]>::to_vec));
+            }
             return;
         }
-        if same_content(mine.as_deref(), base) {
-            return self.write_row(id, theirs.map(<[u8]>::to_vec));
+        // Without a base equal contents are one document, met twice. With one they are two equal changes: two increments are two.
+        if same && base.is_none() {
+            return;
         }
         let (Some(base), Some(mine), Some(theirs)) = (parsed(base), parsed(mine.as_deref()), parsed(theirs)) else {
             return;
@@ -241,6 +247,7 @@ impl Desk {
             };
             return self.hand_back(client, entry, policy.document);
         }
+        self.after.conflicts.extend(rebased.conflicts.into_iter().map(|conflict| conflict.into_note(id)));
         if rebased.value != mine {
             self.write_row(id, rebased.value.as_ref().map(json::write));
         }

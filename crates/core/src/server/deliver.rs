@@ -19,7 +19,9 @@ impl Session {
     pub(super) fn deliver_changes(&mut self, group: &Group, page: &ChangePage) {
         let State::Open(open) = &mut self.state else { return };
         let to = group.cap.map_or(page.to, |cap| cap.min(page.to));
-        open.head = open.head.max(page.to);
+        // A page that was not the last was read when the head was beyond it already.
+        let head = if page.last { page.to } else { Offset(page.to.0.saturating_add(1)) };
+        open.head = open.head.max(head);
         let last = page.last && to == page.to && to >= open.head;
         let filter = open.group_filter(&group.ids);
         let mut items = Vec::new();
@@ -87,7 +89,8 @@ impl Session {
             open.advance(&group.ids, None, batch.to, false);
             return true;
         }
-        if batch.encoded_len() > self.config.limits.frame_bytes_max as usize - FRAME_HEADER_BYTES {
+        let frame_bytes_max = self.config.limits.frame_bytes_max as usize;
+        if batch.encoded_len() > frame_bytes_max.saturating_sub(FRAME_HEADER_BYTES) {
             return false;
         }
         let key = FrameKey {

@@ -249,7 +249,10 @@ impl OpenSession {
             if let Some(subscription) = self.subscriptions.get_mut(id) {
                 subscription.told = told.unwrap_or(subscription.told);
                 subscription.covered = covered;
-                subscription.confirmed |= confirmed;
+                if told.is_some() {
+                    // A client that was told less than everything is told when it has everything.
+                    subscription.confirmed = confirmed;
+                }
             }
         }
     }

@@ -1,5 +1,6 @@
-//! REST beside the sync protocol: documents with ETag and If-Match, scans, the conflict log, health and metrics.
+//! REST beside the sync protocol: documents with `ETag` and `If-Match`, scans, the conflict log, health and metrics.
 
+use std::fmt::Write as _;
 use std::sync::Arc;
 
 use axum::Json;
@@ -19,7 +20,7 @@ use crate::app::App;
 use crate::auth::Identity;
 use crate::database::{Database, store_refusal};
 use crate::metrics::add;
-use crate::pipeline::{self, Caller, RuleView};
+use crate::pipeline::{self, Caller};
 
 /// Documents of one scan page, unless the caller asks for fewer.
 const SCAN_LIMIT_MAX: usize = 1_000;
@@ -54,7 +55,7 @@ impl Call {
     fn sees(&self, id: &DocumentId, body: &[u8]) -> bool {
         let Some(rules) = self.database.rules.collection(&id.collection) else { return false };
         let Ok(value) = tidelock_core::json::parse(body) else { return false };
-        self.caller.filter.matches(&id.collection, &rules.channels(&id.key, &RuleView::new(&value)))
+        self.caller.filter.matches(&id.collection, &rules.channels(&id.key, &value))
     }
 }
 
@@ -211,14 +212,11 @@ pub(super) async fn scan(
                 let key = Value::String(key);
                 // The body goes as it is: no number is rounded on the way.
                 let body = String::from_utf8_lossy(&document.body);
-                text.push_str(&format!(
-                    "{{\"key\":{key},\"version\":\"{:016x}\",\"value\":{body}}}",
-                    document.version.0
-                ));
+                let _ = write!(text, "{{\"key\":{key},\"version\":\"{:016x}\",\"value\":{body}}}", document.version.0);
             }
         }
         let after = after.map_or(Value::Null, Value::String);
-        text.push_str(&format!("],\"after\":{after}}}"));
+        let _ = write!(text, "],\"after\":{after}}}");
         Ok(json_response(StatusCode::OK, text))
     };
     answer(scan.await)

@@ -105,7 +105,13 @@ impl Connection {
             while let Some(effect) = self.session.poll_effect() {
                 match effect {
                     Effect::Open(hello) => self.asking = Some(Box::pin(open(Arc::clone(&self.app), *hello))),
-                    other => self.carry_out(other),
+                    Effect::Send(_)
+                    | Effect::Authenticate(_)
+                    | Effect::Process(_)
+                    | Effect::LoadChanges { .. }
+                    | Effect::LoadSnapshot { .. }
+                    | Effect::Watch(_)
+                    | Effect::Close { .. } => self.carry_out(effect),
                 }
             }
             if self.closing.is_some() {
@@ -225,7 +231,7 @@ impl Connection {
                 }));
             }
             Effect::Watch(filter) => {
-                place.membership.watch(filter);
+                place.membership.watch(&filter);
                 let (head, floor) = (database.changelog.head(), database.changelog.floor());
                 self.session.handle_head(self.app.clock.now_ms(), head, floor);
             }

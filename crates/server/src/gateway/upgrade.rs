@@ -18,7 +18,7 @@ use crate::metrics::add;
 /// Name of the protocol in the handshake.
 const SUBPROTOCOL: &str = "tidelock.v1";
 /// A small buffer: idle connections are many. Larger frames are read in steps.
-const READ_BUFFER_BYTES: usize = 4 << 10;
+const READ_BUFFER_BYTES: usize = 2 << 10;
 /// The transport's own write buffer is flushed at once; the queue is the session's.
 const WRITE_BUFFER_BYTES: usize = 0;
 

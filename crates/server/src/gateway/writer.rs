@@ -10,6 +10,9 @@ use axum::extract::ws::{CloseFrame, Message, WebSocket};
 use futures_util::{Sink, Stream};
 use tungstenite::error::CapacityError;
 
+/// Most bytes of a reason that a close frame holds (RFC 6455 section 5.5).
+const CLOSE_REASON_BYTES_MAX: usize = 123;
+
 /// A WebSocket with its queue of messages to send.
 pub(super) struct Wire {
     socket: WebSocket,
@@ -44,9 +47,14 @@ impl Wire {
     }
 
     pub(super) fn push_close(&mut self, code: u16, reason: &str) {
-        // A close frame holds at most 123 bytes of reason.
-        let end = reason.floor_char_boundary(120);
-        let reason = reason.get(..end).unwrap_or_default().into();
+        let mut text = String::new();
+        for character in reason.chars() {
+            if text.len() + character.len_utf8() > CLOSE_REASON_BYTES_MAX {
+                break;
+            }
+            text.push(character);
+        }
+        let reason = text.into();
         self.queue.push_back(Message::Close(Some(CloseFrame { code, reason })));
     }
 
@@ -84,7 +92,7 @@ impl Wire {
         while !self.queue.is_empty() {
             match Pin::new(&mut self.socket).poll_ready(context) {
                 Poll::Ready(Ok(())) => {}
-                other => return other,
+                other @ (Poll::Ready(Err(_)) | Poll::Pending) => return other,
             }
             if let Some(message) = self.queue.pop_front() {
                 if let Message::Binary(bytes) = &message {

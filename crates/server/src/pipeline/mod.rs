@@ -4,7 +4,6 @@
 //! handed to the store together, in order: the store's group commit makes them durable at once. When one meets a changed document,
 //! the store refuses those after it as out of order, and the rest of the group is prepared again.
 
-mod document;
 mod prepare;
 mod repeated;
 
@@ -23,7 +22,6 @@ use crate::auth::Identity;
 use crate::clock::Clock;
 use crate::database::{Database, store_refusal};
 use crate::metrics::add;
-pub(crate) use document::RuleView;
 pub(crate) use prepare::{Prepared, View, prepare};
 
 /// Failed attempts of one mutation after which it waits for its turn among the contended ones.
@@ -123,8 +121,8 @@ pub(crate) async fn read(database: &Database, ids: impl Iterator<Item = &Documen
 }
 
 /// Waits for all; each is polled for the first time in order, so that a store sees the commits in order.
-async fn in_order<'a>(
-    mut futures: Vec<BoxFuture<'a, Result<CommitOutcome, StoreError>>>,
+async fn in_order(
+    mut futures: Vec<BoxFuture<'_, Result<CommitOutcome, StoreError>>>,
 ) -> Vec<Result<CommitOutcome, StoreError>> {
     let mut outcomes: Vec<Option<Result<CommitOutcome, StoreError>>> = futures.iter().map(|_| None).collect();
     poll_fn(|context| {

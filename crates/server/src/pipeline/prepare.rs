@@ -11,7 +11,7 @@ use tidelock_core::wire::{ConflictNote, DocumentChange, DocumentState, ErrorCode
 use tidelock_core::{key, version};
 use tidelock_store::{Commit, Document, Write};
 
-use super::{Caller, RuleView};
+use super::Caller;
 use crate::database::Database;
 
 /// Documents as they are, or will be once the mutations prepared before are committed.
@@ -134,7 +134,7 @@ fn plan(database: &Database, caller: &Caller, mutation: &Mutation, view: &View, 
         }
         // A clock that runs ahead must not win for ever.
         let edited_ms = mutation.edited_ms.min(now_ms);
-        plan_change(database, caller, change, view.state(&change.id), edited_ms, &mut plan)?;
+        plan_change(database, caller, change, &view.state(&change.id), edited_ms, &mut plan)?;
     }
     Ok(plan)
 }
@@ -143,7 +143,7 @@ fn plan_change(
     database: &Database,
     caller: &Caller,
     change: &DocumentChange,
-    current: State,
+    current: &State,
     edited_ms: u64,
     plan: &mut Plan,
 ) -> Result<(), Verdict> {
@@ -172,15 +172,15 @@ fn plan_change(
         }
         Merged::Resolve => return Err(Verdict::Resolve),
     };
-    let old = current.value.as_deref().map(RuleView::new);
-    let new = value.as_ref().map(RuleView::new);
+    let old = current.value.as_deref();
+    let new = value.as_ref();
     rules
-        .may_write(&caller.identity, &id.key, old.as_ref(), new.as_ref())
+        .may_write(&caller.identity, &id.key, old, new)
         .map_err(|denied| reject(ErrorCode::Forbidden, denied.to_string()))?;
-    if let Some(new) = &new {
+    if let Some(new) = new {
         rules.validate(new).map_err(|violation| reject(ErrorCode::SchemaViolation, violation.to_string()))?;
     }
-    let channels = new.as_ref().or(old.as_ref()).map_or_else(Vec::new, |one| rules.channels(&id.key, one));
+    let channels = new.or(old).map_or_else(Vec::new, |one| rules.channels(&id.key, one));
     let body: Option<Arc<[u8]>> = value.as_ref().map(|value| json::write(value).into());
     let bytes_max = database.limits.document_bytes_max as usize;
     if let Some(body) = body.as_ref().filter(|body| body.len() > bytes_max) {
@@ -248,7 +248,7 @@ pub(super) fn may_read(database: &Database, caller: &Caller, id: &DocumentId, st
 /// The channels of a document's state.
 pub(super) fn channels_of(database: &Database, id: &DocumentId, state: &State) -> Vec<String> {
     match (&state.value, database.rules.collection(&id.collection)) {
-        (Some(value), Some(rules)) => rules.channels(&id.key, &RuleView::new(value)),
+        (Some(value), Some(rules)) => rules.channels(&id.key, value.as_ref()),
         _ => Vec::new(),
     }
 }

@@ -2,6 +2,9 @@
 
 use super::harness::{TestServer, items, parsed};
 
+/// Method, path, headers, body, expected status.
+type Case<'a> = (&'a str, &'a str, &'a [(&'a str, &'a str)], &'a str, u16);
+
 #[tokio::test]
 async fn documents() {
     let server = TestServer::start().await;
@@ -16,7 +19,7 @@ async fn documents() {
     assert!(head.contains(&tag) && head.contains("nosniff"));
 
     let wrong = "\"0000000000000000\"";
-    let cases: &[(&str, &str, &[(&str, &str)], &str, u16)] = &[
+    let cases: &[Case<'_>] = &[
         ("GET", "notes/a", &[("if-none-match", &tag)], "", 304),
         ("PUT", "notes/a", &[("if-none-match", "*")], "1", 412),
         ("PUT", "notes/a", &[("if-match", wrong)], "1", 412),

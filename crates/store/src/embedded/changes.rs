@@ -6,9 +6,9 @@ use rusqlite::{Connection, OptionalExtension, Result, params};
 use tidelock_core::ids::{DocumentId, Offset};
 
 use super::rows::{bound, id, names, record, record_columns, unsigned};
-use crate::changelog::{ChangePage, ChangeRecord, ChannelSet, Filter};
 use crate::channels::concerns;
 use crate::limits::{CHANGES_INDEXED_MAX, CHANGES_SCANNED_MAX, RECORD_BYTES_OVERHEAD};
+use crate::{ChangePage, ChangeRecord, ChannelSet, Filter};
 
 /// Entries after `from` that concern the filter's readers. `head` is durable before the transaction of `connection` began.
 pub(super) fn changes(

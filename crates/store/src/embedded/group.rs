@@ -9,9 +9,9 @@ use tidelock_core::ids::{ClientId, DocumentId, Incarnation, MutationId, Offset, 
 use tidelock_core::wire::{self, ConflictNote};
 
 use super::rows::{Json, bound, conversion, names, names_to_sql, signed, unsigned};
-use crate::changelog::{ChangeRecord, Segment};
 use crate::channels::left_after;
 use crate::store::{Commit, CommitOutcome, Recorded, Write};
+use crate::{ChangeRecord, Segment};
 
 /// What the writer knows without asking the file; it takes a group's value over once the group is durable.
 #[derive(Clone, Copy, Debug)]

@@ -44,13 +44,13 @@ use self::error::stopped;
 use self::group::Position;
 use self::readers::{Ended, Readers};
 use self::writer::{Command, Shared, Writer};
-use crate::changelog::{ChangePage, Changelog, Filter, Segment, SnapshotPage};
 use crate::error::StoreError;
 use crate::limits::{CONFLICTS_KEPT_DEFAULT, SEGMENTS_BUFFERED_MAX, WRITES_QUEUED_MAX};
 use crate::store::{
     BoxFuture, Capabilities, ClientRecord, Commit, CommitOutcome, ConflictQuery, ConflictRecord, Document, ReadSet,
     Recorded, Store,
 };
+use crate::{ChangePage, Changelog, Filter, Segment, SnapshotPage};
 
 /// How to open an embedded store.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

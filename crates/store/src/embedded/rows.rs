@@ -6,7 +6,7 @@ use rusqlite::types::{FromSqlError, ToSqlOutput, Type, Value, ValueRef};
 use rusqlite::{Error, Result, Row, ToSql};
 use tidelock_core::ids::{DocumentId, Offset, SessionId, Version};
 
-use crate::changelog::ChangeRecord;
+use crate::ChangeRecord;
 
 /// The columns that [`record`] reads, in its order.
 macro_rules! record_columns {

@@ -7,8 +7,8 @@ use tidelock_core::ids::{DocumentId, Offset};
 
 use super::changes::{document, record_bytes};
 use super::rows::{record, record_columns};
-use crate::changelog::{ChangeRecord, ChannelSet, Filter, SnapshotPage};
 use crate::limits::SNAPSHOT_KEYS_MAX;
+use crate::{ChangeRecord, ChannelSet, Filter, SnapshotPage};
 
 /// Live documents that the filter matches, after `after`. `head` is durable before the transaction of `connection` began.
 ///

@@ -12,7 +12,7 @@ use tokio::sync::{broadcast, mpsc, oneshot};
 use super::error::translate;
 use super::group::{Group, Position};
 use super::purge;
-use crate::changelog::Segment;
+use crate::Segment;
 use crate::error::StoreError;
 use crate::limits::{GROUP_BYTES_MAX, GROUP_MUTATIONS_MAX};
 use crate::store::{Commit, CommitOutcome};

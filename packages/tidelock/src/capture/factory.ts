@@ -70,7 +70,7 @@ function methodsOf(config: CaptureConfig, next: FactoryMethods): FactoryMethods 
     },
     async databases(this: IDBFactory): Promise<IDBDatabaseInfo[]> {
       const list = await next.databases.call(this);
-      return Promise.all(list.map((info) => (info.name === config.database ? describe(this, info) : info)));
+      return Promise.all(list.map(async (info) => (info.name === config.database ? describe(this, info) : info)));
     },
   };
 }

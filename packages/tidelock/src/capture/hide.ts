@@ -11,6 +11,7 @@ function viewOf(names: readonly string[]): ProxyHandler<DOMStringList> {
   const members: Record<PropertyKey, unknown> = {
     length: names.length,
     item: (index: number) => names[index >>> 0] ?? null,
+    // oxlint-disable-next-line typescript/no-unnecessary-type-conversion -- callers pass values of any type, as to the native method
     contains: (name: string) => names.includes(String(name)),
     [Symbol.iterator]: () => names[Symbol.iterator](),
   };

@@ -5,9 +5,11 @@
  */
 
 /** A leader that was not heard of for this long is stolen from. */
-const SILENCE_MS = 1200;
+const SILENCE_MS = 1000;
 /** How often a follower looks. */
 const LOOK_MS = 200;
+/** A tab that could not look for a while waits this long for a sign of life that is on its way. */
+const EXCUSE_MS = 800;
 
 /** What the election tells its tab. */
 export interface Candidate {
@@ -17,14 +19,23 @@ export interface Candidate {
   resign(): void;
 }
 
+/** A request for the lock. */
+interface Claim {
+  /** It was refused, given up, stolen from or handed back: if the browser grants it all the same, that means nothing. */
+  over: boolean;
+  release: (() => void) | null;
+  readonly abandon: AbortController;
+}
+
 export class Election {
   private readonly lock: string;
   private readonly candidate: Candidate;
-  private release: (() => void) | null = null;
-  private waiting: AbortController | null = null;
+  /** The one claim that waits or holds the lock. */
+  private claim: Claim | null = null;
   private timer: ReturnType<typeof setInterval> | undefined;
   private heardAt = 0;
   private lookedAt = 0;
+  private excused = false;
   private patience = 0;
 
   constructor(lock: string, candidate: Candidate) {
@@ -33,7 +44,7 @@ export class Election {
   }
 
   get leads(): boolean {
-    return this.release !== null;
+    return this.claim !== null && this.claim.release !== null;
   }
 
   /** Takes part from here on. */
@@ -42,71 +53,79 @@ export class Election {
     this.heard();
     this.lookedAt = performance.now();
     this.timer = setInterval(() => this.look(), LOOK_MS);
-    this.queue();
+    this.request(false);
   }
 
   /** Takes no part any more, and hands the lead over. */
   stop(): void {
     clearInterval(this.timer);
     this.timer = undefined;
-    this.waiting?.abort();
-    this.waiting = null;
-    this.resign();
+    this.drop();
+  }
+
+  /** Another tab's engine took over although this tab holds the lock: hands it over and waits for its turn. */
+  yield(): void {
+    if (this.timer === undefined) return;
+    this.drop();
+    this.heard();
+    this.request(false);
   }
 
   /** The leader showed that it is alive. */
   heard(): void {
+    this.excused = false;
     this.heardAt = performance.now();
     // Followers do not steal at the same moment: the first one's sign of life stops the others.
-    this.patience = SILENCE_MS + Math.random() * 300;
+    this.patience = SILENCE_MS + Math.random() * 200;
   }
 
   private look(): void {
     const now = performance.now();
-    // A tab that was frozen or throttled itself has heard nothing for that reason alone.
-    if (now - this.lookedAt > LOOK_MS * 3) this.heard();
+    // A tab that was frozen itself may have heard nothing for that reason alone, but only once: the timers of a hidden tab are
+    // always late.
+    if (now - this.lookedAt > LOOK_MS * 3 && !this.excused) {
+      this.excused = true;
+      this.heardAt = Math.max(this.heardAt, now - this.patience + EXCUSE_MS);
+    }
     this.lookedAt = now;
-    if (!this.leads && now - this.heardAt > this.patience) this.steal();
-  }
-
-  private queue(): void {
-    const waiting = new AbortController();
-    this.waiting = waiting;
-    this.hold(navigator.locks.request(this.lock, { signal: waiting.signal }, () => this.held()));
-  }
-
-  private steal(): void {
+    if (this.leads || now - this.heardAt <= this.patience) return;
+    this.drop();
     this.heard();
-    this.waiting?.abort();
-    this.waiting = null;
-    this.hold(navigator.locks.request(this.lock, { steal: true }, () => this.held()));
+    this.request(true);
   }
 
-  private held(): Promise<void> {
-    this.waiting = null;
-    if (this.timer === undefined) return Promise.resolve();
+  private request(steal: boolean): void {
+    const claim: Claim = { over: false, release: null, abandon: new AbortController() };
+    this.claim = claim;
+    const options: LockOptions = steal ? { steal } : { signal: claim.abandon.signal };
+    const ended = (): void => this.ended(claim);
+    navigator.locks.request(this.lock, options, () => this.granted(claim)).then(ended, ended);
+  }
+
+  private granted(claim: Claim): Promise<void> {
+    if (claim.over) return Promise.resolve();
     const released = new Promise<void>((resolve) => {
-      this.release = resolve;
+      claim.release = resolve;
     });
     this.candidate.lead();
     return released;
   }
 
-  /** The request ends when the lock is given back, is stolen, or the wait for it was given up. */
-  private hold(request: Promise<unknown>): void {
-    request.catch((error: unknown) => {
-      const stolen = error instanceof DOMException && error.name === "AbortError" && this.leads;
-      if (!stolen) return;
-      this.resign();
-      if (this.timer !== undefined) this.queue();
-    });
+  /** The lock was stolen, or the request failed: this tab queues again. */
+  private ended(claim: Claim): void {
+    if (claim.over) return;
+    this.drop();
+    if (this.timer !== undefined) this.request(false);
   }
 
-  private resign(): void {
-    const release = this.release;
-    if (release === null) return;
-    this.release = null;
+  private drop(): void {
+    const { claim } = this;
+    if (claim === null) return;
+    this.claim = null;
+    claim.over = true;
+    claim.abandon.abort();
+    if (claim.release === null) return;
     this.candidate.resign();
-    release();
+    claim.release();
   }
 }

@@ -88,6 +88,7 @@ export class Engine {
         );
         return;
       case "beat":
+      case "signed-out":
       case "status":
       case "changed":
       case "rejected":
@@ -121,10 +122,6 @@ export class Engine {
       }
       case "conflicts":
         return fetchConflicts(this.setup, this.token ?? (await this.freshToken()), this.storeOf);
-      case "pause":
-        this.drive((now) => this.core.set_online(now, false));
-        this.stop("signed out");
-        return null;
     }
   }
 
@@ -274,13 +271,17 @@ export class Engine {
 
   private stop(reason: string): void {
     if (this.stopped) return;
+    this.end();
+    this.post({ kind: "stopped", reason });
+  }
+
+  private end(): void {
     this.stopped = true;
     clearTimeout(this.timer);
     clearInterval(this.beat);
     this.disconnect();
     this.channel.close();
     void this.database?.then((database) => database.close()).catch(() => undefined);
-    this.post({ kind: "stopped", reason });
   }
 
   private report(kind: string, detail: unknown): void {
@@ -301,7 +302,8 @@ export class Engine {
       case "problem":
         return this.say({ kind: "problem", ...(detail as { code: string; message: string; retryable: boolean }) });
       case "fenced":
-        return this.stop("another tab took over");
+        this.end();
+        return this.post({ kind: "fenced" });
       default:
         throw new TypeError(`the core reports ${kind}`);
     }

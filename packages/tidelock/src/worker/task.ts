@@ -48,6 +48,7 @@ class TaskRun {
   private transaction: IDBTransaction | null = null;
   private failure: string | null = null;
   private message = "";
+  private copying = false;
   private readonly core: Core;
   private readonly database: IDBDatabase;
   private readonly stores: Stores;
@@ -85,8 +86,9 @@ class TaskRun {
       const plan = JSON.parse(step.plan) as Plan;
       this.write(plan, step);
       if (step.verdict === "abort") return this.abort("other", "another leader took over");
-      // Nothing is asked after the last writes: the transaction commits by itself, and sooner when told.
-      if (step.verdict === "commit") return this.transaction?.commit();
+      // Nothing is asked after the last writes: the transaction commits by itself, and sooner when told. A rejection that copies
+      // rows is still to be written when they are read.
+      if (step.verdict === "commit") return this.copying ? undefined : this.transaction?.commit();
       this.read(plan.reads);
     } catch (error) {
       this.abort("other", messageOf(error));
@@ -220,7 +222,10 @@ class TaskRun {
         done();
       };
       if (rows === null) keep(document.mine === null ? undefined : decodeText(document.mine));
-      else succeed(rows.get(key), keep);
+      else {
+        this.copying = true;
+        succeed(rows.get(key), keep);
+      }
     }
   }
 

@@ -14,6 +14,8 @@ export class UnsupportedValue extends Error {
 
 /** Deepest nesting that the core accepts. */
 const DEPTH_MAX = 100;
+/** Dates reach this far from 1970, in milliseconds (ECMA-262 section 21.4.1.1). */
+const DATE_MS_MAX = 8.64e15;
 const TAG = /^~+(date|bytes|map|set|bigint|undefined|number|regexp|error)$/;
 const ESCAPED = /^~~+(date|bytes|map|set|bigint|undefined|number|regexp|error)$/;
 
@@ -38,9 +40,23 @@ export function encodeValue(value: unknown): string {
   return isPlain(value, 0) ? JSON.stringify(value) : write(value, "$", []);
 }
 
-/** The value of a JSON text that has escapes. */
+/** The value of a JSON text that may have escapes. */
 export function decodeText(text: string): unknown {
-  return decodeValue(JSON.parse(text));
+  return decodeValue(parseExact(text));
+}
+
+/** `JSON.parse`, but integers beyond 2^53 become escapes instead of being rounded, and -0 is 0. */
+export function parseExact(text: string): unknown {
+  return JSON.parse(/\d{16}|-0/.test(text) ? text.replace(STRING_OR_NUMBER, exactLiteral) : text);
+}
+
+const STRING_OR_NUMBER = /"(?:[^"\\]|\\.)*"|-?\d[\d.eE+-]*/g;
+
+function exactLiteral(literal: string): string {
+  if (literal.startsWith('"')) return literal;
+  const number = Number(literal);
+  if (number === 0) return "0";
+  return /^-?\d+$/.test(literal) && !Number.isSafeInteger(number) ? `{"~bigint":"${literal}"}` : literal;
 }
 
 /** Replaces escapes by what they stand for. The argument is used up. */
@@ -186,13 +202,18 @@ type Decoded = { readonly value: unknown } | undefined;
 
 const payloads: Readonly<Record<string, (payload: unknown) => Decoded>> = {
   "~date": (payload) => {
-    if (payload !== null && typeof payload !== "number") return undefined;
-    return { value: new Date(payload ?? NaN) };
+    if (payload === null) return { value: new Date(NaN) };
+    if (!Number.isInteger(payload) || Math.abs(payload as number) > DATE_MS_MAX) return undefined;
+    return { value: new Date(payload as number) };
   },
   "~bytes": (payload) => {
     if (!isPair(payload)) return undefined;
     const view = Object.hasOwn(VIEWS, payload[0]) ? VIEWS[payload[0]] : undefined;
-    return view && attempt(() => view(fromBase64(payload[1]).buffer));
+    if (view === undefined) return undefined;
+    const made = attempt(() => fromBase64(payload[1]));
+    // `atob` takes spellings that the core does not.
+    if (made === undefined || toBase64(made.value) !== payload[1]) return undefined;
+    return attempt(() => view(made.value.buffer));
   },
   "~map": (payload) => {
     if (!Array.isArray(payload) || !payload.every((entry) => Array.isArray(entry) && entry.length === 2)) return undefined;
@@ -221,7 +242,7 @@ function isPair(value: unknown): value is [string, string] {
   return Array.isArray(value) && value.length === 2 && typeof value[0] === "string" && typeof value[1] === "string";
 }
 
-function attempt(make: () => unknown): Decoded {
+function attempt<T>(make: () => T): { readonly value: T } | undefined {
   try {
     return { value: make() };
   } catch {

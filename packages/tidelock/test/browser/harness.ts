@@ -86,8 +86,11 @@ export interface Chromium {
   close(): Promise<void>;
 }
 
-/** Starts Chromium with the given profile, or with a fresh one that is removed by `close`. */
-export async function launchChromium(options: { profile?: string } = {}): Promise<Chromium> {
+/**
+ * Starts Chromium with the given profile, or with a fresh one that is removed by `close`. With `plain`, pages are as in a
+ * person's browser: one in the background is hidden and throttled, and can be frozen.
+ */
+export async function launchChromium(options: { profile?: string; plain?: boolean } = {}): Promise<Chromium> {
   const profile = options.profile ?? (await mkdtemp(join(tmpdir(), "tidelock-chromium-")));
   await rm(join(profile, PORT_FILE), { force: true });
   const child = spawn(chromiumPath(), [...CHROMIUM_ARGUMENTS, `--user-data-dir=${profile}`, "about:blank"], {
@@ -102,7 +105,7 @@ export async function launchChromium(options: { profile?: string } = {}): Promis
     await exited;
   };
   try {
-    const browser = await connect(child, profile);
+    const browser = await connect(child, profile, options.plain === true);
     const context = browser.contexts()[0];
     if (context === undefined) throw new Error("Chromium has no default context");
     return {
@@ -150,12 +153,12 @@ async function openPage(context: BrowserContext, url: string): Promise<Page> {
   return page;
 }
 
-async function connect(child: ChildProcess, profile: string): Promise<Browser> {
+async function connect(child: ChildProcess, profile: string, plain: boolean): Promise<Browser> {
   const file = join(profile, PORT_FILE);
   const deadline = Date.now() + LAUNCH_MS_MAX;
   while (Date.now() < deadline && child.exitCode === null) {
     const [port, path] = (await readFile(file, "utf8").catch(() => "")).split("\n");
-    if (port && path) return chromium.connectOverCDP(`ws://127.0.0.1:${port}${path}`);
+    if (port && path) return chromium.connectOverCDP(`ws://127.0.0.1:${port}${path}`, { noDefaults: plain });
     await new Promise((resolve) => setTimeout(resolve, 20));
   }
   throw new Error(`Chromium offered no debugging port within ${LAUNCH_MS_MAX} ms (exit code ${child.exitCode})`);

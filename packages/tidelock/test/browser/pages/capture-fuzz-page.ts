@@ -85,7 +85,7 @@ class Fuzz {
       try {
         before = await this.#compare(program, wrapped, native, spy, before);
       } catch (error) {
-        throw new Error(`${context}: ${String(error)}\n${JSON.stringify(program)}`);
+        throw new Error(`${context}: ${String(error)}\n${JSON.stringify(program)}`, { cause: error });
       }
       if (index % 250 === 249) {
         wrapped.close();
