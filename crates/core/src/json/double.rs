@@ -159,7 +159,7 @@ impl Big {
 
     fn bits(&self) -> i64 {
         let top = self.0.last().map_or(0, |top| 32 - i64::from(top.leading_zeros()));
-        self.0.len().saturating_sub(1) as i64 * 32 + top
+        i64::try_from(self.0.len()).map_or(i64::MAX, |digits| (digits - 1).max(0) * 32 + top)
     }
 
     #[expect(clippy::cast_possible_truncation, reason = "the halves of 64 bits")]
