@@ -44,18 +44,45 @@ const WORDS: readonly string[] =
   suggest summer supply support surface system table task teach team tell term test text thank theory thing think thread ticket time
   title today together token topic total touch toward town track traffic train travel trouble trust turn under union unique unit until
   update upper urgent useful user usual value various version view village visit voice wait walk wall want warm warning watch water
-  weather week weight whole wide window winter wish within without wonder word work world worth write wrong yard year yellow young`.split(/\s+/);
+  weather week weight whole wide window winter wish within without wonder word work world worth write wrong yard year yellow young`.split(
+    /\s+/,
+  );
 
-const AUTHORS: readonly string[] = ["ann", "ben", "chloe", "dimitri", "emeka", "fatima", "goran", "hana", "ines", "jun", "kofi", "lena"];
-const LABELS: readonly string[] = ["bug", "design", "docs", "feature", "help", "idea", "later", "legal", "ops", "question", "urgent"];
+const AUTHORS: readonly string[] = [
+  "ann",
+  "ben",
+  "chloe",
+  "dimitri",
+  "emeka",
+  "fatima",
+  "goran",
+  "hana",
+  "ines",
+  "jun",
+  "kofi",
+  "lena",
+];
+const LABELS: readonly string[] = [
+  "bug",
+  "design",
+  "docs",
+  "feature",
+  "help",
+  "idea",
+  "later",
+  "legal",
+  "ops",
+  "question",
+  "urgent",
+];
 
 /** The document with a number. Ids are random letters and digits as applications draw them, times rise. */
 export function cardOf(number: number): Card {
   const random = generator(number);
   const below = (limit: number): number => random() % limit;
   const pick = (list: readonly string[]): string => list[below(list.length)] ?? "";
-  const words = (count: number): string => Array.from({ length: count }, () => pick(WORDS)).join(" ");
-  const text = words(7 + below(8));
+  const words = (count: number): string => Array.from({ length: count }, () => WORDS[zipf(random())] ?? "").join(" ");
+  const text = words(9 + below(8));
   return {
     id: Array.from({ length: 12 }, () => below(36).toString(36)).join(""),
     list: `list-${below(40)}`,
@@ -81,6 +108,11 @@ export function jsonBytes(count: number): number {
   let bytes = 0;
   for (let number = 0; number < count; number++) bytes += encoder.encode(JSON.stringify(cardOf(number))).length;
   return bytes;
+}
+
+/** A rank as in natural text: the word of rank n is about n times as rare as the first (Zipf's law). */
+function zipf(random: number): number {
+  return Math.floor(WORDS.length ** (random / 2 ** 32)) - 1;
 }
 
 /** The splitmix32 generator: unsigned 32-bit numbers. */

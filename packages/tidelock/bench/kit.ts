@@ -6,7 +6,6 @@ import type { Page } from "playwright-core";
 import type { Chromium } from "../test/browser/harness.ts";
 import { makeScript, page, withStack } from "../test/browser/stack.ts";
 import type { Stack } from "../test/browser/stack.ts";
-import type {} from "./sync-page.ts";
 
 /** A measurement. */
 export interface Row {
@@ -86,7 +85,11 @@ export class Site {
   async seed(count: number): Promise<void> {
     const { browser, page } = await this.visit();
     const url = new URL("/v1/sync", this.stack.url.replace(/^http/, "ws")).href;
-    await page.evaluate(([to, token, cards]) => client.seed(to, token, cards), [url, await this.stack.token(), count] as const);
+    await page.evaluate(([to, token, cards]) => client.seed(to, token, cards), [
+      url,
+      await this.stack.token(),
+      count,
+    ] as const);
     await browser.close();
   }
 }

@@ -53,7 +53,8 @@ await runBench(async (site) => {
     if (votes <= WARM_UP) continue;
     latencies.tidelock.push(tidelock);
     latencies.relay.push(relayed);
-    if (votes % 20 === 0) progress(`${votes} of ${WARM_UP + VOTES}: ${tidelock.toFixed(1)} ms, relay ${relayed.toFixed(1)} ms`);
+    if (votes % 20 === 0)
+      progress(`${votes} of ${WARM_UP + VOTES}: ${tidelock.toFixed(1)} ms, relay ${relayed.toFixed(1)} ms`);
   }
   relayServer.close();
   return [

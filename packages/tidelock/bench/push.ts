@@ -25,7 +25,9 @@ async function push(site: Site, perTransaction: number): Promise<Row[]> {
     [WRITES, perTransaction] as const,
   );
   await browser.close();
-  progress(`${perTransaction} per transaction: written in ${writing.toFixed(0)} ms, pushed in ${pushing.toFixed(0)} ms`);
+  progress(
+    `${perTransaction} per transaction: written in ${writing.toFixed(0)} ms, pushed in ${pushing.toFixed(0)} ms`,
+  );
   progress(`${traffic.sent} bytes sent, ${traffic.received} received`);
   const what = `${WRITES} offline writes, ${perTransaction} per transaction`;
   const ratio = (traffic.sent + traffic.received) / jsonBytes(WRITES);

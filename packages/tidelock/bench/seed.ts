@@ -71,7 +71,8 @@ function head(major: number, argument: number, bytes: number[]): void {
   if (argument < 24) bytes.push(type | argument);
   else if (argument < 2 ** 8) bytes.push(type | 24, argument);
   else if (argument < 2 ** 16) bytes.push(type | 25, argument >> 8, argument & 255);
-  else if (argument < 2 ** 32) bytes.push(type | 26, argument >>> 24, (argument >>> 16) & 255, (argument >>> 8) & 255, argument & 255);
+  else if (argument < 2 ** 32)
+    bytes.push(type | 26, argument >>> 24, (argument >>> 16) & 255, (argument >>> 8) & 255, argument & 255);
   else {
     bytes.push(type | 27);
     const view = new DataView(new ArrayBuffer(8));

@@ -9,8 +9,9 @@ use super::error::WireError;
 use crate::limits::{COMPRESS_BYTES_MIN, INFLATED_BYTES_MAX};
 use crate::wire::decode_struct;
 
-/// Deflate level: measured for batches of small documents, where higher levels cost ten times the time for a few percent.
-const LEVEL: u8 = 1;
+/// Deflate level. Measured for 256 KiB of documents of 250 bytes: level 1 leaves 47 % at 129 MB/s, 3 leaves 35 % at 56 MB/s, 6 leaves
+/// 34 % at 29 MB/s.
+const LEVEL: u8 = 3;
 
 /// A concatenation of encoded items, as it is or as raw deflate (RFC 1951).
 #[derive(Clone, Debug, Default, PartialEq, Eq, Encode)]
