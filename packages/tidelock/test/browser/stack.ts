@@ -278,7 +278,9 @@ export async function flushed(page: Page): Promise<void> {
     await Promise.race([flush, late]);
   } catch (error) {
     const status = await page.evaluate(() => ({ status: driver.status, errors: driver.heard.errors }));
-    throw new Error(`${error instanceof Error ? error.message : String(error)}; status ${show(status)}`);
+    throw new Error(`${error instanceof Error ? error.message : String(error)}; status ${show(status)}`, {
+      cause: error,
+    });
   }
 }
 

@@ -2,7 +2,7 @@
  * One application, written three times: with IndexedDB itself, with idb, with Dexie. Each uses its library as everybody does; only the factory is
  * the synced one (idb takes none, so the global one is).
  */
-import Dexie, { liveQuery } from "dexie";
+import { Dexie, liveQuery } from "dexie";
 import type { Table } from "dexie";
 import { openDB } from "idb";
 import { install, wrap } from "tidelock";
