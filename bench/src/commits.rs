@@ -65,19 +65,19 @@ async fn measure(directory: &PathBuf, clients: u64) -> Vec<Value> {
     let mut rounds = Vec::new();
     for round in 0..ROUNDS {
         let alone = bare.rate(clients, RUN);
-        let served;
-        (served, writers) = server_rate(writers, round as u64).await;
-        eprintln!("{clients} clients: bare {alone:.0}/s, server {served:.0}/s, load {}", load());
-        rounds.push((alone, served));
+        let through;
+        (through, writers) = server_rate(writers, round as u64).await;
+        eprintln!("{clients} clients: bare {alone:.0}/s, server {through:.0}/s, load {}", load());
+        rounds.push((alone, through));
     }
     rounds.sort_by(|a, b| (a.1 / a.0).total_cmp(&(b.1 / b.0)));
-    let (alone, served) = rounds.get(ROUNDS / 2).copied().unwrap_or((f64::NAN, f64::NAN));
+    let (alone, through) = rounds.get(ROUNDS / 2).copied().unwrap_or((f64::NAN, f64::NAN));
     let figure = |name: &str, value: f64| json!({ "name": format!("{name}, {clients} clients"), "value": value.round(), "unit": "commits/s", "budget": null, "ok": true });
-    let ratio = served / alone;
+    let ratio = through / alone;
     let budget = (clients > 1).then(|| format!("≥ {BUDGET}"));
     vec![
         figure("bare SQLite", alone),
-        figure("server", served),
+        figure("server", through),
         json!({
             "name": format!("server / bare SQLite, {clients} clients"),
             "value": (ratio * 1000.0).round() / 1000.0,

@@ -68,7 +68,7 @@ impl Server {
         stream.read_to_string(&mut answer).await.unwrap();
         let (_, json) = answer.split_once("\r\n\r\n").expect("an answer with a body");
         let json: serde_json::Value = serde_json::from_str(json).unwrap();
-        json["token"].as_str().expect("a token").to_owned()
+        json.get("token").and_then(serde_json::Value::as_str).expect("a token").to_owned()
     }
 
     /// Stops it the orderly way, so that the database is one file.
