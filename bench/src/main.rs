@@ -2,7 +2,6 @@
 #![allow(clippy::print_stdout, reason = "rows are the programs' output")]
 #![allow(clippy::unwrap_used, reason = "a bench fails by panicking: nothing is to be recovered")]
 #![allow(clippy::indexing_slicing, reason = "a bench fails by panicking: nothing is to be recovered")]
-#![allow(clippy::wildcard_enum_match_arm, reason = "whatever is not expected ends the bench")]
 #![allow(clippy::similar_names, reason = "the server, and what it served")]
 #![allow(clippy::wildcard_enum_match_arm, reason = "whatever else arrives fails the bench")]
 

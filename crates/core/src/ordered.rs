@@ -1,3 +1,5 @@
+//! tidy: long because a map, its set and the order below them share their invariants
+//!
 //! Ordered maps and sets whose code is small: the browser's core holds many of them, and a B-tree costs it 10 kB for each type.
 //!
 //! The entries of a map stand in slots, in any order; an [`Order`] of slot numbers, whose code is the same for all types, keeps them
