@@ -372,9 +372,9 @@ class TaskRun {
     count: number | undefined,
     then: (keys: IDBValidKey[], values: unknown[]) => void,
   ): void {
-    succeed(store.getAllKeys(range, count), (keys) => {
-      succeed(store.getAll(range, count), (values) => then(keys as IDBValidKey[], values as unknown[]));
-    });
+    // Requests of a transaction are answered in their order: with the values the keys are there.
+    const keys = store.getAllKeys(range, count);
+    succeed(store.getAll(range, count), (values) => then(keys.result, values as unknown[]));
   }
 }
 
