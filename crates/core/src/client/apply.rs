@@ -208,7 +208,7 @@ impl Apply {
     }
 
     /// The pages of every document named, and of the range of a snapshot.
-    fn pages(&self, client: &Client) -> Vec<PageId> {
+    pub(super) fn pages(&self, client: &Client) -> Vec<PageId> {
         let mut pages: Vec<PageId> =
             self.named(client).iter().map(|id| client.directory.page_of(&id.collection, &id.key)).collect();
         if let Inbound::Batch(Batch { cover: Cover::Snapshot(frame), .. }) = &self.inbound {

@@ -49,18 +49,24 @@ impl Settle {
     pub(super) fn step(&mut self, client: &Client, desk: &mut Desk) -> Next {
         if !self.read {
             self.read = true;
-            let ids = || {
-                self.mutations(client).flat_map(|(_, pending)| pending.mutation.changes.iter().map(|change| &change.id))
-            };
-            let pages: Vec<PageId> = ids().map(|id| client.directory.page_of(&id.collection, &id.key)).collect();
-            let dirty: Vec<DocumentId> = ids().filter(|id| client.mirror.may_be_dirty(id)).cloned().collect();
-            return Next::Read(desk.want(pages, dirty));
+            let dirty: Vec<DocumentId> =
+                self.ids(client).filter(|id| client.mirror.may_be_dirty(id)).cloned().collect();
+            return Next::Read(desk.want(self.pages(client), dirty));
         }
         for (result, pending) in self.mutations(client) {
             settle(result, pending, client, desk);
         }
         self.drop_pending(client, desk);
         Next::Done
+    }
+
+    /// The pages of every document of the mutations.
+    pub(super) fn pages(&self, client: &Client) -> Vec<PageId> {
+        self.ids(client).map(|id| client.directory.page_of(&id.collection, &id.key)).collect()
+    }
+
+    fn ids<'a>(&'a self, client: &'a Client) -> impl Iterator<Item = &'a DocumentId> {
+        self.mutations(client).flat_map(|(_, pending)| pending.mutation.changes.iter().map(|change| &change.id))
     }
 
     fn mutations<'a>(&'a self, client: &'a Client) -> impl Iterator<Item = (&'a PushResult, &'a Pending)> {

@@ -123,9 +123,14 @@ impl Task {
         match self.stage {
             Stage::Prelude => {
                 self.stage = Stage::Checking;
-                return Step { reads: prelude(client), ..Step::default() };
+                let mut reads = prelude(client);
+                reads.extend(self.early_reads(client));
+                return Step { reads, ..Step::default() };
             }
             Stage::Checking => {
+                let mut results = results;
+                let early = results.split_off(results.len().min(prelude_len(client)));
+                self.desk.absorb(early);
                 if !check(client, results) {
                     self.stage = Stage::Fenced;
                     return Step { verdict: Verdict::Abort, ..Step::default() };
@@ -140,6 +145,22 @@ impl Task {
             Next::Read(_) => self.step_again(client),
             Next::Done => Step { writes: self.desk.take_writes(), verdict: Verdict::Commit, ..Step::default() },
         }
+    }
+
+    /// What can be read together with the prelude, because it does not depend on what the application wrote: a round trip less.
+    fn early_reads(&mut self, client: &Client) -> Vec<Read> {
+        let pages = match &self.kind {
+            Kind::Apply(apply) => apply.pages(client),
+            Kind::Settle(settle) => settle.pages(client),
+            Kind::Load(_)
+            | Kind::Look
+            | Kind::Collect(_)
+            | Kind::Adopt(_)
+            | Kind::List(_)
+            | Kind::Resolve(_)
+            | Kind::Renew => return Vec::new(),
+        };
+        self.desk.want(pages, [])
     }
 
     /// A frame whose connection is gone comes again: which of its states are older than a result is not known any more. And the
@@ -259,6 +280,11 @@ fn prelude(client: &Client) -> Vec<Read> {
         after: client.mirror.read_through(collection),
     };
     core::iter::once(Read::State(state::FENCE)).chain(client.config.collections.iter().map(outbox)).collect()
+}
+
+/// Number of the prelude's reads.
+fn prelude_len(client: &Client) -> usize {
+    client.config.collections.len() + 1
 }
 
 /// Takes the prelude's answers; whether this client is still the leader.
