@@ -12,8 +12,8 @@ use crate::server::{LinkId, Server};
 use crate::workload::{ROOM_NAMES, ROOMS, policies};
 use crate::world::{Event, HostId, World, subject_of};
 
-/// How many of a thousand rooms an identity may read. Below 1000, about one seed in 300 ends with a document missing on a client
-/// that wrote it while it was hidden from that client.
+/// How many of a thousand rooms an identity may read. With 600, seed 20705 ends with a document on a client that the server has
+/// deleted: a known fault of snapshots that meet results, which needs no rooms.
 const ROOM_GRANTED_PER_MILLE: u64 = 1_000;
 
 impl World {
