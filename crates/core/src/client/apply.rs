@@ -16,14 +16,10 @@ use crate::wire::{
 /// How often a batch waits for unsent changes that a rebase could handle as well.
 const DEFERRALS_MAX: u32 = 3;
 
-/// A frame that waits to be applied. The entries of changes and snapshots are unpacked once, when the frame arrives.
+/// A frame that waits to be applied.
 #[derive(Debug)]
 pub(super) enum Inbound {
-    /// Not unpacked; bytes on the wire.
-    Changes(Changes, usize),
-    /// Not unpacked; bytes on the wire.
-    Snapshot(Snapshot, usize),
-    /// Everything of a frame that touches documents.
+    /// Documents to take over.
     Batch(Batch),
     /// Documents to forget.
     Purge(Purge),
@@ -44,20 +40,16 @@ enum Cover {
 }
 
 impl Inbound {
-    /// Unpacks the entries.
-    pub(super) fn unpacked(self) -> Result<Self, WireError> {
-        Ok(match self {
-            Inbound::Changes(mut frame, wire_bytes) => {
-                let changes = unpack(&core::mem::take(&mut frame.changes))?;
-                Inbound::Batch(Batch { changes, cover: Cover::Changes(frame), wire_bytes })
-            }
-            Inbound::Snapshot(mut frame, wire_bytes) => {
-                let changes = unpack(&core::mem::take(&mut frame.changes))?;
-                Inbound::Batch(Batch { changes, cover: Cover::Snapshot(frame), wire_bytes })
-            }
-            Inbound::Batch(batch) => Inbound::Batch(batch),
-            Inbound::Purge(purge) => Inbound::Purge(purge),
-        })
+    /// A changes frame of `wire_bytes` bytes; its entries are unpacked here, once.
+    pub(super) fn changes(mut frame: Changes, wire_bytes: usize) -> Result<Self, WireError> {
+        let changes = unpack(&core::mem::take(&mut frame.changes))?;
+        Ok(Inbound::Batch(Batch { changes, cover: Cover::Changes(frame), wire_bytes }))
+    }
+
+    /// A snapshot frame of `wire_bytes` bytes; its entries are unpacked here, once.
+    pub(super) fn snapshot(mut frame: Snapshot, wire_bytes: usize) -> Result<Self, WireError> {
+        let changes = unpack(&core::mem::take(&mut frame.changes))?;
+        Ok(Inbound::Batch(Batch { changes, cover: Cover::Snapshot(frame), wire_bytes }))
     }
 }
 
@@ -95,9 +87,7 @@ impl Client {
         match inbound {
             Inbound::Batch(batch) if batch.continues() => true,
             Inbound::Batch(batch) if self.forms_first(batch) => true,
-            Inbound::Batch(_) | Inbound::Purge(_) | Inbound::Changes(..) | Inbound::Snapshot(..) => {
-                self.waits_for_results(inbound)
-            }
+            Inbound::Batch(_) | Inbound::Purge(_) => self.waits_for_results(inbound),
         }
     }
 
@@ -116,7 +106,6 @@ impl Client {
                 batch.changes.iter().any(|change| self.document_id(change).is_some_and(|id| pending.contains(&id)))
             }
             Inbound::Purge(purge) => self.purged(purge).any(|id| pending.contains(&id)),
-            Inbound::Changes(..) | Inbound::Snapshot(..) => false,
         }
     }
 
@@ -189,7 +178,8 @@ impl Apply {
         match (&self.inbound, self.stage) {
             (_, Stage::Pages) => {
                 self.stage = Stage::Rows;
-                Next::Read(desk.want(self.pages(client), self.dirty(client)))
+                // The pages came with the prelude.
+                Next::Read(desk.want([], self.dirty(client)))
             }
             (Inbound::Batch(batch), Stage::Rows) => {
                 self.stage = Stage::Write;
@@ -203,7 +193,6 @@ impl Apply {
                 apply_purge(purge, client, desk);
                 Next::Done
             }
-            (Inbound::Changes(..) | Inbound::Snapshot(..), _) => Next::Done,
         }
     }
 
@@ -223,7 +212,6 @@ impl Apply {
         match &self.inbound {
             Inbound::Batch(batch) => batch.changes.iter().filter_map(|change| client.document_id(change)).collect(),
             Inbound::Purge(purge) => client.purged(purge).collect(),
-            Inbound::Changes(..) | Inbound::Snapshot(..) => Vec::new(),
         }
     }
 

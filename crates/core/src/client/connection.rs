@@ -6,7 +6,7 @@ use crate::ids::{Sequence, SubscriptionId};
 use crate::limits::CREDIT_BYTES_INITIAL;
 use crate::wire::{
     Auth, ClientFrame, Credit, ErrorFrame, Hello, PROTOCOL_VERSION, PROTOCOL_VERSION_MIN, Ping, Push, PushResult,
-    ServerFrame, Subscribe, Welcome, decode, encode, pack,
+    ServerFrame, Subscribe, Welcome, WireError, decode, encode, pack,
 };
 
 /// First delay before connecting again; it doubles up to [`RECONNECT_MS_MAX`], with jitter.
@@ -277,10 +277,10 @@ impl Client {
             ServerFrame::Pong(_) => {}
             ServerFrame::Result(result) if self.connection.welcomed() => self.handle_result(result),
             ServerFrame::Changes(changes) if self.connection.state == State::Open => {
-                self.queue(Inbound::Changes(changes, bytes));
+                self.queue(Inbound::changes(changes, bytes));
             }
             ServerFrame::Snapshot(snapshot) if self.connection.state == State::Open => {
-                self.queue(Inbound::Snapshot(snapshot, bytes));
+                self.queue(Inbound::snapshot(snapshot, bytes));
             }
             ServerFrame::Purge(purge) if self.connection.state == State::Open => {
                 self.inbound.push_back(Inbound::Purge(purge));
@@ -305,9 +305,9 @@ impl Client {
         }
     }
 
-    fn queue(&mut self, inbound: Inbound) {
-        match inbound.unpacked() {
-            Ok(unpacked) => self.enqueue(unpacked),
+    fn queue(&mut self, inbound: Result<Inbound, WireError>) {
+        match inbound {
+            Ok(inbound) => self.enqueue(inbound),
             Err(error) => self.protocol_error(&error.to_string()),
         }
     }

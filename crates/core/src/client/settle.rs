@@ -51,7 +51,8 @@ impl Settle {
             self.read = true;
             let dirty: Vec<DocumentId> =
                 self.ids(client).filter(|id| client.mirror.may_be_dirty(id)).cloned().collect();
-            return Next::Read(desk.want(self.pages(client), dirty));
+            // The pages came with the prelude.
+            return Next::Read(desk.want([], dirty));
         }
         for (result, pending) in self.mutations(client) {
             settle(result, pending, client, desk);
