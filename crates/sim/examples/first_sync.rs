@@ -31,7 +31,6 @@ impl Storage {
             Read::ShadowPage(page) => ReadResult::ShadowPage(self.shadow.get(page).cloned()),
             Read::Pending => ReadResult::Pending(Vec::new()),
             Read::RejectedCount => ReadResult::RejectedCount(0),
-            Read::Rejected(_) => ReadResult::Rejected(None),
             Read::Outbox { .. } => ReadResult::Outbox(Vec::new()),
             Read::Rows { keys, .. } => ReadResult::Rows(vec![Row::Absent; keys.len()]),
             Read::Scan { .. } => ReadResult::Scan(Vec::new()),
@@ -50,8 +49,7 @@ impl Storage {
             | WriteOp::PendingPut(..)
             | WriteOp::PendingDelete(_)
             | WriteOp::StatePut(..)
-            | WriteOp::RejectedAdd(_)
-            | WriteOp::RejectedDelete(_) => {}
+            | WriteOp::RejectedAdd(_) => {}
         }
     }
 }

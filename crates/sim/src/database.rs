@@ -186,7 +186,6 @@ impl ModelDatabase {
                 ReadResult::Pending(self.tables.pending.iter().map(|(id, bytes)| (*id, bytes.clone())).collect())
             }
             Read::RejectedCount => ReadResult::RejectedCount(self.tables.rejected.len() as u64),
-            Read::Rejected(id) => ReadResult::Rejected(self.tables.rejected.get(id).map(|_| Vec::new())),
             Read::Outbox { collection, after } => {
                 let records = self.tables.stores.get(collection).map(|store| {
                     store.outbox.range(after.saturating_add(1)..).map(|(_, record)| record.clone()).collect()
@@ -227,7 +226,6 @@ impl ModelDatabase {
                 self.change(transaction, Change::RejectedNext(id));
                 self.change(transaction, Change::Rejected(id, Some(record)));
             }
-            WriteOp::RejectedDelete(id) => self.change(transaction, Change::Rejected(id, None)),
         }
         None
     }

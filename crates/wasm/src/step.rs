@@ -12,7 +12,6 @@
 //! | `pending` / `unpending` | sequence | a blob / nothing |
 //! | `state` | name | a blob |
 //! | `reject` | `{code, message, at, documents: [{collection, key, mine, copy}]}`; `mine` is JSON text or null | |
-//! | `unreject` | number | |
 //!
 //! | read | elements | answered by |
 //! |---|---|---|
@@ -182,7 +181,6 @@ impl Writer {
                 ]);
                 vec!["reject".text(), record]
             }
-            WriteOp::RejectedDelete(number) => vec!["unreject".text(), number.text()],
         };
         self.writes.push(entry.text());
     }
@@ -225,7 +223,6 @@ fn read(read: &Read) -> Value {
         Read::ShadowPage(page) => vec!["page".text(), page.collection.as_str().text(), page.first.as_str().text()],
         Read::Pending => vec!["pending".text()],
         Read::RejectedCount => vec!["rejectedCount".text()],
-        Read::Rejected(number) => vec!["rejected".text(), (*number).text()],
         Read::Outbox { collection, after } => vec!["outbox".text(), collection.as_str().text(), (*after).text()],
         Read::Rows { collection, keys } => {
             let keys: Vec<Value> = keys.iter().map(|key| key.as_str().text()).collect();

@@ -45,7 +45,7 @@ impl Load {
                         client.mirror.add(&collection, records);
                     }
                 }
-                ReadResult::ShadowPage(_) | ReadResult::Rejected(_) | ReadResult::Rows(_) | ReadResult::Scan(_) => {}
+                ReadResult::ShadowPage(_) | ReadResult::Rows(_) | ReadResult::Scan(_) => {}
             }
         }
         let mut states = states.into_iter();

@@ -43,8 +43,6 @@ pub enum Read {
     Pending,
     /// Number of entries in the list of rejected mutations.
     RejectedCount,
-    /// One entry of the list of rejected mutations.
-    Rejected(u64),
     /// Records of a collection's outbox with numbers above `after`, by rising number.
     Outbox {
         /// The collection.
@@ -93,8 +91,6 @@ pub enum ReadResult {
     Pending(Vec<(Sequence, Vec<u8>)>),
     /// How many.
     RejectedCount(u64),
-    /// The record's metadata, `None` when there is no such entry.
-    Rejected(Option<Vec<u8>>),
     /// The records.
     Outbox(Vec<OutboxRecord>),
     /// One per key asked.
@@ -170,8 +166,6 @@ pub enum WriteOp {
     StatePut(&'static str, Vec<u8>),
     /// Appends to the list of rejected mutations: metadata for the core, and the losing values for the application.
     RejectedAdd(RejectedRecord),
-    /// Removes from the list of rejected mutations.
-    RejectedDelete(u64),
 }
 
 /// An entry of the list of rejected mutations.

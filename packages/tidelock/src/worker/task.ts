@@ -177,9 +177,6 @@ class TaskRun {
         case "reject":
           this.addRejection(args[0] as Rejection);
           break;
-        case "unreject":
-          this.store(REJECTED).delete(args[0] as number);
-          break;
         default:
           throw new TypeError(`the core wants to write ${kind}`);
       }
