@@ -9,11 +9,13 @@
 //! |---|---|
 //! | `open`, `schema`, `meta` | lock, checks, on-disk versions, identities |
 //! | `writer`, `group`, `purge` | the writing thread and its transactions |
+//! | `documents`, `recent` | what was written lately, so that the file need not be asked |
 //! | `readers`, `queries`, `changes`, `snapshot` | the reading threads and what they read |
 //! | `backup` | copies of a database in use |
 
 mod backup;
 mod changes;
+mod documents;
 mod error;
 mod group;
 mod meta;
@@ -21,6 +23,7 @@ mod open;
 mod purge;
 mod queries;
 mod readers;
+mod recent;
 mod rows;
 mod schema;
 mod snapshot;
@@ -31,6 +34,7 @@ mod writer;
 use std::collections::VecDeque;
 use std::fmt;
 use std::fs::File;
+use std::future::ready;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -40,12 +44,14 @@ use tidelock_core::ids::{ChangelogId, ClientId, DocumentId, Epoch, Incarnation, 
 use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{broadcast, mpsc, oneshot};
 
+use self::documents::Documents;
 use self::error::stopped;
 use self::group::Position;
 use self::readers::{Ended, Readers};
+use self::recent::Recent;
 use self::writer::{Command, Shared, Writer};
 use crate::error::StoreError;
-use crate::limits::{CONFLICTS_KEPT_DEFAULT, SEGMENTS_BUFFERED_MAX, WRITES_QUEUED_MAX};
+use crate::limits::{CLIENTS_REMEMBERED_MAX, CONFLICTS_KEPT_DEFAULT, SEGMENTS_BUFFERED_MAX, WRITES_QUEUED_MAX};
 use crate::store::{
     BoxFuture, Capabilities, ClientRecord, Commit, CommitOutcome, ConflictQuery, ConflictRecord, Document, ReadSet,
     Recorded, Store,
@@ -59,7 +65,7 @@ pub struct EmbeddedOptions {
     pub readers: usize,
     /// Entries of the conflict log to keep; the oldest go first.
     pub conflicts_kept: u64,
-    /// Page cache of each connection, in bytes.
+    /// Page cache of each connection, and as much again for the documents written lately, in bytes.
     pub cache_bytes: u32,
     /// Size beyond which the file must not grow, in bytes: commits that need more are answered [`StoreError::Full`].
     pub size_bytes_max: Option<u64>,
@@ -112,6 +118,7 @@ impl EmbeddedStore {
             head: AtomicU64::new(identity.head.0),
             floor: AtomicU64::new(identity.floor.0),
             segments,
+            documents: Documents::new(options.cache_bytes as usize),
         });
         let no_thread = |error| StoreError::Unavailable(format!("cannot start a thread: {error}"));
         let (readers, mut threads) = Readers::start(readers?).map_err(no_thread)?;
@@ -120,6 +127,7 @@ impl EmbeddedStore {
             connection,
             queue,
             position: Position { head: identity.head, conflict: identity.conflict },
+            tails: Recent::new(CLIENTS_REMEMBERED_MAX),
             shared: shared.clone(),
             conflicts_kept: options.conflicts_kept,
             purges: VecDeque::new(),
@@ -174,6 +182,8 @@ impl EmbeddedStore {
             // Fails when the thread has ended already.
             let _ = running.writer.send(Command::Close).await;
             running.writer_ended.wait().await;
+            // What is read from now on asks the readers, which say that the store is closed.
+            self.shared.documents.clear();
         }
         self.lock.lock().unwrap_or_else(PoisonError::into_inner).take();
     }
@@ -233,7 +243,14 @@ impl Store for EmbeddedStore {
     }
 
     fn read<'a>(&'a self, ids: &'a [DocumentId]) -> BoxFuture<'a, Result<ReadSet, StoreError>> {
-        let (offset, ids) = (self.head(), ids.to_vec());
+        // The head first: what is remembered then, and what is read then, is at least as new.
+        let offset = self.head();
+        if !ids.is_empty()
+            && let Some(documents) = self.shared.documents.read(ids)
+        {
+            return Box::pin(ready(self.running().map(|_| ReadSet { documents, offset })));
+        }
+        let ids = ids.to_vec();
         Box::pin(async move {
             let documents = self.query(move |connection| queries::read(connection, &ids)).await?;
             Ok(ReadSet { documents, offset })
