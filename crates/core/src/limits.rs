@@ -10,7 +10,7 @@ pub const DEPTH_MAX: usize = 100;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Encode)]
 #[cbor(array)]
 pub struct Limits {
-    /// Largest frame in either direction, in bytes after the WebSocket layer.
+    /// Largest frame in either direction, in bytes, whatever the coding of its message.
     #[n(0)]
     pub frame_bytes_max: u32,
     /// Largest key in platform form, in bytes of UTF-8.
@@ -62,9 +62,5 @@ impl Default for Limits {
     }
 }
 
-/// Bytes of inflated payload that one compressed frame may expand to; a larger one is a protocol error (deflate bomb).
-pub const INFLATED_BYTES_MAX: usize = 64 << 20;
 /// Most bytes of change frames that a client lets the server have in flight.
 pub const CREDIT_BYTES_INITIAL: u32 = 4 << 20;
-/// A batch of changes below this many bytes is sent as it is: deflate gains nothing on one small document.
-pub const COMPRESS_BYTES_MIN: usize = 1 << 10;

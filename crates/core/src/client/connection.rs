@@ -5,8 +5,8 @@ use super::{Client, Inbound};
 use crate::ids::{Sequence, SubscriptionId};
 use crate::limits::CREDIT_BYTES_INITIAL;
 use crate::wire::{
-    Auth, ClientFrame, Credit, ErrorFrame, Hello, PROTOCOL_VERSION, PROTOCOL_VERSION_MIN, Ping, Push, PushResult,
-    ServerFrame, Subscribe, Welcome, WireError, decode, encode, pack,
+    Auth, ClientFrame, Credit, ErrorFrame, Hello, PROTOCOL_VERSION, PROTOCOL_VERSION_MIN, Packed, Ping, Push,
+    PushResult, ServerFrame, Subscribe, Welcome, WireError, decode, encode,
 };
 
 /// First delay before connecting again; it doubles up to [`RECONNECT_MS_MAX`], with jitter.
@@ -239,7 +239,7 @@ impl Client {
         for (bytes, count) in messages {
             match (count, decode::<Push>(&bytes)) {
                 (1, Ok(push)) => self.send(&ClientFrame::Push(push)),
-                _ => self.send(&ClientFrame::Pushes(pack(bytes))),
+                _ => self.send(&ClientFrame::Pushes(Packed(bytes))),
             }
         }
     }

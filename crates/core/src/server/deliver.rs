@@ -10,7 +10,7 @@ use super::session::{Session, State};
 use super::subscription::PurgeStep;
 use crate::ids::{DocumentId, Offset, SubscriptionId};
 use crate::version::ItemHasher;
-use crate::wire::{Changes, Purge, ServerFrame, Snapshot, pack};
+use crate::wire::{Changes, Packed, Purge, ServerFrame, Snapshot};
 
 /// Room in a frame for everything but its items.
 const FRAME_HEADER_BYTES: usize = 64 << 10;
@@ -56,7 +56,7 @@ impl Session {
                 from: group.told,
                 to,
                 last: last && !more,
-                changes: pack(items),
+                changes: Packed(items),
                 more,
             })
         };
@@ -102,7 +102,7 @@ impl Session {
             fates,
         };
         let frame = batch.frame(key, &open.numbers);
-        open.credit -= i64::try_from(frame.len()).unwrap_or(i64::MAX);
+        open.credit -= i64::try_from(frame.frame.len()).unwrap_or(i64::MAX);
         open.advance(&group.ids, Some(batch.to), batch.to, true);
         self.effects.push_back(Effect::Send(frame));
         true
@@ -124,7 +124,7 @@ impl Session {
         let frame = |after: Option<DocumentId>, through: Option<DocumentId>, items: Vec<u8>| {
             let (after, through) = (after.map(pair), through.map(pair));
             let channels = channels.clone();
-            Snapshot { changelog, subscription: id, offset, after, through, changes: pack(items), channels }
+            Snapshot { changelog, subscription: id, offset, after, through, changes: Packed(items), channels }
         };
         for record in page.records.iter().filter(|one| subscription.filter.matches(&one.id.collection, &one.channels)) {
             let Some(number) = numbers.get(&record.id.collection) else { continue };
@@ -175,7 +175,7 @@ impl Session {
                 from: told,
                 to: told,
                 last: false,
-                changes: pack(chunk),
+                changes: Packed(chunk),
                 more: false,
             }));
         }

@@ -19,7 +19,7 @@ mod transition;
 mod tests;
 
 pub use batch::Batch;
-pub use effect::{Effect, Grant, Opening, Processed, Refusal, Submission};
+pub use effect::{Effect, Grant, Opening, Outgoing, Processed, Refusal, Submission};
 pub use filter::{ChannelSet, Filter};
 pub use record::{ChangePage, ChangeRecord, SnapshotPage};
 pub use session::{Session, SessionConfig};

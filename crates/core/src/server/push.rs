@@ -137,7 +137,7 @@ impl Session {
         }
     }
 
-    /// Several pushes in one frame: each counts with its share of the frame's bytes after inflation.
+    /// Several pushes in one frame: each counts with its share of the frame's bytes.
     pub(super) fn pushes(&mut self, packed: &Packed, len: usize) {
         let pushes = match unpack::<Push>(packed) {
             Ok(pushes) => pushes,

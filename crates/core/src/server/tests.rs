@@ -167,7 +167,7 @@ impl Host {
         while let Some(effect) = self.session.poll_effect() {
             assert!(self.closed.is_none(), "an effect after the close");
             match effect {
-                Effect::Send(bytes) => self.sent.push(decode(&bytes).unwrap()),
+                Effect::Send(bytes) => self.sent.push(decode(&bytes.frame).unwrap()),
                 Effect::Open(hello) => self.opened = Some(*hello),
                 Effect::Authenticate(_) => {}
                 Effect::Process(submission) => self.submissions.push(*submission),

@@ -1,11 +1,10 @@
 //! Committed changes on their way to clients (`docs/protocol.md` section 8).
 //!
-//! A [`Change`] is encoded once, whoever receives it; a batch is the concatenation of encoded changes, deflated as a whole when that
-//! pays ([`super::pack`]).
+//! A [`Change`] is encoded once, whoever receives it; a batch is the concatenation of encoded changes.
 
 use minicbor::Encode;
 
-use super::compress::Packed;
+use super::packed::Packed;
 use crate::ids::{ChangelogId, Offset, SubscriptionId, Version};
 use crate::wire::{decode_enum, decode_struct};
 

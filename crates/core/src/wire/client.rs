@@ -2,8 +2,8 @@
 
 use minicbor::Encode;
 
-use super::compress::Packed;
 use super::mutation::DocumentChange;
+use super::packed::Packed;
 use crate::ids::{ChangelogId, ClientId, Epoch, Incarnation, Offset, Sequence, SubscriptionId};
 use crate::wire::{decode_enum, decode_struct};
 
@@ -31,7 +31,7 @@ pub enum ClientFrame {
     /// A fresh token for a live session.
     #[n(6)]
     Auth(#[n(0)] Auth),
-    /// Several pushes, as concatenated [`Push`]es: offline writes travel compressed.
+    /// Several pushes, as concatenated [`Push`]es: what is alike in offline writes compresses together.
     #[n(7)]
     Pushes(#[n(0)] Packed),
 }

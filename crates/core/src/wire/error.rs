@@ -84,7 +84,4 @@ pub enum WireError {
     /// More bytes follow the frame.
     #[error("{0} bytes follow the frame")]
     Trailing(usize),
-    /// Compressed data that is broken or grows beyond the limit.
-    #[error("compressed payload: {0}")]
-    Compression(&'static str),
 }

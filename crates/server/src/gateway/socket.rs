@@ -5,7 +5,6 @@ use std::future::pending;
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::body::Bytes;
 use axum::extract::ws::{Message, WebSocket};
 use futures_util::future::BoxFuture;
 use tidelock_core::server::{
@@ -14,6 +13,7 @@ use tidelock_core::server::{
 use tidelock_core::wire::{ErrorCode, Hello};
 use tokio::time::{Instant, sleep_until};
 
+use super::coding::Coding;
 use super::upgrade::Slot;
 use super::writer::{Wire, WireEvent};
 use crate::app::{App, Peer};
@@ -53,6 +53,7 @@ pub(super) async fn serve(socket: WebSocket, slot: Slot) {
     let app = Arc::clone(&slot.app);
     let mut connection = Connection {
         session: Session::new(app.clock.now_ms(), Arc::clone(&app.session_config)),
+        coding: Coding::of(socket.protocol()),
         wire: Wire::new(socket),
         asking: None,
         loading: None,
@@ -74,6 +75,7 @@ pub(super) async fn serve(socket: WebSocket, slot: Slot) {
 struct Connection {
     app: Arc<App>,
     session: Session,
+    coding: Coding,
     wire: Wire,
     /// The answer to a token.
     asking: Option<BoxFuture<'static, Answer>>,
@@ -242,9 +244,10 @@ impl Connection {
     fn carry_out(&mut self, effect: Effect) {
         match effect {
             Effect::Send(frame) => {
+                let message = self.coding.message(frame);
                 add(&self.app.metrics.frames_out, 1);
-                add_len(&self.app.metrics.bytes_out, frame.len());
-                self.wire.push(Bytes::from_owner(frame));
+                add_len(&self.app.metrics.bytes_out, message.len());
+                self.wire.push(message);
             }
             Effect::Close { code, reason } => {
                 if code == ErrorCode::SlowConsumer {
@@ -308,7 +311,11 @@ impl Connection {
             WireEvent::Message(Message::Binary(bytes)) => {
                 add(&self.app.metrics.frames_in, 1);
                 add_len(&self.app.metrics.bytes_in, bytes.len());
-                self.session.handle_frame(now_ms, &bytes);
+                let frame_bytes_max = self.app.options.limits.protocol.frame_bytes_max as usize;
+                match self.coding.frame(&bytes, frame_bytes_max) {
+                    Ok(frame) => self.session.handle_frame(now_ms, &frame),
+                    Err(refusal) => self.session.handle_end(&refusal),
+                }
             }
             WireEvent::Message(Message::Text(_)) => {
                 let refusal = Refusal::new(ErrorCode::Protocol, "frames are binary messages, not text");
