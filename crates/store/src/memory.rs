@@ -42,6 +42,7 @@ struct State {
     /// By rising number.
     conflicts: VecDeque<ConflictRecord>,
     conflict_number_last: u64,
+    notes: BTreeMap<String, Vec<u8>>,
 }
 
 impl Default for MemoryStore {
@@ -347,6 +348,21 @@ impl Changelog for MemoryStore {
         bytes_max: usize,
     ) -> BoxFuture<'a, Result<SnapshotPage, StoreError>> {
         Box::pin(async move { Ok(self.state().snapshot(after, filter, bytes_max)) })
+    }
+
+    fn purge(&self, before: Offset) -> BoxFuture<'_, Result<u64, StoreError>> {
+        Box::pin(async move { Ok(self.purge_tombstones(before)) })
+    }
+
+    fn recall<'a>(&'a self, name: &'a str) -> BoxFuture<'a, Result<Option<Vec<u8>>, StoreError>> {
+        Box::pin(async move { Ok(self.state().notes.get(name).cloned()) })
+    }
+
+    fn remember<'a>(&'a self, name: &'a str, note: Vec<u8>) -> BoxFuture<'a, Result<(), StoreError>> {
+        Box::pin(async move {
+            self.state().notes.insert(name.to_owned(), note);
+            Ok(())
+        })
     }
 
     fn subscribe(&self) -> broadcast::Receiver<Arc<Segment>> {

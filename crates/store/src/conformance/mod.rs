@@ -69,6 +69,8 @@ pub async fn run<S: Store + Changelog>(make: impl Fn() -> S) {
         changelog::a_snapshot_pages_through_every_document,
         changelog::a_snapshot_of_channels_is_complete,
         changelog::segments_come_in_order,
+        changelog::a_purge_raises_the_floor,
+        changelog::notes_are_kept_by_name,
         concurrency::increments_are_never_lost,
         concurrency::a_commit_is_readable_when_it_resolves,
         concurrency::mutations_sent_twice_at_once_commit_once,

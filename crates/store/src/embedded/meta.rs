@@ -93,6 +93,24 @@ pub(super) fn raise(connection: &Connection, name: Name, value: u64) -> Result<(
     write(connection, name, read(connection, name)?.unwrap_or_default().max(value))
 }
 
+/// Notes are rows of the same table, under names that no other row has.
+fn note_name(name: &str) -> String {
+    format!("note:{name}")
+}
+
+/// What was remembered under a name.
+pub(super) fn recall(connection: &Connection, name: &str) -> Result<Option<Vec<u8>>> {
+    let sql = "SELECT value FROM meta WHERE name = ?1";
+    connection.prepare_cached(sql)?.query_row([note_name(name)], |row| row.get(0)).optional()
+}
+
+/// Remembers a note. It is a BLOB, which SQLite keeps as it is in a column of any affinity.
+pub(super) fn remember(connection: &Connection, name: &str, note: &[u8]) -> Result<()> {
+    let sql = "INSERT INTO meta (name, value) VALUES (?1, ?2) ON CONFLICT (name) DO UPDATE SET value = ?2";
+    connection.prepare_cached(sql)?.execute(params![note_name(name), note])?;
+    Ok(())
+}
+
 /// A random identity; 0 stands for none elsewhere and is not drawn.
 fn random() -> std::result::Result<u64, StoreError> {
     let mut bytes = [0; 8];

@@ -149,12 +149,6 @@ impl EmbeddedStore {
         })
     }
 
-    /// Forgets tombstones and left channels at or below `before` (at most the head), and raises the floor to it. Commits take turns
-    /// with it. Returns how many tombstones went.
-    pub async fn purge_tombstones(&self, before: Offset) -> Result<u64, StoreError> {
-        self.ask(|reply| Command::Purge(before, reply)).await
-    }
-
     /// Changes the size beyond which the file must not grow, in bytes. It never becomes less than the present size.
     pub async fn limit_size(&self, size_bytes_max: Option<u64>) -> Result<(), StoreError> {
         self.ask(|reply| Command::LimitPages(open::pages(size_bytes_max), reply)).await
@@ -347,6 +341,20 @@ impl Changelog for EmbeddedStore {
     ) -> BoxFuture<'a, Result<SnapshotPage, StoreError>> {
         let (head, after, filter) = (self.head(), after.cloned(), filter.clone());
         Box::pin(self.query(move |connection| snapshot::snapshot(connection, after.as_ref(), head, &filter, bytes_max)))
+    }
+
+    fn purge(&self, before: Offset) -> BoxFuture<'_, Result<u64, StoreError>> {
+        Box::pin(self.ask(move |reply| Command::Purge(before, reply)))
+    }
+
+    fn recall<'a>(&'a self, name: &'a str) -> BoxFuture<'a, Result<Option<Vec<u8>>, StoreError>> {
+        let name = name.to_owned();
+        Box::pin(self.query(move |connection| meta::recall(connection, &name)))
+    }
+
+    fn remember<'a>(&'a self, name: &'a str, note: Vec<u8>) -> BoxFuture<'a, Result<(), StoreError>> {
+        let name = name.to_owned();
+        Box::pin(self.ask(move |reply| Command::Remember(name, note, reply)))
     }
 
     fn subscribe(&self) -> broadcast::Receiver<Arc<Segment>> {

@@ -12,7 +12,7 @@ use tokio::sync::{broadcast, mpsc, oneshot};
 use super::documents::Documents;
 use super::error::translate;
 use super::group::{Done, Group, Position, Tails};
-use super::purge;
+use super::{meta, purge};
 use crate::Segment;
 use crate::error::StoreError;
 use crate::limits::{GROUP_BYTES_MAX, GROUP_MUTATIONS_MAX};
@@ -27,6 +27,8 @@ pub(super) enum Command {
     Commit(Box<Commit>, Reply<CommitOutcome>),
     /// Forget tombstones up to an offset; answers how many went.
     Purge(Offset, Reply<u64>),
+    /// Keep a note under a name.
+    Remember(String, Vec<u8>, Reply<()>),
     /// Refuse growth of the file beyond this many pages.
     LimitPages(u32, Reply<()>),
     /// Finish what is queued and take nothing more.
@@ -105,6 +107,9 @@ impl Writer {
                 self.shared.floor.fetch_max(before.0, Ordering::AcqRel);
                 self.purges.push_back(Purge { before, purged: 0, reply });
             }
+            Command::Remember(name, note, reply) => {
+                let _ = reply.send(meta::remember(&self.connection, &name, &note).map_err(translate));
+            }
             Command::LimitPages(pages, reply) => {
                 let limited = self.connection.pragma_update_and_check(None, "max_page_count", pages, |_| Ok(()));
                 let _ = reply.send(limited.map_err(translate));
@@ -125,7 +130,7 @@ impl Writer {
                     bytes += commit_bytes(&commit);
                     batch.push((commit, reply));
                 }
-                Ok(command @ (Command::Purge(..) | Command::LimitPages(..) | Command::Close)) => {
+                Ok(command @ (Command::Purge(..) | Command::Remember(..) | Command::LimitPages(..) | Command::Close)) => {
                     follower = Some(command);
                     break;
                 }
