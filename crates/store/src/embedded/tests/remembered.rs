@@ -35,7 +35,7 @@ async fn a_document_that_was_purged_can_be_written_again() {
     let store = scratch.open();
     write(&store, vec![put("a", Version::ABSENT, "1", &["x"]), put("b", Version::ABSENT, "1", &["x"])]).await;
     let moved = write(&store, vec![delete("a", Version(2), &["x"]), put("b", Version(2), "22", &["y"])]).await;
-    assert_eq!(store.purge_tombstones(moved).await.unwrap(), 1);
+    assert_eq!(store.purge(moved).await.unwrap(), 1);
     let again = vec![put("a", Version::ABSENT, "1", &["x"]), put("b", Version(3), "333", &["x"])];
     let offset = write(&store, again).await;
     drop(store);
