@@ -16,6 +16,7 @@ pub use tidelock_core::server::{ChangePage, ChangeRecord, ChannelSet, Filter, Sn
 ///
 /// - All documents of one mutation share one offset. Offsets rise in commit order; an entry moves to the head when its document changes.
 /// - A page never splits an offset, and holds the latest state of each document that it names.
+/// - A page is what one moment showed: head, floor and documents belong together.
 /// - A segment is published after its offset is readable by [`changes`](Changelog::changes), in the order of offsets.
 pub trait Changelog: Send + Sync + 'static {
     /// Identity of this changelog; offsets of another one mean nothing here.

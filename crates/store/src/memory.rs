@@ -17,7 +17,7 @@ use crate::error::StoreError;
 use crate::limits::{CONFLICTS_KEPT_DEFAULT, RECORD_BYTES_OVERHEAD, SEGMENTS_BUFFERED_MAX};
 use crate::store::{
     BoxFuture, Capabilities, ClientRecord, Commit, CommitOutcome, ConflictQuery, ConflictRecord, Document, ReadSet,
-    Recorded, Store,
+    Recorded, Store, Write,
 };
 
 /// A database in memory. Deterministic: ordered maps, one mutex, every future is ready when first polled.
@@ -87,7 +87,7 @@ impl State {
             return CommitOutcome::Mismatch(mismatched);
         }
         let from = self.head;
-        if !commit.writes.is_empty() {
+        if !commit.writes.iter().all(Write::is_condition) {
             self.head = Offset(from.0 + 1);
         }
         let records = self.write(&commit);
@@ -125,7 +125,7 @@ impl State {
     /// Stores the documents at the head.
     fn write(&mut self, commit: &Commit) -> Vec<Arc<ChangeRecord>> {
         let mut records = BTreeMap::new();
-        for write in &commit.writes {
+        for write in commit.writes.iter().filter(|write| !write.is_condition()) {
             let before = self.documents.get(&write.id).map(|(record, _)| record.clone());
             let left =
                 before.as_ref().map_or_else(Vec::new, |old| left_after(&old.channels, &old.left, &write.channels));
@@ -199,7 +199,7 @@ impl State {
     }
 
     fn changes(&self, from: Offset, filter: &Filter, bytes_max: usize) -> ChangePage {
-        let mut page = ChangePage { records: Vec::new(), to: from, last: false };
+        let mut page = ChangePage { records: Vec::new(), to: from, last: false, floor: self.floor };
         let mut bytes = 0;
         for (offset, ids) in self.by_offset.range((Bound::Excluded(from), Bound::Unbounded)) {
             if page.to > from && bytes >= bytes_max {
@@ -219,7 +219,7 @@ impl State {
     }
 
     fn snapshot(&self, after: Option<&DocumentId>, filter: &Filter, bytes_max: usize) -> SnapshotPage {
-        let mut page = SnapshotPage { records: Vec::new(), through: None, offset: self.head };
+        let mut page = SnapshotPage { records: Vec::new(), through: None, offset: self.head, floor: self.floor };
         let mut bytes = 0;
         let start = after.map_or(Bound::Unbounded, Bound::Excluded);
         for (id, (record, _)) in self.documents.range((start, Bound::Unbounded)) {

@@ -54,7 +54,8 @@ impl Batch {
         let encoded = records
             .iter()
             .map(|record| {
-                numbers.get(&record.id.collection).map_or_else(Vec::new, |number| encode_record(record, *number))
+                let number = numbers.get(&record.id.collection);
+                number.map_or_else(Vec::new, |number| encode_record(record, record.offset, *number))
             })
             .collect();
         Self { from, to, records, encoded, frames: Mutex::new(Vec::new()) }
@@ -99,19 +100,19 @@ impl Batch {
     }
 }
 
-/// The change that tells a record's state.
-pub(super) fn encode_record(record: &ChangeRecord, number: u32) -> Vec<u8> {
+/// The change that tells a record's state, which holds at `offset`.
+pub(super) fn encode_record(record: &ChangeRecord, offset: Offset, number: u32) -> Vec<u8> {
     let kind = match &record.body {
         Some(body) => ChangeKind::Put(record.version, body.to_vec()),
         None => ChangeKind::Delete,
     };
-    encode(&Change { offset: record.offset, collection: number, key: record.id.key.clone(), kind })
+    encode(&Change { offset, collection: number, key: record.id.key.clone(), kind })
 }
 
-/// The change that confirms a state without its body.
-pub(super) fn encode_same(record: &ChangeRecord, number: u32) -> Vec<u8> {
+/// The change that confirms a state, which holds at `offset`, without its body.
+pub(super) fn encode_same(record: &ChangeRecord, offset: Offset, number: u32) -> Vec<u8> {
     let kind = ChangeKind::Same(record.version);
-    encode(&Change { offset: record.offset, collection: number, key: record.id.key.clone(), kind })
+    encode(&Change { offset, collection: number, key: record.id.key.clone(), kind })
 }
 
 /// The change that tells a reader to forget the document.

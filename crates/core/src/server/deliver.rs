@@ -29,7 +29,7 @@ impl Session {
             let Some(number) = open.numbers.get(&record.id.collection) else { continue };
             match open.fate(record, &filter) {
                 Fate::Skip => {}
-                Fate::Tell => items.push(encode_record(record, *number)),
+                Fate::Tell => items.push(encode_record(record, record.offset, *number)),
                 Fate::Leave => items.push(encode_leave(record, *number)),
             }
         }
@@ -130,7 +130,9 @@ impl Session {
             let Some(number) = numbers.get(&record.id.collection) else { continue };
             let hash = hasher.hash(&record.id.collection, &record.id.key, record.version);
             let known = snapshot.have.binary_search(&hash).is_ok();
-            items.extend(if known { encode_same(record, *number) } else { encode_record(record, *number) });
+            // As of the page, not of its last change: the client compares it with the offsets of its results.
+            let encode = if known { encode_same } else { encode_record };
+            items.extend(encode(record, page.offset, *number));
             if items.len() > chunk_bytes_max {
                 let through = Some(record.id.clone());
                 frames.push(frame(after.take(), through.clone(), std::mem::take(&mut items)));
@@ -159,7 +161,7 @@ impl Session {
             .records
             .iter()
             .filter(|record| subscription.filter.matches(&record.id.collection, &record.channels))
-            .filter_map(|record| Some(encode_record(record, *numbers.get(&record.id.collection)?)))
+            .filter_map(|record| Some(encode_record(record, page.offset, *numbers.get(&record.id.collection)?)))
             .collect();
         match (&page.through, &mut subscription.gain) {
             (Some(through), Some(gain)) => gain.after = Some(through.clone()),

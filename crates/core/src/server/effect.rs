@@ -90,9 +90,9 @@ pub struct Submission {
 pub struct Processed {
     /// The result for the client.
     pub result: PushResult,
-    /// The documents that the mutation wrote and that exist after it, with their channels: one that the client may not hold any
-    /// more is purged there.
-    pub written: Vec<(DocumentId, Vec<String>)>,
+    /// The mutation's documents that exist after it, with their channels: of a mutation that was not committed at least those that the
+    /// result names. The session withholds those that its subscriptions do not cover.
+    pub placed: Vec<(DocumentId, Vec<String>)>,
 }
 
 /// What an identity may do in this session.

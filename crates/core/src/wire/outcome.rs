@@ -50,15 +50,28 @@ pub struct DocumentState {
     /// The document.
     #[n(0)]
     pub id: DocumentId,
-    /// Its version; absent when it does not exist.
+    /// Its version; absent when it does not exist or the identity may not know of it.
     #[n(1)]
     pub version: Version,
-    /// JSON text, `None` when it does not exist.
+    /// JSON text. `None` when it does not exist, and when it is [withheld](Self::is_withheld).
     #[cbor(n(2), with = "optional_bytes")]
     pub body: Option<Vec<u8>>,
 }
 
 decode_struct!(DocumentState { id, version, body });
+
+impl DocumentState {
+    /// The state of a document that exists and that no subscription of the client covers: it is to be forgotten there.
+    pub fn withheld(id: DocumentId) -> Self {
+        // Any version but the absent one; the true one would tell something of the content.
+        Self { id, version: Version(1), body: None }
+    }
+
+    /// Whether the document exists and is to be forgotten.
+    pub fn is_withheld(&self) -> bool {
+        self.body.is_none() && self.version.exists()
+    }
+}
 
 /// A value that a merge discarded.
 #[derive(Clone, Debug, PartialEq, Eq, Encode)]

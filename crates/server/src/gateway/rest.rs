@@ -137,10 +137,6 @@ async fn write(call: &Call, headers: &HeaderMap, id: DocumentId, operation: Oper
         }
         let version = view.state(&id).version;
         let created = !state.version.exists();
-        let written = prepared.commit.writes.is_empty();
-        if written {
-            return Ok(written_response(version, created));
-        }
         let outcome = database.store.commit(prepared.commit).await.map_err(|error| store_refusal(&error))?;
         match outcome {
             CommitOutcome::Committed(_) => return Ok(written_response(version, created)),

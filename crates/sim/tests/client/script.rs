@@ -250,7 +250,7 @@ impl Script {
     }
 }
 
-fn encoded(items: &[(u64, &str, &str)]) -> Vec<u8> {
+pub(crate) fn encoded(items: &[(u64, &str, &str)]) -> Vec<u8> {
     let mut bytes = Vec::new();
     for (offset, id, json) in items {
         let (collection, key) = id.split_once('/').expect("collection/key");

@@ -47,6 +47,7 @@ pub async fn run<S: Store + Changelog>(make: impl Fn() -> S) {
         documents::a_commit_is_read_back,
         documents::several_documents_are_written_whole,
         documents::a_commit_is_conditional,
+        documents::a_condition_holds_and_changes_nothing,
         documents::a_mismatch_leaves_nothing,
         documents::a_delete_leaves_a_tombstone,
         documents::a_scan_is_ordered_and_paged,

@@ -107,10 +107,10 @@ impl<'c> Group<'c> {
         if !mismatched.is_empty() {
             return Ok(CommitOutcome::Mismatch(mismatched));
         }
-        if !commit.writes.is_empty() {
+        if !commit.writes.iter().all(Write::is_condition) {
             self.position.head = Offset(self.position.head.0 + 1);
         }
-        for (write, found) in commit.writes.iter().zip(current) {
+        for (write, found) in commit.writes.iter().zip(current).filter(|(write, _)| !write.is_condition()) {
             self.write(commit, write, found)?;
         }
         for note in &commit.conflicts {

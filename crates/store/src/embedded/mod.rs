@@ -322,8 +322,7 @@ impl Changelog for EmbeddedStore {
     ) -> BoxFuture<'a, Result<ChangePage, StoreError>> {
         let (head, filter) = (self.head(), filter.clone());
         Box::pin(async move {
-            let read =
-                move |connection: &rusqlite::Connection| changes::changes(connection, from, head, &filter, bytes_max);
+            let read = move |connection: &rusqlite::Connection| changes::changes(connection, from, &filter, bytes_max);
             let page = self.query(read).await?;
             if from <= head {
                 // A page may see a commit that the writer is about to announce: what is readable is the head.
@@ -339,8 +338,16 @@ impl Changelog for EmbeddedStore {
         filter: &'a Filter,
         bytes_max: usize,
     ) -> BoxFuture<'a, Result<SnapshotPage, StoreError>> {
-        let (head, after, filter) = (self.head(), after.cloned(), filter.clone());
-        Box::pin(self.query(move |connection| snapshot::snapshot(connection, after.as_ref(), head, &filter, bytes_max)))
+        let (after, filter) = (after.cloned(), filter.clone());
+        Box::pin(async move {
+            let read = move |connection: &rusqlite::Connection| {
+                snapshot::snapshot(connection, after.as_ref(), &filter, bytes_max)
+            };
+            let page = self.query(read).await?;
+            // As above.
+            self.shared.head.fetch_max(page.offset.0, Ordering::AcqRel);
+            Ok(page)
+        })
     }
 
     fn purge(&self, before: Offset) -> BoxFuture<'_, Result<u64, StoreError>> {
