@@ -18,7 +18,8 @@ pub enum Effect {
     /// Commit a mutation and answer with [`handle_processed`](super::Session::handle_processed); mutations finish in the order of
     /// these effects.
     Process(Box<Submission>),
-    /// Read the changelog after `from` and answer with [`handle_changes`](super::Session::handle_changes).
+    /// Read the changelog after `from` and answer with [`handle_floor`](super::Session::handle_floor) and
+    /// [`handle_changes`](super::Session::handle_changes).
     LoadChanges {
         /// To be given back.
         ticket: u64,

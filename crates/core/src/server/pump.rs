@@ -90,6 +90,20 @@ impl Session {
         open.loading.take_if(|loading| loading.ticket == ticket).map(|loading| loading.work)
     }
 
+    /// Where the floor stands. Called after a page was read and before it is handed over: what the page may lack is below.
+    pub fn handle_floor(&mut self, floor: Offset) {
+        if let State::Open(open) = &mut self.state {
+            open.floor = open.floor.max(floor);
+        }
+    }
+
+    fn floor(&self) -> Offset {
+        match &self.state {
+            State::Open(open) => open.floor,
+            State::Connected | State::Opening(_) | State::Closed => Offset(0),
+        }
+    }
+
     /// The answer to [`Effect::LoadChanges`].
     pub fn handle_changes(&mut self, now_ms: u64, ticket: u64, answer: Result<ChangePage, Refusal>) {
         let Some(work) = self.loaded(now_ms, ticket) else { return };
@@ -98,6 +112,9 @@ impl Session {
             Err(refusal) => return self.fail(&refusal),
         };
         match work {
+            Load::Changes(group) if group.covered < self.floor() => {
+                // Tombstones of this page may be gone already: the pump begins a snapshot instead.
+            }
             Load::Changes(group) => self.deliver_changes(&group, &page),
             Load::Purge(id) => {
                 let next = (!page.last).then_some(PurgeStep::Recent { from: page.to });

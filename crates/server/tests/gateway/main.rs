@@ -11,5 +11,6 @@
 
 mod harness;
 mod rest;
+mod rules;
 mod session;
 mod wrong_input;
