@@ -34,7 +34,7 @@ pub(super) async fn upgrade(
         Ok(upgrade) => upgrade,
         Err(rejection) => return rejection.into_response(),
     };
-    if !origin::allowed(&headers, &app.options) {
+    if !origin::allowed(&headers, &app) {
         add(&app.metrics.connections_refused, 1);
         return rest::refuse(&Refusal::new(ErrorCode::Forbidden, "this origin may not connect"));
     }

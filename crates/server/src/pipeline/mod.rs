@@ -78,6 +78,7 @@ async fn round(
     waiting: &mut VecDeque<Submission>,
     answers: &mut Vec<Result<Processed, Refusal>>,
 ) -> Result<(), Refusal> {
+    let _gate = database.rules_gate.read().await;
     let mut view =
         read(database, waiting.iter().flat_map(|one| &one.mutation.changes).map(|change| &change.id)).await?;
     let prepared: Vec<Prepared> =

@@ -154,7 +154,8 @@ fn plan_change(
 ) -> Result<(), Verdict> {
     let id = &change.id;
     let reject = |code, message: String| Verdict::Rejected(code, format!("{id}: {message}"));
-    let Some(rules) = database.rules.collection(&id.collection) else {
+    let rules = database.rules();
+    let Some(rules) = rules.collection(&id.collection) else {
         return Err(reject(ErrorCode::UnknownCollection, "no such collection".to_owned()));
     };
     if let Err(error) = key::check(&id.key, &database.limits) {
@@ -254,7 +255,7 @@ fn may_read(database: &Database, caller: &Caller, id: &DocumentId, state: &State
 
 /// The channels of a document's state.
 fn channels_of(database: &Database, id: &DocumentId, state: &State) -> Vec<String> {
-    match (&state.value, database.rules.collection(&id.collection)) {
+    match (&state.value, database.rules().collection(&id.collection)) {
         (Some(value), Some(rules)) => rules.channels(&id.key, value.as_ref()),
         _ => Vec::new(),
     }

@@ -12,5 +12,6 @@
 mod coding;
 mod harness;
 mod rest;
+mod rules;
 mod session;
 mod wrong_input;

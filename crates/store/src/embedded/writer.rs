@@ -130,7 +130,9 @@ impl Writer {
                     bytes += commit_bytes(&commit);
                     batch.push((commit, reply));
                 }
-                Ok(command @ (Command::Purge(..) | Command::Remember(..) | Command::LimitPages(..) | Command::Close)) => {
+                Ok(
+                    command @ (Command::Purge(..) | Command::Remember(..) | Command::LimitPages(..) | Command::Close),
+                ) => {
                     follower = Some(command);
                     break;
                 }
