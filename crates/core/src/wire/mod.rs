@@ -16,13 +16,12 @@ mod packed;
 mod policy;
 mod server;
 
-pub use cbor::{Decode, Malformed, Reader};
-pub(crate) use cbor::{decode_enum, decode_number, decode_struct};
+pub use cbor::{Cbor, Reader, Writer};
+pub(crate) use cbor::{cbor_enum, cbor_number, cbor_struct};
 pub use change::{Change, ChangeKind, Changes, Purge, Snapshot};
 pub use client::{Auth, ClientFrame, Credit, Cursor, Hello, Ping, Push, Subscribe, Unsubscribe};
 pub use codec::{decode, encode};
 pub use error::{ErrorCode, WireError};
-pub(crate) use mutation::optional_bytes;
 pub use mutation::{DocumentChange, FieldPatch, Mutation, Operation};
 pub use outcome::{ConflictNote, DocumentState, Outcome, PushResult};
 pub use packed::{Packed, unpack};

@@ -7,7 +7,6 @@ use std::time::Duration;
 
 use axum::extract::ws::{Message, WebSocket};
 use futures_util::future::BoxFuture;
-use tidelock_core::ids::Offset;
 use tidelock_core::server::{
     ChangePage, ChangeRecord, Effect, Filter, Grant, Opening, Processed, Refusal, Session, SnapshotPage, Submission,
 };

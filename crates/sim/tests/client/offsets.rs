@@ -2,7 +2,7 @@
 
 use serde_json::json;
 use tidelock_core::ids::{DocumentId, Offset, SubscriptionId, Version};
-use tidelock_core::wire::{Changes, DocumentState, ErrorCode, Outcome, ServerFrame, pack};
+use tidelock_core::wire::{Changes, DocumentState, ErrorCode, Outcome, Packed, ServerFrame};
 
 use crate::script::{LOG, Script, encoded};
 
@@ -26,7 +26,7 @@ fn gained(script: &mut Script, cursor: u64, offset: u64, id: &str, json: &str) {
         from: Offset(cursor),
         to: Offset(cursor),
         last: false,
-        changes: pack(encoded(&[(offset, id, json)])),
+        changes: Packed(encoded(&[(offset, id, json)])),
         more: false,
     }));
 }
