@@ -7,7 +7,7 @@
 //! 1. feeds events with the `handle_*` methods, each with `now_ms` (milliseconds since 1970, never going back),
 //! 2. after each of them carries out every effect of [`Client::poll_effect`], in order,
 //! 3. calls [`Client::handle_timeout`] when [`Client::next_timeout_ms`] is reached,
-//! 4. on [`Effect::RunTask`] runs the task in one transaction ([`storage`]) and reports it with [`Client::handle_task_committed`] or
+//! 4. on [`Effect::RunTask`] runs the task in one transaction ([`storage`]), as durable as [`Client::task_durability`] says, and reports it with [`Client::handle_task_committed`] or
 //!    [`Client::handle_task_failed`]. There is one task at a time; other events may come between its steps.
 //!
 //! Memory follows storage: what a task decides is remembered only when its transaction has committed. A host that dies at any point
@@ -49,7 +49,7 @@ use connection::Connection;
 use outbox::Mirror;
 use shadow::Directory;
 use state::{Position, Replica, Unresolved};
-use storage::{ReadResult, RefusedRow, Step, StorageFailure};
+use storage::{Durability, ReadResult, RefusedRow, Step, StorageFailure};
 use task::Task;
 
 /// First delay after a storage failure; it doubles up to [`STORAGE_RETRY_MS_MAX`].
@@ -224,6 +224,11 @@ impl Client {
         self.rejected = self.rejected.saturating_sub(1);
         self.captured = true;
         self.advance(now_ms);
+    }
+
+    /// How durable the current task's transaction has to be; asked before it begins.
+    pub fn task_durability(&self) -> Durability {
+        self.task.as_ref().map_or(Durability::Strict, Task::durability)
     }
 
     /// The first or next step of the current task: `results` answers the reads of the step before, in order.

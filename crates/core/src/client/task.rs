@@ -5,7 +5,7 @@ use super::collect::{Adopt, Collect, List};
 use super::load::Load;
 use super::resolve::Resolve;
 use super::settle::Settle;
-use super::storage::{Read, ReadResult, Step, Verdict, WriteOp};
+use super::storage::{Durability, Read, ReadResult, Step, Verdict, WriteOp};
 use super::work::Desk;
 use super::{Client, state};
 use crate::ids::{Incarnation, Sequence};
@@ -175,6 +175,22 @@ impl Task {
             && same_connection
         {
             apply.give_back(client);
+        }
+    }
+
+    /// What applies frames of the server needs no flush: rows, shadow and cursor are lost together or not at all, and what is lost is
+    /// sent again, because the server learns the cursor only when the client subscribes. Everything else is promised to somebody: a
+    /// mutation whose sequence is used, an outcome that the server may forget, an incarnation.
+    pub(super) fn durability(&self) -> Durability {
+        match self.kind {
+            Kind::Apply(_) | Kind::Look => Durability::Relaxed,
+            Kind::Load(_)
+            | Kind::Settle(_)
+            | Kind::Collect(_)
+            | Kind::Adopt(_)
+            | Kind::List(_)
+            | Kind::Resolve(_)
+            | Kind::Renew => Durability::Strict,
         }
     }
 
