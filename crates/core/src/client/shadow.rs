@@ -99,6 +99,23 @@ pub fn shadow_documents(bytes: &[u8]) -> Result<Vec<(String, Version, Vec<u8>)>,
     Ok(documents)
 }
 
+/// Key and version of each document of a page, without a copy of the bodies.
+pub(super) fn shadow_versions(bytes: &[u8], act: &mut dyn FnMut(&str, Version)) -> Result<(), WireError> {
+    let mut reader = Reader::new(bytes);
+    while reader.rest() > 0 {
+        let mut fields = reader.items()?;
+        let (Some(key), Some(version)) = (
+            reader.more(&mut fields).then(|| reader.text()).transpose()?,
+            reader.more(&mut fields).then(|| reader.unsigned()).transpose()?,
+        ) else {
+            return Err(reader.malformed("missing field").into());
+        };
+        act(key, Version(version));
+        reader.end(fields)?;
+    }
+    Ok(())
+}
+
 /// What a task does to the set of pages.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum PageChange {

@@ -130,3 +130,72 @@ pub struct Purge {
 }
 
 decode_struct!(Purge { subscription, documents, channels });
+
+/// Changes cannot follow from where the subscription stands. The client subscribes again without a cursor, and with what it has.
+#[derive(Clone, Debug, PartialEq, Eq, Encode)]
+#[cbor(array)]
+pub struct Restart {
+    /// The subscription; nothing of it follows.
+    #[n(0)]
+    pub subscription: SubscriptionId,
+}
+
+decode_struct!(Restart { subscription });
+
+/// Coded symbols of the items of a subscription's documents (module [`crate::reconcile`]).
+#[derive(Clone, Debug, PartialEq, Eq, Encode)]
+#[cbor(array)]
+pub struct Symbols {
+    /// The subscription.
+    #[n(0)]
+    pub subscription: SubscriptionId,
+    /// The reconciliation.
+    #[n(1)]
+    pub round: u64,
+    /// The documents are those at this offset.
+    #[n(2)]
+    pub offset: Offset,
+    /// How many documents there are.
+    #[n(3)]
+    pub documents: u64,
+    /// Index of the first symbol; 0 replaces those sent before, for the documents have changed.
+    #[n(4)]
+    pub first: u32,
+    /// The symbols, [`crate::reconcile::SYMBOL_BYTES`] each.
+    #[cbor(n(5), with = "minicbor::bytes")]
+    pub symbols: Vec<u8>,
+    /// Whether this frame ends the answer. When fewer symbols came than were asked for, there are no more.
+    #[n(6)]
+    pub last: bool,
+}
+
+decode_struct!(Symbols { subscription, round, offset, documents, first, symbols, last });
+
+/// The states of documents that differ. A document is named once.
+#[derive(Clone, Debug, PartialEq, Eq, Encode)]
+#[cbor(array)]
+pub struct Reconciled {
+    /// The changelog.
+    #[n(0)]
+    pub changelog: ChangelogId,
+    /// The subscription.
+    #[n(1)]
+    pub subscription: SubscriptionId,
+    /// The reconciliation.
+    #[n(2)]
+    pub round: u64,
+    /// Where the symbols stood: once the last of these frames is applied, changes follow from here.
+    #[n(3)]
+    pub offset: Offset,
+    /// Concatenated [`Change`]s: put or delete. Their offsets may be above `offset`: they were read from the store.
+    #[n(4)]
+    pub changes: Packed,
+    /// The effective channels of the subscription, as opaque labels.
+    #[n(5)]
+    pub channels: Vec<String>,
+    /// Whether nothing follows.
+    #[n(6)]
+    pub last: bool,
+}
+
+decode_struct!(Reconciled { changelog, subscription, round, offset, changes, channels, last });

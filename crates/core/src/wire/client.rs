@@ -34,9 +34,15 @@ pub enum ClientFrame {
     /// Several pushes, as concatenated [`Push`]es: offline writes travel compressed.
     #[n(7)]
     Pushes(#[n(0)] Packed),
+    /// The symbols sent do not suffice.
+    #[n(8)]
+    MoreSymbols(#[n(0)] MoreSymbols),
+    /// What the symbols tell.
+    #[n(9)]
+    Difference(#[n(0)] Difference),
 }
 
-decode_enum!(ClientFrame { 0 => Hello(first), 1 => Subscribe(first), 2 => Unsubscribe(first), 3 => Push(first), 4 => Credit(first), 5 => Ping(first), 6 => Auth(first), 7 => Pushes(first) });
+decode_enum!(ClientFrame { 0 => Hello(first), 1 => Subscribe(first), 2 => Unsubscribe(first), 3 => Push(first), 4 => Credit(first), 5 => Ping(first), 6 => Auth(first), 7 => Pushes(first), 8 => MoreSymbols(first), 9 => Difference(first) });
 
 /// Opens the session; nothing else is accepted before it.
 #[derive(Clone, Debug, PartialEq, Eq, Encode)]
@@ -100,7 +106,7 @@ pub struct Subscribe {
     /// Channels wanted; `None` for all that the identity may read. What it may not read is left out.
     #[n(2)]
     pub channels: Option<Vec<String>>,
-    /// Where the client stands; `None` asks for a snapshot from the start.
+    /// Where the client stands; `None` asks for a snapshot from the start, or for reconciliation.
     #[n(3)]
     pub cursor: Option<Cursor>,
     /// The effective channels that the client held when it stood at the cursor, as the last snapshot or purge named them (opaque
@@ -111,9 +117,56 @@ pub struct Subscribe {
     /// Documents among them are confirmed without their bodies.
     #[cbor(n(5), with = "minicbor::bytes")]
     pub have: Vec<u8>,
+    /// Without a cursor: the client wants to reconcile what it has. (Round, symbols): a number that the client chose and that the
+    /// frames of this reconciliation carry, and how many symbols the server is to send at first.
+    #[n(6)]
+    pub reconcile: Option<(u64, u32)>,
 }
 
-decode_struct!(Subscribe { id, collections, channels, cursor, held, have });
+decode_struct!(Subscribe { id, collections, channels, cursor, held, have, reconcile });
+
+/// Asks for further symbols.
+#[derive(Clone, Debug, PartialEq, Eq, Encode)]
+#[cbor(array)]
+pub struct MoreSymbols {
+    /// The subscription.
+    #[n(0)]
+    pub subscription: SubscriptionId,
+    /// The reconciliation.
+    #[n(1)]
+    pub round: u64,
+    /// The first one wanted; the client has those before it.
+    #[n(2)]
+    pub first: u32,
+    /// Exclusive.
+    #[n(3)]
+    pub until: u32,
+}
+
+decode_struct!(MoreSymbols { subscription, round, first, until });
+
+/// What the client and the server do not have in common, by the symbols sent. In several frames when it is larger than one.
+#[derive(Clone, Debug, PartialEq, Eq, Encode)]
+#[cbor(array)]
+pub struct Difference {
+    /// The subscription.
+    #[n(0)]
+    pub subscription: SubscriptionId,
+    /// The reconciliation.
+    #[n(1)]
+    pub round: u64,
+    /// Item hashes that only the server has, concatenated, big-endian.
+    #[cbor(n(2), with = "minicbor::bytes")]
+    pub lacks: Vec<u8>,
+    /// Documents of items that only the client has: concatenated (number of the collection, key).
+    #[n(3)]
+    pub only: Packed,
+    /// Whether more frames of this difference follow.
+    #[n(4)]
+    pub more: bool,
+}
+
+decode_struct!(Difference { subscription, round, lacks, only, more });
 
 /// A position that the server issued.
 #[derive(Clone, Debug, PartialEq, Eq, Encode)]

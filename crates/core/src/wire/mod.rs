@@ -17,8 +17,10 @@ mod server;
 
 pub use cbor::{Decode, Malformed, Reader};
 pub(crate) use cbor::{decode_enum, decode_number, decode_struct};
-pub use change::{Change, ChangeKind, Changes, Purge, Snapshot};
-pub use client::{Auth, ClientFrame, Credit, Cursor, Hello, Ping, Push, Subscribe, Unsubscribe};
+pub use change::{Change, ChangeKind, Changes, Purge, Reconciled, Restart, Snapshot, Symbols};
+pub use client::{
+    Auth, ClientFrame, Credit, Cursor, Difference, Hello, MoreSymbols, Ping, Push, Subscribe, Unsubscribe,
+};
 pub use codec::{decode, encode};
 pub use compress::{Packed, pack, unpack};
 pub use error::{ErrorCode, WireError};

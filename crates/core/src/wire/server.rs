@@ -2,11 +2,11 @@
 
 use minicbor::Encode;
 
-use super::change::{Changes, Purge, Snapshot};
+use super::change::{Changes, Purge, Reconciled, Restart, Snapshot, Symbols};
 use super::error::ErrorCode;
 use super::outcome::PushResult;
 use super::policy::CollectionInfo;
-use crate::ids::{ChangelogId, Epoch, Sequence, SessionId};
+use crate::ids::{ChangelogId, Epoch, Offset, Sequence, SessionId};
 use crate::limits::Limits;
 use crate::wire::{decode_enum, decode_struct};
 
@@ -34,9 +34,18 @@ pub enum ServerFrame {
     /// Something is wrong; a fatal one is followed by the close.
     #[n(6)]
     Error(#[n(0)] ErrorFrame),
+    /// The subscription has to begin anew.
+    #[n(7)]
+    Restart(#[n(0)] Restart),
+    /// What the documents of a subscription come to.
+    #[n(8)]
+    Symbols(#[n(0)] Symbols),
+    /// Documents that differ.
+    #[n(9)]
+    Reconciled(#[n(0)] Reconciled),
 }
 
-decode_enum!(ServerFrame { 0 => Welcome(first), 1 => Result(first), 2 => Changes(first), 3 => Snapshot(first), 4 => Purge(first), 5 => Pong(first), 6 => Error(first) });
+decode_enum!(ServerFrame { 0 => Welcome(first), 1 => Result(first), 2 => Changes(first), 3 => Snapshot(first), 4 => Purge(first), 5 => Pong(first), 6 => Error(first), 7 => Restart(first), 8 => Symbols(first), 9 => Reconciled(first) });
 
 /// The session is open.
 #[derive(Clone, Debug, PartialEq, Eq, Encode)]
@@ -70,9 +79,12 @@ pub struct Welcome {
     /// The server's clock, milliseconds since 1970.
     #[n(8)]
     pub now_ms: u64,
+    /// Changes cannot follow from a cursor below this offset of the changelog.
+    #[n(9)]
+    pub floor: Offset,
 }
 
-decode_struct!(Welcome { protocol, session, epoch, changelog, finished, limits, collections, subject, now_ms });
+decode_struct!(Welcome { protocol, session, epoch, changelog, finished, limits, collections, subject, now_ms, floor });
 
 /// Answer to a ping.
 #[derive(Clone, Debug, PartialEq, Eq, Encode)]
