@@ -11,7 +11,7 @@ use tidelock_core::wire::{self, ConflictNote};
 use super::rows::{Json, bound, conversion, names, names_to_sql, signed, unsigned};
 use crate::channels::left_after;
 use crate::store::{Commit, CommitOutcome, Recorded, Write};
-use crate::{ChangeRecord, Segment};
+use crate::{ChangeRecord, Former, Segment};
 
 /// What the writer knows without asking the file; it takes a group's value over once the group is durable.
 #[derive(Clone, Copy, Debug)]
@@ -27,7 +27,7 @@ pub(super) struct Group<'c> {
     connection: &'c Connection,
     from: Offset,
     position: Position,
-    records: BTreeMap<DocumentId, Arc<ChangeRecord>>,
+    records: BTreeMap<DocumentId, (Arc<ChangeRecord>, Former)>,
 }
 
 /// A document as a write finds it.
@@ -46,8 +46,9 @@ impl<'c> Group<'c> {
     /// Where the writer stands after the group, and what the group changed.
     pub(super) fn finish(self) -> (Position, Option<Segment>) {
         let mut records: Vec<_> = self.records.into_values().collect();
-        records.sort_by_key(|record| record.offset);
-        let segment = (!records.is_empty()).then_some(Segment { from: self.from, to: self.position.head, records });
+        records.sort_by_key(|(record, _)| record.offset);
+        let (records, former): (Vec<_>, Vec<_>) = records.into_iter().unzip();
+        let segment = (!records.is_empty()).then_some(Segment { from: self.from, to: self.position.head, records, former });
         (self.position, segment)
     }
 
@@ -139,18 +140,21 @@ impl<'c> Group<'c> {
                 self.connection.prepare_cached(sql)?.execute(params![channel, write.id.collection, write.id.key])?;
             }
         }
-        self.records.insert(
-            write.id.clone(),
-            Arc::new(ChangeRecord {
-                offset: self.position.head,
-                id: write.id.clone(),
-                version,
-                body: write.body.clone(),
-                channels: write.channels.clone(),
-                left,
-                session: commit.session,
-            }),
-        );
+        let record = Arc::new(ChangeRecord {
+            offset: self.position.head,
+            id: write.id.clone(),
+            version,
+            body: write.body.clone(),
+            channels: write.channels.clone(),
+            left,
+            session: commit.session,
+        });
+        // A document that the group changed before was then what it was before the group.
+        let former = Former { version: found.version, channels: found.channels };
+        self.records
+            .entry(write.id.clone())
+            .and_modify(|(last, _)| last.clone_from(&record))
+            .or_insert_with(|| (record, former));
         Ok(())
     }
 

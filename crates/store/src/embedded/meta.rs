@@ -63,16 +63,24 @@ fn draw(connection: &mut Connection, epoch: u64, changelog: u64) -> Result<()> {
 }
 
 fn load(connection: &Connection) -> Result<Identity> {
-    let largest = |sql| connection.query_row(sql, [], |row| unsigned(row, 0));
-    let documents = largest("SELECT coalesce(max(\"offset\"), 0) FROM documents")?;
     let read = |name| Ok::<_, rusqlite::Error>(read(connection, name)?.unwrap_or_default());
     Ok(Identity {
         epoch: Epoch(read(Name::Epoch)?),
         changelog: ChangelogId(read(Name::Changelog)?),
-        head: Offset(documents.max(read(Name::Head)?)),
+        head: head(connection)?,
         floor: Offset(read(Name::Floor)?),
-        conflict: largest("SELECT coalesce(max(number), 0) FROM conflicts")?,
+        conflict: largest(connection, "SELECT coalesce(max(number), 0) FROM conflicts")?,
     })
+}
+
+/// The latest offset, as the connection's transaction sees it.
+pub(super) fn head(connection: &Connection) -> Result<Offset> {
+    let documents = largest(connection, "SELECT coalesce(max(\"offset\"), 0) FROM documents")?;
+    Ok(Offset(documents.max(read(connection, Name::Head)?.unwrap_or_default())))
+}
+
+fn largest(connection: &Connection, sql: &str) -> Result<u64> {
+    connection.query_row(sql, [], |row| unsigned(row, 0))
 }
 
 /// The value of a row.

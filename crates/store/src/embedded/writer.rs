@@ -12,6 +12,7 @@ use tokio::sync::{broadcast, mpsc, oneshot};
 use super::error::translate;
 use super::group::{Group, Position};
 use super::purge;
+use super::symbols::Symbols;
 use crate::Segment;
 use crate::error::StoreError;
 use crate::limits::{GROUP_BYTES_MAX, GROUP_MUTATIONS_MAX};
@@ -40,6 +41,8 @@ pub(super) struct Shared {
     pub(super) floor: AtomicU64,
     /// One segment for each group that wrote.
     pub(super) segments: broadcast::Sender<Arc<Segment>>,
+    /// Symbols of the documents.
+    pub(super) symbols: Symbols,
 }
 
 /// The state of the writing thread.
@@ -137,8 +140,10 @@ impl Writer {
             Ok((outcomes, segment)) => {
                 self.shared.head.fetch_max(self.position.head.0, Ordering::AcqRel);
                 if let Some(segment) = segment {
+                    let segment = Arc::new(segment);
+                    self.shared.symbols.follow(&segment);
                     // Fails when nobody listens.
-                    let _ = self.shared.segments.send(Arc::new(segment));
+                    let _ = self.shared.segments.send(segment);
                 }
                 for ((_, reply), outcome) in batch.into_iter().zip(outcomes) {
                     let _ = reply.send(Ok(outcome));
