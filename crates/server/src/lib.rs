@@ -11,6 +11,7 @@ mod metrics;
 mod pipeline;
 pub mod rules;
 mod serve;
+mod sought;
 
 pub use app::{App, GatewayOptions};
 pub use clock::Clock;

@@ -20,9 +20,11 @@ use crate::wire::{self, ClientFrame, Difference, MoreSymbols, Symbols, encode, p
 const LIST_PAGES: usize = 64;
 /// Rows that one task reads.
 const LIST_ROWS: u32 = 1_000;
-/// Up to so many documents the list is not longer than the first symbols.
-const LISTED_MAX: usize = 16;
-/// Symbols that the server sends at first: enough for 200 items, a hundred changed documents, and 4 KB.
+/// Up to so many documents the list is not longer than the fewest symbols.
+const LISTED_MAX: usize = 4;
+/// Fewest symbols that are asked for.
+const SYMBOLS_MIN: u32 = 8;
+/// Most symbols that the server sends at first: enough for 200 items, a hundred changed documents, and 4 KB.
 const SYMBOLS_FIRST: u32 = 320;
 
 /// A client without a usable cursor on its way to one.
@@ -111,9 +113,9 @@ impl Reconcile {
         self.sketch.add(item);
     }
 
-    /// Symbols beyond which the list is shorter.
+    /// Symbols beyond which the list is shorter: it costs 8 bytes a document, and 25 of a snapshot for each one that is equal.
     fn symbols_max(&self) -> u32 {
-        u32::try_from(self.items.len()).unwrap_or(u32::MAX).clamp(SYMBOLS_FIRST, SYMBOLS_MAX)
+        u32::try_from(self.items.len()).unwrap_or(u32::MAX).clamp(SYMBOLS_MIN, SYMBOLS_MAX)
     }
 
     /// Numbers of the pages that hold these items (sorted), the last first; `None` when one of them is in no page.

@@ -9,7 +9,7 @@ use axum::body::Bytes;
 use axum::extract::ws::{Message, WebSocket};
 use futures_util::future::BoxFuture;
 use tidelock_core::server::{
-    ChangePage, Effect, Grant, Opening, Processed, Refusal, Session, SnapshotPage, Submission,
+    ChangePage, DocumentPage, Effect, Grant, Opening, Processed, Refusal, Session, SnapshotPage, Submission, SymbolPage,
 };
 use tidelock_core::wire::{ErrorCode, Hello};
 use tokio::time::{Instant, sleep_until};
@@ -22,6 +22,7 @@ use crate::database::{Database, store_refusal};
 use crate::hub::{Mail, Membership};
 use crate::metrics::{add, add_len};
 use crate::pipeline::{self, Caller};
+use crate::sought;
 
 /// Mutations prepared and committed together.
 const GROUP_MUTATIONS_MAX: usize = 128;
@@ -38,6 +39,8 @@ enum Answer {
     Granted(Result<(Grant, Arc<Identity>), Refusal>),
     Changes(u64, Result<ChangePage, Refusal>),
     Snapshot(u64, Result<SnapshotPage, Refusal>),
+    Symbols(u64, Result<SymbolPage, Refusal>),
+    Documents(u64, Result<DocumentPage, Refusal>),
     Processed(Vec<Result<Processed, Refusal>>),
 }
 
@@ -110,6 +113,8 @@ impl Connection {
                     | Effect::Process(_)
                     | Effect::LoadChanges { .. }
                     | Effect::LoadSnapshot { .. }
+                    | Effect::LoadSymbols { .. }
+                    | Effect::LoadDocuments { .. }
                     | Effect::Watch(_)
                     | Effect::Close { .. } => self.carry_out(effect),
                 }
@@ -126,7 +131,12 @@ impl Connection {
                     Answer::Opened(Err(refusal)) => {
                         self.session.handle_opening(self.app.clock.now_ms(), Err(refusal));
                     }
-                    Answer::Granted(_) | Answer::Changes(..) | Answer::Snapshot(..) | Answer::Processed(_) => {}
+                    Answer::Granted(_)
+                    | Answer::Changes(..)
+                    | Answer::Snapshot(..)
+                    | Answer::Symbols(..)
+                    | Answer::Documents(..)
+                    | Answer::Processed(_) => {}
                 },
                 _ = stopping.wait_for(|stopping| *stopping) => self.end_stopping(),
                 () = sleep_until(deadline) => self.session.handle_tick(self.app.clock.now_ms()),
@@ -230,6 +240,16 @@ impl Connection {
                     Answer::Snapshot(ticket, page.map_err(|error| store_refusal(&error)))
                 }));
             }
+            Effect::LoadSymbols { ticket, filter, count } => {
+                self.loading = Some(Box::pin(async move {
+                    let page = database.changelog.symbols(&filter, count).await;
+                    Answer::Symbols(ticket, page.map_err(|error| store_refusal(&error)))
+                }));
+            }
+            Effect::LoadDocuments { ticket, sought } => {
+                self.loading =
+                    Some(Box::pin(async move { Answer::Documents(ticket, sought::load(&database, sought).await) }));
+            }
             Effect::Watch(filter) => {
                 place.membership.watch(&filter);
                 let (head, floor) = (database.changelog.head(), database.changelog.floor());
@@ -258,6 +278,8 @@ impl Connection {
             | Effect::Process(_)
             | Effect::LoadChanges { .. }
             | Effect::LoadSnapshot { .. }
+            | Effect::LoadSymbols { .. }
+            | Effect::LoadDocuments { .. }
             | Effect::Watch(_) => {}
         }
     }
@@ -279,6 +301,8 @@ impl Connection {
             }
             Answer::Changes(ticket, page) => self.session.handle_changes(now_ms, ticket, page),
             Answer::Snapshot(ticket, page) => self.session.handle_snapshot(now_ms, ticket, page),
+            Answer::Symbols(ticket, page) => self.session.handle_symbols(now_ms, ticket, page),
+            Answer::Documents(ticket, page) => self.session.handle_documents(now_ms, ticket, page),
             Answer::Processed(results) => {
                 for result in results {
                     self.session.handle_processed(now_ms, result);

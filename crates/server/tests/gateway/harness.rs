@@ -298,6 +298,7 @@ impl Client {
             cursor,
             held,
             have: Vec::new(),
+            reconcile: None,
         }))
         .await;
     }

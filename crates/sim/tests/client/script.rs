@@ -124,6 +124,7 @@ impl Script {
             collections,
             subject: "ann".into(),
             now_ms: 0,
+            floor: Offset(0),
         }));
     }
 
@@ -226,7 +227,9 @@ impl Script {
                 | ClientFrame::Unsubscribe(_)
                 | ClientFrame::Credit(_)
                 | ClientFrame::Ping(_)
-                | ClientFrame::Auth(_) => {}
+                | ClientFrame::Auth(_)
+                | ClientFrame::MoreSymbols(_)
+                | ClientFrame::Difference(_) => {}
             }
         }
         pushes
