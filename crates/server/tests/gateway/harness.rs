@@ -281,6 +281,9 @@ impl Client {
                 | ServerFrame::Changes(_)
                 | ServerFrame::Snapshot(_)
                 | ServerFrame::Purge(_)
+                | ServerFrame::Restart(_)
+                | ServerFrame::Symbols(_)
+                | ServerFrame::Reconciled(_)
                 | ServerFrame::Pong(_) => {}
             }
         };
