@@ -21,7 +21,7 @@ use crate::metrics::Metrics;
 pub struct GatewayOptions {
     /// Whether `tidelock dev` runs: tokens are minted for whoever asks from this machine.
     pub dev: bool,
-    /// Origins that may connect, beside the server's own.
+    /// Origins that may connect at first, beside the server's own; a reload may change them.
     pub origins: Vec<String>,
     /// Whether a client without an Origin header (not a browser) may connect.
     pub allow_missing_origin: bool,
@@ -31,11 +31,19 @@ pub struct GatewayOptions {
     pub limits: LimitsConfig,
 }
 
+/// What may change while the server runs, besides the rules of its databases.
+pub(crate) struct Live {
+    pub(crate) authenticator: Authenticator,
+    /// Origins that may connect, beside the server's own.
+    pub(crate) origins: Vec<String>,
+}
+
 /// The state of a server.
 pub struct App {
     pub(crate) options: GatewayOptions,
     pub(crate) session_config: Arc<SessionConfig>,
-    pub(crate) authenticator: Authenticator,
+    /// What a reload replaces. Sessions look at it again whenever it is sent.
+    pub(crate) live: watch::Sender<Arc<Live>>,
     pub(crate) databases: BTreeMap<String, Arc<Database>>,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) clock: Clock,
@@ -73,8 +81,8 @@ impl App {
         };
         Self {
             session_config: Arc::new(session_config),
+            live: watch::Sender::new(Arc::new(Live { authenticator, origins: options.origins.clone() })),
             options,
-            authenticator,
             databases: databases.into_iter().map(|database| (database.name.clone(), database)).collect(),
             metrics,
             clock: Clock::default(),
@@ -96,9 +104,15 @@ impl App {
     }
 
     pub(crate) fn authenticate(&self, token: &str) -> Result<Identity, Refusal> {
-        self.authenticator
+        self.live()
+            .authenticator
             .authenticate(token, self.clock.now_ms())
             .map_err(|error| Refusal::new(ErrorCode::Unauthenticated, error.to_string()))
+    }
+
+    /// What is in force at this moment.
+    pub(crate) fn live(&self) -> Arc<Live> {
+        Arc::clone(&self.live.borrow())
     }
 
     pub(crate) fn database(&self, name: &str) -> Result<&Arc<Database>, Refusal> {

@@ -1,5 +1,6 @@
 //! The sync server: gateway, authentication, rules, push pipeline, fan-out.
 
+mod access;
 mod app;
 pub mod auth;
 mod clock;
@@ -9,6 +10,9 @@ mod gateway;
 mod hub;
 mod metrics;
 mod pipeline;
+mod purge;
+mod reindex;
+mod reload;
 pub mod rules;
 mod serve;
 mod sought;
@@ -19,4 +23,5 @@ pub use database::Database;
 pub use gateway::router;
 pub use hub::Hub;
 pub use metrics::Metrics;
+pub use reload::ReloadError;
 pub use serve::{ServeError, Server};

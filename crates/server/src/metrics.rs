@@ -10,6 +10,24 @@ use tidelock_core::wire::Outcome;
 const LATENCY_BOUNDS_US: [u64; 12] =
     [250, 500, 1_000, 2_500, 5_000, 10_000, 25_000, 50_000, 100_000, 250_000, 1_000_000, 5_000_000];
 
+/// What one database shows.
+#[derive(Clone, Copy, Debug)]
+pub struct DatabaseFigures<'a> {
+    /// Its name.
+    pub name: &'a str,
+    /// One for each of [`DATABASE_FIGURES`].
+    pub values: [u64; DATABASE_FIGURES.len()],
+}
+
+/// Names and kinds of what each database shows.
+const DATABASE_FIGURES: [(&str, &str); 5] = [
+    ("changelog_head", "gauge"),
+    ("changelog_floor", "gauge"),
+    ("reindex_collections", "gauge"),
+    ("reindex_looked_at_total", "counter"),
+    ("reindex_changed_total", "counter"),
+];
+
 /// What the server counts.
 #[derive(Debug, Default)]
 pub struct Metrics {
@@ -31,6 +49,8 @@ pub struct Metrics {
     pub slow_consumers: AtomicU64,
     /// REST requests.
     pub requests: AtomicU64,
+    /// Deleted documents that were forgotten.
+    pub tombstones_purged: AtomicU64,
     /// Commits tried again because a document had changed.
     pub commit_retries: AtomicU64,
     accepted: AtomicU64,
@@ -71,8 +91,8 @@ impl Metrics {
         add(&self.commit_latency.sum_us, us);
     }
 
-    /// Everything as text; `heads` are the changelog heads by database.
-    pub fn render(&self, heads: &[(&str, u64)]) -> String {
+    /// Everything as text, with what each database shows by itself.
+    pub fn render(&self, databases: &[DatabaseFigures<'_>]) -> String {
         let mut text = String::new();
         let gauges = [("connections", &self.connections), ("sessions", &self.sessions)];
         for (name, value) in gauges {
@@ -87,6 +107,7 @@ impl Metrics {
             ("slow_consumers", &self.slow_consumers),
             ("requests", &self.requests),
             ("commit_retries", &self.commit_retries),
+            ("tombstones_purged", &self.tombstones_purged),
         ];
         for (name, value) in counters {
             let _ = writeln!(text, "# TYPE tidelock_{name}_total counter\ntidelock_{name}_total {}", read(value));
@@ -101,9 +122,12 @@ impl Metrics {
         for (name, value) in outcomes {
             let _ = writeln!(text, "tidelock_mutations_total{{outcome=\"{name}\"}} {}", read(value));
         }
-        text.push_str("# TYPE tidelock_changelog_head gauge\n");
-        for (name, head) in heads {
-            let _ = writeln!(text, "tidelock_changelog_head{{database=\"{name}\"}} {head}");
+        for (index, (name, kind)) in DATABASE_FIGURES.iter().enumerate() {
+            let _ = writeln!(text, "# TYPE tidelock_{name} {kind}");
+            for database in databases {
+                let value = database.values.get(index).copied().unwrap_or_default();
+                let _ = writeln!(text, "tidelock_{name}{{database=\"{}\"}} {value}", database.name);
+            }
         }
         self.render_latency(&mut text);
         text

@@ -6,12 +6,17 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use tidelock_store::StoreError;
 use tokio::net::TcpListener;
+use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep};
 
 use crate::app::App;
+use crate::clock::Clock;
+use crate::database::Database;
 use crate::gateway::{admin_router, router};
 use crate::hub::Hub;
+use crate::{purge, reindex};
 
 /// How often a stopping server looks whether its connections are gone.
 const DRAIN_POLL: Duration = Duration::from_millis(10);
@@ -22,6 +27,9 @@ pub enum ServeError {
     /// The address cannot be listened on.
     #[error("cannot listen on {0}: {1}")]
     Listen(SocketAddr, std::io::Error),
+    /// A store cannot be read.
+    #[error("database {0}: {1}")]
+    Store(String, StoreError),
     /// The listener failed.
     #[error("the listener failed: {0}")]
     Accept(std::io::Error),
@@ -49,6 +57,11 @@ impl Server {
         Ok(address)
     }
 
+    /// The state, for [`App::reload`].
+    pub fn app(&self) -> Arc<App> {
+        Arc::clone(&self.app)
+    }
+
     /// Where it listens.
     pub fn address(&self) -> SocketAddr {
         self.address
@@ -56,8 +69,12 @@ impl Server {
 
     /// Serves until `stop` resolves; then stops accepting, lets sessions finish what is in flight, closes them, and returns.
     pub async fn run(self, stop: impl Future<Output = ()> + Send + 'static) -> Result<(), ServeError> {
-        let hubs: Vec<_> =
-            self.app.databases.values().map(|database| tokio::spawn(Hub::run(Arc::clone(database)))).collect();
+        for database in self.app.databases.values() {
+            // Before the first mutation by these rules.
+            let checked = database.forget_outdated(&database.rules()).await;
+            checked.map_err(|error| ServeError::Store(database.name.clone(), error))?;
+        }
+        let tasks: Vec<_> = self.app.databases.values().flat_map(|database| tasks(database, self.app.clock)).collect();
         let app = Arc::clone(&self.app);
         let admin = self.admin.map(|listener| {
             let router = admin_router(Arc::clone(&app));
@@ -87,12 +104,21 @@ impl Server {
         while app.metrics.connections.load(Ordering::SeqCst) > 0 && Instant::now() < deadline {
             sleep(DRAIN_POLL).await;
         }
-        hubs.iter().for_each(tokio::task::JoinHandle::abort);
+        tasks.iter().for_each(JoinHandle::abort);
         if let Some(admin) = admin {
             admin.abort();
         }
         result
     }
+}
+
+/// What a database needs while it is served.
+fn tasks(database: &Arc<Database>, clock: Clock) -> [JoinHandle<()>; 3] {
+    [
+        tokio::spawn(Hub::run(Arc::clone(database))),
+        tokio::spawn(reindex::run(Arc::clone(database))),
+        tokio::spawn(purge::run(Arc::clone(database), clock)),
+    ]
 }
 
 async fn listen(address: SocketAddr) -> Result<(TcpListener, SocketAddr), ServeError> {

@@ -18,8 +18,9 @@ async fn read(database: &Database, sought: Sought) -> Result<DocumentPage, Store
         Sought::Named(ids) => ids,
     };
     let set = database.store.read(&ids).await?;
+    let rules = database.rules();
     let records = ids.into_iter().zip(set.documents).map(|(id, document)| {
-        let rules = database.rules.collection(&id.collection);
+        let rules = rules.collection(&id.collection);
         let value = document.as_ref().and_then(|document| json::parse(&document.body).ok());
         let channels = rules.zip(value.as_ref()).map(|(rules, value)| rules.channels(&id.key, value));
         let (version, body) = document.map_or((Version::ABSENT, None), |found| (found.version, Some(found.body)));

@@ -18,7 +18,7 @@ use tidelock_store::{Commit, CommitOutcome, Document, Store, Write};
 #[derive(Debug)]
 pub(crate) struct Plan {
     commit: Commit,
-    written: Vec<(DocumentId, Vec<String>)>,
+    placed: Vec<(DocumentId, Vec<String>)>,
     read_offset: Offset,
 }
 
@@ -68,12 +68,11 @@ pub(crate) fn plan(
     }
     mask(&mut draft.current, reader);
     mask(&mut draft.merged, reader);
-    let kept = std::mem::take(&mut draft.kept);
     let (outcome, writes, conflicts) = draft.finish();
-    let outcome = hide_written(outcome, &writes, &kept, reader);
     let written = writes.iter().filter(|write| write.body.is_some()).map(|w| (w.id.clone(), w.channels.clone()));
+    let placed = if writes.is_empty() { placed(&ids, &read.documents) } else { written.collect() };
     Plan {
-        written: written.collect(),
+        placed,
         read_offset: read.offset,
         commit: Commit {
             mutation: Some(submission.id),
@@ -97,13 +96,12 @@ pub(crate) fn commit(
 ) -> Option<Result<Processed, String>> {
     let sequence = submission.mutation.sequence;
     let (outcome, read_offset) = (plan.commit.outcome.clone(), plan.read_offset);
-    let whole = plan.commit.writes.len() == submission.mutation.changes.len() && !plan.commit.writes.is_empty();
+    let refused = plan.commit.writes.is_empty();
     match ready(store.commit(plan.commit)).expect("the memory store answers") {
         CommitOutcome::Committed(offset) => {
-            // A document that was not written may have changed between the read and the commit.
-            let offset = if whole { offset } else { read_offset };
+            let offset = if refused { read_offset } else { offset };
             let result = PushResult { sequence, offset, outcome };
-            Some(Ok(Processed { result, written: plan.written }))
+            Some(Ok(Processed { result, placed: plan.placed }))
         }
         CommitOutcome::Repeated(recorded) => {
             Some(Ok(repeated(store, submission, reader, recorded.map(|recorded| recorded.outcome))))
@@ -127,7 +125,7 @@ fn repeated(store: &dyn Store, submission: &Submission, reader: &Filter, outcome
         Some(Outcome::Accepted) | None => Outcome::Merged(states, Vec::new()),
     };
     let result = PushResult { sequence: submission.mutation.sequence, offset: read.offset, outcome };
-    Processed { result, written: Vec::new() }
+    Processed { result, placed: placed(&ids, &read.documents) }
 }
 
 fn fate_of(change: &DocumentChange, document: Option<&Document>, policy: &Policy, edited_ms: u64) -> Fate {
@@ -161,8 +159,6 @@ struct Draft {
     /// States of documents that were merged.
     merged: Vec<DocumentState>,
     conflicts: Vec<ConflictNote>,
-    /// Documents that are what the client sent already, with their channels.
-    kept: Vec<(DocumentId, Vec<String>)>,
     writes: Vec<Write>,
 }
 
@@ -173,10 +169,15 @@ impl Draft {
             self.current.push(state_of(&change.id, document));
         }
         match fate {
-            Fate::Keep => {
-                let channels = document.map(|document| channels_of(&document.body)).unwrap_or_default();
-                self.kept.push((change.id.clone(), channels));
-            }
+            Fate::Keep => self.writes.push(Write {
+                id: change.id.clone(),
+                expected,
+                change: Some(change.clone()),
+                body: document.map(|document| document.body.clone()),
+                version: expected,
+                channels: document.map(|document| channels_of(&document.body)).unwrap_or_default(),
+                edited_ms,
+            }),
             Fate::Refuse(code, message) => self.refusal = Some((code, message)),
             Fate::Resolve => self.resolve = true,
             Fate::Write { value, told, conflicts } => {
@@ -217,29 +218,16 @@ impl Draft {
     }
 }
 
+fn placed(ids: &[DocumentId], documents: &[Option<Document>]) -> Vec<(DocumentId, Vec<String>)> {
+    let existing = ids.iter().zip(documents).filter_map(|(id, document)| Some((id, document.as_ref()?)));
+    existing.map(|(id, document)| (id.clone(), channels_of(&document.body))).collect()
+}
+
 fn state_of(id: &DocumentId, document: Option<&Document>) -> DocumentState {
     DocumentState {
         id: id.clone(),
         version: document.map_or(Version::ABSENT, |document| document.version),
         body: document.map(|document| document.body.to_vec()),
-    }
-}
-
-/// A document that its writer may not read afterwards is gone for it, in the transaction that takes the result: a purge after the
-/// result would be lost when the client stops in between.
-fn hide_written(outcome: Outcome, writes: &[Write], kept: &[(DocumentId, Vec<String>)], reader: &Filter) -> Outcome {
-    let written = writes.iter().filter(|write| write.body.is_some()).map(|write| (&write.id, &write.channels));
-    let after = written.chain(kept.iter().map(|(id, channels)| (id, channels)));
-    let hidden = after.filter(|(id, channels)| !reader.matches(&id.collection, channels));
-    let gone: Vec<DocumentState> = hidden.map(|(id, _)| state_of(id, None)).collect();
-    match outcome {
-        Outcome::Accepted if !gone.is_empty() => Outcome::Merged(gone, Vec::new()),
-        Outcome::Merged(mut states, notes) => {
-            states.retain(|state| gone.iter().all(|one| one.id != state.id));
-            states.extend(gone);
-            Outcome::Merged(states, notes)
-        }
-        other @ (Outcome::Accepted | Outcome::Rejected(..) | Outcome::Resolve(_)) => other,
     }
 }
 

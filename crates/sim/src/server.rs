@@ -355,7 +355,7 @@ impl Server {
         let mut closed = false;
         while let Some(effect) = seat.session.poll_effect() {
             match effect {
-                Effect::Send(bytes) => self.outputs.push(Output::Send(link, bytes)),
+                Effect::Send(frame) => self.outputs.push(Output::Send(link, frame.frame.as_slice().into())),
                 Effect::Open(hello) => seat.jobs.push_back(Job::Open(hello)),
                 Effect::Authenticate(_) => seat.jobs.push_back(Job::Grant),
                 Effect::Process(submission) => seat.submissions.push_back(*submission),

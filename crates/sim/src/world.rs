@@ -41,6 +41,8 @@ pub struct World {
     pub(crate) server: Server,
     /// What each replica's identity may read.
     pub(crate) grants: BTreeMap<String, Filter>,
+    /// How many of a thousand rooms an identity is granted.
+    pub(crate) room_per_mille: u64,
     pub(crate) working: BTreeSet<LinkId>,
     pub(crate) ledger: Ledger,
     pub(crate) healed: bool,
@@ -112,6 +114,7 @@ impl World {
         let mut random = Random::new(seed);
         let latency_ms_max = *random.pick(&[2, 20, 120, 400]).unwrap_or(&20);
         let session_config = session_config(&mut random);
+        let room_per_mille = *random.pick(&[1_000, 600, 200]).unwrap_or(&600);
         let store = Arc::new(MemoryStore::new(Epoch(7), ChangelogId(11)));
         let server = Server::new(store, ChangelogId(11), policies(), session_config.clone(), 0);
         let mut world = Self {
@@ -127,6 +130,7 @@ impl World {
             next_id: 0,
             server,
             grants: BTreeMap::new(),
+            room_per_mille,
             working: BTreeSet::new(),
             ledger: Ledger::default(),
             healed: false,

@@ -16,6 +16,7 @@ pub use tidelock_core::server::{ChangePage, ChangeRecord, ChannelSet, Filter, Sn
 ///
 /// - All documents of one mutation share one offset. Offsets rise in commit order; an entry moves to the head when its document changes.
 /// - A page never splits an offset, and holds the latest state of each document that it names.
+/// - A page is what one moment showed: head, floor and documents belong together.
 /// - A segment is published after its offset is readable by [`changes`](Changelog::changes), in the order of offsets.
 pub trait Changelog: Send + Sync + 'static {
     /// Identity of this changelog; offsets of another one mean nothing here.
@@ -60,6 +61,17 @@ pub trait Changelog: Send + Sync + 'static {
         let _unused = items;
         Box::pin(std::future::ready(Ok(Vec::new())))
     }
+
+    /// Forgets tombstones and left channels at or below `before` (at most the head), in bounded steps that commits take turns with,
+    /// and raises the floor to it before the first one goes. Returns how many tombstones went.
+    fn purge(&self, before: Offset) -> BoxFuture<'_, Result<u64, StoreError>>;
+
+    /// What [`remember`](Changelog::remember) was told last under this name; `None` for nothing.
+    fn recall<'a>(&'a self, name: &'a str) -> BoxFuture<'a, Result<Option<Vec<u8>>, StoreError>>;
+
+    /// Keeps a small note of the node about its changelog, as durable as a commit. It is as old as the changelog: a changelog that is
+    /// built anew has none.
+    fn remember<'a>(&'a self, name: &'a str, note: Vec<u8>) -> BoxFuture<'a, Result<(), StoreError>>;
 
     /// Committed segments from this moment on. A receiver that lags reads [`changes`](Changelog::changes) instead.
     fn subscribe(&self) -> broadcast::Receiver<Arc<Segment>>;

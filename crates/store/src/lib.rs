@@ -15,7 +15,9 @@ mod memory;
 mod sketches;
 mod store;
 
-pub use changelog::{ChangePage, ChangeRecord, Changelog, ChannelSet, Filter, Former, Segment, SnapshotPage, SymbolPage};
+pub use changelog::{
+    ChangePage, ChangeRecord, Changelog, ChannelSet, Filter, Former, Segment, SnapshotPage, SymbolPage,
+};
 pub use embedded::{EmbeddedOptions, EmbeddedStore};
 pub use error::StoreError;
 pub use memory::MemoryStore;

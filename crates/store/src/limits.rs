@@ -13,6 +13,8 @@ pub const WRITES_QUEUED_MAX: usize = 1024;
 pub const GROUP_MUTATIONS_MAX: usize = 512;
 /// A group takes no further mutation once its bodies have this many bytes.
 pub const GROUP_BYTES_MAX: usize = 8 << 20;
+/// Incarnations of clients whose last mutation the writer of an embedded store remembers; it asks the file for others.
+pub const CLIENTS_REMEMBERED_MAX: usize = 20_000;
 /// Requests that may wait for a reader of an embedded store; a further one waits for room.
 pub const READS_QUEUED_MAX: usize = 1024;
 /// Entries that one page of changes of an embedded store looks at: a filter that matches few of them must not hold a reader for long.

@@ -18,7 +18,7 @@ use crate::limits::{CONFLICTS_KEPT_DEFAULT, RECORD_BYTES_OVERHEAD, SEGMENTS_BUFF
 use crate::sketches::Sketches;
 use crate::store::{
     BoxFuture, Capabilities, ClientRecord, Commit, CommitOutcome, ConflictQuery, ConflictRecord, Document, ReadSet,
-    Recorded, Store,
+    Recorded, Store, Write,
 };
 
 /// A database in memory. Deterministic: ordered maps, one mutex, every future is ready when first polled.
@@ -45,6 +45,7 @@ struct State {
     /// By rising number.
     conflicts: VecDeque<ConflictRecord>,
     conflict_number_last: u64,
+    notes: BTreeMap<String, Vec<u8>>,
 }
 
 impl Default for MemoryStore {
@@ -96,7 +97,7 @@ impl State {
             return CommitOutcome::Mismatch(mismatched);
         }
         let from = self.head;
-        if !commit.writes.is_empty() {
+        if !commit.writes.iter().all(Write::is_condition) {
             self.head = Offset(from.0 + 1);
         }
         let (records, former) = self.write(&commit);
@@ -138,7 +139,7 @@ impl State {
     /// Stores the documents at the head.
     fn write(&mut self, commit: &Commit) -> (Vec<Arc<ChangeRecord>>, Vec<Former>) {
         let mut records = BTreeMap::new();
-        for write in &commit.writes {
+        for write in commit.writes.iter().filter(|write| !write.is_condition()) {
             let before = self.documents.get(&write.id).map(|(record, _)| record.clone());
             let left =
                 before.as_ref().map_or_else(Vec::new, |old| left_after(&old.channels, &old.left, &write.channels));
@@ -214,7 +215,7 @@ impl State {
     }
 
     fn changes(&self, from: Offset, filter: &Filter, bytes_max: usize) -> ChangePage {
-        let mut page = ChangePage { records: Vec::new(), to: from, last: false };
+        let mut page = ChangePage { records: Vec::new(), to: from, last: false, floor: self.floor };
         let mut bytes = 0;
         for (offset, ids) in self.by_offset.range((Bound::Excluded(from), Bound::Unbounded)) {
             if page.to > from && bytes >= bytes_max {
@@ -234,7 +235,7 @@ impl State {
     }
 
     fn snapshot(&self, after: Option<&DocumentId>, filter: &Filter, bytes_max: usize) -> SnapshotPage {
-        let mut page = SnapshotPage { records: Vec::new(), through: None, offset: self.head };
+        let mut page = SnapshotPage { records: Vec::new(), through: None, offset: self.head, floor: self.floor };
         let mut bytes = 0;
         let start = after.map_or(Bound::Unbounded, Bound::Excluded);
         for (id, (record, _)) in self.documents.range((start, Bound::Unbounded)) {
@@ -393,6 +394,21 @@ impl Changelog for MemoryStore {
 
     fn items<'a>(&'a self, items: &'a [u64]) -> BoxFuture<'a, Result<Vec<DocumentId>, StoreError>> {
         Box::pin(async move { Ok(self.state().items(items)) })
+    }
+
+    fn purge(&self, before: Offset) -> BoxFuture<'_, Result<u64, StoreError>> {
+        Box::pin(async move { Ok(self.purge_tombstones(before)) })
+    }
+
+    fn recall<'a>(&'a self, name: &'a str) -> BoxFuture<'a, Result<Option<Vec<u8>>, StoreError>> {
+        Box::pin(async move { Ok(self.state().notes.get(name).cloned()) })
+    }
+
+    fn remember<'a>(&'a self, name: &'a str, note: Vec<u8>) -> BoxFuture<'a, Result<(), StoreError>> {
+        Box::pin(async move {
+            self.state().notes.insert(name.to_owned(), note);
+            Ok(())
+        })
     }
 
     fn subscribe(&self) -> broadcast::Receiver<Arc<Segment>> {

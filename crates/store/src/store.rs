@@ -100,7 +100,7 @@ pub struct Commit {
     pub session: SessionId,
     /// Outcomes up to this sequence may be forgotten.
     pub acknowledged: Sequence,
-    /// The documents; each at most once. Empty for a mutation that was rejected or changes nothing.
+    /// The documents; each at most once. Empty for a mutation that was rejected.
     pub writes: Vec<Write>,
     /// To be recorded with the mutation and given back when it is repeated.
     pub outcome: Outcome,
@@ -112,7 +112,8 @@ pub struct Commit {
     pub now_ms: u64,
 }
 
-/// The write of one document.
+/// The write of one document. One that leaves the document as it is (a [condition](Write::is_condition)) has to hold like any other,
+/// and neither stores nor publishes anything.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Write {
     /// The document.
@@ -131,10 +132,18 @@ pub struct Write {
     pub edited_ms: u64,
 }
 
+impl Write {
+    /// Whether the document has to be as it is expected to be, and stays so.
+    pub fn is_condition(&self) -> bool {
+        self.expected == if self.body.is_some() { self.version } else { Version::ABSENT }
+    }
+}
+
 /// What became of a commit.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum CommitOutcome {
-    /// Durable; visible in the changelog at this offset (for no writes: the head).
+    /// Durable; visible in the changelog at this offset (where nothing was stored: the head). Every document of the commit is at this
+    /// offset as the commit says.
     Committed(Offset),
     /// This mutation was finished before: the recorded outcome, `None` when it was acknowledged and forgotten.
     Repeated(Option<Recorded>),

@@ -4,14 +4,16 @@ use std::io::Write as _;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
 use tidelock_server::auth::Authenticator;
-use tidelock_server::config::Config;
+use tidelock_server::config::{Config, ConfigError};
 use tidelock_server::rules::Rules;
 use tidelock_server::{App, Database, GatewayOptions, Metrics, Server};
 use tidelock_store::EmbeddedStore;
 use tokio::signal::unix::{SignalKind, signal};
+use tokio::task::JoinHandle;
 
 use crate::stores;
 
@@ -91,7 +93,8 @@ async fn run_dev(dev: Dev) -> Result<(), String> {
         limits: config.limits.clone(),
     };
     let address = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), dev.port);
-    serve(&config, options, address, dev.memory).await
+    let source = dev.config.map(|path| Source { path, load: Config::load_dev });
+    serve(config, source, options, address, dev.memory).await
 }
 
 async fn run_serve(arguments: Serve) -> Result<(), String> {
@@ -107,21 +110,35 @@ async fn run_serve(arguments: Serve) -> Result<(), String> {
         limits: config.limits.clone(),
     };
     let address = config.server.listen;
-    serve(&config, options, address, false).await
+    let source = Source { path: arguments.config, load: Config::load };
+    serve(config, Some(source), options, address, false).await
 }
 
-async fn serve(config: &Config, options: GatewayOptions, address: SocketAddr, memory: bool) -> Result<(), String> {
+/// Where the configuration comes from.
+struct Source {
+    path: PathBuf,
+    load: fn(&Path) -> Result<Config, ConfigError>,
+}
+
+async fn serve(
+    config: Config,
+    source: Option<Source>,
+    options: GatewayOptions,
+    address: SocketAddr,
+    memory: bool,
+) -> Result<(), String> {
     let authenticator = Authenticator::new(&config.auth).map_err(|error| error.to_string())?;
     let metrics = Arc::new(Metrics::default());
     let mut databases = Vec::new();
     let mut embedded: Vec<Arc<EmbeddedStore>> = Vec::new();
     for (name, database) in &config.databases {
         let rules = Rules::compile(database, &config.identity).map_err(|error| error.to_string())?;
-        let opened = if memory { stores::memory()? } else { stores::embedded(&database.path)? };
+        let opened = if memory { stores::memory()? } else { stores::embedded(database)? };
         embedded.extend(opened.embedded);
         let limits = config.limits.protocol;
         let metrics = Arc::clone(&metrics);
-        let database = Database::new(name, opened.store, opened.changelog, rules, limits, metrics);
+        let kept = Duration::from_secs(u64::from(database.tombstones_kept_s));
+        let database = Database::new(name, opened.store, opened.changelog, rules, limits, kept, metrics);
         databases.push(Arc::new(database));
     }
     let app = Arc::new(App::new(options, authenticator, databases, metrics));
@@ -130,14 +147,43 @@ async fn serve(config: &Config, options: GatewayOptions, address: SocketAddr, me
         let admin = server.bind_admin(admin).await.map_err(|error| error.to_string())?;
         tracing::info!(address = %admin, "health and metrics");
     }
-    announce(server.address());
+    // Before the line that says that it listens: a script may send the signal at once.
+    let reloads = follow(server.app(), config, source)?;
     let stop = stop_signal()?;
+    announce(server.address());
     let result = server.run(stop).await.map_err(|error| error.to_string());
+    reloads.abort();
     for store in embedded {
         store.close().await;
     }
     tracing::info!("stopped");
     result
+}
+
+/// Reads the configuration again at each SIGHUP. One that is wrong changes nothing.
+fn follow(app: Arc<App>, config: Config, source: Option<Source>) -> Result<JoinHandle<()>, String> {
+    let mut hangup = signal(SignalKind::hangup()).map_err(|error| error.to_string())?;
+    Ok(tokio::spawn(async move {
+        while hangup.recv().await.is_some() {
+            let Some(source) = &source else {
+                tracing::warn!("there is no configuration file to read again");
+                continue;
+            };
+            let path = source.path.display();
+            match (source.load)(&source.path) {
+                Ok(loaded) => match app.reload(&loaded, &config).await {
+                    Ok(needs_restart) => {
+                        tracing::info!(file = %path, "the configuration is in force");
+                        if !needs_restart.is_empty() {
+                            tracing::warn!(keys = needs_restart.join(", "), "changed, but need a restart");
+                        }
+                    }
+                    Err(error) => tracing::error!("the configuration stays as it is: {error}"),
+                },
+                Err(error) => tracing::error!("the configuration stays as it is: {error}"),
+            }
+        }
+    }))
 }
 
 fn existing_directory(path: Option<PathBuf>) -> Result<Option<PathBuf>, String> {

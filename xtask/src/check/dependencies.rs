@@ -108,7 +108,7 @@ mod tests {
 
     #[test]
     fn edges_against_the_direction_are_found() {
-        check("tidelock-core", &[("minicbor", false)], &[]);
+        check("tidelock-core", &[("blake3", false)], &[]);
         check("tidelock-core", &[("tidelock-store", false)], &["tidelock-core depends on tidelock-store"]);
         check("tidelock-store", &[("tidelock-core", false), ("tidelock-server", true)], &[]);
         check("tidelock-new", &[], &["tidelock-new is not in the table: say what it may depend on"]);

@@ -1,16 +1,16 @@
 //! Applying what the server sends: changes, snapshots, purges.
 
 use super::Client;
-use super::storage::{PageId, RejectedDocument, Row};
+use super::storage::{PageId, Row};
 use super::task::Next;
-use super::work::{Desk, Theirs, same_content};
+use super::work::{Desk, Theirs};
 use crate::ids::{DocumentId, Version};
 use crate::order::sorted_by;
 use crate::ordered::OrderedSet;
 use crate::version;
 use crate::wire::{
-    Change, ChangeKind, Changes, Cursor, DocumentPolicy, ErrorCode, FieldStrategy, Policy, Purge, Reconciled, Snapshot,
-    WireError, unpack,
+    Change, ChangeKind, Changes, Cursor, DocumentPolicy, FieldStrategy, Policy, Purge, Reconciled, Snapshot, WireError,
+    unpack,
 };
 
 /// How often a batch waits for unsent changes that a rebase could handle as well.
@@ -279,7 +279,9 @@ fn absent(batch: &Batch, client: &Client, desk: &Desk) -> Vec<DocumentId> {
     let mut absent = Vec::new();
     for (collection, after, through) in ranges(client, frame) {
         let ids = desk.pages.keys_between(collection, after, through).map(|key| DocumentId::new(collection, key));
-        absent.extend(ids.filter(|id| !named.contains(id) && !client.settled.contains_key(id)));
+        // Of a document whose result is newer than the beginning of the snapshot, a later change tells what became of it.
+        let newer = |id: &DocumentId| client.settled.get(id).is_some_and(|settled| *settled > frame.offset);
+        absent.extend(ids.filter(|id| !named.contains(id) && !newer(id)));
     }
     absent
 }
@@ -299,11 +301,11 @@ fn apply_batch(batch: &Batch, client: &Client, desk: &mut Desk) {
     position.collections.clone_from(&client.config.collections);
     match &batch.cover {
         Cover::Changes(frame) => {
-            // Documents of gained channels come without moving anything.
-            desk.after.caught_up = (frame.last || frame.from != frame.to).then_some(frame.last);
+            desk.after.caught_up = Some(frame.last);
             let cursor = Cursor { changelog: frame.changelog, offset: frame.to, snapshot: None };
             let moves = position.cursor.as_ref().is_none_or(|at| at.changelog != frame.changelog);
             if frame.from == frame.to && !moves {
+                // A confirmation, or documents of gained channels.
                 return;
             }
             position.cursor = Some(cursor);
@@ -356,27 +358,11 @@ fn apply_purge(purge: &Purge, client: &Client, desk: &mut Desk) {
     desk.put_position(position);
 }
 
-/// Removes a document that the identity may not see any more. Unsent changes go to the list of rejected mutations.
+/// Removes a document that the identity may not see any more.
 fn forget(id: &DocumentId, client: &Client, desk: &mut Desk) {
     let confirmed = desk.pages.confirmed(id).map(|(_, body)| body.to_vec());
     let unsent = client.mirror.may_be_dirty(id);
-    if unsent {
-        let (mine, copy_row) = match desk.row(id) {
-            Row::Absent => (None, false),
-            Row::Json(json) => (Some(json.clone()), false),
-            Row::Unsupported(_) => (None, true),
-        };
-        if copy_row || !same_content(mine.as_deref(), confirmed.as_deref()) {
-            let message = format!("{id} is not readable any more; its unsent change was taken back");
-            let document = RejectedDocument { id: id.clone(), mine, copy_row };
-            desk.reject(client, ErrorCode::Forbidden, message, vec![document]);
-        }
-    }
-    if client.unresolved.contains_key(id) {
-        desk.remove_unresolved(client, id);
-    }
     if confirmed.is_some() || unsent || *desk.row(id) != Row::Absent {
-        desk.write_row(id, None);
-        desk.confirm(id, None);
+        desk.forget(client, id, confirmed.as_deref(), unsent);
     }
 }

@@ -5,8 +5,8 @@ use super::{Client, Inbound};
 use crate::ids::{Sequence, SubscriptionId};
 use crate::limits::CREDIT_BYTES_INITIAL;
 use crate::wire::{
-    Auth, ClientFrame, Credit, Cursor, ErrorFrame, Hello, PROTOCOL_VERSION, PROTOCOL_VERSION_MIN, Ping, Push, PushResult,
-    ServerFrame, Subscribe, Welcome, WireError, decode, encode, pack,
+    Auth, ClientFrame, Credit, Cursor, ErrorFrame, Hello, PROTOCOL_VERSION, PROTOCOL_VERSION_MIN, Packed, Ping, Push,
+    PushResult, ServerFrame, Subscribe, Welcome, WireError, decode, encode,
 };
 
 /// First delay before connecting again; it doubles up to [`RECONNECT_MS_MAX`], with jitter.
@@ -249,7 +249,7 @@ impl Client {
         for (bytes, count) in messages {
             match (count, decode::<Push>(&bytes)) {
                 (1, Ok(push)) => self.send(&ClientFrame::Push(push)),
-                _ => self.send(&ClientFrame::Pushes(pack(bytes))),
+                _ => self.send(&ClientFrame::Pushes(Packed(bytes))),
             }
         }
     }
@@ -360,8 +360,8 @@ impl Client {
             self.event(Event::Problem { code: "unknown-collection", message, retryable: false });
         }
         let follows = |cursor: &Cursor| cursor.changelog == welcome.changelog && cursor.offset >= welcome.floor;
-        let usable = self.position.cursor.as_ref().is_some_and(follows)
-            && self.position.collections == self.config.collections;
+        let usable =
+            self.position.cursor.as_ref().is_some_and(follows) && self.position.collections == self.config.collections;
         self.changelog = welcome.changelog;
         self.position.epoch = Some(welcome.epoch);
         self.rolled_back = welcome.finished > self.replica.assigned;

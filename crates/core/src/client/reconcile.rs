@@ -14,7 +14,7 @@ use crate::ids::{ChangelogId, Version};
 use crate::ordered::{OrderedMap, OrderedSet};
 use crate::reconcile::{Checker, SYMBOLS_MAX, Sketch, Symbol, decode, estimate, subtract, symbols_from_bytes};
 use crate::version::{self, ItemHasher};
-use crate::wire::{self, ClientFrame, Difference, MoreSymbols, Symbols, encode, pack};
+use crate::wire::{self, ClientFrame, Difference, MoreSymbols, Packed, Symbols, encode};
 
 /// Shadow pages that one task reads.
 const LIST_PAGES: usize = 64;
@@ -277,7 +277,7 @@ impl Client {
         }
         let last = parts.len().saturating_sub(1);
         for (index, (lacks, only)) in parts.into_iter().enumerate() {
-            let (only, more) = (pack(only), index < last);
+            let (only, more) = (Packed(only), index < last);
             let difference = Difference { subscription: SUBSCRIPTION, round, lacks, only, more };
             self.send(&ClientFrame::Difference(difference));
         }
@@ -327,11 +327,9 @@ impl List {
         let reads = match &work {
             Work::Pages { pages, .. } => pages.iter().map(|(page, _)| Read::ShadowPage(page.clone())).collect(),
             Work::Locate { pages, .. } => pages.iter().map(|page| Read::ShadowPage(page.clone())).collect(),
-            Work::Rows { collection, .. } => vec![Read::Scan {
-                collection: collection.clone(),
-                after: running.after.clone(),
-                limit: LIST_ROWS,
-            }],
+            Work::Rows { collection, .. } => {
+                vec![Read::Scan { collection: collection.clone(), after: running.after.clone(), limit: LIST_ROWS }]
+            }
         };
         Some(Self { round: running.round, hasher: ItemHasher::new(running.changelog), reads, work })
     }
@@ -391,7 +389,8 @@ impl List {
             Work::Rows { collection, rows } => running.add_rows(&self.hasher, &collection, &rows),
             Work::Locate { count, found, .. } => {
                 let number = |name: &str| client.collections.iter().find(|info| info.name == name).map(|i| i.number);
-                let named = found.into_iter().filter_map(|(collection, key)| Some(encode(&(number(&collection)?, key))));
+                let named =
+                    found.into_iter().filter_map(|(collection, key)| Some(encode(&(number(&collection)?, key))));
                 if let Stage::Locating(sought) = &mut running.stage {
                     sought.found.extend(named);
                     sought.pages.truncate(sought.pages.len().saturating_sub(count));

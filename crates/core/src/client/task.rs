@@ -212,6 +212,7 @@ impl Task {
         if self.connection != client.connections {
             // What another connection said of offsets does not hold on this one.
             after.settled.clear();
+            after.forgotten.clear();
             after.caught_up = None;
             after.credit_bytes = 0;
         } else if matches!(self.kind, Kind::Apply(_) | Kind::Settle(_)) {
@@ -343,8 +344,18 @@ impl Client {
         for change in after.page_changes {
             self.directory.follow(change);
         }
-        self.settled.extend(after.settled);
-        // During a snapshot, frames to come may be as old as its beginning: the offset of a result is a lower bound.
+        for (id, offset) in after.settled {
+            // The result of a refused mutation may name an earlier offset than that of the mutation before it.
+            let settled = self.settled.or_default(id);
+            *settled = offset.max(*settled);
+        }
+        for id in &after.forgotten {
+            // The state at that offset is not held: it may be sent again.
+            if let Some(settled) = self.settled.get_mut(id) {
+                settled.0 = settled.0.saturating_sub(1);
+            }
+        }
+        // During a snapshot, frames to come may be as old as its beginning.
         let complete = self.position.cursor.as_ref().filter(|cursor| cursor.snapshot.is_none());
         if let Some(position) = complete.map(|cursor| cursor.offset) {
             self.settled.retain(|_, offset| *offset > position);

@@ -62,7 +62,8 @@ pub fn estimate(rest: &[Symbol], excess: i64) -> u64 {
     let mut sum = 0_u64;
     for (index, symbol) in (0_i64..).zip(rest).skip(skipped) {
         let share = excess.saturating_mul(2) / (index + 2);
-        let beside = i64::from(symbol.count).wrapping_sub(share).to_le_bytes().first().map_or(0, |low| low.cast_signed());
+        let beside =
+            i64::from(symbol.count).wrapping_sub(share).to_le_bytes().first().map_or(0, |low| low.cast_signed());
         let square = u64::from(beside.unsigned_abs()).pow(2);
         sum = sum.saturating_add(square.saturating_mul((index + 2).cast_unsigned()) / 2);
     }

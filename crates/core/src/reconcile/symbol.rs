@@ -96,7 +96,10 @@ impl Indexes {
         let drawn = f64::from(upper(self.state)) + 1.0;
         let distance = ((f64::from(self.index) + 1.5) * (65_536.0 / drawn.sqrt() - 1.0)).ceil();
         #[expect(clippy::cast_possible_truncation, reason = "a distance beyond 32 bits is beyond every symbol")]
-        #[expect(clippy::cast_sign_loss, reason = "the root of at most 2^32 is at most 65,536: no distance is negative")]
+        #[expect(
+            clippy::cast_sign_loss,
+            reason = "the root of at most 2^32 is at most 65,536: no distance is negative"
+        )]
         let distance = distance as u32;
         self.index = self.index.saturating_add(distance.max(1));
     }

@@ -22,7 +22,7 @@ mod reconcile_tests;
 mod tests;
 
 pub use batch::Batch;
-pub use effect::{Effect, Grant, Opening, Processed, Refusal, Sought, Submission};
+pub use effect::{Effect, Grant, Opening, Outgoing, Processed, Refusal, Sought, Submission};
 pub use filter::{ChannelSet, Filter};
 pub use record::{ChangePage, ChangeRecord, DocumentPage, SnapshotPage, SymbolPage};
 pub use session::{Session, SessionConfig};

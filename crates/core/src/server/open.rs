@@ -1,8 +1,10 @@
 //! Hello, welcome, and fresh tokens.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use super::effect::{Effect, Grant, Opening, Refusal};
+use super::filter::Filter;
 use super::push::PushState;
 use super::session::{OpenSession, Session, State};
 use crate::wire::{ErrorCode, Hello, PROTOCOL_VERSION, PROTOCOL_VERSION_MIN, ServerFrame, Welcome};
@@ -82,8 +84,7 @@ impl Session {
         self.effects.push_back(Effect::Authenticate(token));
     }
 
-    /// The answer to [`Effect::Authenticate`], or a grant that the host changed by itself (rules, membership, revocation). What the
-    /// identity may not read any more is purged; what it gained is sent.
+    /// The answer to [`Effect::Authenticate`].
     pub fn handle_grant(&mut self, now_ms: u64, answer: Result<Grant, Refusal>) {
         let State::Open(open) = &mut self.state else { return };
         open.authenticating = false;
@@ -95,9 +96,17 @@ impl Session {
             let message = "the token is another subject's; open another session for it";
             return self.fail(&Refusal::new(ErrorCode::Forbidden, message));
         }
-        let changed = grant.filter != open.grant.filter;
-        open.grant = grant;
-        if changed {
+        let filter = Arc::clone(&grant.filter);
+        open.grant = Grant { filter: Arc::clone(&open.grant.filter), ..grant };
+        self.handle_access(now_ms, filter);
+    }
+
+    /// What the identity may read, which may have changed by itself: rules, documents that grant, a fresh token. What it may not read
+    /// any more is purged; what it gained is sent.
+    pub fn handle_access(&mut self, now_ms: u64, filter: Arc<Filter>) {
+        let State::Open(open) = &mut self.state else { return };
+        if filter != open.grant.filter {
+            open.grant.filter = filter;
             let mut restarted = Vec::new();
             for subscription in open.subscriptions.values_mut().filter(|one| !one.ending) {
                 let filter = open.grant.filter.narrowed(&subscription.collections, subscription.channels.as_deref());

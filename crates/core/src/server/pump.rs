@@ -104,7 +104,11 @@ impl Session {
             Ok(page) => page,
             Err(refusal) => return self.fail(&refusal),
         };
+        let State::Open(open) = &mut self.state else { return };
+        open.floor = open.floor.max(page.floor);
         match work {
+            // Read from below the floor: tombstones are missing, the pump starts the subscriptions over.
+            Load::Changes(group) if group.covered < open.floor => {}
             Load::Changes(group) => self.deliver_changes(&group, &page),
             Load::Purge(id) => {
                 let next = (!page.last).then_some(PurgeStep::Recent { from: page.to });
@@ -122,6 +126,10 @@ impl Session {
             Ok(page) => page,
             Err(refusal) => return self.fail(&refusal),
         };
+        let State::Open(open) = &mut self.state else { return };
+        open.floor = open.floor.max(page.floor);
+        // The client is caught up once it has what the page shows of its own and of other documents.
+        open.head = open.head.max(page.offset);
         match work {
             Load::Snapshot(id) => self.deliver_snapshot(id, &page),
             Load::Gain(id) => self.deliver_gain(id, &page),

@@ -10,7 +10,7 @@ use super::record::{ChangeRecord, DocumentPage, SymbolPage};
 use super::session::{OpenSession, Session, State};
 use crate::ids::{DocumentId, Offset, SubscriptionId};
 use crate::reconcile::{SYMBOL_BYTES, SYMBOLS_MAX, Symbol, symbols_to_bytes};
-use crate::wire::{Difference, ErrorCode, MoreSymbols, Reconciled, Restart, ServerFrame, Symbols, pack, unpack};
+use crate::wire::{Difference, ErrorCode, MoreSymbols, Packed, Reconciled, Restart, ServerFrame, Symbols, unpack};
 
 /// Documents that one load reads.
 const DOCUMENTS_LOADED_MAX: usize = 128;
@@ -143,6 +143,7 @@ impl Session {
     fn deliver_symbols(&mut self, id: SubscriptionId, until: u32, page: &SymbolPage) {
         let frame_symbols = (self.chunk_bytes_max() / SYMBOL_BYTES).max(1);
         let State::Open(open) = &mut self.state else { return };
+        open.head = open.head.max(page.offset);
         let Some(subscription) = open.subscriptions.get_mut(&id) else { return };
         let Some(phase) = &mut subscription.reconcile else { return };
         let Some((wanted, _)) = phase.wanted.take_if(|(_, end)| *end == until) else { return };
@@ -172,6 +173,9 @@ impl Session {
     fn deliver_documents(&mut self, id: SubscriptionId, sought: &Sought, page: &DocumentPage) {
         let chunk_bytes_max = self.chunk_bytes_max();
         let State::Open(open) = &mut self.state else { return };
+        // The client is caught up once it has what these documents show of its own and of others.
+        let newest = page.records.iter().map(|record| record.offset).max().unwrap_or_default();
+        open.head = open.head.max(newest);
         let (changelog, numbers) = (open.changelog, &open.numbers);
         let Some(subscription) = open.subscriptions.get_mut(&id) else { return };
         let channels = subscription.labels_held();
@@ -195,7 +199,7 @@ impl Session {
             // What was known by a hash and has gone meanwhile is among the changes that follow.
             if (seen || named) && phase.answered.insert(record.id.clone()) {
                 let hidden = ChangeRecord { body: None, ..record.clone() };
-                items.push(encode_record(if seen { record } else { &hidden }, *number));
+                items.push(encode_record(if seen { record } else { &hidden }, record.offset, *number));
             }
         }
         let (round, done) = (phase.round, phase.done());
@@ -207,7 +211,7 @@ impl Session {
         let mut chunks = chunked(items, chunk_bytes_max);
         let final_chunk = chunks.pop().unwrap_or_default();
         let frame = |changes: Vec<u8>, last: bool| {
-            let (changes, channels) = (pack(changes), channels.clone());
+            let (changes, channels) = (Packed(changes), channels.clone());
             ServerFrame::Reconciled(Reconciled { changelog, subscription: id, round, offset, changes, channels, last })
         };
         for chunk in chunks {

@@ -3,9 +3,7 @@
 use super::tests::{Host, LOG, MINE, grant, item_of};
 use crate::ids::{DocumentId, Offset, SessionId, SubscriptionId};
 use crate::reconcile::{Checker, Sketch, decode, subtract, symbols_from_bytes};
-use crate::wire::{
-    ClientFrame, Cursor, Difference, ErrorCode, MoreSymbols, Packed, ServerFrame, Subscribe, encode, pack,
-};
+use crate::wire::{ClientFrame, Cursor, Difference, ErrorCode, MoreSymbols, Packed, ServerFrame, Subscribe, encode};
 
 const OTHER: SessionId = SessionId(0);
 
@@ -24,7 +22,7 @@ impl Host {
 
     fn differ(&mut self, round: u64, lacks: &[u64], only: &[&str], more: bool) {
         let lacks = lacks.iter().flat_map(|item| item.to_be_bytes()).collect();
-        let only = pack(only.iter().flat_map(|key| encode(&(0_u32, (*key).to_owned()))).collect());
+        let only = Packed(only.iter().flat_map(|key| encode(&(0_u32, (*key).to_owned()))).collect());
         let difference = Difference { subscription: SubscriptionId(1), round, lacks, only, more };
         self.frame(&ClientFrame::Difference(difference));
     }
@@ -62,10 +60,7 @@ fn symbols_then_what_differs_then_changes() {
     // Others go on meanwhile; one of the documents is asked for twice, one is gone.
     host.commit("d", Some("1"), &[], OTHER);
     host.differ(7, &[host.item("a")], &["b", "a", "gone"], false);
-    assert_eq!(
-        host.log(),
-        ["reconciled @3 [a=1]", "reconciled @3 last [b=1 -gone]", "changes 3..4 last [d=1]"]
-    );
+    assert_eq!(host.log(), ["reconciled @3 [a=1]", "reconciled @3 last [b=1 -gone]", "changes 3..4 last [d=1]"]);
     host.commit("a", Some("2"), &[], OTHER);
     assert_eq!(host.log(), ["changes 4..5 last [a=2]"]);
 }
@@ -172,8 +167,8 @@ fn a_malformed_difference_is_an_error() {
         host.closed
     };
     assert_eq!(broken(vec![1; 9], Packed::default()), Some(ErrorCode::Protocol));
-    assert_eq!(broken(Vec::new(), pack(vec![0xff])), Some(ErrorCode::Protocol));
-    assert_eq!(broken(Vec::new(), pack(encode(&(9_u32, "a".to_owned())))), Some(ErrorCode::Protocol));
+    assert_eq!(broken(Vec::new(), Packed(vec![0xff])), Some(ErrorCode::Protocol));
+    assert_eq!(broken(Vec::new(), Packed(encode(&(9_u32, "a".to_owned())))), Some(ErrorCode::Protocol));
     assert_eq!(broken(Vec::new(), Packed::default()), None);
 }
 

@@ -33,6 +33,8 @@ pub struct ChangePage {
     pub to: Offset,
     /// Whether `to` was the head when the page was read.
     pub last: bool,
+    /// The floor when the page was read: what was forgotten at or below it may be missing.
+    pub floor: Offset,
 }
 
 /// Documents of a range of keys.
@@ -42,8 +44,10 @@ pub struct SnapshotPage {
     pub records: Vec<ChangeRecord>,
     /// Inclusive end of the range; `None` when there is nothing after it.
     pub through: Option<DocumentId>,
-    /// The page is at least as new as this offset.
+    /// The head when the page was read: the page shows the documents as they were at this offset.
     pub offset: Offset,
+    /// The floor when the page was read.
+    pub floor: Offset,
 }
 
 /// Symbols of the documents that a filter sees.

@@ -72,11 +72,7 @@ pub(super) struct GainPhase {
 impl Subscription {
     /// Whether changes may be served to it.
     pub(super) fn is_live(&self) -> bool {
-        self.snapshot.is_none()
-            && self.reconcile.is_none()
-            && self.gain.is_none()
-            && !self.ending
-            && !self.restarting
+        self.snapshot.is_none() && self.reconcile.is_none() && self.gain.is_none() && !self.ending && !self.restarting
     }
 
     /// Nothing follows from where the client stands: it is to be told to subscribe again.
@@ -143,5 +139,7 @@ impl Subscription {
             gained = gained.common(&self.filter);
         }
         self.gain = (!gained.is_empty()).then(|| GainPhase { filter: Arc::new(gained), after: None });
+        // What is gained comes document by document and is newer than the cursor: no consistent cut until both have met.
+        self.confirmed &= self.gain.is_none();
     }
 }

@@ -11,8 +11,8 @@ use crate::limits::Limits;
 use crate::reconcile::{Checker, SYMBOL_BYTES, Sketch};
 use crate::version::{item_hash, of_body};
 use crate::wire::{
-    Change, ChangeKind, ClientFrame, CollectionInfo, Credit, Cursor, DocumentChange, ErrorCode, Hello, Operation,
-    Outcome, Ping, Policy, Push, PushResult, ServerFrame, Subscribe, Unsubscribe, decode, encode, unpack,
+    Change, ChangeKind, ClientFrame, CollectionInfo, Credit, Cursor, DocumentChange, DocumentState, ErrorCode, Hello,
+    Operation, Outcome, Ping, Policy, Push, PushResult, ServerFrame, Subscribe, Unsubscribe, decode, encode, unpack,
 };
 
 pub(super) const MINE: SessionId = SessionId(7);
@@ -29,6 +29,10 @@ pub(super) struct Host {
     watched: Arc<Filter>,
     pub(super) sent: Vec<ServerFrame>,
     submissions: Vec<Submission>,
+    /// Documents that one mutation changes after the next snapshot page is read, without a word to the session.
+    late: Option<Vec<(&'static str, &'static str)>>,
+    /// A floor that only pages tell.
+    floor_unseen: Option<Offset>,
     opened: Option<Hello>,
     pub(super) closed: Option<ErrorCode>,
     loads: usize,
@@ -55,6 +59,8 @@ impl Host {
             watched: Arc::default(),
             sent: Vec::new(),
             submissions: Vec::new(),
+            late: None,
+            floor_unseen: None,
             opened: None,
             closed: None,
             loads: 0,
@@ -169,7 +175,7 @@ impl Host {
         while let Some(effect) = self.session.poll_effect() {
             assert!(self.closed.is_none(), "an effect after the close");
             match effect {
-                Effect::Send(bytes) => self.sent.push(decode(&bytes).unwrap()),
+                Effect::Send(bytes) => self.sent.push(decode(&bytes.frame).unwrap()),
                 Effect::Open(hello) => self.opened = Some(*hello),
                 Effect::Authenticate(_) => {}
                 Effect::Process(submission) => self.submissions.push(*submission),
@@ -181,6 +187,7 @@ impl Host {
                 Effect::LoadSnapshot { ticket, after, filter, .. } => {
                     let page = self.snapshot(after.as_ref(), &filter);
                     self.loads += 1;
+                    self.change_late();
                     self.session.handle_snapshot(self.now_ms, ticket, Ok(page));
                 }
                 Effect::LoadSymbols { ticket, filter, count } => {
@@ -200,6 +207,24 @@ impl Host {
         }
     }
 
+    fn change_late(&mut self) {
+        let Some(documents) = self.late.take() else { return };
+        self.head = Offset(self.head.0 + 1);
+        for (key, body) in documents {
+            let id = DocumentId::new("cards", key);
+            let record = ChangeRecord {
+                offset: self.head,
+                id: id.clone(),
+                version: of_body(body.as_bytes()).unwrap(),
+                body: Some(body.as_bytes().into()),
+                channels: Vec::new(),
+                left: Vec::new(),
+                session: SessionId(0),
+            };
+            self.documents.insert(id, record);
+        }
+    }
+
     fn changes(&self, from: Offset, filter: &Filter) -> ChangePage {
         let sees = |record: &ChangeRecord| {
             filter.matches(&record.id.collection, &record.channels)
@@ -211,7 +236,7 @@ impl Host {
         let last = records.len() <= self.page_records_max;
         records.truncate(self.page_records_max);
         let to = if last { self.head } else { records.last().unwrap().offset };
-        ChangePage { records, to, last }
+        ChangePage { records, to, last, floor: self.floor_unseen.unwrap_or(self.floor) }
     }
 
     fn snapshot(&self, after: Option<&DocumentId>, filter: &Filter) -> SnapshotPage {
@@ -224,7 +249,7 @@ impl Host {
         let more = records.len() > self.page_records_max;
         records.truncate(self.page_records_max);
         let through = records.last().filter(|_| more).map(|record| record.id.clone());
-        SnapshotPage { records, through, offset: self.head }
+        SnapshotPage { records, through, offset: self.head, floor: self.floor_unseen.unwrap_or(self.floor) }
     }
 
     fn seen(&self, filter: &Filter) -> impl Iterator<Item = &ChangeRecord> {
@@ -376,6 +401,39 @@ fn snapshot_then_changes() {
 }
 
 #[test]
+fn a_snapshot_that_shows_later_states_is_followed_by_the_changes() {
+    let mut host = Host::open(&["cards"]);
+    host.commit("a", Some("1"), &[], SessionId(0));
+    host.commit("b", Some("1"), &[], SessionId(0));
+    host.commit("c", Some("1"), &[], SessionId(0));
+    host.late = Some(vec![("a", "2"), ("d", "2")]);
+    host.subscribe(None, &[], None);
+    let expected = [
+        "welcome ann finished 3",
+        "snapshot @3 ..b [a=1 b=1]",
+        "snapshot @3 ..end [c=1 d=2]",
+        "changes 3..4 last [a=2 d=2]",
+    ];
+    assert_eq!(host.log(), expected, "the second page shows a mutation that the first does not");
+}
+
+#[test]
+fn a_floor_that_rises_while_a_page_is_read_starts_the_subscription_over() {
+    let mut host = Host::open(&["cards"]);
+    for key in ["a", "b", "c", "d"] {
+        host.commit(key, Some("1"), &[], SessionId(0));
+    }
+    host.commit("b", None, &[], SessionId(0));
+    host.session.handle_head(host.now_ms, host.head, host.floor);
+    host.log();
+    // The session was told of no floor; the tombstone is gone when the page is read.
+    host.documents.remove(&DocumentId::new("cards", "b"));
+    host.floor_unseen = Some(Offset(5));
+    host.subscribe(Some(at(2)), &["cards"], None);
+    assert_eq!(host.log(), ["restart 1"]);
+}
+
+#[test]
 fn a_snapshot_confirms_what_the_client_has() {
     let mut host = Host::open(&["cards"]);
     host.commit("a", Some("1"), &[], SessionId(0));
@@ -467,6 +525,7 @@ fn lost_channels_are_purged_and_gained_ones_sent() {
             "purge [] holds cards/y",
             "changes 3..3 [c=1]",
             "purge [] holds cards/y cards/z",
+            "changes 3..3 last []",
         ]
     );
     host.commit("a", Some("2"), &["x"], SessionId(0));
@@ -602,18 +661,54 @@ fn a_mutation_beyond_the_limits_is_refused_alone() {
     assert!(host.submissions[0].mutation.changes.is_empty());
 }
 
+fn state(key: &str) -> DocumentState {
+    DocumentState { id: DocumentId::new("cards", key), version: Version(5), body: Some(b"5".to_vec()) }
+}
+
+/// Lets the host answer the earliest mutation; `placed` are its documents with their channels.
+fn answer(host: &mut Host, sequence: u64, outcome: Outcome, placed: &[(&str, &str)]) -> Outcome {
+    let result = PushResult { sequence: Sequence(sequence), offset: Offset(1), outcome };
+    let placed = placed.iter().map(|(key, channel)| (DocumentId::new("cards", *key), labels(&[channel]))).collect();
+    host.session.handle_processed(host.now_ms, Ok(Processed { result, placed }));
+    host.drain();
+    let Some(ServerFrame::Result(result)) = host.sent.pop() else { panic!("a result") };
+    assert!(host.sent.is_empty(), "{:?}", host.log());
+    result.outcome
+}
+
 #[test]
-fn results_come_in_order_and_purge_what_is_not_covered() {
+fn a_result_withholds_what_no_subscription_covers() {
     let mut host = Host::open(&["cards/x"]);
     host.subscribe(None, &[], None);
+    for sequence in 4..9 {
+        host.push(sequence, false, "a");
+    }
+    host.log();
+    let withheld = || DocumentState::withheld(DocumentId::new("cards", "a"));
+    let placed = [("a", "other"), ("b", "x")];
+    let accepted = answer(&mut host, 4, Outcome::Accepted, &placed);
+    assert_eq!(accepted, Outcome::Merged(vec![withheld()], Vec::new()));
+    let merged = answer(&mut host, 5, Outcome::Merged(vec![state("a"), state("b")], Vec::new()), &placed);
+    assert_eq!(merged, Outcome::Merged(vec![state("b"), withheld()], Vec::new()));
+    let no = |states| Outcome::Rejected(ErrorCode::Conflict, "no".into(), states);
+    assert_eq!(answer(&mut host, 6, no(vec![state("a"), state("b")]), &placed), no(vec![withheld(), state("b")]));
+    let Outcome::Rejected(ErrorCode::Conflict, _, states) =
+        answer(&mut host, 7, Outcome::Resolve(vec![state("a")]), &placed)
+    else {
+        panic!("nobody resolves what they do not see")
+    };
+    assert_eq!(states, [withheld()]);
+    let resolve = Outcome::Resolve(vec![state("b")]);
+    assert_eq!(answer(&mut host, 8, resolve.clone(), &placed), resolve);
+    assert!(host.session.is_idle());
+}
+
+#[test]
+fn a_session_that_only_writes_keeps_its_documents() {
+    let mut host = Host::open(&["cards/x"]);
     host.push(4, false, "a");
     host.log();
-    let result = PushResult { sequence: Sequence(4), offset: Offset(1), outcome: Outcome::Accepted };
-    let written = vec![(DocumentId::new("cards", "a"), vec!["other".to_owned()])];
-    host.session.handle_processed(host.now_ms, Ok(Processed { result, written }));
-    host.drain();
-    assert_eq!(host.log(), ["result 4", "purge [a] holds cards/x"]);
-    assert!(host.session.is_idle());
+    assert_eq!(answer(&mut host, 4, Outcome::Accepted, &[("a", "other")]), Outcome::Accepted);
 }
 
 #[test]

@@ -57,8 +57,11 @@ fn symbols() {
     let vectors = read("reconcile.json");
     let each =
         |section: &str, compute: fn(&Json) -> Json| list(&vectors[section]).iter().map(compute).collect::<Vec<_>>();
-    let sections =
-        [("items", each("items", mapping)), ("sets", each("sets", set)), ("differences", each("differences", difference))];
+    let sections = [
+        ("items", each("items", mapping)),
+        ("sets", each("sets", set)),
+        ("differences", each("differences", difference)),
+    ];
     assert!(sections.iter().all(|(_, entries)| !entries.is_empty()));
     check_file("reconcile.json", &render(ABOUT, &sections));
 }

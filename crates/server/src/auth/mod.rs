@@ -7,6 +7,9 @@
 mod tests;
 mod token;
 
+use std::collections::hash_map::DefaultHasher;
+use std::hash::{Hash as _, Hasher as _};
+
 use jsonwebtoken::{DecodingKey, EncodingKey};
 use serde_json::{Map, Value};
 
@@ -21,6 +24,8 @@ pub struct Identity {
     pub subject: String,
     /// Every claim of the token, as rules see them.
     pub claims: Map<String, Value>,
+    /// Which key signed the token; 0 for a client without a token.
+    pub key: u64,
     /// When the identity ends, in milliseconds since 1970, clock leeway included; `None` when the token has no `exp`.
     pub expires_ms: Option<u64>,
 }
@@ -32,9 +37,27 @@ impl Identity {
     }
 }
 
+/// One key, for one algorithm.
+pub(crate) struct Key {
+    /// What sessions remember of the key that signed their token: the same for the same key in every configuration.
+    id: u64,
+    algorithm: Algorithm,
+    /// The name that tokens give it, when it has one.
+    name: Option<String>,
+    verifier: DecodingKey,
+}
+
+impl Key {
+    fn new(algorithm: Algorithm, name: Option<String>, material: &[u8], verifier: DecodingKey) -> Self {
+        let mut hasher = DefaultHasher::new();
+        (algorithm as u8, material).hash(&mut hasher);
+        Self { id: hasher.finish().max(1), algorithm, name, verifier }
+    }
+}
+
 /// Checks tokens.
 pub struct Authenticator {
-    keys: Vec<(Algorithm, DecodingKey)>,
+    keys: Vec<Key>,
     /// For [`Authenticator::mint`].
     signing_key: Option<EncodingKey>,
     expectation: token::Expectation,
@@ -46,10 +69,12 @@ impl Authenticator {
     pub fn new(config: &AuthConfig) -> Result<Self, ConfigError> {
         let mut keys = Vec::new();
         if let Some(secret) = &config.secret {
-            keys.push((Algorithm::Hs256, DecodingKey::from_secret(secret.expose())));
+            let key = DecodingKey::from_secret(secret.expose());
+            keys.push(Key::new(Algorithm::Hs256, None, secret.expose(), key));
         }
         if let Some(public_key) = &config.public_key {
-            keys.push((public_key.algorithm, decoding_key(public_key)?));
+            let key = decoding_key(public_key)?;
+            keys.push(Key::new(public_key.algorithm, None, public_key.pem.trim().as_bytes(), key));
         }
         Ok(Self {
             keys,
@@ -70,6 +95,11 @@ impl Authenticator {
             return if self.anonymous { Ok(Identity::default()) } else { Err(AuthError::Missing) };
         }
         token::authenticate(token, &self.keys, &self.expectation, now_ms)
+    }
+
+    /// Whether a session of this identity may go on: the key that signed its token is still there, or anonymous access is allowed.
+    pub(crate) fn still_accepts(&self, identity: &Identity) -> bool {
+        if identity.key == 0 { self.anonymous } else { self.keys.iter().any(|key| key.id == identity.key) }
     }
 
     /// Signs a token for `tidelock dev` and tests, with the configured HS256 secret. It expires `ttl_s` seconds after `now_ms`.

@@ -1,13 +1,14 @@
 //! One token against the configured keys and expectations.
 
-use jsonwebtoken::DecodingKey;
 use serde_json::{Map, Value};
 
-use super::Identity;
+use super::{Identity, Key};
 use crate::config::Algorithm;
 
 /// Longest token, in bytes; identity providers stay below it, and the signature check of a longer one is not free.
 pub const TOKEN_BYTES_MAX: usize = 16 << 10;
+/// Keys that a token without `kid` is tried with: each try costs a signature check.
+const KEYS_TRIED_MAX: usize = 8;
 /// Longest `sub`, in bytes: it becomes part of logs, quotas and conflict records.
 const SUBJECT_BYTES_MAX: usize = 512;
 /// Latest `exp` that is a plausible number of seconds: the year 9999. A later one is most likely in milliseconds.
@@ -68,39 +69,44 @@ pub(super) struct Expectation {
 /// The signature first, the claims after it.
 pub(super) fn authenticate(
     token: &str,
-    keys: &[(Algorithm, DecodingKey)],
+    keys: &[Key],
     expectation: &Expectation,
     now_ms: u64,
 ) -> Result<Identity, AuthError> {
     if token.len() > TOKEN_BYTES_MAX {
         return Err(AuthError::TooLong);
     }
-    check_signature(token, keys)?;
+    let key = check_signature(token, keys)?;
     let claims: Map<String, Value> =
         jsonwebtoken::dangerous::insecure_decode_claims(token).map_err(|_| AuthError::Malformed)?;
     let expires_ms = check_times(&claims, expectation, now_ms)?;
     check_parties(&claims, expectation)?;
-    Ok(Identity { subject: subject(&claims)?, claims, expires_ms })
+    Ok(Identity { subject: subject(&claims)?, claims, key, expires_ms })
 }
 
-fn check_signature(token: &str, keys: &[(Algorithm, DecodingKey)]) -> Result<(), AuthError> {
+/// Returns the id of the key that signed the token.
+fn check_signature(token: &str, keys: &[Key]) -> Result<u64, AuthError> {
     let (message, signature) = token.rsplit_once('.').ok_or(AuthError::Malformed)?;
     if message.matches('.').count() != 1 {
         return Err(AuthError::Malformed);
     }
     let header = token_header(token)?;
-    let (name, key) = keys
-        .iter()
-        .map(|(algorithm, key)| (wire_algorithm(*algorithm), key))
-        .find(|(name, _)| *name == header.alg)
-        .ok_or(AuthError::Algorithm)?;
+    if !keys.iter().any(|key| wire_algorithm(key.algorithm) == header.alg) {
+        return Err(AuthError::Algorithm);
+    }
     if header.crit.is_some() {
         return Err(AuthError::Critical);
     }
-    match jsonwebtoken::crypto::verify(signature, message.as_bytes(), key, name) {
-        Ok(true) => Ok(()),
-        Ok(false) | Err(_) => Err(AuthError::Signature),
-    }
+    // A key without a name serves tokens with any; a token without one is tried with a few keys.
+    let fits = |key: &&Key| {
+        wire_algorithm(key.algorithm) == header.alg
+            && (key.name.is_none() || header.kid.is_none() || key.name == header.kid)
+    };
+    let signed = |key: &&Key| {
+        jsonwebtoken::crypto::verify(signature, message.as_bytes(), &key.verifier, header.alg).is_ok_and(|valid| valid)
+    };
+    let mut tried = keys.iter().filter(fits).take(KEYS_TRIED_MAX);
+    tried.find(signed).map(|key| key.id).ok_or(AuthError::Signature)
 }
 
 /// A header with an algorithm that the library does not know (`none` among them) is not told from a malformed one.

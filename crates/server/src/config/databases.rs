@@ -9,10 +9,16 @@ use toml::de::DeValue;
 
 use super::error::Location;
 use super::reader::{Found, Section, one_of, suggestion};
-use super::{CollectionConfig, DatabaseConfig, Mode, SchemaConfig, expression};
+use super::{CollectionConfig, DatabaseConfig, GrantConfig, Mode, SchemaConfig, expression};
 
 /// Longest name of a database or collection, in bytes.
 const NAME_BYTES_MAX: usize = 128;
+/// How long a deleted document is remembered without `tombstones_kept_s`: 30 days.
+pub(super) const TOMBSTONES_KEPT_S_DEFAULT: u32 = 30 * 24 * 3_600;
+/// The longest `tombstones_kept_s`: ten years.
+const TOMBSTONES_KEPT_S_MAX: u32 = 3_650 * 24 * 3_600;
+/// Entries of the conflict log that are kept without `conflicts_kept`.
+pub(super) const CONFLICTS_KEPT_DEFAULT: u32 = 100_000;
 
 const DOCUMENT_POLICIES: &[(&str, DocumentPolicy)] = &[
     ("merge", DocumentPolicy::Merge),
@@ -69,9 +75,15 @@ fn database(name: String, section: &Section<'_, '_>, mode: Mode) -> DatabaseConf
     }
     let collections = section.section("collections").named_sections();
     let collections = collections.into_iter().map(|(name, table)| (name.clone(), collection(&name, &table))).collect();
+    let tombstones_kept_s =
+        section.integer("tombstones_kept_s", "seconds", 1..=TOMBSTONES_KEPT_S_MAX, TOMBSTONES_KEPT_S_DEFAULT);
+    let conflicts_kept = section.integer("conflicts_kept", "entries", 0..=100_000_000, CONFLICTS_KEPT_DEFAULT);
+    // 0 stands for none only here: the file has no limit then.
+    let size_mib_max = section.integer("size_mib_max", "MiB", 0..=u32::MAX, 0);
     section.finish();
     let path = path.map_or_else(PathBuf::new, |found| section.source().resolve(&found.value));
-    DatabaseConfig { name, path, open_collections, collections }
+    let size_mib_max = (size_mib_max > 0).then_some(size_mib_max);
+    DatabaseConfig { name, path, open_collections, tombstones_kept_s, conflicts_kept, size_mib_max, collections }
 }
 
 fn check_name(section: &Section<'_, '_>, name: &str) {
@@ -86,12 +98,22 @@ fn collection(name: &str, section: &Section<'_, '_>) -> CollectionConfig {
     let collection = CollectionConfig {
         read: expression(section, "read"),
         channels: expression(section, "channels"),
+        grant: grant(&section.section("grant")),
         write: expression(section, "write"),
         schema: schema(section),
         policy: policy(&section.section("conflict")),
     };
     section.finish();
     collection
+}
+
+fn grant(section: &Section<'_, '_>) -> Option<GrantConfig> {
+    let (subjects, channels) = (expression(section, "subjects"), expression(section, "channels"));
+    section.finish();
+    if section.present() && (section.raw("subjects").is_none() || section.raw("channels").is_none()) {
+        section.source().problem(section.location(), "expected both `subjects` and `channels`");
+    }
+    Some(GrantConfig { subjects: subjects?, channels: channels? })
 }
 
 fn policy(section: &Section<'_, '_>) -> Policy {

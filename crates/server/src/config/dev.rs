@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use super::databases::is_name;
+use super::databases::{CONFLICTS_KEPT_DEFAULT, TOMBSTONES_KEPT_S_DEFAULT, is_name};
 use super::error::{ConfigError, Location};
 use super::{Config, DatabaseConfig};
 
@@ -23,6 +23,9 @@ pub(super) fn config(data: &Path, open_databases: &[&str]) -> Result<Config, Con
             name: (*name).to_owned(),
             path,
             open_collections: true,
+            tombstones_kept_s: TOMBSTONES_KEPT_S_DEFAULT,
+            conflicts_kept: CONFLICTS_KEPT_DEFAULT,
+            size_mib_max: None,
             collections: std::collections::BTreeMap::new(),
         });
         database.open_collections = true;

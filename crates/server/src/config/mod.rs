@@ -60,6 +60,12 @@ pub struct DatabaseConfig {
     pub path: PathBuf,
     /// Serve every collection name, to every authenticated identity. Development only.
     pub open_collections: bool,
+    /// How long a deleted document is remembered at least, in seconds.
+    pub tombstones_kept_s: u32,
+    /// Entries of the conflict log that are kept; the oldest go first.
+    pub conflicts_kept: u32,
+    /// Size beyond which the file must not grow, in MiB.
+    pub size_mib_max: Option<u32>,
     /// By name.
     pub collections: BTreeMap<String, CollectionConfig>,
 }
@@ -71,12 +77,23 @@ pub struct CollectionConfig {
     pub read: Option<Expression>,
     /// CEL over `doc` and `key`, a list of channel names; without it every reader of the collection sees every document.
     pub channels: Option<Expression>,
+    /// Whom a document opens channels to.
+    pub grant: Option<GrantConfig>,
     /// CEL over `old`, `new`, `key` and `identity`, a bool; nobody writes without it.
     pub write: Option<Expression>,
     /// JSON Schema that every document written through the server satisfies.
     pub schema: Option<SchemaConfig>,
     /// How conflicts are resolved.
     pub policy: Policy,
+}
+
+/// How the documents of a collection open channels to identities.
+#[derive(Clone, Debug)]
+pub struct GrantConfig {
+    /// CEL over `doc` and `key`, a list of subjects.
+    pub subjects: Expression,
+    /// CEL over `doc` and `key`, a list of channels: each of the subjects may read them.
+    pub channels: Expression,
 }
 
 /// A CEL expression and where it stands.
@@ -123,6 +140,26 @@ impl Config {
     /// [`Config::load_dev`] of a text.
     pub fn parse_dev(text: &str, file_name: &str) -> Result<Config, ConfigError> {
         parse(text, file_name, Mode::Development)
+    }
+
+    /// What a running server does not take over from this configuration when it runs with `before`.
+    pub(crate) fn needs_restart(&self, before: &Config) -> Vec<&'static str> {
+        let stores = |config: &Config| -> Vec<_> {
+            let databases = config.databases.values();
+            let settings = |database: &DatabaseConfig| {
+                (database.tombstones_kept_s, database.conflicts_kept, database.size_mib_max, database.open_collections)
+            };
+            databases.map(|one| (one.name.clone(), one.path.clone(), settings(one))).collect()
+        };
+        let (server, former) = (&self.server, &before.server);
+        let differs = [
+            ("server.listen", server.listen != former.listen),
+            ("server.admin_listen", server.admin_listen != former.admin_listen),
+            ("server.tls", server.tls != former.tls),
+            ("limits", self.limits != before.limits),
+            ("databases", stores(self) != stores(before)),
+        ];
+        differs.into_iter().filter_map(|(name, differs)| differs.then_some(name)).collect()
     }
 
     /// The configuration of `tidelock dev` without a file: loopback, a secret drawn at random, the database `board` of the demo

@@ -22,7 +22,7 @@ pub struct ServerConfig {
 }
 
 /// The server's certificate.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TlsConfig {
     /// Certificate chain, PEM.
     pub cert: PathBuf,

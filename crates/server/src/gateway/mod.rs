@@ -1,6 +1,7 @@
 //! HTTP: the sync WebSocket, REST, metrics, and an application's static files.
 
 mod assets;
+mod coding;
 mod origin;
 mod rest;
 mod socket;

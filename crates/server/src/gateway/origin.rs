@@ -2,21 +2,24 @@
 
 use axum::http::{HeaderMap, Uri, header};
 
-use crate::app::GatewayOptions;
+use crate::app::App;
 
 /// Whether a request with these headers may open a session: its origin is the server's own or an allowed one. A missing origin is
 /// not a browser's.
-pub(super) fn allowed(headers: &HeaderMap, options: &GatewayOptions) -> bool {
+pub(super) fn allowed(headers: &HeaderMap, app: &App) -> bool {
+    is_allowed(headers, &app.live().origins, app.options.allow_missing_origin)
+}
+
+fn is_allowed(headers: &HeaderMap, allowed: &[String], allow_missing: bool) -> bool {
     let mut origins = headers.get_all(header::ORIGIN).iter();
     let (origin, more) = (origins.next(), origins.next());
     if more.is_some() {
         return false;
     }
-    let Some(origin) = origin else { return options.allow_missing_origin };
+    let Some(origin) = origin else { return allow_missing };
     let Ok(origin) = origin.to_str() else { return false };
     let host = headers.get(header::HOST).and_then(|host| host.to_str().ok());
-    options.origins.iter().any(|allowed| allowed.eq_ignore_ascii_case(origin))
-        || host.is_some_and(|host| is_own(origin, host))
+    allowed.iter().any(|allowed| allowed.eq_ignore_ascii_case(origin)) || host.is_some_and(|host| is_own(origin, host))
 }
 
 /// Whether the origin is the host that the request was sent to, over either scheme: a proxy may speak TLS in front.
@@ -39,20 +42,19 @@ pub(super) fn is_loopback_host(headers: &HeaderMap) -> bool {
 mod tests {
     use super::*;
 
-    fn check(origin: Option<&str>, host: &str, options: &GatewayOptions) -> bool {
+    fn check(origin: Option<&str>, host: &str, allow_missing: bool) -> bool {
         let mut headers = HeaderMap::new();
         headers.insert(header::HOST, host.parse().unwrap());
         if let Some(origin) = origin {
             headers.insert(header::ORIGIN, origin.parse().unwrap());
         }
-        allowed(&headers, options)
+        is_allowed(&headers, &["https://app.example.com".to_owned()], allow_missing)
     }
 
     #[test]
     fn only_known_origins() {
-        let strict = GatewayOptions { origins: vec!["https://app.example.com".into()], ..GatewayOptions::default() };
-        assert!(check(Some("https://app.example.com"), "sync.example.com", &strict));
-        assert!(check(Some("http://127.0.0.1:4860"), "127.0.0.1:4860", &strict));
+        assert!(check(Some("https://app.example.com"), "sync.example.com", false));
+        assert!(check(Some("http://127.0.0.1:4860"), "127.0.0.1:4860", false));
         for foreign in [
             "null",
             "https://app.example.com.evil",
@@ -63,11 +65,10 @@ mod tests {
             "https://sync.example.com/path",
             "",
         ] {
-            assert!(!check(Some(foreign), "sync.example.com", &strict), "{foreign}");
+            assert!(!check(Some(foreign), "sync.example.com", false), "{foreign}");
         }
-        assert!(!check(None, "sync.example.com", &strict));
-        let dev = GatewayOptions { allow_missing_origin: true, ..strict };
-        assert!(check(None, "sync.example.com", &dev));
+        assert!(!check(None, "sync.example.com", false));
+        assert!(check(None, "sync.example.com", true));
     }
 
     #[test]

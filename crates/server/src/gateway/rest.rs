@@ -41,19 +41,20 @@ struct Call {
 }
 
 impl Call {
-    fn new(app: &Arc<App>, headers: &HeaderMap, database: &str) -> Result<Self, Refusal> {
+    async fn new(app: &Arc<App>, headers: &HeaderMap, database: &str) -> Result<Self, Refusal> {
         add(&app.metrics.requests, 1);
         let token = bearer(headers)?;
         let identity: Identity = app.authenticate(token)?;
         let database = Arc::clone(app.database(database)?);
-        let filter = Arc::new(database.rules.filter(&identity));
+        let filter = database.access(&identity).await?;
         let caller = Caller { identity: Arc::new(identity), filter, session: SessionId(0), clock: app.clock };
         Ok(Self { app: Arc::clone(app), database, caller })
     }
 
     /// Whether the identity may read a document with this body.
     fn sees(&self, id: &DocumentId, body: &[u8]) -> bool {
-        let Some(rules) = self.database.rules.collection(&id.collection) else { return false };
+        let rules = self.database.rules();
+        let Some(rules) = rules.collection(&id.collection) else { return false };
         let Ok(value) = tidelock_core::json::parse(body) else { return false };
         self.caller.filter.matches(&id.collection, &rules.channels(&id.key, &value))
     }
@@ -66,7 +67,7 @@ pub(super) async fn read(
     headers: HeaderMap,
 ) -> Response {
     let read = async {
-        let call = Call::new(&app, &headers, &database)?;
+        let call = Call::new(&app, &headers, &database).await?;
         let ids = [DocumentId::new(collection, key)];
         let set = call.database.store.read(&ids).await.map_err(|error| store_refusal(&error))?;
         let found = ids.iter().zip(set.documents).find_map(|(id, document)| Some((id, document?)));
@@ -90,7 +91,7 @@ pub(super) async fn put(
     body: Bytes,
 ) -> Response {
     let put = async {
-        let call = Call::new(&app, &headers, &database)?;
+        let call = Call::new(&app, &headers, &database).await?;
         write(&call, &headers, DocumentId::new(collection, key), Operation::Put(body.to_vec())).await
     };
     answer(put.await)
@@ -103,7 +104,7 @@ pub(super) async fn delete(
     headers: HeaderMap,
 ) -> Response {
     let delete = async {
-        let call = Call::new(&app, &headers, &database)?;
+        let call = Call::new(&app, &headers, &database).await?;
         write(&call, &headers, DocumentId::new(collection, key), Operation::Delete).await
     };
     answer(delete.await)
@@ -115,6 +116,7 @@ async fn write(call: &Call, headers: &HeaderMap, id: DocumentId, operation: Oper
     let now_ms = call.app.clock.now_ms();
     for attempt in 0..ATTEMPTS_MAX {
         let _turn = if attempt > 2 { Some(database.turns.lock().await) } else { None };
+        let _gate = database.rules_gate.read().await;
         let mut view = pipeline::read(database, std::iter::once(&id)).await?;
         let state = view.state(&id);
         let visible = state.body.as_deref().is_none_or(|body| call.sees(&id, body));
@@ -137,10 +139,6 @@ async fn write(call: &Call, headers: &HeaderMap, id: DocumentId, operation: Oper
         }
         let version = view.state(&id).version;
         let created = !state.version.exists();
-        let written = prepared.commit.writes.is_empty();
-        if written {
-            return Ok(written_response(version, created));
-        }
         let outcome = database.store.commit(prepared.commit).await.map_err(|error| store_refusal(&error))?;
         match outcome {
             CommitOutcome::Committed(_) => return Ok(written_response(version, created)),
@@ -194,7 +192,7 @@ pub(super) async fn scan(
     headers: HeaderMap,
 ) -> Response {
     let scan = async {
-        let call = Call::new(&app, &headers, &database)?;
+        let call = Call::new(&app, &headers, &database).await?;
         if !call.caller.filter.collections.contains_key(&collection) {
             return Err(Refusal::new(ErrorCode::UnknownCollection, "no such collection"));
         }
@@ -239,7 +237,7 @@ pub(super) async fn conflicts(
     headers: HeaderMap,
 ) -> Response {
     let conflicts = async {
-        let call = Call::new(&app, &headers, &database)?;
+        let call = Call::new(&app, &headers, &database).await?;
         let limit = query.limit.unwrap_or(CONFLICTS_LIMIT_MAX).clamp(1, CONFLICTS_LIMIT_MAX);
         let query = ConflictQuery { collection: query.collection, key: query.key, before: query.before, limit };
         let page = call.database.store.conflicts(&query).await.map_err(|error| store_refusal(&error))?;
@@ -292,9 +290,8 @@ pub(super) async fn health(State(app): State<Arc<App>>) -> Response {
 
 /// `GET /metrics`
 pub(super) async fn metrics(State(app): State<Arc<App>>) -> Response {
-    let heads: Vec<(&str, u64)> =
-        app.databases.iter().map(|(name, database)| (name.as_str(), database.changelog.head().0)).collect();
-    ([(header::CONTENT_TYPE, "text/plain; version=0.0.4")], app.metrics.render(&heads)).into_response()
+    let figures: Vec<_> = app.databases.values().map(|database| database.figures()).collect();
+    ([(header::CONTENT_TYPE, "text/plain; version=0.0.4")], app.metrics.render(&figures)).into_response()
 }
 
 /// Body of `POST /v1/dev/token`.
@@ -308,12 +305,13 @@ pub(super) struct TokenRequest {
 /// `POST /v1/dev/token`: `{"sub": "ann"}` gives `{"token": "…"}`.
 pub(super) async fn dev_token(State(app): State<Arc<App>>, headers: HeaderMap, body: Bytes) -> Response {
     let mint = || {
-        if !origin::is_loopback_host(&headers) || !origin::allowed(&headers, &app.options) {
+        if !origin::is_loopback_host(&headers) || !origin::allowed(&headers, &app) {
             return Err(Refusal::new(ErrorCode::Forbidden, "tokens are minted for this machine only"));
         }
         let request: TokenRequest = serde_json::from_slice(&body)
             .map_err(|_| Refusal::new(ErrorCode::InvalidDocument, "expected {\"sub\": \"name\"}"))?;
         let token = app
+            .live()
             .authenticator
             .mint(&request.sub, &request.claims, DEV_TOKEN_S, app.clock.now_ms())
             .map_err(|error| Refusal::new(ErrorCode::Forbidden, error.to_string()))?;

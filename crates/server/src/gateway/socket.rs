@@ -5,18 +5,20 @@ use std::future::pending;
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::body::Bytes;
 use axum::extract::ws::{Message, WebSocket};
 use futures_util::future::BoxFuture;
 use tidelock_core::server::{
-    ChangePage, DocumentPage, Effect, Grant, Opening, Processed, Refusal, Session, SnapshotPage, Submission, SymbolPage,
+    ChangePage, ChangeRecord, DocumentPage, Effect, Filter, Grant, Opening, Processed, Refusal, Session, SnapshotPage,
+    Submission, SymbolPage,
 };
 use tidelock_core::wire::{ErrorCode, Hello};
+use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until};
 
+use super::coding::Coding;
 use super::upgrade::Slot;
 use super::writer::{Wire, WireEvent};
-use crate::app::{App, Peer};
+use crate::app::{App, Live, Peer};
 use crate::auth::Identity;
 use crate::database::{Database, store_refusal};
 use crate::hub::{Mail, Membership};
@@ -37,6 +39,9 @@ const CLOSE_CODE_BASE: u16 = 4_000;
 enum Answer {
     Opened(Result<Box<Opened>, Refusal>),
     Granted(Result<(Grant, Arc<Identity>), Refusal>),
+    /// What an identity may read, which may have changed.
+    Access(Arc<Identity>, Result<Arc<Filter>, Refusal>),
+    /// A page, and the floor after it was read.
     Changes(u64, Result<ChangePage, Refusal>),
     Snapshot(u64, Result<SnapshotPage, Refusal>),
     Symbols(u64, Result<SymbolPage, Refusal>),
@@ -49,6 +54,10 @@ struct Opened {
     database: Arc<Database>,
     identity: Arc<Identity>,
     peer: Peer,
+    /// Followed from before the identity was looked at.
+    live: watch::Receiver<Arc<Live>>,
+    /// Of the database, when its collections were described.
+    shape: u64,
 }
 
 /// Serves a connection until it ends.
@@ -56,8 +65,11 @@ pub(super) async fn serve(socket: WebSocket, slot: Slot) {
     let app = Arc::clone(&slot.app);
     let mut connection = Connection {
         session: Session::new(app.clock.now_ms(), Arc::clone(&app.session_config)),
+        coding: Coding::of(socket.protocol()),
         wire: Wire::new(socket),
         asking: None,
+        looking: None,
+        look_again: false,
         loading: None,
         pushing: None,
         submissions: VecDeque::new(),
@@ -77,9 +89,14 @@ pub(super) async fn serve(socket: WebSocket, slot: Slot) {
 struct Connection {
     app: Arc<App>,
     session: Session,
+    coding: Coding,
     wire: Wire,
     /// The answer to a token.
     asking: Option<BoxFuture<'static, Answer>>,
+    /// What the identity may read.
+    looking: Option<BoxFuture<'static, Answer>>,
+    /// What the identity may read may have changed since it was looked at.
+    look_again: bool,
     /// The page that the session waits for.
     loading: Option<BoxFuture<'static, Answer>>,
     /// The group of mutations that is being committed.
@@ -98,6 +115,10 @@ struct Place<'a> {
     membership: Membership<'a>,
     caller: Caller,
     peer: Peer,
+    /// What the session watches.
+    watched: Arc<Filter>,
+    /// The documents that grant something to the identity; `None` when no rule asks for any.
+    grants: Option<Arc<Filter>>,
 }
 
 impl Connection {
@@ -132,6 +153,7 @@ impl Connection {
                         self.session.handle_opening(self.app.clock.now_ms(), Err(refusal));
                     }
                     Answer::Granted(_)
+                    | Answer::Access(..)
                     | Answer::Changes(..)
                     | Answer::Snapshot(..)
                     | Answer::Symbols(..)
@@ -147,14 +169,16 @@ impl Connection {
     /// Carries everything of an open session until it ends.
     async fn run(&mut self, database: &Arc<Database>, opened: Opened) {
         add(&self.app.metrics.sessions, 1);
-        let Opened { opening, identity, peer, .. } = opened;
+        let Opened { opening, identity, peer, mut live, shape, .. } = opened;
         let caller = Caller {
             identity,
             filter: Arc::clone(&opening.grant.filter),
             session: opening.session,
             clock: self.app.clock,
         };
-        let mut place = Place { database, membership: database.hub.enter(), caller, peer };
+        let membership = database.hub.enter();
+        let mut place = Place { database, membership, caller, peer, watched: Arc::default(), grants: None };
+        self.follow_grants(&mut place);
         tracing::debug!(session = opening.session.0, database = %database.name, "session opened");
         self.session.handle_opening(self.app.clock.now_ms(), Ok(opening));
         let mut stopping = self.app.stopping.subscribe();
@@ -174,6 +198,8 @@ impl Connection {
                 }
                 () = place.membership.wait() => self.mail(&place),
                 answer = answered(&mut self.asking) => self.answer(&mut place, answer),
+                answer = answered(&mut self.looking) => self.answer(&mut place, answer),
+                Ok(()) = live.changed() => self.reloaded(&place, &live.borrow_and_update().clone(), shape),
                 answer = answered(&mut self.loading) => self.answer(&mut place, answer),
                 answer = answered(&mut self.pushing) => self.answer(&mut place, answer),
                 () = place.peer.ended() => {
@@ -201,6 +227,40 @@ impl Connection {
         }
     }
 
+    /// Another configuration is in force.
+    fn reloaded(&mut self, place: &Place<'_>, live: &Live, shape: u64) {
+        if !live.authenticator.still_accepts(&place.caller.identity) {
+            let message = "the key that signed the token is not accepted any more";
+            self.session.handle_end(&Refusal::new(ErrorCode::Unauthenticated, message));
+        } else if place.database.shape() != shape {
+            let message = "the collections of the database changed; connect again";
+            self.session.handle_end(&Refusal::new(ErrorCode::SessionEnded, message));
+        }
+        self.look_again = true;
+    }
+
+    /// Watches the documents that grant something to the identity. A change between the last look at them and this moment is not told,
+    /// so they are looked at once more.
+    fn follow_grants(&mut self, place: &mut Place<'_>) {
+        let grants = place.database.rules().grants(&place.caller.identity.subject);
+        let grants = (!grants.is_empty()).then(|| Arc::new(grants));
+        if grants == place.grants {
+            return;
+        }
+        place.grants = grants;
+        self.watch(place);
+    }
+
+    /// Watches what the session and its grants need.
+    fn watch(&mut self, place: &Place<'_>) {
+        let Some(grants) = &place.grants else { return place.membership.watch(&place.watched) };
+        let mut all = Filter::clone(&place.watched);
+        all.extend(grants);
+        place.membership.watch(&Arc::new(all));
+        // What waited is gone with the former watch.
+        self.look_again = true;
+    }
+
     fn end_stopping(&mut self) {
         let refusal = Refusal::new(ErrorCode::Unavailable, "the server is stopping; connect again");
         self.session.handle_end(&Refusal { retry_after_ms: Some(1_000), ..refusal });
@@ -210,6 +270,14 @@ impl Connection {
     fn drain(&mut self, place: &mut Place<'_>) {
         while let Some(effect) = self.session.poll_effect() {
             self.carry_out_open(place, effect);
+        }
+        if self.look_again && self.looking.is_none() && self.asking.is_none() {
+            self.look_again = false;
+            let (database, identity) = (Arc::clone(place.database), Arc::clone(&place.caller.identity));
+            self.looking = Some(Box::pin(async move {
+                let access = database.access(&identity).await;
+                Answer::Access(identity, access)
+            }));
         }
         if self.pushing.is_none() && !self.submissions.is_empty() {
             let count = self.submissions.len().min(GROUP_MUTATIONS_MAX);
@@ -225,7 +293,7 @@ impl Connection {
         match effect {
             Effect::Authenticate(token) => {
                 let app = Arc::clone(&self.app);
-                self.asking = Some(Box::pin(async move { Answer::Granted(grant(&app, &database, &token)) }));
+                self.asking = Some(Box::pin(async move { Answer::Granted(grant(&app, &database, &token).await) }));
             }
             Effect::Process(submission) => self.submissions.push_back(*submission),
             Effect::LoadChanges { ticket, from, filter, bytes_max } => {
@@ -251,7 +319,8 @@ impl Connection {
                     Some(Box::pin(async move { Answer::Documents(ticket, sought::load(&database, sought).await) }));
             }
             Effect::Watch(filter) => {
-                place.membership.watch(&filter);
+                place.watched = filter;
+                self.watch(place);
                 let (head, floor) = (database.changelog.head(), database.changelog.floor());
                 self.session.handle_head(self.app.clock.now_ms(), head, floor);
             }
@@ -262,9 +331,10 @@ impl Connection {
     fn carry_out(&mut self, effect: Effect) {
         match effect {
             Effect::Send(frame) => {
+                let message = self.coding.message(frame);
                 add(&self.app.metrics.frames_out, 1);
-                add_len(&self.app.metrics.bytes_out, frame.len());
-                self.wire.push(Bytes::from_owner(frame));
+                add_len(&self.app.metrics.bytes_out, message.len());
+                self.wire.push(message);
             }
             Effect::Close { code, reason } => {
                 if code == ErrorCode::SlowConsumer {
@@ -299,6 +369,7 @@ impl Connection {
                 });
                 self.session.handle_grant(now_ms, grant);
             }
+            Answer::Access(identity, access) => self.access(place, &identity, access),
             Answer::Changes(ticket, page) => self.session.handle_changes(now_ms, ticket, page),
             Answer::Snapshot(ticket, page) => self.session.handle_snapshot(now_ms, ticket, page),
             Answer::Symbols(ticket, page) => self.session.handle_symbols(now_ms, ticket, page),
@@ -311,13 +382,39 @@ impl Connection {
         }
     }
 
+    fn access(&mut self, place: &mut Place<'_>, identity: &Arc<Identity>, access: Result<Arc<Filter>, Refusal>) {
+        if !Arc::ptr_eq(identity, &place.caller.identity) {
+            // A fresh token came meanwhile.
+            self.look_again = true;
+            return;
+        }
+        match access {
+            Ok(filter) => {
+                place.caller.filter = Arc::clone(&filter);
+                self.follow_grants(place);
+                self.session.handle_access(self.app.clock.now_ms(), filter);
+            }
+            Err(refusal) => self.session.handle_end(&refusal),
+        }
+    }
+
     /// Hands over what the hub put into the mailbox.
     fn mail(&mut self, place: &Place<'_>) {
         while let Some(mail) = place.membership.take() {
             let now_ms = self.app.clock.now_ms();
             match mail {
-                Mail::Batch(since, batch) => self.session.handle_batch(now_ms, since, &batch),
+                Mail::Batch(since, batch) => {
+                    self.look_again |= place.grants.as_ref().is_some_and(|grants| {
+                        let concerns = |record: &Arc<ChangeRecord>| {
+                            let collection = &record.id.collection;
+                            grants.matches(collection, &record.channels) || grants.matches(collection, &record.left)
+                        };
+                        batch.records.iter().any(concerns)
+                    });
+                    self.session.handle_batch(now_ms, since, &batch);
+                }
                 Mail::Head => {
+                    self.look_again |= place.grants.is_some();
                     let changelog = &place.database.changelog;
                     self.session.handle_head(now_ms, changelog.head(), changelog.floor());
                 }
@@ -332,7 +429,11 @@ impl Connection {
             WireEvent::Message(Message::Binary(bytes)) => {
                 add(&self.app.metrics.frames_in, 1);
                 add_len(&self.app.metrics.bytes_in, bytes.len());
-                self.session.handle_frame(now_ms, &bytes);
+                let frame_bytes_max = self.app.options.limits.protocol.frame_bytes_max as usize;
+                match self.coding.frame(&bytes, frame_bytes_max) {
+                    Ok(frame) => self.session.handle_frame(now_ms, &frame),
+                    Err(refusal) => self.session.handle_end(&refusal),
+                }
             }
             WireEvent::Message(Message::Text(_)) => {
                 let refusal = Refusal::new(ErrorCode::Protocol, "frames are binary messages, not text");
@@ -419,16 +520,18 @@ async fn open(app: Arc<App>, hello: Hello) -> Answer {
 }
 
 async fn try_open(app: &Arc<App>, hello: Hello) -> Result<Opened, Refusal> {
+    let live = app.live.subscribe();
     let identity = app.authenticate(&hello.token)?;
     let database = Arc::clone(app.database(&hello.database)?);
     if hello.collections.len() > app.session_config.limits.channels_max as usize {
         return Err(Refusal::new(ErrorCode::TooLarge, "too many collections"));
     }
+    let shape = database.shape();
     let collections = database.describe(&hello.collections);
     let record = database.store.client(hello.client, hello.incarnation).await.map_err(|error| store_refusal(&error))?;
     let session = app.session_id();
     let peer = app.enter(&identity.subject, hello.client, session)?;
-    let grant = grant_of(&database, &identity);
+    let grant = grant_of(&database, &identity).await?;
     let opening = Opening {
         session,
         epoch: database.store.epoch(),
@@ -439,18 +542,18 @@ async fn try_open(app: &Arc<App>, hello: Hello) -> Result<Opened, Refusal> {
         grant,
         collections,
     };
-    Ok(Opened { opening, database, identity: Arc::new(identity), peer })
+    Ok(Opened { opening, database, identity: Arc::new(identity), peer, live, shape })
 }
 
-fn grant(app: &App, database: &Database, token: &str) -> Result<(Grant, Arc<Identity>), Refusal> {
+async fn grant(app: &App, database: &Database, token: &str) -> Result<(Grant, Arc<Identity>), Refusal> {
     let identity = app.authenticate(token)?;
-    Ok((grant_of(database, &identity), Arc::new(identity)))
+    Ok((grant_of(database, &identity).await?, Arc::new(identity)))
 }
 
-fn grant_of(database: &Database, identity: &Identity) -> Grant {
-    Grant {
+async fn grant_of(database: &Database, identity: &Identity) -> Result<Grant, Refusal> {
+    Ok(Grant {
         subject: identity.subject.clone(),
         expires_ms: identity.expires_ms,
-        filter: Arc::new(database.rules.filter(identity)),
-    }
+        filter: database.access(identity).await?,
+    })
 }

@@ -11,12 +11,11 @@ use axum::response::{IntoResponse, Response};
 use tidelock_core::server::Refusal;
 use tidelock_core::wire::ErrorCode;
 
+use super::coding::SUBPROTOCOLS;
 use super::{origin, rest, socket};
 use crate::app::App;
 use crate::metrics::add;
 
-/// Name of the protocol in the handshake.
-const SUBPROTOCOL: &str = "tidelock.v1";
 /// A small buffer: idle connections are many. Larger frames are read in steps.
 const READ_BUFFER_BYTES: usize = 2 << 10;
 /// The transport's own write buffer is flushed at once; the queue is the session's.
@@ -35,7 +34,7 @@ pub(super) async fn upgrade(
         Ok(upgrade) => upgrade,
         Err(rejection) => return rejection.into_response(),
     };
-    if !origin::allowed(&headers, &app.options) {
+    if !origin::allowed(&headers, &app) {
         add(&app.metrics.connections_refused, 1);
         return rest::refuse(&Refusal::new(ErrorCode::Forbidden, "this origin may not connect"));
     }
@@ -47,7 +46,7 @@ pub(super) async fn upgrade(
     };
     let frame_bytes_max = app.options.limits.protocol.frame_bytes_max as usize;
     upgrade
-        .protocols([SUBPROTOCOL])
+        .protocols(SUBPROTOCOLS)
         .read_buffer_size(READ_BUFFER_BYTES)
         .write_buffer_size(WRITE_BUFFER_BYTES)
         .max_write_buffer_size(frame_bytes_max.saturating_mul(32))

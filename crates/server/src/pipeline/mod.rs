@@ -6,6 +6,8 @@
 
 mod prepare;
 mod repeated;
+#[cfg(test)]
+mod tests;
 
 use std::collections::VecDeque;
 use std::future::poll_fn;
@@ -76,6 +78,7 @@ async fn round(
     waiting: &mut VecDeque<Submission>,
     answers: &mut Vec<Result<Processed, Refusal>>,
 ) -> Result<(), Refusal> {
+    let _gate = database.rules_gate.read().await;
     let mut view =
         read(database, waiting.iter().flat_map(|one| &one.mutation.changes).map(|change| &change.id)).await?;
     let prepared: Vec<Prepared> =
@@ -143,11 +146,8 @@ async fn in_order(
 
 impl Prepared {
     fn committed(self, offset: Offset) -> Processed {
-        // A document that was not written may have changed between the read and the commit.
-        let offset = if self.all_written { offset } else { self.read_offset };
-        Processed {
-            result: PushResult { sequence: self.sequence, offset, outcome: self.outcome },
-            written: self.written,
-        }
+        // What was refused was not part of the commit: its documents may have changed since they were read.
+        let offset = if self.committed { offset } else { self.read_offset };
+        Processed { result: PushResult { sequence: self.sequence, offset, outcome: self.outcome }, placed: self.placed }
     }
 }

@@ -38,8 +38,10 @@ pub(crate) struct Prepared {
     pub(crate) sequence: Sequence,
     pub(crate) outcome: Outcome,
     pub(crate) read_offset: Offset,
-    pub(crate) all_written: bool,
-    pub(crate) written: Vec<(DocumentId, Vec<String>)>,
+    /// Whether the commit holds the mutation's documents; if not, it only records that the mutation was refused.
+    pub(crate) committed: bool,
+    /// The documents that exist afterwards, with their channels.
+    pub(crate) placed: Vec<(DocumentId, Vec<String>)>,
 }
 
 /// Why a mutation is not committed.
@@ -88,28 +90,31 @@ pub(crate) fn prepare(database: &Database, caller: &Caller, submission: &Submiss
         Some((code, message)) => Err(Verdict::Rejected(*code, message.clone())),
         None => plan(database, caller, mutation, view, now_ms),
     };
-    let (plan, outcome) = match plan {
+    let committed = plan.is_ok();
+    let (plan, outcome, placed) = match plan {
         Ok(mut plan) => {
             let outcome = outcome_of(database, caller, view, &mut plan);
-            (plan, outcome)
+            let placed = plan.writes.iter().filter(|write| write.body.is_some());
+            let placed = placed.map(|write| (write.id.clone(), write.channels.clone())).collect();
+            (plan, outcome, placed)
         }
-        Err(Verdict::Rejected(code, message)) => {
-            let states = differing(database, caller, view, mutation);
-            (Plan::default(), Outcome::Rejected(code, message, states))
+        Err(verdict) => {
+            let (states, placed) = differing(database, caller, view, mutation);
+            let outcome = match verdict {
+                Verdict::Rejected(code, message) => Outcome::Rejected(code, message, states),
+                Verdict::Resolve => Outcome::Resolve(states),
+            };
+            (Plan::default(), outcome, placed)
         }
-        Err(Verdict::Resolve) => (Plan::default(), Outcome::Resolve(differing(database, caller, view, mutation))),
     };
-    let all_written = plan.writes.len() == mutation.changes.len();
-    let written = plan.writes.iter().filter(|write| write.body.is_some());
-    let written = written.map(|write| (write.id.clone(), write.channels.clone())).collect();
     for (id, state) in plan.results {
         view.documents.insert(id, state);
     }
     Prepared {
         sequence: mutation.sequence,
         read_offset: view.offset,
-        all_written,
-        written,
+        committed,
+        placed,
         commit: Commit {
             mutation: Some(submission.id),
             session: caller.session,
@@ -149,7 +154,8 @@ fn plan_change(
 ) -> Result<(), Verdict> {
     let id = &change.id;
     let reject = |code, message: String| Verdict::Rejected(code, format!("{id}: {message}"));
-    let Some(rules) = database.rules.collection(&id.collection) else {
+    let rules = database.rules();
+    let Some(rules) = rules.collection(&id.collection) else {
         return Err(reject(ErrorCode::UnknownCollection, "no such collection".to_owned()));
     };
     if let Err(error) = key::check(&id.key, &database.limits) {
@@ -196,9 +202,10 @@ fn plan_change(
     if version != current.version {
         let state = State { version, body: body.clone(), value: value.map(Arc::new), edited_ms, damaged: false };
         plan.results.push((id.clone(), state));
-        let (id, change) = (id.clone(), Some(change.clone()));
-        plan.writes.push(Write { id, expected: current.version, change, body, version, channels, edited_ms });
     }
+    // A document that stays as it is is part of the commit too: the result tells the client at which offset it was so.
+    let (id, change) = (id.clone(), Some(change.clone()));
+    plan.writes.push(Write { id, expected: current.version, change, body, version, channels, edited_ms });
     Ok(())
 }
 
@@ -224,49 +231,76 @@ pub(super) fn predicted(operation: &Operation) -> Option<Version> {
 /// Accepted or merged; nothing that the caller may not read is told.
 fn outcome_of(database: &Database, caller: &Caller, view: &View, plan: &mut Plan) -> Outcome {
     let results: BTreeMap<&DocumentId, &State> = plan.results.iter().map(|(id, state)| (id, state)).collect();
-    let readable = |id: &DocumentId| {
-        let before = view.state(id);
-        let after = results.get(id).copied().unwrap_or(&before);
-        may_read(database, caller, id, &before)
-            && (after.version == Version::ABSENT || may_read(database, caller, id, after))
+    let after = |id: &DocumentId| match results.get(id) {
+        Some(state) => (*state).clone(),
+        None => view.state(id),
     };
     for state in &mut plan.states {
-        if !readable(&state.id) {
+        if !may_read(database, caller, &state.id, &after(&state.id)) {
             *state = DocumentState { id: state.id.clone(), version: Version::ABSENT, body: None };
         }
     }
+    // A note holds what was there before, too.
+    let readable =
+        |id: &DocumentId| may_read(database, caller, id, &view.state(id)) && may_read(database, caller, id, &after(id));
     let notes: Vec<ConflictNote> = plan.conflicts.iter().filter(|note| readable(&note.id)).cloned().collect();
     let states = std::mem::take(&mut plan.states);
     if states.is_empty() && notes.is_empty() { Outcome::Accepted } else { Outcome::Merged(states, notes) }
 }
 
 /// Whether the caller may read a document's state; a document that does not exist hides nothing.
-pub(super) fn may_read(database: &Database, caller: &Caller, id: &DocumentId, state: &State) -> bool {
+fn may_read(database: &Database, caller: &Caller, id: &DocumentId, state: &State) -> bool {
     state.version == Version::ABSENT || caller.filter.matches(&id.collection, &channels_of(database, id, state))
 }
 
 /// The channels of a document's state.
-pub(super) fn channels_of(database: &Database, id: &DocumentId, state: &State) -> Vec<String> {
-    match (&state.value, database.rules.collection(&id.collection)) {
+fn channels_of(database: &Database, id: &DocumentId, state: &State) -> Vec<String> {
+    match (&state.value, database.rules().collection(&id.collection)) {
         (Some(value), Some(rules)) => rules.channels(&id.key, value.as_ref()),
         _ => Vec::new(),
     }
 }
 
-/// The current states of the mutation's documents that are not what the client had changed.
-fn differing(database: &Database, caller: &Caller, view: &View, mutation: &Mutation) -> Vec<DocumentState> {
-    let differing = mutation.changes.iter().filter(|change| view.state(&change.id).version != change.base);
-    differing.map(|change| told(database, caller, &change.id, &view.state(&change.id))).collect()
+/// A document with its channels.
+type Placed = (DocumentId, Vec<String>);
+
+/// The current states of the mutation's documents that are not what the client had changed, and where those are that exist.
+fn differing(
+    database: &Database,
+    caller: &Caller,
+    view: &View,
+    mutation: &Mutation,
+) -> (Vec<DocumentState>, Vec<Placed>) {
+    let mut states = Vec::new();
+    let mut placed = Vec::new();
+    for change in &mutation.changes {
+        let state = view.state(&change.id);
+        if state.version != change.base {
+            let (told, place) = told(database, caller, &change.id, &state);
+            states.push(told);
+            placed.extend(place);
+        }
+    }
+    (states, placed)
 }
 
-/// A state as the caller may know it.
-pub(super) fn told(database: &Database, caller: &Caller, id: &DocumentId, state: &State) -> DocumentState {
-    let id = id.clone();
-    if may_read(database, caller, &id, state) {
-        DocumentState { id, version: state.version, body: state.body.as_deref().map(<[u8]>::to_vec) }
-    } else {
-        DocumentState { id, version: Version::ABSENT, body: None }
+/// A state as the caller may know it, and where the document is when it exists.
+pub(super) fn told(
+    database: &Database,
+    caller: &Caller,
+    id: &DocumentId,
+    state: &State,
+) -> (DocumentState, Option<Placed>) {
+    if !state.version.exists() {
+        return (DocumentState { id: id.clone(), version: Version::ABSENT, body: None }, None);
     }
+    let channels = channels_of(database, id, state);
+    let told = if caller.filter.matches(&id.collection, &channels) {
+        DocumentState { id: id.clone(), version: state.version, body: state.body.as_deref().map(<[u8]>::to_vec) }
+    } else {
+        DocumentState { id: id.clone(), version: Version::ABSENT, body: None }
+    };
+    (told, Some((id.clone(), channels)))
 }
 
 /// The outcome as it is recorded: states are read again when the mutation is repeated.

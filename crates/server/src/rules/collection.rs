@@ -8,10 +8,14 @@ use super::document::{CelValue, Document, Weight, map, object_to_cel, object_wei
 use super::expression::{Compiled, Failure};
 use super::schema::{Schema, SchemaViolation};
 use crate::auth::Identity;
-use crate::config::{CollectionConfig, ConfigError};
+use crate::config::{CollectionConfig, ConfigError, Expression, GrantConfig};
 
 /// Most channels of one document.
 pub const DOCUMENT_CHANNELS_MAX: usize = 256;
+/// Most subjects that one document grants something to.
+const GRANT_SUBJECTS_MAX: usize = 256;
+/// Begins the channels of documents by which the server itself finds them; those of rules must not.
+const GRANT_MARK: char = '\u{1}';
 /// Longest channel name, in bytes.
 pub const CHANNEL_BYTES_MAX: usize = 256;
 
@@ -37,9 +41,18 @@ pub struct CollectionRules {
     policy: Policy,
     read: Access,
     channels: Option<Compiled>,
+    grant: Option<Grant>,
+    channel_rules: String,
     write: Access,
     schema: Option<Schema>,
     failures: AtomicU64,
+}
+
+/// How a document opens channels to identities.
+#[derive(Debug)]
+struct Grant {
+    subjects: Compiled,
+    channels: Compiled,
 }
 
 /// Who may do something.
@@ -62,6 +75,8 @@ impl CollectionRules {
             policy: config.policy.clone(),
             read: access(&config.read, &["identity"])?,
             channels: config.channels.as_ref().map(|text| Compiled::new(text, &["doc", "key"])).transpose()?,
+            grant: config.grant.as_ref().map(Grant::compile).transpose()?,
+            channel_rules: channel_rules(config),
             write: access(&config.write, &["old", "new", "key", "identity"])?,
             schema: config.schema.as_ref().map(Schema::new).transpose()?,
             failures: AtomicU64::new(0),
@@ -75,6 +90,8 @@ impl CollectionRules {
             policy: Policy::default(),
             read: Access::Authenticated,
             channels: None,
+            grant: None,
+            channel_rules: String::new(),
             write: Access::Authenticated,
             schema: None,
             failures: AtomicU64::new(0),
@@ -111,22 +128,58 @@ impl CollectionRules {
         }
     }
 
-    /// The channels of a document, sorted, each once. A failed evaluation gives none: no reader sees the document.
+    /// Whether documents of this collection open channels to identities.
+    pub fn grants(&self) -> bool {
+        self.grant.is_some()
+    }
+
+    /// The channels that the store keeps with a document, sorted, each once: those that its readers share, and one of its own for each
+    /// subject that it grants something to. A failed evaluation gives none: no reader sees the document, nothing is granted.
     pub fn channels<D: Document>(&self, key: &str, body: &D) -> Vec<String> {
-        let Some(rule) = &self.channels else { return Vec::new() };
+        let mut channels = self.strings("channels", self.channels.as_ref(), key, body, DOCUMENT_CHANNELS_MAX);
+        if let Some(grant) = &self.grant {
+            let subjects = self.strings("grant.subjects", Some(&grant.subjects), key, body, GRANT_SUBJECTS_MAX);
+            // The mark sorts before everything that a rule may give.
+            let marks = subjects.iter().map(|subject| grant_channel(subject));
+            channels = marks.chain(channels).collect();
+        }
+        channels
+    }
+
+    /// The channels that a document opens to the subjects that it names.
+    pub fn granted<D: Document>(&self, key: &str, body: &D) -> Vec<String> {
+        let rule = self.grant.as_ref().map(|grant| &grant.channels);
+        self.strings("grant.channels", rule, key, body, DOCUMENT_CHANNELS_MAX)
+    }
+
+    /// What a rule over `doc` and `key` gives; nothing when it fails.
+    fn strings<D: Document>(
+        &self,
+        name: &'static str,
+        rule: Option<&Compiled>,
+        key: &str,
+        body: &D,
+        count_max: usize,
+    ) -> Vec<String> {
+        let Some(rule) = rule else { return Vec::new() };
         let mut inputs: Vec<(&'static str, CelValue<'_>)> = vec![("key", text(key))];
         let mut weight = Weight::text(key.len());
         if rule.uses("doc") {
             inputs.push(("doc", body.to_cel()));
             weight = weight.plus(body.weight());
         }
-        match rule.strings(inputs, weight).and_then(|channels| checked_channels(channels, DOCUMENT_CHANNELS_MAX)) {
-            Ok(channels) => channels,
+        match rule.strings(inputs, weight).and_then(|strings| checked_channels(strings, count_max)) {
+            Ok(strings) => strings,
             Err(failure) => {
-                self.failed("channels", failure);
+                self.failed(name, failure);
                 Vec::new()
             }
         }
+    }
+
+    /// The rules that decide about the channels that the store keeps, as text: while it stays the same, so do they.
+    pub fn channel_rules(&self) -> &str {
+        &self.channel_rules
     }
 
     /// Whether an identity may turn `old` (`None` when there is no document) into `new` (`None` for a delete).
@@ -183,9 +236,33 @@ impl CollectionRules {
     }
 }
 
+impl Grant {
+    fn compile(config: &GrantConfig) -> Result<Self, ConfigError> {
+        let inputs = &["doc", "key"];
+        Ok(Self {
+            subjects: Compiled::new(&config.subjects, inputs)?,
+            channels: Compiled::new(&config.channels, inputs)?,
+        })
+    }
+}
+
+/// The texts of the rules that [`CollectionRules::channels`] evaluates.
+fn channel_rules(config: &CollectionConfig) -> String {
+    let text = |expression: Option<&Expression>| expression.map(|expression| expression.text.clone());
+    let subjects = config.grant.as_ref().map(|grant| &grant.subjects);
+    serde_json::json!([text(config.channels.as_ref()), text(subjects)]).to_string()
+}
+
+/// The channel of the documents that grant something to a subject. No rule can give it: nobody is sent documents by it.
+pub(super) fn grant_channel(subject: &str) -> String {
+    format!("{GRANT_MARK}{subject}")
+}
+
 /// Sorts, removes repetitions, and refuses what cannot be a channel.
 pub(super) fn checked_channels(mut channels: Vec<String>, count_max: usize) -> Result<Vec<String>, Failure> {
-    let fits = |channel: &String| !channel.is_empty() && channel.len() <= CHANNEL_BYTES_MAX;
+    let fits = |channel: &String| {
+        !channel.is_empty() && channel.len() <= CHANNEL_BYTES_MAX && !channel.starts_with(GRANT_MARK)
+    };
     if !channels.iter().all(fits) {
         return Err(Failure::Channel);
     }

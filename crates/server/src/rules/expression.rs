@@ -45,7 +45,7 @@ pub(super) enum Failure {
     Result,
     /// Inputs that are too large for the loops of the expression.
     TooLarge,
-    /// A channel that is empty or too long.
+    /// A channel that is empty, too long or reserved.
     Channel,
     /// Too many channels.
     TooMany,
@@ -63,7 +63,7 @@ impl Failure {
             Failure::Type => "an operation does not fit the types of its operands",
             Failure::Result => "the result is not of the expected type",
             Failure::TooLarge => "the inputs are too large for its loops",
-            Failure::Channel => "a channel name is empty or too long",
+            Failure::Channel => "a channel name is empty, too long or begins with U+0001",
             Failure::TooMany => "there are too many channels",
             Failure::Arithmetic => "overflow or division by zero",
             Failure::Other => "the evaluation failed",

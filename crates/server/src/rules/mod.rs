@@ -90,12 +90,12 @@ impl Rules {
         Some(&open.rules)
     }
 
-    /// The collections and channels that an identity may read.
-    pub fn filter(&self, identity: &Identity) -> Filter {
+    /// The collections and channels that an identity may read; `granted` are the channels that documents open to it.
+    pub fn filter(&self, identity: &Identity, granted: &BTreeSet<String>) -> Filter {
         let readable: Vec<(&String, &CollectionRules)> =
             self.collections.iter().filter(|(_, rules)| rules.may_read(identity)).collect();
         let channels = if readable.iter().any(|(_, rules)| rules.has_channels()) {
-            self.channels_of(identity)
+            self.channels_of(identity, granted)
         } else {
             BTreeSet::new()
         };
@@ -123,21 +123,45 @@ impl Rules {
         names.map_or_else(Vec::new, |names| names.iter().cloned().collect())
     }
 
-    /// The channels that `[identity] channels` gives; none when it fails.
-    fn channels_of(&self, identity: &Identity) -> BTreeSet<String> {
-        let Some(rule) = &self.identity_channels else { return BTreeSet::new() };
-        let (value, weight) = collection::identity_input(identity);
-        let channels = rule.strings([("identity", value)], weight);
-        match channels.and_then(|channels| collection::checked_channels(channels, IDENTITY_CHANNELS_MAX)) {
-            Ok(channels) => channels.into_iter().collect(),
-            Err(failure) => {
-                tracing::warn!(
-                    rule = "identity.channels",
-                    reason = failure.text(),
-                    "a rule could not be evaluated; no channels"
-                );
-                BTreeSet::new()
+    /// Which documents grant something to a subject; nothing for a subject that is not known.
+    pub fn grants(&self, subject: &str) -> Filter {
+        let mut collections = BTreeMap::new();
+        if !subject.is_empty() {
+            for (name, _) in self.collections.iter().filter(|(_, rules)| rules.grants()) {
+                collections
+                    .insert(name.clone(), ChannelSet::Only(BTreeSet::from([collection::grant_channel(subject)])));
             }
         }
+        Filter { collections }
+    }
+
+    /// What clients are told of the collections; sessions that were told something else have to begin anew.
+    pub fn is_shaped_like(&self, other: &Rules) -> bool {
+        let shape = |rules: &Rules| -> Vec<_> {
+            rules.collections.iter().map(|(name, rules)| (name.clone(), rules.policy().clone())).collect()
+        };
+        self.open.is_some() == other.open.is_some() && shape(self) == shape(other)
+    }
+
+    /// The channels of an identity: those that `[identity] channels` gives, none when it fails, and those that documents grant.
+    fn channels_of(&self, identity: &Identity, granted: &BTreeSet<String>) -> BTreeSet<String> {
+        let own = self.identity_channels.as_ref().map_or(Ok(Vec::new()), |rule| {
+            let (value, weight) = collection::identity_input(identity);
+            let channels = rule.strings([("identity", value)], weight);
+            channels.and_then(|channels| collection::checked_channels(channels, IDENTITY_CHANNELS_MAX))
+        });
+        let own = own.unwrap_or_else(|failure| {
+            tracing::warn!(
+                rule = "identity.channels",
+                reason = failure.text(),
+                "a rule could not be evaluated; no channels"
+            );
+            Vec::new()
+        });
+        let mut channels: BTreeSet<String> = own.into_iter().collect();
+        // Beyond the limit nothing more is granted.
+        let room = IDENTITY_CHANNELS_MAX.saturating_sub(channels.len());
+        channels.extend(granted.iter().take(room).cloned());
+        channels
     }
 }

@@ -1,5 +1,7 @@
 //! Rules as a database's configuration gives them.
 
+use std::collections::BTreeSet;
+
 use serde_json::{Value, json};
 use tidelock_core::json as core_json;
 use tidelock_store::{ChannelSet, Filter};
@@ -28,9 +30,14 @@ fn c(rules: &Rules) -> &CollectionRules {
     rules.collection("c").expect("configured")
 }
 
+/// What an identity may read when no document grants anything.
+fn filter(rules: &Rules, identity: &Identity) -> Filter {
+    rules.filter(identity, &BTreeSet::new())
+}
+
 fn identity(subject: &str, claims: Value) -> Identity {
     let Value::Object(claims) = claims else { panic!("claims are an object") };
-    Identity { subject: subject.to_owned(), claims, expires_ms: None }
+    Identity { subject: subject.to_owned(), claims, ..Identity::default() }
 }
 
 fn ann() -> Identity {
@@ -42,7 +49,7 @@ fn nothing_is_allowed_without_a_rule() {
     let rules = rules("[databases.t.collections.c]\n");
     assert!(!c(&rules).may_read(&ann()));
     assert_eq!(c(&rules).may_write(&ann(), "k", None, Some(&json!({}))), Err(Denied::NoRule));
-    assert_eq!(rules.filter(&ann()), Filter::default());
+    assert_eq!(filter(&rules, &ann()), Filter::default());
     assert!(rules.collection("other").is_none());
 }
 
@@ -79,7 +86,7 @@ fn read_rules_allow_and_deny() {
     for (expression, identity, expected) in table {
         let rules = collection("read", expression);
         assert_eq!(c(&rules).may_read(identity), expected, "{expression} for {:?}", identity.subject);
-        assert_eq!(rules.filter(identity).collections.contains_key("c"), expected, "{expression}");
+        assert_eq!(filter(&rules, identity).collections.contains_key("c"), expected, "{expression}");
     }
 }
 
@@ -209,36 +216,36 @@ fn filters_join_read_rules_and_identity_channels() {
         channels = '[\"user:\" + identity.sub] + identity.claims.teams.map(t, \"team:\" + t)'
     ";
     let rules = rules(tables);
-    let filter = rules.filter(&ann());
-    assert_eq!(filter.collections.keys().collect::<Vec<_>>(), ["open", "routed"]);
-    assert_eq!(filter.collections["open"], ChannelSet::All);
+    let visible = filter(&rules, &ann());
+    assert_eq!(visible.collections.keys().collect::<Vec<_>>(), ["open", "routed"]);
+    assert_eq!(visible.collections["open"], ChannelSet::All);
     let channels = ["team:a", "team:b", "user:ann"].map(str::to_owned).into();
-    assert_eq!(filter.collections["routed"], ChannelSet::Only(channels));
-    assert!(filter.matches("routed", &["team:a".to_owned()]));
-    assert!(!filter.matches("routed", &[]), "a document without channels is seen by nobody");
-    assert!(!filter.matches("admin", &["team:a".to_owned()]));
+    assert_eq!(visible.collections["routed"], ChannelSet::Only(channels));
+    assert!(visible.matches("routed", &["team:a".to_owned()]));
+    assert!(!visible.matches("routed", &[]), "a document without channels is seen by nobody");
+    assert!(!visible.matches("admin", &["team:a".to_owned()]));
     // Without the claim, the identity's channels cannot be computed: it reads no routed document.
-    let filter = rules.filter(&identity("bob", json!({})));
-    assert_eq!(filter.collections["routed"], ChannelSet::Only(std::collections::BTreeSet::new()));
-    assert_eq!(rules.filter(&Identity::default()).collections.keys().collect::<Vec<_>>(), ["open"]);
+    let visible = filter(&rules, &identity("bob", json!({})));
+    assert_eq!(visible.collections["routed"], ChannelSet::Only(std::collections::BTreeSet::new()));
+    assert_eq!(filter(&rules, &Identity::default()).collections.keys().collect::<Vec<_>>(), ["open"]);
 }
 
 #[test]
 fn a_routed_collection_without_identity_channels_is_empty_for_everyone() {
     let rules = rules("[databases.t.collections.c]\nread = 'true'\nchannels = '[doc.c]'\n");
-    assert_eq!(rules.filter(&ann()).collections["c"], ChannelSet::Only(std::collections::BTreeSet::new()));
+    assert_eq!(filter(&rules, &ann()).collections["c"], ChannelSet::Only(std::collections::BTreeSet::new()));
 }
 
 #[test]
 fn open_collections_come_into_being_by_use() {
     let rules = rules("open_collections = true\n[databases.t.collections.closed]\n");
-    assert!(rules.filter(&ann()).collections.is_empty());
+    assert!(filter(&rules, &ann()).collections.is_empty());
     let notes = rules.collection("notes").expect("any name");
     assert!(notes.may_read(&ann()) && !notes.may_read(&Identity::default()));
     assert_eq!(notes.may_write(&ann(), "k", None, Some(&json!(1))), Ok(()));
     assert_eq!(notes.may_write(&Identity::default(), "k", None, Some(&json!(1))), Err(Denied::Refused));
-    assert_eq!(rules.filter(&ann()).collections.get("notes"), Some(&ChannelSet::All));
-    assert!(rules.filter(&Identity::default()).collections.is_empty());
+    assert_eq!(filter(&rules, &ann()).collections.get("notes"), Some(&ChannelSet::All));
+    assert!(filter(&rules, &Identity::default()).collections.is_empty());
     assert!(
         !rules.collection("closed").expect("configured").may_read(&ann()),
         "a configured collection keeps its rules"

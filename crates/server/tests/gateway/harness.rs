@@ -29,7 +29,7 @@ use tokio_tungstenite::{MaybeTlsStream, WebSocketStream};
 /// Longer than anything takes on a busy machine; reached only when something is wrong.
 const PATIENCE: Duration = Duration::from_secs(20);
 
-const CONFIG: &str = r#"
+pub(crate) const CONFIG: &str = r#"
 [auth]
 algorithms = ["HS256"]
 secret = "0b4b7235229ae0cc777989ace3485896251610e28a316744ec85689202816931"
@@ -69,6 +69,8 @@ read = 'identity.sub == "root"'
 
 pub(crate) struct TestServer {
     pub(crate) address: SocketAddr,
+    pub(crate) app: Arc<App>,
+    config: Config,
     authenticator: Authenticator,
     stop: Option<oneshot::Sender<()>>,
     task: JoinHandle<()>,
@@ -80,7 +82,16 @@ impl TestServer {
     }
 
     pub(crate) async fn start_with(change: impl FnOnce(&mut GatewayOptions)) -> Self {
-        let config = Config::parse_dev(CONFIG, "test.toml").unwrap_or_else(|error| panic!("{error}"));
+        Self::start_over(CONFIG, Arc::new(MemoryStore::default()), change).await
+    }
+
+    /// A server over a store that may hold something.
+    pub(crate) async fn start_over(
+        config: &str,
+        store: Arc<MemoryStore>,
+        change: impl FnOnce(&mut GatewayOptions),
+    ) -> Self {
+        let config = Config::parse_dev(config, "test.toml").unwrap_or_else(|error| panic!("{error}"));
         let mut options = GatewayOptions {
             dev: true,
             allow_missing_origin: true,
@@ -89,10 +100,11 @@ impl TestServer {
         };
         change(&mut options);
         let metrics = Arc::new(Metrics::default());
-        let rules = Rules::compile(&config.databases["test"], &config.identity).unwrap();
-        let store = Arc::new(MemoryStore::default());
-        let (metrics_, limits) = (Arc::clone(&metrics), options.limits.protocol);
-        let database = Database::new("test", Arc::clone(&store) as _, store, rules, limits, metrics_);
+        let database = &config.databases["test"];
+        let rules = Rules::compile(database, &config.identity).unwrap();
+        let kept = Duration::from_secs(database.tombstones_kept_s.into());
+        let limits = options.limits.protocol;
+        let database = Database::new("test", Arc::clone(&store) as _, store, rules, limits, kept, Arc::clone(&metrics));
         let authenticator = || Authenticator::new(&config.auth).unwrap();
         let app = Arc::new(App::new(options, authenticator(), vec![Arc::new(database)], metrics));
         let server = Server::bind(Arc::clone(&app), "127.0.0.1:0".parse().unwrap()).await.unwrap();
@@ -101,7 +113,13 @@ impl TestServer {
         let task = tokio::spawn(async move {
             server.run(async move { drop(stopped.await) }).await.unwrap();
         });
-        Self { address, authenticator: authenticator(), stop: Some(stop), task }
+        Self { address, app, authenticator: authenticator(), config, stop: Some(stop), task }
+    }
+
+    /// Another configuration, as `SIGHUP` puts it in force.
+    pub(crate) async fn reload(&self, config: &str) -> Result<Vec<&'static str>, String> {
+        let config = Config::parse_dev(config, "test.toml").map_err(|error| error.to_string())?;
+        self.app.reload(&config, &self.config).await.map_err(|error| error.to_string())
     }
 
     pub(crate) fn token(&self, subject: &str, channels: &[&str]) -> String {
@@ -120,8 +138,17 @@ impl TestServer {
     }
 
     pub(crate) async fn connect_with(&self, origin: Option<&str>) -> Result<Client, tungstenite::Error> {
+        self.connect_as(origin, "tidelock.v1").await
+    }
+
+    /// A connection under one of these subprotocols.
+    pub(crate) async fn connect_as(
+        &self,
+        origin: Option<&str>,
+        subprotocols: &str,
+    ) -> Result<Client, tungstenite::Error> {
         let mut request = format!("ws://{}/v1/sync", self.address).into_client_request().unwrap();
-        request.headers_mut().insert("sec-websocket-protocol", "tidelock.v1".parse().unwrap());
+        request.headers_mut().insert("sec-websocket-protocol", subprotocols.parse().unwrap());
         if let Some(origin) = origin {
             request.headers_mut().insert("origin", origin.parse().unwrap());
         }

@@ -9,7 +9,9 @@
     reason = "a failure of a test is a panic"
 )]
 
+mod coding;
 mod harness;
 mod rest;
+mod rules;
 mod session;
 mod wrong_input;

@@ -2,5 +2,6 @@
 
 mod connection;
 mod documents;
+mod offsets;
 mod results;
 mod script;

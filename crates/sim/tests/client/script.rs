@@ -7,8 +7,8 @@ use tidelock_core::ids::{ChangelogId, Epoch, Offset, Sequence, SessionId, Subscr
 use tidelock_core::limits::Limits;
 use tidelock_core::version;
 use tidelock_core::wire::{
-    Change, ChangeKind, Changes, ClientFrame, CollectionInfo, Hello, Outcome, Policy, Purge, Push, PushResult,
-    ServerFrame, Snapshot, Subscribe, Welcome, decode, encode, pack, unpack,
+    Change, ChangeKind, Changes, ClientFrame, CollectionInfo, Hello, Outcome, Packed, Policy, Purge, Push, PushResult,
+    ServerFrame, Snapshot, Subscribe, Welcome, decode, encode, unpack,
 };
 use tidelock_sim::application::{AppTransaction, write};
 use tidelock_sim::{Host, ModelDatabase, Request};
@@ -145,7 +145,7 @@ impl Script {
             from: Offset(from),
             to: Offset(to),
             last: true,
-            changes: pack(encoded(items)),
+            changes: Packed(encoded(items)),
             more: false,
         }));
     }
@@ -164,7 +164,7 @@ impl Script {
             offset: Offset(offset),
             after: pair(after),
             through: pair(through),
-            changes: pack(encoded(items)),
+            changes: Packed(encoded(items)),
             channels: vec!["label".into()],
         }));
     }
@@ -253,7 +253,7 @@ impl Script {
     }
 }
 
-fn encoded(items: &[(u64, &str, &str)]) -> Vec<u8> {
+pub(crate) fn encoded(items: &[(u64, &str, &str)]) -> Vec<u8> {
     let mut bytes = Vec::new();
     for (offset, id, json) in items {
         let (collection, key) = id.split_once('/').expect("collection/key");

@@ -250,3 +250,33 @@ pub(super) async fn segments_come_in_order<S: Store + Changelog>(store: &S) {
     let expected: BTreeMap<_, _> = from_pages.into_iter().map(|record| (record.id.clone(), record)).collect();
     assert_eq!(latest, expected);
 }
+
+pub(super) async fn a_purge_raises_the_floor<S: Store + Changelog>(store: &S) {
+    create(store, "gone", &["list:1"]).await;
+    create(store, "stays", &["list:1"]).await;
+    let deleted = write(store, vec![delete(note("gone"), version_of(b"gone"), &["list:1"])]).await;
+    let moved = write(store, vec![within(put(note("stays"), version_of(b"stays"), "s2"), &["list:2"])]).await;
+    assert_eq!(store.floor(), Offset(0));
+    assert_eq!(store.purge(deleted).await.unwrap(), 1);
+    assert_eq!((store.floor(), store.head()), (deleted, moved));
+    let one = filter(&[("notes", Some(&["list:1"]))]);
+    let (records, to) = all_changes(store, Offset(0), &one, 100).await;
+    assert_eq!((keys_of(&records), to), (vec!["stays"], moved), "a left channel above the floor is still told");
+    assert_eq!(store.purge(Offset(u64::MAX)).await.unwrap(), 0);
+    assert_eq!((store.floor(), store.head()), (moved, moved));
+    assert!(all_changes(store, Offset(0), &one, 100).await.0.is_empty());
+    let two = filter(&[("notes", Some(&["list:2"]))]);
+    assert_eq!(keys_of(&all_documents(store, &two, 100).await), ["stays"], "documents stay");
+}
+
+pub(super) async fn notes_are_kept_by_name<S: Store + Changelog>(store: &S) {
+    assert_eq!(store.recall("rules").await.unwrap(), None);
+    // None of these is an integer, a text or a name of the store's own.
+    for (name, note) in [("rules", &b"\xff\x00"[..]), ("floor", b"7"), ("", b"")] {
+        store.remember(name, note.to_vec()).await.unwrap();
+        assert_eq!(store.recall(name).await.unwrap().as_deref(), Some(note));
+    }
+    store.remember("rules", b"later".to_vec()).await.unwrap();
+    assert_eq!(store.recall("rules").await.unwrap().as_deref(), Some(&b"later"[..]));
+    assert_eq!((store.floor(), store.head()), (Offset(0), Offset(0)));
+}

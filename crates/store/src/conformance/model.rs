@@ -103,7 +103,9 @@ fn operation() -> impl Strategy<Value = Operation> {
 fn random_write() -> impl Strategy<Value = RandomWrite> {
     let id = ("[ab]", "[a-dä日\u{10000}]").prop_map(|(collection, key)| DocumentId { collection, key });
     let current = prop_oneof![9 => Just(true), 1 => Just(false)];
-    (id, current, proptest::option::weighted(0.8, "[0-9]{1,40}"), random_channels())
+    // Few short contents, so that some writes leave a document as it is.
+    let content = prop_oneof!["[01]", "[0-9]{1,40}"];
+    (id, current, proptest::option::weighted(0.8, content), random_channels())
         .prop_map(|(id, expects_current, body, channels)| RandomWrite { id, expects_current, body, channels })
 }
 

@@ -64,23 +64,23 @@ fn draw(connection: &mut Connection, epoch: u64, changelog: u64) -> Result<()> {
 
 fn load(connection: &Connection) -> Result<Identity> {
     let read = |name| Ok::<_, rusqlite::Error>(read(connection, name)?.unwrap_or_default());
+    let (head, floor) = bounds(connection)?;
+    let conflict = "SELECT coalesce(max(number), 0) FROM conflicts";
     Ok(Identity {
         epoch: Epoch(read(Name::Epoch)?),
         changelog: ChangelogId(read(Name::Changelog)?),
-        head: head(connection)?,
-        floor: Offset(read(Name::Floor)?),
-        conflict: largest(connection, "SELECT coalesce(max(number), 0) FROM conflicts")?,
+        head,
+        floor,
+        conflict: connection.query_row(conflict, [], |row| unsigned(row, 0))?,
     })
 }
 
-/// The latest offset, as the connection's transaction sees it.
-pub(super) fn head(connection: &Connection) -> Result<Offset> {
-    let documents = largest(connection, "SELECT coalesce(max(\"offset\"), 0) FROM documents")?;
-    Ok(Offset(documents.max(read(connection, Name::Head)?.unwrap_or_default())))
-}
-
-fn largest(connection: &Connection, sql: &str) -> Result<u64> {
-    connection.query_row(sql, [], |row| unsigned(row, 0))
+/// Head and floor as the transaction of `connection` sees them.
+pub(super) fn bounds(connection: &Connection) -> Result<(Offset, Offset)> {
+    let sql = "SELECT coalesce(max(\"offset\"), 0) FROM documents";
+    let documents = connection.prepare_cached(sql)?.query_row([], |row| unsigned(row, 0))?;
+    let read = |name| Ok::<_, rusqlite::Error>(read(connection, name)?.unwrap_or_default());
+    Ok((Offset(documents.max(read(Name::Head)?)), Offset(read(Name::Floor)?)))
 }
 
 /// The value of a row.
@@ -99,6 +99,24 @@ pub(super) fn write(connection: &Connection, name: Name, value: u64) -> Result<(
 /// Sets a row unless it is larger already.
 pub(super) fn raise(connection: &Connection, name: Name, value: u64) -> Result<()> {
     write(connection, name, read(connection, name)?.unwrap_or_default().max(value))
+}
+
+/// Notes are rows of the same table, under names that no other row has.
+fn note_name(name: &str) -> String {
+    format!("note:{name}")
+}
+
+/// What was remembered under a name.
+pub(super) fn recall(connection: &Connection, name: &str) -> Result<Option<Vec<u8>>> {
+    let sql = "SELECT value FROM meta WHERE name = ?1";
+    connection.prepare_cached(sql)?.query_row([note_name(name)], |row| row.get(0)).optional()
+}
+
+/// Remembers a note. It is a BLOB, which SQLite keeps as it is in a column of any affinity.
+pub(super) fn remember(connection: &Connection, name: &str, note: &[u8]) -> Result<()> {
+    let sql = "INSERT INTO meta (name, value) VALUES (?1, ?2) ON CONFLICT (name) DO UPDATE SET value = ?2";
+    connection.prepare_cached(sql)?.execute(params![note_name(name), note])?;
+    Ok(())
 }
 
 /// A random identity; 0 stands for none elsewhere and is not drawn.

@@ -9,12 +9,14 @@
 //! |---|---|
 //! | `open`, `schema`, `meta` | lock, checks, on-disk versions, identities |
 //! | `writer`, `group`, `purge` | the writing thread and its transactions |
+//! | `documents`, `recent` | what was written lately, so that the file need not be asked |
 //! | `readers`, `queries`, `changes`, `snapshot` | the reading threads and what they read |
 //! | `symbols` | what the documents come to, for reconciliation |
 //! | `backup` | copies of a database in use |
 
 mod backup;
 mod changes;
+mod documents;
 mod error;
 mod group;
 mod meta;
@@ -22,6 +24,7 @@ mod open;
 mod purge;
 mod queries;
 mod readers;
+mod recent;
 mod rows;
 mod schema;
 mod snapshot;
@@ -33,6 +36,7 @@ mod writer;
 use std::collections::{BTreeSet, VecDeque};
 use std::fmt;
 use std::fs::File;
+use std::future::ready;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -42,13 +46,15 @@ use tidelock_core::ids::{ChangelogId, ClientId, DocumentId, Epoch, Incarnation, 
 use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{broadcast, mpsc, oneshot};
 
+use self::documents::Documents;
 use self::error::stopped;
 use self::group::Position;
 use self::readers::{Ended, Readers};
+use self::recent::Recent;
 use self::symbols::Symbols;
 use self::writer::{Command, Shared, Writer};
 use crate::error::StoreError;
-use crate::limits::{CONFLICTS_KEPT_DEFAULT, SEGMENTS_BUFFERED_MAX, WRITES_QUEUED_MAX};
+use crate::limits::{CLIENTS_REMEMBERED_MAX, CONFLICTS_KEPT_DEFAULT, SEGMENTS_BUFFERED_MAX, WRITES_QUEUED_MAX};
 use crate::store::{
     BoxFuture, Capabilities, ClientRecord, Commit, CommitOutcome, ConflictQuery, ConflictRecord, Document, ReadSet,
     Recorded, Store,
@@ -62,7 +68,7 @@ pub struct EmbeddedOptions {
     pub readers: usize,
     /// Entries of the conflict log to keep; the oldest go first.
     pub conflicts_kept: u64,
-    /// Page cache of each connection, in bytes.
+    /// Page cache of each connection, and as much again for the documents written lately, in bytes.
     pub cache_bytes: u32,
     /// Size beyond which the file must not grow, in bytes: commits that need more are answered [`StoreError::Full`].
     pub size_bytes_max: Option<u64>,
@@ -115,6 +121,7 @@ impl EmbeddedStore {
             head: AtomicU64::new(identity.head.0),
             floor: AtomicU64::new(identity.floor.0),
             segments,
+            documents: Documents::new(options.cache_bytes as usize),
             symbols: Symbols::default(),
         });
         let no_thread = |error| StoreError::Unavailable(format!("cannot start a thread: {error}"));
@@ -124,6 +131,7 @@ impl EmbeddedStore {
             connection,
             queue,
             position: Position { head: identity.head, conflict: identity.conflict },
+            tails: Recent::new(CLIENTS_REMEMBERED_MAX),
             shared: shared.clone(),
             conflicts_kept: options.conflicts_kept,
             purges: VecDeque::new(),
@@ -143,12 +151,6 @@ impl EmbeddedStore {
             threads: Mutex::new(threads),
             lock: Mutex::new(Some(lock)),
         })
-    }
-
-    /// Forgets tombstones and left channels at or below `before` (at most the head), and raises the floor to it. Commits take turns
-    /// with it. Returns how many tombstones went.
-    pub async fn purge_tombstones(&self, before: Offset) -> Result<u64, StoreError> {
-        self.ask(|reply| Command::Purge(before, reply)).await
     }
 
     /// Changes the size beyond which the file must not grow, in bytes. It never becomes less than the present size.
@@ -178,6 +180,8 @@ impl EmbeddedStore {
             // Fails when the thread has ended already.
             let _ = running.writer.send(Command::Close).await;
             running.writer_ended.wait().await;
+            // What is read from now on asks the readers, which say that the store is closed.
+            self.shared.documents.clear();
         }
         self.lock.lock().unwrap_or_else(PoisonError::into_inner).take();
     }
@@ -249,7 +253,14 @@ impl Store for EmbeddedStore {
     }
 
     fn read<'a>(&'a self, ids: &'a [DocumentId]) -> BoxFuture<'a, Result<ReadSet, StoreError>> {
-        let (offset, ids) = (self.head(), ids.to_vec());
+        // The head first: what is remembered then, and what is read then, is at least as new.
+        let offset = self.head();
+        if !ids.is_empty()
+            && let Some(documents) = self.shared.documents.read(ids)
+        {
+            return Box::pin(ready(self.running().map(|_| ReadSet { documents, offset })));
+        }
+        let ids = ids.to_vec();
         Box::pin(async move {
             let documents = self.query(move |connection| queries::read(connection, &ids)).await?;
             Ok(ReadSet { documents, offset })
@@ -327,8 +338,7 @@ impl Changelog for EmbeddedStore {
     ) -> BoxFuture<'a, Result<ChangePage, StoreError>> {
         let (head, filter) = (self.head(), filter.clone());
         Box::pin(async move {
-            let read =
-                move |connection: &rusqlite::Connection| changes::changes(connection, from, head, &filter, bytes_max);
+            let read = move |connection: &rusqlite::Connection| changes::changes(connection, from, &filter, bytes_max);
             let page = self.query(read).await?;
             if from <= head {
                 // A page may see a commit that the writer is about to announce: what is readable is the head.
@@ -344,8 +354,30 @@ impl Changelog for EmbeddedStore {
         filter: &'a Filter,
         bytes_max: usize,
     ) -> BoxFuture<'a, Result<SnapshotPage, StoreError>> {
-        let (head, after, filter) = (self.head(), after.cloned(), filter.clone());
-        Box::pin(self.query(move |connection| snapshot::snapshot(connection, after.as_ref(), head, &filter, bytes_max)))
+        let (after, filter) = (after.cloned(), filter.clone());
+        Box::pin(async move {
+            let read = move |connection: &rusqlite::Connection| {
+                snapshot::snapshot(connection, after.as_ref(), &filter, bytes_max)
+            };
+            let page = self.query(read).await?;
+            // As above.
+            self.shared.head.fetch_max(page.offset.0, Ordering::AcqRel);
+            Ok(page)
+        })
+    }
+
+    fn purge(&self, before: Offset) -> BoxFuture<'_, Result<u64, StoreError>> {
+        Box::pin(self.ask(move |reply| Command::Purge(before, reply)))
+    }
+
+    fn recall<'a>(&'a self, name: &'a str) -> BoxFuture<'a, Result<Option<Vec<u8>>, StoreError>> {
+        let name = name.to_owned();
+        Box::pin(self.query(move |connection| meta::recall(connection, &name)))
+    }
+
+    fn remember<'a>(&'a self, name: &'a str, note: Vec<u8>) -> BoxFuture<'a, Result<(), StoreError>> {
+        let name = name.to_owned();
+        Box::pin(self.ask(move |reply| Command::Remember(name, note, reply)))
     }
 
     fn symbols<'a>(&'a self, filter: &'a Filter, count: u32) -> BoxFuture<'a, Result<SymbolPage, StoreError>> {

@@ -59,10 +59,14 @@ impl Symbols {
     }
 
     /// Takes what was scanned, and what was committed after that.
-    pub(super) fn finish(&self, scanned: std::result::Result<(Sketches, Offset), StoreError>) -> std::result::Result<(), StoreError> {
+    pub(super) fn finish(
+        &self,
+        scanned: std::result::Result<(Sketches, Offset), StoreError>,
+    ) -> std::result::Result<(), StoreError> {
         let mut state = self.state();
         let State::Adding(waiting, _) = std::mem::take(&mut *state) else {
-            let reason = format!("more than {SKETCH_CHANGES_MAX} documents were written while the symbols were added up");
+            let reason =
+                format!("more than {SKETCH_CHANGES_MAX} documents were written while the symbols were added up");
             return Err(StoreError::Unavailable(reason));
         };
         let (mut sketches, offset) = scanned?;
@@ -93,7 +97,7 @@ impl Symbols {
 
 /// Adds up all live documents, and says at which offset. Reads no bodies: they are the last column.
 pub(super) fn scan(connection: &Connection, changelog: ChangelogId) -> Result<(Sketches, Offset)> {
-    let offset = meta::head(connection)?;
+    let (offset, _) = meta::bounds(connection)?;
     let mut sketches = Sketches::new(changelog);
     let sql = "SELECT collection, key, \"offset\", version, channels FROM documents WHERE version <> 0";
     let mut statement = connection.prepare(sql)?;

@@ -1,5 +1,7 @@
 //! Tests of what the conformance suite cannot see: the file, the threads, errors of the disk.
 
+mod remembered;
+
 use std::cell::Cell;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -297,20 +299,21 @@ async fn a_purge_forgets_tombstones_and_left_channels() {
     write(&store, keys.iter().map(|key| put(key, Version::ABSENT, "1", &["x", "y"])).collect()).await;
     write(&store, keys.iter().map(|key| delete(key, Version(2), &["x", "y"])).collect()).await;
     write(&store, vec![put("moved", Version::ABSENT, "1", &["x"])]).await;
-    let moved = write(&store, vec![put("moved", Version(2), "2", &["y"])]).await;
+    let away = Write { version: Version(3), ..put("moved", Version(2), "2", &["y"]) };
+    let moved = write(&store, vec![away]).await;
     write(&store, vec![put("late", Version::ABSENT, "1", &["x"])]).await;
     let late = write(&store, vec![delete("late", Version(2), &["x"])]).await;
     let in_x = notes(ChannelSet::Only(["x".to_owned()].into()));
     assert_eq!(store.changes(Offset(0), &in_x, usize::MAX).await.unwrap().records.len(), count + 2);
-    assert_eq!(store.purge_tombstones(moved).await.unwrap(), count as u64);
+    assert_eq!(store.purge(moved).await.unwrap(), count as u64);
     assert_eq!(store.floor(), moved);
     let page = store.changes(Offset(0), &in_x, usize::MAX).await.unwrap();
     assert_eq!(page.records.iter().map(|record| record.offset).collect::<Vec<_>>(), [late]);
     let page = store.changes(Offset(0), &notes(ChannelSet::All), usize::MAX).await.unwrap();
     assert!(page.records.iter().all(|record| record.left.is_empty()));
     // The head outlives the entry that held it; the floor never passes the head, and never falls.
-    assert_eq!(store.purge_tombstones(Offset(u64::MAX)).await.unwrap(), 1);
-    assert_eq!(store.purge_tombstones(Offset(1)).await.unwrap(), 0);
+    assert_eq!(store.purge(Offset(u64::MAX)).await.unwrap(), 1);
+    assert_eq!(store.purge(Offset(1)).await.unwrap(), 0);
     for _ in 0..2 {
         assert_eq!((store.head(), store.floor()), (late, late));
         drop(store);
@@ -437,7 +440,7 @@ async fn write_fixture(path: &Path) {
     let store = open(path).unwrap();
     write(&store, vec![put("purged", Version::ABSENT, "1", &["x"])]).await;
     write(&store, vec![delete("purged", Version(2), &["x"])]).await;
-    assert_eq!(store.purge_tombstones(Offset(2)).await.unwrap(), 1);
+    assert_eq!(store.purge(Offset(2)).await.unwrap(), 1);
     let note = ConflictNote {
         id: DocumentId::new("notes", "moved"),
         path: vec!["title".into()],
