@@ -120,7 +120,18 @@ async fn database(meddle: Option<Write>) -> (Database, Arc<MemoryStore>) {
     let meddled = Arc::new(Meddled { store: Arc::clone(&store), meddle: Mutex::new(meddle) });
     let limits = Limits::default();
     let changelog: Arc<dyn Changelog> = store.clone();
-    (Database::new("test", meddled, changelog, rules, limits, std::time::Duration::ZERO, Arc::new(Metrics::default())), store)
+    (
+        Database::new(
+            "test",
+            meddled,
+            changelog,
+            rules,
+            limits,
+            std::time::Duration::ZERO,
+            Arc::new(Metrics::default()),
+        ),
+        store,
+    )
 }
 
 fn caller(rooms: &[&str]) -> Caller {
