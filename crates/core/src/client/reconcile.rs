@@ -1,4 +1,4 @@
-//! From what the client has to a cursor, when changes cannot follow from the one it has (`docs/protocol.md` section 9).
+//! From what the client has to a cursor, when changes cannot follow from the one it has (`docs/protocol.md` section 8).
 //!
 //! What the client has is listed a few shadow pages at a time: 8 bytes for each document. Then the server's symbols tell what differs,
 //! or, where that is shorter, the list itself goes to the server, which answers with a snapshot.
