@@ -221,8 +221,9 @@ impl Client {
     /// Sends pending mutations that this connection has not sent yet, in order.
     pub(super) fn push_pending(&mut self) {
         // A document that leaves the subscription by its own write is purged by it: nothing is sent before there is one.
-        let opens = self.connection.state == State::Open && !self.finds_difference();
-        if !opens && !(self.connection.welcomed() && self.rolled_back) {
+        let subscribed = self.connection.state == State::Open && !self.finds_difference();
+        let rolled_back = self.connection.welcomed() && self.rolled_back;
+        if !subscribed && !rolled_back {
             return;
         }
         let frame_bytes_max = self.limits.frame_bytes_max as usize / 2;
@@ -310,7 +311,7 @@ impl Client {
             ServerFrame::Purge(purge) if self.connection.state == State::Open => {
                 self.inbound.push_back(Inbound::Purge(purge));
             }
-            ServerFrame::Symbols(symbols) if self.connection.welcomed() => self.handle_symbols(symbols, bytes),
+            ServerFrame::Symbols(symbols) if self.connection.welcomed() => self.handle_symbols(&symbols, bytes),
             ServerFrame::Restart(_) if self.connection.state == State::Open => self.handle_restart(),
             ServerFrame::Welcome(_)
             | ServerFrame::Result(_)

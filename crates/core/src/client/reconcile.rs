@@ -199,7 +199,7 @@ impl Client {
     }
 
     /// Symbols cost no storage: they are looked at as they come.
-    pub(super) fn handle_symbols(&mut self, frame: Symbols, bytes: usize) {
+    pub(super) fn handle_symbols(&mut self, frame: &Symbols, bytes: usize) {
         self.give_credit(bytes);
         let Some(running) = self.reconcile.as_mut().filter(|running| running.round == frame.round) else { return };
         let Stage::Receiving(symbols, asked) = &mut running.stage else { return };
@@ -380,7 +380,9 @@ impl List {
             Work::Pages { items, keys, .. } => {
                 for of_page in items {
                     running.starts.push(running.items.len());
-                    of_page.into_iter().for_each(|item| running.add(item));
+                    for item in of_page {
+                        running.add(item);
+                    }
                 }
                 for (collection, key) in keys {
                     running.confirmed.or_default(collection).insert(key);

@@ -90,10 +90,10 @@ impl Session {
             return self.fail(&Refusal::new(ErrorCode::Protocol, "`lacks` is not a list of 8-byte hashes"));
         }
         let State::Open(open) = &mut self.state else { return };
-        let names: BTreeMap<u32, &String> = open.numbers.iter().map(|(name, number)| (*number, name)).collect();
+        let collections: BTreeMap<u32, &String> = open.numbers.iter().map(|(name, number)| (*number, name)).collect();
         let only: Option<Vec<DocumentId>> = named
             .into_iter()
-            .map(|(number, key)| names.get(&number).map(|name| DocumentId::new(name.as_str(), key)))
+            .map(|(number, key)| collections.get(&number).map(|name| DocumentId::new(name.as_str(), key)))
             .collect();
         let Some(only) = only else {
             return self.fail(&Refusal::new(ErrorCode::Protocol, "a document of a collection without a number"));
@@ -233,8 +233,8 @@ impl Session {
 impl OpenSession {
     /// What reconciliations wait for.
     pub(super) fn reconcile_load(&self) -> Option<Load> {
-        let running = self.subscriptions.values().filter(|one| !one.ending);
-        running.filter_map(|one| one.reconcile.as_ref()?.next_load(one.id)).next()
+        let mut running = self.subscriptions.values().filter(|one| !one.ending);
+        running.find_map(|one| one.reconcile.as_ref()?.next_load(one.id))
     }
 
     /// The effect that carries out such a load.

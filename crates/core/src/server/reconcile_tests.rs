@@ -33,9 +33,8 @@ impl Host {
 
     /// Items that a client without documents learns from the symbols sent last.
     fn told(&self) -> Vec<u64> {
-        let symbols = self.sent.iter().rev().find_map(|frame| match frame {
-            ServerFrame::Symbols(symbols) => symbols_from_bytes(&symbols.symbols),
-            _ => None,
+        let symbols = self.sent.iter().rev().find_map(|frame| {
+            if let ServerFrame::Symbols(symbols) = frame { symbols_from_bytes(&symbols.symbols) } else { None }
         });
         let symbols = symbols.expect("symbols were sent");
         let none = Sketch::new(Checker::new(LOG), u32::try_from(symbols.len()).unwrap());
@@ -136,7 +135,7 @@ fn a_difference_comes_in_parts_and_has_a_limit() {
     assert_eq!(host.log(), ["reconciled @2 last [b=1]", "changes 2..2 last []"]);
     host.begin(2, 8);
     host.log();
-    host.differ(2, &[1; 32_769], &[], true);
+    host.differ(2, &vec![1; 32_769], &[], true);
     assert_eq!(host.log(), ["error protocol"]);
 }
 

@@ -303,12 +303,10 @@ fn a_difference_larger_than_a_frame_comes_in_parts() {
     script.connect(0);
     let server: Documents = mine.iter().skip(20).map(|(id, json)| (id.clone(), json.clone())).collect();
     script.first_symbols(&server);
-    let parts = script.sent.iter().filter_map(|frame| match frame {
-        ClientFrame::Difference(difference) => {
-            let items = unpack::<(u32, String)>(&difference.only).unwrap();
-            Some((items.len(), difference.more))
-        }
-        _ => None,
+    let parts = script.sent.iter().filter_map(|frame| {
+        let ClientFrame::Difference(difference) = frame else { return None };
+        let items = unpack::<(u32, String)>(&difference.only).unwrap();
+        Some((items.len(), difference.more))
     });
     let parts: Vec<(usize, bool)> = parts.collect();
     assert_eq!(parts.iter().map(|(count, _)| count).sum::<usize>(), 20);
