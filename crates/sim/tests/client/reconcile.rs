@@ -40,8 +40,8 @@ fn elsewhere(documents: &Documents) -> Script {
 }
 
 fn item(id: &str, json: &str) -> u64 {
-    let (collection, key) = id.split_once('/').unwrap();
-    item_hash(OTHER, collection, key, of_body(json.as_bytes()).unwrap())
+    let (collection, key) = id.split_once('/').expect("collection/key");
+    item_hash(OTHER, collection, key, of_body(json.as_bytes()).expect("valid JSON"))
 }
 
 impl Script {
@@ -52,8 +52,10 @@ impl Script {
     /// Sends the symbols from `first` up to `until`.
     fn symbols(&mut self, server: &Documents, offset: u64, (first, until): (u32, u32)) {
         let mut sketch = Sketch::new(Checker::new(OTHER), until);
-        server.iter().for_each(|(id, json)| sketch.add(item(id, json)));
-        let symbols = symbols_to_bytes(&sketch.symbols()[first as usize..]);
+        for (id, json) in server {
+            sketch.add(item(id, json));
+        }
+        let symbols = symbols_to_bytes(sketch.symbols().get(first as usize..).expect("a first symbol"));
         self.receive(&ServerFrame::Symbols(Symbols {
             subscription: SubscriptionId(1),
             round: self.round(),
@@ -82,7 +84,7 @@ impl Script {
     fn differing(&self) -> (usize, Vec<String>) {
         let difference = self.difference();
         let mut only: Vec<String> =
-            unpack::<(u32, String)>(&difference.only).unwrap().into_iter().map(|(_, key)| key).collect();
+            unpack::<(u32, String)>(&difference.only).expect("names").into_iter().map(|(_, key)| key).collect();
         only.sort_unstable();
         (difference.lacks.len() / 8, only)
     }
@@ -106,9 +108,7 @@ impl Script {
     }
 }
 
-fn at_five() -> Option<Cursor> {
-    Some(Cursor { changelog: OTHER, offset: Offset(5), snapshot: None })
-}
+const AT_FIVE: Cursor = Cursor { changelog: OTHER, offset: Offset(5), snapshot: None };
 
 #[test]
 fn nothing_differs() {
@@ -121,7 +121,7 @@ fn nothing_differs() {
     script.changes(5, 5, &[]);
     assert_eq!(script.confirmed().len(), 60);
     assert!(script.host.client().is_synced());
-    assert_eq!(script.cursor_after_a_restart(), at_five());
+    assert_eq!(script.cursor_after_a_restart(), Some(AT_FIVE));
 }
 
 #[test]
@@ -203,7 +203,7 @@ fn unsent_edits_are_kept_and_rebased() {
     }
     assert_eq!(script.row("cards/k003").unwrap()["n"], 33);
     assert_eq!(script.row("cards/k002").unwrap()["n"], 22, "the edit is newer than the delete");
-    assert_eq!(script.cursor_after_a_restart(), at_five());
+    assert_eq!(script.cursor_after_a_restart(), Some(AT_FIVE));
 }
 
 #[test]
