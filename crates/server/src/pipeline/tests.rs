@@ -1,6 +1,7 @@
 //! The pipeline over the memory store, with another writer in between.
 
 use std::sync::Mutex;
+use std::time::Duration;
 
 use tidelock_core::ids::{ClientId, Epoch, Incarnation, MutationId, Sequence, Version};
 use tidelock_core::limits::Limits;
@@ -120,18 +121,8 @@ async fn database(meddle: Option<Write>) -> (Database, Arc<MemoryStore>) {
     let meddled = Arc::new(Meddled { store: Arc::clone(&store), meddle: Mutex::new(meddle) });
     let limits = Limits::default();
     let changelog: Arc<dyn Changelog> = store.clone();
-    (
-        Database::new(
-            "test",
-            meddled,
-            changelog,
-            rules,
-            limits,
-            std::time::Duration::ZERO,
-            Arc::new(Metrics::default()),
-        ),
-        store,
-    )
+    let kept = Duration::from_secs(3_600);
+    (Database::new("test", meddled, changelog, rules, limits, kept, Arc::new(Metrics::default())), store)
 }
 
 fn caller(rooms: &[&str]) -> Caller {
