@@ -97,7 +97,7 @@ impl State {
             return CommitOutcome::Mismatch(mismatched);
         }
         let from = self.head;
-        if !commit.writes.iter().all(Write::is_condition) {
+        if !commit.writes.iter().all(|write| self.stays(write)) {
             self.head = Offset(from.0 + 1);
         }
         let (records, former) = self.write(&commit);
@@ -136,10 +136,17 @@ impl State {
         (mutation.sequence != finished.next()).then_some(CommitOutcome::OutOfOrder(finished))
     }
 
+    fn stays(&self, write: &Write) -> bool {
+        write.leaves(self.documents.get(&write.id).map_or(&[], |(record, _)| &record.channels))
+    }
+
     /// Stores the documents at the head.
     fn write(&mut self, commit: &Commit) -> (Vec<Arc<ChangeRecord>>, Vec<Former>) {
         let mut records = BTreeMap::new();
-        for write in commit.writes.iter().filter(|write| !write.is_condition()) {
+        for write in &commit.writes {
+            if self.stays(write) {
+                continue;
+            }
             let before = self.documents.get(&write.id).map(|(record, _)| record.clone());
             let left =
                 before.as_ref().map_or_else(Vec::new, |old| left_after(&old.channels, &old.left, &write.channels));

@@ -112,8 +112,8 @@ pub struct Commit {
     pub now_ms: u64,
 }
 
-/// The write of one document. One that leaves the document as it is (a [condition](Write::is_condition)) has to hold like any other,
-/// and neither stores nor publishes anything.
+/// The write of one document. One that [leaves](Write::leaves) content and channels as they are is a condition alone: it has to hold
+/// like any other, and neither stores nor publishes anything.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Write {
     /// The document.
@@ -133,9 +133,12 @@ pub struct Write {
 }
 
 impl Write {
-    /// Whether the document has to be as it is expected to be, and stays so.
-    pub fn is_condition(&self) -> bool {
-        self.expected == if self.body.is_some() { self.version } else { Version::ABSENT }
+    /// Whether the document stays as it is when it is as expected, in these channels.
+    pub fn leaves(&self, channels: &[String]) -> bool {
+        match self.body {
+            Some(_) => self.expected == self.version && self.channels == channels,
+            None => !self.expected.exists(),
+        }
     }
 }
 

@@ -311,6 +311,8 @@ fn apply_batch(batch: &Batch, client: &Client, desk: &mut Desk) {
             position.cursor = Some(cursor);
         }
         Cover::Snapshot(frame) => {
+            // A session may start over with a snapshot at any time.
+            desk.after.caught_up = Some(false);
             position.channels.clone_from(&frame.channels);
             position.cursor =
                 Some(Cursor { changelog: frame.changelog, offset: frame.offset, snapshot: frame.through.clone() });

@@ -215,7 +215,7 @@ fn columns_count_characters_and_keys_are_quoted() {
     assert_eq!(
         found,
         "t.toml:8:1: databases.d.collections.\"für alle\".writ: unknown key in [databases.d.collections.\"für alle\"]; expected \
-         `channels`, `conflict`, `read`, `schema` or `write` (did you mean `write`?)"
+         `channels`, `conflict`, `grant`, `read`, `schema` or `write` (did you mean `write`?)"
     );
     let found = error_after_auth("identity.channels = 1\nanonymous = \"ü\"  # ü");
     assert!(

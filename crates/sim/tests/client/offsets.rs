@@ -119,6 +119,16 @@ fn a_client_that_gains_documents_is_not_caught_up() {
 }
 
 #[test]
+fn a_client_that_is_sent_a_snapshot_is_not_caught_up() {
+    let mut script = Script::live();
+    script.snapshot(3, None, Some(("cards", "b")), &[(3, "cards/a", "1")]);
+    assert!(!script.host.client().is_synced());
+    script.snapshot(3, Some(("cards", "b")), None, &[]);
+    script.changes(3, 3, &[]);
+    assert!(script.host.client().is_synced());
+}
+
+#[test]
 fn an_absent_state_is_not_withheld() {
     let absent = DocumentState { id: DocumentId::new("cards", "a"), version: Version::ABSENT, body: None };
     assert!(withheld("a").is_withheld() && !absent.is_withheld());

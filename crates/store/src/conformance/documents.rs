@@ -2,7 +2,7 @@
 
 use tidelock_core::ids::{DocumentId, Offset, Version};
 
-use super::{commit_of, delete, everything, mutation_of, note, put, read, text, version_of, write};
+use super::{commit_of, delete, everything, mutation_of, note, put, read, text, version_of, within, write};
 use crate::changelog::Changelog;
 use crate::store::{CommitOutcome, Store};
 
@@ -66,12 +66,17 @@ pub(super) async fn a_condition_holds_and_changes_nothing<S: Store + Changelog>(
     let records = store.changes(Offset(0), &everything(), 1_000).await.unwrap().records;
     let places: Vec<_> = records.iter().map(|record| (record.id.key.as_str(), record.offset)).collect();
     assert_eq!(places, [("a", first), ("b", second)]);
+    // In other channels it is a change, though its content stays.
+    let moved = write(store, vec![within(kept(), &["list:1"])]).await;
+    assert!(moved > second);
+    let record = store.changes(second, &everything(), 1_000).await.unwrap().records.pop().unwrap();
+    assert_eq!((record.id, record.offset, record.channels), (note("a"), moved, vec!["list:1".to_owned()]));
     // When it does not hold, nothing is written.
     for broken in [put(note("a"), version_of(b"2"), "2"), delete(note("a"), Version::ABSENT, &[])] {
         let writes = vec![broken, put(note("c"), Version::ABSENT, "3")];
         assert_eq!(store.commit(commit_of(writes)).await.unwrap(), CommitOutcome::Mismatch(vec![note("a")]));
     }
-    assert_eq!((text(store, &note("c")).await, store.head()), (None, second));
+    assert_eq!((text(store, &note("c")).await, store.head()), (None, moved));
 }
 
 pub(super) async fn a_mismatch_leaves_nothing<S: Store + Changelog>(store: &S) {

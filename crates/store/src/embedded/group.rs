@@ -110,10 +110,14 @@ impl<'c> Group<'c> {
         if !mismatched.is_empty() {
             return Ok(CommitOutcome::Mismatch(mismatched));
         }
-        if !commit.writes.iter().all(Write::is_condition) {
+        let stays = |(write, found): &(&Write, Option<Current>)| {
+            write.leaves(found.as_ref().map_or(&[], |found| found.channels.as_slice()))
+        };
+        let changed: Vec<_> = commit.writes.iter().zip(current).filter(|one| !stays(one)).collect();
+        if !changed.is_empty() {
             self.position.head = Offset(self.position.head.0 + 1);
         }
-        for (write, found) in commit.writes.iter().zip(current).filter(|(write, _)| !write.is_condition()) {
+        for (write, found) in changed {
             self.write(commit, write, found)?;
         }
         for note in &commit.conflicts {
