@@ -15,6 +15,7 @@ mod reindex;
 mod reload;
 pub mod rules;
 mod serve;
+mod sought;
 
 pub use app::{App, GatewayOptions};
 pub use clock::Clock;

@@ -121,6 +121,7 @@ fn main() {
         collections: vec![CollectionInfo { number: 0, name: "cards".into(), policy: Policy::default() }],
         subject: "ann".into(),
         now_ms: 0,
+        floor: Offset(0),
     });
     client.handle_message(1_000, &encode(&welcome));
     run(&mut client, &mut storage);

@@ -3,10 +3,10 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
-use tidelock_core::ids::{ChangelogId, ClientId, DocumentId, Offset, SessionId};
+use tidelock_core::ids::{ChangelogId, ClientId, DocumentId, Offset, SessionId, Version};
 use tidelock_core::server::{
-    Batch, ChangePage, ChannelSet, Effect, Filter, Grant, Opening, Refusal, Session, SessionConfig, SnapshotPage,
-    Submission,
+    Batch, ChangePage, ChangeRecord, ChannelSet, DocumentPage, Effect, Filter, Grant, Opening, Refusal, Session,
+    SessionConfig, SnapshotPage, Sought, Submission, SymbolPage,
 };
 use tidelock_core::wire::{CollectionInfo, ErrorCode, Hello, Policy};
 use tidelock_store::{Changelog, MemoryStore, Segment, Store};
@@ -67,6 +67,10 @@ enum Job {
     LoadSnapshot { ticket: u64, after: Option<DocumentId>, filter: Arc<Filter>, bytes_max: usize },
     Changes { ticket: u64, page: ChangePage },
     Snapshot { ticket: u64, page: SnapshotPage },
+    LoadSymbols { ticket: u64, filter: Arc<Filter>, count: u32 },
+    LoadDocuments { ticket: u64, sought: Sought },
+    Symbols { ticket: u64, page: SymbolPage },
+    Documents { ticket: u64, page: DocumentPage },
 }
 
 #[derive(Clone, Copy)]
@@ -87,6 +91,9 @@ impl Server {
         first_session: u64,
     ) -> Self {
         let numbers = policies.keys().cloned().zip(0..).collect();
+        if store.id() != changelog {
+            store.rename_changelog(changelog);
+        }
         let segments = store.subscribe();
         Self {
             store,
@@ -243,7 +250,39 @@ impl Server {
             Job::Snapshot { ticket, page } => {
                 self.with(link, |seat| seat.session.handle_snapshot(now_ms, ticket, Ok(page)));
             }
+            Job::LoadSymbols { ticket, filter, count } => {
+                let page = ready(self.store.symbols(&filter, count)).expect("the memory store answers");
+                self.with(link, |seat| seat.jobs.push_front(Job::Symbols { ticket, page }));
+            }
+            Job::LoadDocuments { ticket, sought } => {
+                let page = self.sought(sought);
+                self.with(link, |seat| seat.jobs.push_front(Job::Documents { ticket, page }));
+            }
+            Job::Symbols { ticket, page } => {
+                self.with(link, |seat| seat.session.handle_symbols(now_ms, ticket, Ok(page)));
+            }
+            Job::Documents { ticket, page } => {
+                self.with(link, |seat| seat.session.handle_documents(now_ms, ticket, Ok(page)));
+            }
         }
+    }
+
+    fn sought(&self, sought: Sought) -> DocumentPage {
+        let ids = match sought {
+            Sought::Items(items) => ready(self.store.items(&items)).expect("the memory store answers"),
+            Sought::Named(ids) => ids,
+        };
+        let set = ready(self.store.read(&ids)).expect("the memory store answers");
+        let records = ids.into_iter().zip(set.documents).map(|(id, document)| ChangeRecord {
+            offset: set.offset,
+            id,
+            version: document.as_ref().map_or(Version::ABSENT, |found| found.version),
+            channels: document.as_ref().map_or_else(Vec::new, |found| pipeline::channels_of(&found.body)),
+            body: document.map(|found| found.body),
+            left: Vec::new(),
+            session: SessionId(0),
+        });
+        DocumentPage { records: records.collect() }
     }
 
     fn open(&mut self, link: LinkId, hello: &Hello, now_ms: u64) {
@@ -326,6 +365,10 @@ impl Server {
                 Effect::LoadSnapshot { ticket, after, filter, bytes_max } => {
                     seat.jobs.push_back(Job::LoadSnapshot { ticket, after, filter, bytes_max });
                 }
+                Effect::LoadSymbols { ticket, filter, count } => {
+                    seat.jobs.push_back(Job::LoadSymbols { ticket, filter, count });
+                }
+                Effect::LoadDocuments { ticket, sought } => seat.jobs.push_back(Job::LoadDocuments { ticket, sought }),
                 Effect::Watch(filter) => {
                     seat.watched = filter;
                     seat.since = head;

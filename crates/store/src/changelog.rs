@@ -2,13 +2,13 @@
 
 use std::sync::Arc;
 
-use tidelock_core::ids::{ChangelogId, DocumentId, Offset};
+use tidelock_core::ids::{ChangelogId, DocumentId, Offset, Version};
 use tokio::sync::broadcast;
 
 use crate::error::StoreError;
 use crate::store::BoxFuture;
 
-pub use tidelock_core::server::{ChangePage, ChangeRecord, ChannelSet, Filter, SnapshotPage};
+pub use tidelock_core::server::{ChangePage, ChangeRecord, ChannelSet, Filter, SnapshotPage, SymbolPage};
 
 /// An ordered, compacted record of committed states: one entry per live document plus tombstones.
 ///
@@ -46,6 +46,20 @@ pub trait Changelog: Send + Sync + 'static {
         bytes_max: usize,
     ) -> BoxFuture<'a, Result<SnapshotPage, StoreError>>;
 
+    /// The first `_count` symbols (at most) of the live documents that the filter matches, by their item hashes under this changelog's
+    /// identity. What it costs follows the channels, not the documents.
+    ///
+    /// A changelog that keeps no symbols gives none: its clients send lists.
+    fn symbols<'a>(&'a self, _filter: &'a Filter, _count: u32) -> BoxFuture<'a, Result<SymbolPage, StoreError>> {
+        let page = SymbolPage { offset: self.head(), documents: 0, symbols: Vec::new() };
+        Box::pin(std::future::ready(Ok(page)))
+    }
+
+    /// The live documents with these item hashes, in any order; one that is not there (any more) is passed over.
+    fn items<'a>(&'a self, _items: &'a [u64]) -> BoxFuture<'a, Result<Vec<DocumentId>, StoreError>> {
+        Box::pin(std::future::ready(Ok(Vec::new())))
+    }
+
     /// Forgets tombstones and left channels at or below `before` (at most the head), in bounded steps that commits take turns with,
     /// and raises the floor to it before the first one goes. Returns how many tombstones went.
     fn purge(&self, before: Offset) -> BoxFuture<'_, Result<u64, StoreError>>;
@@ -70,4 +84,15 @@ pub struct Segment {
     pub to: Offset,
     /// The states committed, by rising offset; a document changed twice in the group is named once, at its last offset.
     pub records: Vec<Arc<ChangeRecord>>,
+    /// What each of the documents was before the group.
+    pub former: Vec<Former>,
+}
+
+/// What a document was before a group of commits.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Former {
+    /// Its version; absent when there was none.
+    pub version: Version,
+    /// Its channels.
+    pub channels: Vec<String>,
 }

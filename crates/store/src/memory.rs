@@ -9,12 +9,13 @@ use tidelock_core::ids::{
 };
 use tokio::sync::broadcast;
 
-use tidelock_core::server::{ChangePage, ChangeRecord, Filter, SnapshotPage};
+use tidelock_core::server::{ChangePage, ChangeRecord, Filter, SnapshotPage, SymbolPage};
 
-use crate::changelog::{Changelog, Segment};
+use crate::changelog::{Changelog, Former, Segment};
 use crate::channels::{concerns, left_after};
 use crate::error::StoreError;
 use crate::limits::{CONFLICTS_KEPT_DEFAULT, RECORD_BYTES_OVERHEAD, SEGMENTS_BUFFERED_MAX};
+use crate::sketches::Sketches;
 use crate::store::{
     BoxFuture, Capabilities, ClientRecord, Commit, CommitOutcome, ConflictQuery, ConflictRecord, Document, ReadSet,
     Recorded, Store, Write,
@@ -24,13 +25,15 @@ use crate::store::{
 #[derive(Debug)]
 pub struct MemoryStore {
     epoch: Epoch,
-    changelog: ChangelogId,
     state: Mutex<State>,
     segments: broadcast::Sender<Arc<Segment>>,
 }
 
 #[derive(Debug, Default)]
 struct State {
+    changelog: ChangelogId,
+    /// From the first request on.
+    sketches: Option<Sketches>,
     head: Offset,
     floor: Offset,
     /// The latest state of each document, tombstones included, with its edit time.
@@ -55,7 +58,14 @@ impl MemoryStore {
     /// An empty database with these identities.
     pub fn new(epoch: Epoch, changelog: ChangelogId) -> Self {
         let (segments, _) = broadcast::channel(SEGMENTS_BUFFERED_MAX);
-        Self { epoch, changelog, state: Mutex::default(), segments }
+        Self { epoch, state: Mutex::new(State { changelog, ..State::default() }), segments }
+    }
+
+    /// Gives the changelog another identity, as that of another node has: no cursor of before is known.
+    pub fn rename_changelog(&self, changelog: ChangelogId) {
+        let mut state = self.state();
+        state.changelog = changelog;
+        state.sketches = None;
     }
 
     /// Forgets tombstones and left channels at or below `before` (at most the head), and raises the floor to it.
@@ -90,7 +100,7 @@ impl State {
         if !commit.writes.iter().all(|write| self.stays(write)) {
             self.head = Offset(from.0 + 1);
         }
-        let records = self.write(&commit);
+        let (records, former) = self.write(&commit);
         self.log_conflicts(&commit);
         let offset = self.head;
         if let Some(mutation) = commit.mutation {
@@ -101,8 +111,12 @@ impl State {
             );
         }
         if !records.is_empty() {
+            let segment = Arc::new(Segment { from, to: offset, records, former });
+            if let Some(sketches) = &mut self.sketches {
+                sketches.follow(&segment);
+            }
             // Fails when nobody listens.
-            let _ = segments.send(Arc::new(Segment { from, to: offset, records }));
+            let _ = segments.send(segment);
         }
         CommitOutcome::Committed(offset)
     }
@@ -127,7 +141,7 @@ impl State {
     }
 
     /// Stores the documents at the head.
-    fn write(&mut self, commit: &Commit) -> Vec<Arc<ChangeRecord>> {
+    fn write(&mut self, commit: &Commit) -> (Vec<Arc<ChangeRecord>>, Vec<Former>) {
         let mut records = BTreeMap::new();
         for write in &commit.writes {
             if self.stays(write) {
@@ -145,14 +159,16 @@ impl State {
                 left,
                 session: commit.session,
             });
-            if let Some(old) = before {
+            if let Some(old) = &before {
                 self.unlist(old.offset, &write.id);
             }
+            let former =
+                before.map(|old| Former { version: old.version, channels: old.channels.clone() }).unwrap_or_default();
             self.by_offset.entry(self.head).or_default().insert(write.id.clone());
             self.documents.insert(write.id.clone(), (record.clone(), write.edited_ms));
-            records.insert(write.id.clone(), record);
+            records.insert(write.id.clone(), (record, former));
         }
-        records.into_values().collect()
+        records.into_values().unzip()
     }
 
     fn unlist(&mut self, offset: Offset, id: &DocumentId) {
@@ -243,6 +259,28 @@ impl State {
         page
     }
 
+    fn sketches(&mut self) -> &Sketches {
+        let Self { sketches, documents, changelog, head, .. } = self;
+        sketches.get_or_insert_with(|| {
+            let mut sketches = Sketches::new(*changelog);
+            for (record, _) in documents.values().filter(|(record, _)| record.body.is_some()) {
+                sketches.insert(&record.id, record.version, &record.channels, record.offset);
+            }
+            sketches.stand_at(*head);
+            sketches
+        })
+    }
+
+    fn items(&mut self, items: &[u64]) -> Vec<DocumentId> {
+        let wanted: BTreeSet<u64> = items.iter().copied().collect();
+        let sketches = self.sketches();
+        let offsets: BTreeSet<Offset> = items.iter().filter_map(|item| sketches.offset_of(*item)).collect();
+        let sketches = self.sketches.as_ref();
+        let ids = offsets.iter().filter_map(|offset| self.by_offset.get(offset)).flatten();
+        let item = |id: &DocumentId| Some(sketches?.item(id, self.documents.get(id)?.0.version));
+        ids.filter(|id| item(id).is_some_and(|item| wanted.contains(&item))).cloned().collect()
+    }
+
     fn scan(&self, collection: &str, after: Option<&str>, limit: usize) -> Vec<(String, Document)> {
         let start = DocumentId::new(collection, after.unwrap_or_default());
         self.documents
@@ -328,7 +366,7 @@ impl Store for MemoryStore {
 
 impl Changelog for MemoryStore {
     fn id(&self) -> ChangelogId {
-        self.changelog
+        self.state().changelog
     }
 
     fn head(&self) -> Offset {
@@ -355,6 +393,14 @@ impl Changelog for MemoryStore {
         bytes_max: usize,
     ) -> BoxFuture<'a, Result<SnapshotPage, StoreError>> {
         Box::pin(async move { Ok(self.state().snapshot(after, filter, bytes_max)) })
+    }
+
+    fn symbols<'a>(&'a self, filter: &'a Filter, count: u32) -> BoxFuture<'a, Result<SymbolPage, StoreError>> {
+        Box::pin(async move { Ok(self.state().sketches().symbols(filter, count)) })
+    }
+
+    fn items<'a>(&'a self, items: &'a [u64]) -> BoxFuture<'a, Result<Vec<DocumentId>, StoreError>> {
+        Box::pin(async move { Ok(self.state().items(items)) })
     }
 
     fn purge(&self, before: Offset) -> BoxFuture<'_, Result<u64, StoreError>> {

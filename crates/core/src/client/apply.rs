@@ -9,7 +9,8 @@ use crate::order::sorted_by;
 use crate::ordered::OrderedSet;
 use crate::version;
 use crate::wire::{
-    Change, ChangeKind, Changes, Cursor, DocumentPolicy, FieldStrategy, Policy, Purge, Snapshot, WireError, unpack,
+    Change, ChangeKind, Changes, Cursor, DocumentPolicy, FieldStrategy, Policy, Purge, Reconciled, Snapshot, WireError,
+    unpack,
 };
 
 /// How often a batch waits for unsent changes that a rebase could handle as well.
@@ -24,7 +25,7 @@ pub(super) enum Inbound {
     Purge(Purge),
 }
 
-/// Documents of a changes or snapshot frame.
+/// Documents of a changes, snapshot or reconciled frame.
 #[derive(Debug)]
 pub(super) struct Batch {
     changes: Vec<Change>,
@@ -36,6 +37,7 @@ pub(super) struct Batch {
 enum Cover {
     Changes(Changes),
     Snapshot(Snapshot),
+    Reconciled(Reconciled),
 }
 
 impl Inbound {
@@ -49,6 +51,20 @@ impl Inbound {
     pub(super) fn snapshot(mut frame: Snapshot, wire_bytes: usize) -> Result<Self, WireError> {
         let changes = unpack(&core::mem::take(&mut frame.changes))?;
         Ok(Inbound::Batch(Batch { changes, cover: Cover::Snapshot(frame), wire_bytes }))
+    }
+
+    /// A reconciled frame of `wire_bytes` bytes; its entries are unpacked here, once.
+    pub(super) fn reconciled(mut frame: Reconciled, wire_bytes: usize) -> Result<Self, WireError> {
+        let changes = unpack(&core::mem::take(&mut frame.changes))?;
+        Ok(Inbound::Batch(Batch { changes, cover: Cover::Reconciled(frame), wire_bytes }))
+    }
+
+    /// What the frame costs.
+    pub(super) fn wire_bytes(&self) -> usize {
+        match self {
+            Inbound::Batch(batch) => batch.wire_bytes,
+            Inbound::Purge(_) => 0,
+        }
     }
 }
 
@@ -300,6 +316,13 @@ fn apply_batch(batch: &Batch, client: &Client, desk: &mut Desk) {
             position.channels.clone_from(&frame.channels);
             position.cursor =
                 Some(Cursor { changelog: frame.changelog, offset: frame.offset, snapshot: frame.through.clone() });
+        }
+        Cover::Reconciled(frame) => {
+            // A part of a difference is no position: a client that is interrupted reconciles again, with less to do.
+            let cursor = Cursor { changelog: frame.changelog, offset: frame.offset, snapshot: None };
+            position.cursor = frame.last.then_some(cursor);
+            position.channels = if frame.last { frame.channels.clone() } else { Vec::new() };
+            desk.after.reconciled = frame.last.then_some(frame.round);
         }
     }
     desk.put_position(position);

@@ -26,6 +26,7 @@ mod connection;
 mod event;
 mod load;
 mod outbox;
+mod reconcile;
 mod resolve;
 mod settle;
 mod shadow;
@@ -47,6 +48,7 @@ pub use shadow::shadow_documents;
 use apply::Inbound;
 use connection::Connection;
 use outbox::Mirror;
+use reconcile::Reconcile;
 use shadow::Directory;
 use state::{Position, Replica, Unresolved};
 use storage::{Durability, ReadResult, RefusedRow, Step, StorageFailure};
@@ -116,8 +118,12 @@ pub struct Client {
     /// How often mutations were formed while the first frame waited.
     deferrals: u32,
     caught_up: bool,
-    /// The changelog of the present connection, while what the client has is still to be listed.
-    listing_for: Option<ChangelogId>,
+    /// The changelog of the present connection.
+    changelog: ChangelogId,
+    /// The way from what the client has to a cursor of the present connection.
+    reconcile: Option<Reconcile>,
+    /// Numbers reconciliations.
+    reconciliations: u64,
     /// Whether the server has finished mutations that this client does not know of: its storage was rolled back.
     rolled_back: bool,
     /// How far the rows of adopted stores were compared, by outbox record.
@@ -177,7 +183,9 @@ impl Client {
             idle: false,
             deferrals: 0,
             caught_up: false,
-            listing_for: None,
+            changelog: ChangelogId(0),
+            reconcile: None,
+            reconciliations: 0,
             rolled_back: false,
             adopted: OrderedMap::new(),
             connections: 0,

@@ -100,6 +100,21 @@ pub fn shadow_documents(bytes: &[u8]) -> Result<Vec<(String, Version, Vec<u8>)>,
     Ok(documents)
 }
 
+/// Key and version of each document of a page, without a copy of the bodies. After an error nothing more is told.
+pub(super) fn shadow_versions(bytes: &[u8], act: &mut dyn FnMut(&str, Version)) -> Result<(), WireError> {
+    let mut reader = Reader::new(bytes);
+    while reader.rest() > 0 {
+        let mut fields = reader.items();
+        if reader.more(&mut fields) {
+            let key = reader.text();
+            let version = reader.field(&mut fields);
+            reader.end(fields);
+            act(key, version);
+        }
+    }
+    reader.finish()
+}
+
 /// What a task does to the set of pages.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum PageChange {

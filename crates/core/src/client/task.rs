@@ -1,8 +1,9 @@
 //! Tasks: one transaction each, in steps.
 
 use super::apply::Apply;
-use super::collect::{Adopt, Collect, List};
+use super::collect::{Adopt, Collect};
 use super::load::Load;
+use super::reconcile::List;
 use super::resolve::Resolve;
 use super::settle::Settle;
 use super::storage::{Durability, Read, ReadResult, Step, Verdict, WriteOp};
@@ -89,8 +90,11 @@ impl Client {
         if self.rolled_back {
             return self.pending.is_empty().then_some(Kind::Renew);
         }
+        if let Some(list) = List::next(self) {
+            return Some(Kind::List(list));
+        }
         if self.connection.listing() {
-            return List::new(self).map(Kind::List);
+            return None;
         }
         let window = self.limits.push_window_mutations_max as usize;
         // A frame that waits for results is not to wait for those of ever more mutations.
@@ -232,7 +236,7 @@ impl Task {
         }
         match self.kind {
             Kind::Load(_) => client.loaded_from_storage(),
-            Kind::List(list) => list.committed(client, self.connection),
+            Kind::List(list) => list.committed(client),
             Kind::Renew => client.renewed(),
             Kind::Adopt(adopt) => adopt.committed(client),
             // These may have marked rows in the outboxes.
@@ -252,7 +256,7 @@ impl Task {
             Kind::Settle(settle) => settle.step(client, &mut self.desk),
             Kind::Collect(collect) => collect.step(client, &mut self.desk),
             Kind::Adopt(adopt) => adopt.step(client, &mut self.desk),
-            Kind::List(list) => list.step(client, &mut self.desk),
+            Kind::List(list) => list.step(),
             Kind::Resolve(resolve) => resolve.step(client, &mut self.desk),
             Kind::Renew => {
                 let mut replica = client.replica.clone();
@@ -281,7 +285,7 @@ impl Task {
     fn desk_absorb(&mut self, results: Vec<ReadResult>) {
         match &mut self.kind {
             Kind::Adopt(adopt) => adopt.absorb(&mut self.desk, results),
-            Kind::List(list) => list.absorb(&mut self.desk, results),
+            Kind::List(list) => list.absorb(results),
             Kind::Collect(collect) => collect.absorb(&mut self.desk, results),
             Kind::Load(_) | Kind::Look | Kind::Apply(_) | Kind::Settle(_) | Kind::Resolve(_) | Kind::Renew => {
                 self.desk.absorb(results);
@@ -374,6 +378,9 @@ impl Client {
         }
         self.rejected = self.rejected.saturating_add(after.rejected_added);
         self.caught_up = after.caught_up.unwrap_or(self.caught_up);
+        if after.reconciled.is_some() {
+            self.reconcile.take_if(|running| after.reconciled == Some(running.round()));
+        }
         self.idle = after.idle;
         for (collection, keys) in after.changed {
             self.event(super::Event::Changed { collection, keys });

@@ -52,6 +52,8 @@ pub(super) struct Aftermath {
     pub(super) asked_again: Vec<DocumentId>,
     /// Whether the client shows a consistent cut from here on; `None` when nothing was said of it.
     pub(super) caught_up: Option<bool>,
+    /// The reconciliation of which the last frame was applied.
+    pub(super) reconciled: Option<u64>,
     pub(super) idle: bool,
 }
 

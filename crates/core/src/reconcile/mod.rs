@@ -5,7 +5,7 @@
 //! documents, adds up the classes that a reader sees, and computes nothing per document for a reader. The reader subtracts the
 //! symbols of its own set and [`decode`]s what is left: about 1.4 symbols for each item that only one side has.
 //!
-//! The numbers are part of the protocol (`docs/protocol.md` section 9, `testdata/reconcile.json`).
+//! The numbers are part of the protocol (`docs/protocol.md` section 8, `testdata/reconcile.json`).
 
 mod decode;
 mod sketch;

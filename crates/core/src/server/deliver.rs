@@ -225,7 +225,7 @@ impl Session {
         }
     }
 
-    fn send_charged(&mut self, frame: &ServerFrame) {
+    pub(super) fn send_charged(&mut self, frame: &ServerFrame) {
         let len = self.send(frame);
         if let State::Open(open) = &mut self.state {
             open.credit -= i64::try_from(len).unwrap_or(i64::MAX);
@@ -233,7 +233,7 @@ impl Session {
     }
 
     /// Bytes of items after which a frame is full: one more item of any size still fits.
-    fn chunk_bytes_max(&self) -> usize {
+    pub(super) fn chunk_bytes_max(&self) -> usize {
         let limits = &self.config.limits;
         let item_bytes_max = limits.document_bytes_max as usize + limits.key_bytes_max as usize;
         (limits.frame_bytes_max as usize).saturating_sub(item_bytes_max + FRAME_HEADER_BYTES).max(1)
@@ -245,7 +245,7 @@ fn pair(id: DocumentId) -> (String, String) {
 }
 
 /// Joins items into chunks of about `bytes_max` bytes; none for no items.
-fn chunked(items: Vec<Vec<u8>>, bytes_max: usize) -> Vec<Vec<u8>> {
+pub(super) fn chunked(items: Vec<Vec<u8>>, bytes_max: usize) -> Vec<Vec<u8>> {
     let mut chunks: Vec<Vec<u8>> = Vec::new();
     for item in items {
         match chunks.last_mut() {

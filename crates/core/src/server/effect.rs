@@ -40,6 +40,23 @@ pub enum Effect {
         /// About how many bytes of bodies.
         bytes_max: usize,
     },
+    /// Add up the symbols of the documents that the filter sees and answer with [`handle_symbols`](super::Session::handle_symbols).
+    LoadSymbols {
+        /// To be given back.
+        ticket: u64,
+        /// Whose documents.
+        filter: Arc<Filter>,
+        /// How many symbols, from the first on.
+        count: u32,
+    },
+    /// Read documents from the store itself, not from the changelog, and answer with
+    /// [`handle_documents`](super::Session::handle_documents).
+    LoadDocuments {
+        /// To be given back.
+        ticket: u64,
+        /// Which.
+        sought: Sought,
+    },
     /// From here on the session is to be told of commits that this filter matches, by [`handle_batch`](super::Session::handle_batch),
     /// and of the head, once, by [`handle_head`](super::Session::handle_head).
     Watch(Arc<Filter>),
@@ -50,6 +67,15 @@ pub enum Effect {
         /// For people.
         reason: String,
     },
+}
+
+/// How documents are sought.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Sought {
+    /// By item hashes: those that the changelog knows by them. A hash that it does not know (any more) is passed over.
+    Items(Vec<u64>),
+    /// By name.
+    Named(Vec<DocumentId>),
 }
 
 /// A frame to send. Sessions that receive the same one share it, and its coded form.

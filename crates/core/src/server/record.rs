@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use crate::ids::{DocumentId, Offset, SessionId, Version};
+use crate::reconcile::Symbol;
 
 /// The latest state of a document.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -47,4 +48,23 @@ pub struct SnapshotPage {
     pub offset: Offset,
     /// The floor when the page was read.
     pub floor: Offset,
+}
+
+/// Symbols of the documents that a filter sees.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SymbolPage {
+    /// The documents are those at this offset.
+    pub offset: Offset,
+    /// How many there are.
+    pub documents: u64,
+    /// The first symbols; fewer than asked for when no more are kept.
+    pub symbols: Vec<Symbol>,
+}
+
+/// Documents as the store has them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DocumentPage {
+    /// One for each document, in the order in which they were sought; without a body when there is none. The offset of each is one
+    /// that it is at least as new as; its channels are those by the rules of this moment.
+    pub records: Vec<ChangeRecord>,
 }

@@ -215,6 +215,8 @@ impl Session {
                 self.tell_position(now_ms);
             }
             (State::Open(_), ClientFrame::Auth(auth)) => self.reauthenticate(auth.token),
+            (State::Open(_), ClientFrame::MoreSymbols(more)) => self.more_symbols(now_ms, &more),
+            (State::Open(_), ClientFrame::Difference(difference)) => self.difference(now_ms, &difference),
         }
     }
 

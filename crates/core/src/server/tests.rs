@@ -8,32 +8,33 @@ use crate::ids::{
     ChangelogId, ClientId, DocumentId, Epoch, Incarnation, Offset, Sequence, SessionId, SubscriptionId, Version,
 };
 use crate::limits::Limits;
+use crate::reconcile::{Checker, SYMBOL_BYTES, Sketch};
 use crate::version::{item_hash, of_body};
 use crate::wire::{
     Change, ChangeKind, ClientFrame, CollectionInfo, Credit, Cursor, DocumentChange, DocumentState, ErrorCode, Hello,
     Operation, Outcome, Ping, Policy, Push, PushResult, ServerFrame, Subscribe, Unsubscribe, decode, encode, unpack,
 };
 
-const MINE: SessionId = SessionId(7);
-const LOG: ChangelogId = ChangelogId(99);
+pub(super) const MINE: SessionId = SessionId(7);
+pub(super) const LOG: ChangelogId = ChangelogId(99);
 
 /// A session with a host that answers from a model.
-struct Host {
-    now_ms: u64,
-    session: Session,
-    documents: BTreeMap<DocumentId, ChangeRecord>,
-    head: Offset,
-    floor: Offset,
+pub(super) struct Host {
+    pub(super) now_ms: u64,
+    pub(super) session: Session,
+    pub(super) documents: BTreeMap<DocumentId, ChangeRecord>,
+    pub(super) head: Offset,
+    pub(super) floor: Offset,
     page_records_max: usize,
     watched: Arc<Filter>,
-    sent: Vec<ServerFrame>,
+    pub(super) sent: Vec<ServerFrame>,
     submissions: Vec<Submission>,
     /// Documents that one mutation changes after the next snapshot page is read, without a word to the session.
     late: Option<Vec<(&'static str, &'static str)>>,
     /// A floor that only pages tell.
     floor_unseen: Option<Offset>,
     opened: Option<Hello>,
-    closed: Option<ErrorCode>,
+    pub(super) closed: Option<ErrorCode>,
     loads: usize,
 }
 
@@ -41,7 +42,7 @@ fn labels(labels: &[&str]) -> Vec<String> {
     labels.iter().map(|label| label.replace('/', "\0")).collect()
 }
 
-fn grant(allowed: &[&str]) -> Grant {
+pub(super) fn grant(allowed: &[&str]) -> Grant {
     let filter = Arc::new(Filter::from_labels(&labels(allowed)));
     Grant { subject: "ann".into(), expires_ms: None, filter }
 }
@@ -66,7 +67,7 @@ impl Host {
         }
     }
 
-    fn open(allowed: &[&str]) -> Self {
+    pub(super) fn open(allowed: &[&str]) -> Self {
         let mut host = Host::new(SessionConfig::default());
         host.hello(1 << 20);
         host.welcome(grant(allowed));
@@ -104,7 +105,7 @@ impl Host {
         self.drain();
     }
 
-    fn frame(&mut self, frame: &ClientFrame) {
+    pub(super) fn frame(&mut self, frame: &ClientFrame) {
         self.session.handle_frame(self.now_ms, &encode(frame));
         self.drain();
     }
@@ -117,6 +118,7 @@ impl Host {
             cursor,
             held: labels(held),
             have: Vec::new(),
+            reconcile: None,
         }));
     }
 
@@ -135,7 +137,7 @@ impl Host {
     }
 
     /// Commits one document; tells the session when it watches it.
-    fn commit(&mut self, key: &str, body: Option<&str>, channels: &[&str], session: SessionId) {
+    pub(super) fn commit(&mut self, key: &str, body: Option<&str>, channels: &[&str], session: SessionId) {
         let before = self.head;
         self.head = Offset(before.0 + 1);
         let id = DocumentId::new("cards", key);
@@ -169,7 +171,7 @@ impl Host {
         self.drain();
     }
 
-    fn drain(&mut self) {
+    pub(super) fn drain(&mut self) {
         while let Some(effect) = self.session.poll_effect() {
             assert!(self.closed.is_none(), "an effect after the close");
             match effect {
@@ -187,6 +189,14 @@ impl Host {
                     self.loads += 1;
                     self.change_late();
                     self.session.handle_snapshot(self.now_ms, ticket, Ok(page));
+                }
+                Effect::LoadSymbols { ticket, filter, count } => {
+                    let page = self.symbols(&filter, count);
+                    self.session.handle_symbols(self.now_ms, ticket, Ok(page));
+                }
+                Effect::LoadDocuments { ticket, sought } => {
+                    let page = self.sought(&sought);
+                    self.session.handle_documents(self.now_ms, ticket, Ok(page));
                 }
                 Effect::Watch(filter) => {
                     self.watched = filter;
@@ -242,10 +252,47 @@ impl Host {
         SnapshotPage { records, through, offset: self.head, floor: self.floor_unseen.unwrap_or(self.floor) }
     }
 
+    fn seen(&self, filter: &Filter) -> impl Iterator<Item = &ChangeRecord> {
+        let live = self.documents.values().filter(|record| record.body.is_some());
+        live.filter(move |record| filter.matches(&record.id.collection, &record.channels))
+    }
+
+    fn symbols(&self, filter: &Filter, count: u32) -> SymbolPage {
+        let mut sketch = Sketch::new(Checker::new(LOG), count);
+        self.seen(filter).for_each(|record| sketch.add(item_of(record)));
+        let documents = self.seen(filter).count() as u64;
+        SymbolPage { offset: self.head, documents, symbols: sketch.symbols().to_vec() }
+    }
+
+    fn sought(&self, sought: &Sought) -> DocumentPage {
+        let absent = |id: &DocumentId| ChangeRecord {
+            offset: self.head,
+            id: id.clone(),
+            version: Version::ABSENT,
+            body: None,
+            channels: Vec::new(),
+            left: Vec::new(),
+            session: SessionId(0),
+        };
+        let records = match sought {
+            Sought::Items(items) => {
+                self.documents.values().filter(|record| items.contains(&item_of(record))).cloned().collect()
+            }
+            Sought::Named(ids) => {
+                ids.iter().map(|id| self.documents.get(id).cloned().unwrap_or_else(|| absent(id))).collect()
+            }
+        };
+        DocumentPage { records }
+    }
+
     /// What was sent since the last call, in short.
-    fn log(&mut self) -> Vec<String> {
+    pub(super) fn log(&mut self) -> Vec<String> {
         self.sent.drain(..).map(describe).collect()
     }
+}
+
+pub(super) fn item_of(record: &ChangeRecord) -> u64 {
+    item_hash(LOG, &record.id.collection, &record.id.key, record.version)
 }
 
 fn describe(frame: ServerFrame) -> String {
@@ -266,6 +313,15 @@ fn describe(frame: ServerFrame) -> String {
         }
         ServerFrame::Pong(pong) => format!("pong {}", pong.nonce),
         ServerFrame::Error(error) => format!("error {}", error.code.name()),
+        ServerFrame::Restart(restart) => format!("restart {}", restart.subscription),
+        ServerFrame::Symbols(symbols) => {
+            let count = symbols.symbols.len() / SYMBOL_BYTES;
+            format!("symbols @{} of {}: {}+{count}", symbols.offset, symbols.documents, symbols.first)
+        }
+        ServerFrame::Reconciled(reconciled) => {
+            let last = if reconciled.last { " last" } else { "" };
+            format!("reconciled @{}{last} {}", reconciled.offset, items(&reconciled.changes))
+        }
     }
 }
 
@@ -362,7 +418,7 @@ fn a_snapshot_that_shows_later_states_is_followed_by_the_changes() {
 }
 
 #[test]
-fn a_floor_that_rises_while_a_page_is_read_starts_a_snapshot() {
+fn a_floor_that_rises_while_a_page_is_read_starts_the_subscription_over() {
     let mut host = Host::open(&["cards"]);
     for key in ["a", "b", "c", "d"] {
         host.commit(key, Some("1"), &[], SessionId(0));
@@ -374,7 +430,7 @@ fn a_floor_that_rises_while_a_page_is_read_starts_a_snapshot() {
     host.documents.remove(&DocumentId::new("cards", "b"));
     host.floor_unseen = Some(Offset(5));
     host.subscribe(Some(at(2)), &["cards"], None);
-    assert_eq!(host.log(), ["snapshot @5 ..c [a=1 c=1]", "snapshot @5 ..end [d=1]", "changes 5..5 last []"]);
+    assert_eq!(host.log(), ["restart 1"]);
 }
 
 #[test]
@@ -391,6 +447,7 @@ fn a_snapshot_confirms_what_the_client_has() {
         cursor: None,
         held: Vec::new(),
         have,
+        reconcile: None,
     }));
     assert_eq!(host.log(), ["snapshot @2 ..end [a=1 same:b]", "changes 2..2 last []"]);
 }
@@ -419,14 +476,14 @@ fn resume_from_a_cursor() {
     host.log();
     host.subscribe(Some(at(2)), &["cards"], None);
     assert_eq!(host.log(), ["changes 2..4 [c=1 d=1]", "changes 4..5 last [e=1]"]);
-    // Below the floor, of another changelog, or from the future: a snapshot.
+    // Below the floor, of another changelog, or from the future: the client has to say what it has.
     host.floor = Offset(3);
     host.session.handle_head(host.now_ms, host.head, host.floor);
     let foreign = Cursor { changelog: ChangelogId(1), offset: Offset(4), snapshot: None };
     for cursor in [at(2), at(77), foreign] {
         host.log();
         host.subscribe(Some(cursor.clone()), &["cards"], None);
-        assert!(host.log().first().unwrap().starts_with("snapshot @5 ..b"), "{cursor:?}");
+        assert_eq!(host.log(), ["restart 1"], "{cursor:?}");
     }
 }
 
@@ -488,6 +545,7 @@ fn unsubscribing_purges() {
         cursor: None,
         held: Vec::new(),
         have: Vec::new(),
+        reconcile: None,
     }));
     host.log();
     host.frame(&ClientFrame::Unsubscribe(Unsubscribe { id: SubscriptionId(1) }));
@@ -504,7 +562,7 @@ fn a_claimed_channel_tells_no_keys() {
     host.session.handle_head(host.now_ms, host.head, host.floor);
     host.log();
     host.subscribe(Some(at(2)), &["cards/x", "cards/y"], None);
-    assert_eq!(host.log(), ["snapshot @2 ..end [a=1]", "changes 2..2 last []"]);
+    assert_eq!(host.log(), ["restart 1"]);
 }
 
 #[test]
@@ -733,6 +791,7 @@ fn subscriptions_at_one_place_share_frames() {
             cursor: Some(at(0)),
             held: vec![format!("cards\0{channel}")],
             have: Vec::new(),
+            reconcile: None,
         }));
     }
     host.log();

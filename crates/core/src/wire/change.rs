@@ -98,3 +98,54 @@ pub struct Purge {
 }
 
 cbor_struct!(Purge { subscription, documents, channels });
+
+/// Changes cannot follow from where the subscription stands. The client subscribes again without a cursor, and with what it has.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Restart {
+    /// The subscription; nothing of it follows.
+    pub subscription: SubscriptionId,
+}
+
+cbor_struct!(Restart { subscription });
+
+/// Coded symbols of the items of a subscription's documents (module [`crate::reconcile`]).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Symbols {
+    /// The subscription.
+    pub subscription: SubscriptionId,
+    /// The reconciliation.
+    pub round: u64,
+    /// The documents are those at this offset.
+    pub offset: Offset,
+    /// How many documents there are.
+    pub documents: u64,
+    /// Index of the first symbol; 0 replaces those sent before, for the documents have changed.
+    pub first: u32,
+    /// The symbols, [`crate::reconcile::SYMBOL_BYTES`] each.
+    pub symbols: Vec<u8>,
+    /// Whether this frame ends the answer. When fewer symbols came than were asked for, there are no more.
+    pub last: bool,
+}
+
+cbor_struct!(Symbols { subscription, round, offset, documents, first, symbols, last });
+
+/// The states of documents that differ. A document is named once.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Reconciled {
+    /// The changelog.
+    pub changelog: ChangelogId,
+    /// The subscription.
+    pub subscription: SubscriptionId,
+    /// The reconciliation.
+    pub round: u64,
+    /// Where the symbols stood: once the last of these frames is applied, changes follow from here.
+    pub offset: Offset,
+    /// Concatenated [`Change`]s: put or delete. Their offsets may be above `offset`: they were read from the store.
+    pub changes: Packed,
+    /// The effective channels of the subscription, as opaque labels.
+    pub channels: Vec<String>,
+    /// Whether nothing follows.
+    pub last: bool,
+}
+
+cbor_struct!(Reconciled { changelog, subscription, round, offset, changes, channels, last });

@@ -24,9 +24,13 @@ pub enum ClientFrame {
     Auth(Auth),
     /// Several pushes, as concatenated [`Push`]es: what is alike in offline writes compresses together.
     Pushes(Packed),
+    /// The symbols sent do not suffice.
+    MoreSymbols(MoreSymbols),
+    /// What the symbols tell.
+    Difference(Difference),
 }
 
-cbor_enum!(ClientFrame { Hello(first), Subscribe(first), Unsubscribe(first), Push(first), Credit(first), Ping(first), Auth(first), Pushes(first) });
+cbor_enum!(ClientFrame { Hello(first), Subscribe(first), Unsubscribe(first), Push(first), Credit(first), Ping(first), Auth(first), Pushes(first), MoreSymbols(first), Difference(first) });
 
 /// Opens the session; nothing else is accepted before it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -75,7 +79,7 @@ pub struct Subscribe {
     pub collections: Vec<String>,
     /// Channels wanted; `None` for all that the identity may read. What it may not read is left out.
     pub channels: Option<Vec<String>>,
-    /// Where the client stands; `None` asks for a snapshot from the start.
+    /// Where the client stands; `None` asks for a snapshot from the start, or for reconciliation.
     pub cursor: Option<Cursor>,
     /// The effective channels that the client held when it stood at the cursor, as the last snapshot or purge named them (opaque
     /// labels): those lost since then are purged, those gained are sent whole.
@@ -83,9 +87,44 @@ pub struct Subscribe {
     /// For a snapshot: what the client has already, as concatenated big-endian item hashes ([`crate::version::item_hash`]).
     /// Documents among them are confirmed without their bodies.
     pub have: Vec<u8>,
+    /// Without a cursor: the client wants to reconcile what it has. (Round, symbols): a number that the client chose and that the
+    /// frames of this reconciliation carry, and how many symbols the server is to send at first.
+    pub reconcile: Option<(u64, u32)>,
 }
 
-cbor_struct!(Subscribe { id, collections, channels, cursor, held, have });
+cbor_struct!(Subscribe { id, collections, channels, cursor, held, have, reconcile });
+
+/// Asks for further symbols.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MoreSymbols {
+    /// The subscription.
+    pub subscription: SubscriptionId,
+    /// The reconciliation.
+    pub round: u64,
+    /// The first one wanted; the client has those before it.
+    pub first: u32,
+    /// Exclusive.
+    pub until: u32,
+}
+
+cbor_struct!(MoreSymbols { subscription, round, first, until });
+
+/// What the client and the server do not have in common, by the symbols sent. In several frames when it is larger than one.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Difference {
+    /// The subscription.
+    pub subscription: SubscriptionId,
+    /// The reconciliation.
+    pub round: u64,
+    /// Item hashes that only the server has, concatenated, big-endian.
+    pub lacks: Vec<u8>,
+    /// Documents of items that only the client has: concatenated (number of the collection, key).
+    pub only: Packed,
+    /// Whether more frames of this difference follow.
+    pub more: bool,
+}
+
+cbor_struct!(Difference { subscription, round, lacks, only, more });
 
 /// A position that the server issued.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -18,8 +18,10 @@ mod server;
 
 pub use cbor::{Cbor, Reader, Writer};
 pub(crate) use cbor::{cbor_enum, cbor_number, cbor_struct};
-pub use change::{Change, ChangeKind, Changes, Purge, Snapshot};
-pub use client::{Auth, ClientFrame, Credit, Cursor, Hello, Ping, Push, Subscribe, Unsubscribe};
+pub use change::{Change, ChangeKind, Changes, Purge, Reconciled, Restart, Snapshot, Symbols};
+pub use client::{
+    Auth, ClientFrame, Credit, Cursor, Difference, Hello, MoreSymbols, Ping, Push, Subscribe, Unsubscribe,
+};
 pub use codec::{decode, encode};
 pub use error::{ErrorCode, WireError};
 pub use mutation::{DocumentChange, FieldPatch, Mutation, Operation};

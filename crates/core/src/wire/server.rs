@@ -1,10 +1,10 @@
 //! Frames that a server sends (`docs/protocol.md` section 5).
 
-use super::change::{Changes, Purge, Snapshot};
+use super::change::{Changes, Purge, Reconciled, Restart, Snapshot, Symbols};
 use super::error::ErrorCode;
 use super::outcome::PushResult;
 use super::policy::CollectionInfo;
-use crate::ids::{ChangelogId, Epoch, Sequence, SessionId};
+use crate::ids::{ChangelogId, Epoch, Offset, Sequence, SessionId};
 use crate::limits::Limits;
 use crate::wire::{cbor_enum, cbor_struct};
 
@@ -25,9 +25,15 @@ pub enum ServerFrame {
     Pong(Pong),
     /// Something is wrong; a fatal one is followed by the close.
     Error(ErrorFrame),
+    /// The subscription has to begin anew.
+    Restart(Restart),
+    /// What the documents of a subscription come to.
+    Symbols(Symbols),
+    /// Documents that differ.
+    Reconciled(Reconciled),
 }
 
-cbor_enum!(ServerFrame { Welcome(first), Result(first), Changes(first), Snapshot(first), Purge(first), Pong(first), Error(first) });
+cbor_enum!(ServerFrame { Welcome(first), Result(first), Changes(first), Snapshot(first), Purge(first), Pong(first), Error(first), Restart(first), Symbols(first), Reconciled(first) });
 
 /// The session is open.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -51,9 +57,11 @@ pub struct Welcome {
     pub subject: String,
     /// The server's clock, milliseconds since 1970.
     pub now_ms: u64,
+    /// Changes cannot follow from a cursor below this offset of the changelog.
+    pub floor: Offset,
 }
 
-cbor_struct!(Welcome { protocol, session, epoch, changelog, finished, limits, collections, subject, now_ms });
+cbor_struct!(Welcome { protocol, session, epoch, changelog, finished, limits, collections, subject, now_ms, floor });
 
 /// Answer to a ping.
 #[derive(Clone, Debug, PartialEq, Eq)]

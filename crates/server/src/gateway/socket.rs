@@ -8,7 +8,8 @@ use std::time::Duration;
 use axum::extract::ws::{Message, WebSocket};
 use futures_util::future::BoxFuture;
 use tidelock_core::server::{
-    ChangePage, ChangeRecord, Effect, Filter, Grant, Opening, Processed, Refusal, Session, SnapshotPage, Submission,
+    ChangePage, ChangeRecord, DocumentPage, Effect, Filter, Grant, Opening, Processed, Refusal, Session, SnapshotPage,
+    Submission, SymbolPage,
 };
 use tidelock_core::wire::{ErrorCode, Hello};
 use tokio::sync::watch;
@@ -23,6 +24,7 @@ use crate::database::{Database, store_refusal};
 use crate::hub::{Mail, Membership};
 use crate::metrics::{add, add_len};
 use crate::pipeline::{self, Caller};
+use crate::sought;
 
 /// Mutations prepared and committed together.
 const GROUP_MUTATIONS_MAX: usize = 128;
@@ -42,6 +44,8 @@ enum Answer {
     /// A page, and the floor after it was read.
     Changes(u64, Result<ChangePage, Refusal>),
     Snapshot(u64, Result<SnapshotPage, Refusal>),
+    Symbols(u64, Result<SymbolPage, Refusal>),
+    Documents(u64, Result<DocumentPage, Refusal>),
     Processed(Vec<Result<Processed, Refusal>>),
 }
 
@@ -130,6 +134,8 @@ impl Connection {
                     | Effect::Process(_)
                     | Effect::LoadChanges { .. }
                     | Effect::LoadSnapshot { .. }
+                    | Effect::LoadSymbols { .. }
+                    | Effect::LoadDocuments { .. }
                     | Effect::Watch(_)
                     | Effect::Close { .. } => self.carry_out(effect),
                 }
@@ -150,6 +156,8 @@ impl Connection {
                     | Answer::Access(..)
                     | Answer::Changes(..)
                     | Answer::Snapshot(..)
+                    | Answer::Symbols(..)
+                    | Answer::Documents(..)
                     | Answer::Processed(_) => {}
                 },
                 _ = stopping.wait_for(|stopping| *stopping) => self.end_stopping(),
@@ -300,6 +308,16 @@ impl Connection {
                     Answer::Snapshot(ticket, page.map_err(|error| store_refusal(&error)))
                 }));
             }
+            Effect::LoadSymbols { ticket, filter, count } => {
+                self.loading = Some(Box::pin(async move {
+                    let page = database.changelog.symbols(&filter, count).await;
+                    Answer::Symbols(ticket, page.map_err(|error| store_refusal(&error)))
+                }));
+            }
+            Effect::LoadDocuments { ticket, sought } => {
+                self.loading =
+                    Some(Box::pin(async move { Answer::Documents(ticket, sought::load(&database, sought).await) }));
+            }
             Effect::Watch(filter) => {
                 place.watched = filter;
                 self.watch(place);
@@ -330,6 +348,8 @@ impl Connection {
             | Effect::Process(_)
             | Effect::LoadChanges { .. }
             | Effect::LoadSnapshot { .. }
+            | Effect::LoadSymbols { .. }
+            | Effect::LoadDocuments { .. }
             | Effect::Watch(_) => {}
         }
     }
@@ -352,6 +372,8 @@ impl Connection {
             Answer::Access(identity, access) => self.access(place, &identity, access),
             Answer::Changes(ticket, page) => self.session.handle_changes(now_ms, ticket, page),
             Answer::Snapshot(ticket, page) => self.session.handle_snapshot(now_ms, ticket, page),
+            Answer::Symbols(ticket, page) => self.session.handle_symbols(now_ms, ticket, page),
+            Answer::Documents(ticket, page) => self.session.handle_documents(now_ms, ticket, page),
             Answer::Processed(results) => {
                 for result in results {
                     self.session.handle_processed(now_ms, result);

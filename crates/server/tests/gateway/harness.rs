@@ -308,6 +308,9 @@ impl Client {
                 | ServerFrame::Changes(_)
                 | ServerFrame::Snapshot(_)
                 | ServerFrame::Purge(_)
+                | ServerFrame::Restart(_)
+                | ServerFrame::Symbols(_)
+                | ServerFrame::Reconciled(_)
                 | ServerFrame::Pong(_) => {}
             }
         };
@@ -325,6 +328,7 @@ impl Client {
             cursor,
             held,
             have: Vec::new(),
+            reconcile: None,
         }))
         .await;
     }

@@ -3,5 +3,6 @@
 mod connection;
 mod documents;
 mod offsets;
+mod reconcile;
 mod results;
 mod script;

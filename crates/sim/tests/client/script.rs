@@ -26,6 +26,9 @@ pub(crate) struct Script {
     pub(crate) disconnects: u32,
     pub(crate) policies: [Policy; 2],
     pub(crate) limits: Limits,
+    /// Of the node that the client reaches.
+    pub(crate) changelog: ChangelogId,
+    pub(crate) floor: Offset,
     writes: u32,
 }
 
@@ -56,6 +59,8 @@ impl Script {
             disconnects: 0,
             policies: [Policy::default(), Policy::default()],
             limits: Limits::default(),
+            changelog: LOG,
+            floor: Offset(0),
             writes: 0,
         };
         script.run();
@@ -118,12 +123,13 @@ impl Script {
             protocol: 1,
             session: SessionId(1),
             epoch: Epoch(1),
-            changelog: LOG,
+            changelog: self.changelog,
             finished: Sequence(finished),
             limits: self.limits,
             collections,
             subject: "ann".into(),
             now_ms: 0,
+            floor: self.floor,
         }));
     }
 
@@ -139,7 +145,7 @@ impl Script {
     /// Items are (offset, "collection/key", JSON; "" deletes, "same:JSON" confirms).
     pub(crate) fn changes(&mut self, from: u64, to: u64, items: &[(u64, &str, &str)]) {
         self.receive(&ServerFrame::Changes(Changes {
-            changelog: LOG,
+            changelog: self.changelog,
             subscriptions: vec![SubscriptionId(1)],
             from: Offset(from),
             to: Offset(to),
@@ -158,7 +164,7 @@ impl Script {
     ) {
         let pair = |bound: Option<(&str, &str)>| bound.map(|(collection, key)| (collection.into(), key.into()));
         self.receive(&ServerFrame::Snapshot(Snapshot {
-            changelog: LOG,
+            changelog: self.changelog,
             subscription: SubscriptionId(1),
             offset: Offset(offset),
             after: pair(after),
@@ -226,7 +232,9 @@ impl Script {
                 | ClientFrame::Unsubscribe(_)
                 | ClientFrame::Credit(_)
                 | ClientFrame::Ping(_)
-                | ClientFrame::Auth(_) => {}
+                | ClientFrame::Auth(_)
+                | ClientFrame::MoreSymbols(_)
+                | ClientFrame::Difference(_) => {}
             }
         }
         pushes

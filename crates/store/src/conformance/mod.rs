@@ -17,6 +17,7 @@ mod documents;
 mod model;
 mod mutations;
 mod reopen;
+mod symbols;
 
 use std::collections::BTreeMap;
 use std::pin::Pin;
@@ -72,6 +73,11 @@ pub async fn run<S: Store + Changelog>(make: impl Fn() -> S) {
         changelog::segments_come_in_order,
         changelog::a_purge_raises_the_floor,
         changelog::notes_are_kept_by_name,
+        symbols::symbols_follow_every_commit,
+        symbols::a_filter_selects_the_symbols,
+        symbols::items_are_found_by_their_hashes,
+        symbols::segments_tell_what_was_before,
+        symbols::symbols_are_whole_while_commits_run,
         concurrency::increments_are_never_lost,
         concurrency::a_commit_is_readable_when_it_resolves,
         concurrency::mutations_sent_twice_at_once_commit_once,

@@ -7,6 +7,7 @@ use proptest::test_runner::{Config, RngAlgorithm, TestCaseError, TestRng, TestRu
 use tidelock_core::ids::{ClientId, DocumentId, Incarnation, MutationId, Offset, Sequence, SessionId, Version};
 use tidelock_core::wire::Outcome;
 
+use super::symbols::check;
 use super::{all_changes, all_documents, conflict_on, filter, version_of};
 use crate::changelog::{Changelog, Filter};
 use crate::memory::MemoryStore;
@@ -143,6 +144,8 @@ async fn compare<S: Store + Changelog>(store: &S, model: &MemoryStore, operation
                 let bytes_max = usize::from(*bytes_max);
                 let records = all_documents(store, filter, bytes_max).await;
                 assert_eq!(records, all_documents(model, filter, bytes_max).await);
+                check(store, filter, 40).await;
+                check(model, filter, 40).await;
             }
         }
     }

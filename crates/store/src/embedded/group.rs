@@ -13,7 +13,7 @@ use super::recent::Recent;
 use super::rows::{Json, bound, conversion, names, names_to_sql, signed, unsigned};
 use crate::channels::left_after;
 use crate::store::{Commit, CommitOutcome, Recorded, Write};
-use crate::{ChangeRecord, Segment};
+use crate::{ChangeRecord, Former, Segment};
 
 /// What the writer knows without asking the file; it takes a group's value over once the group is durable.
 #[derive(Clone, Copy, Debug)]
@@ -45,6 +45,8 @@ pub(super) struct Group<'c> {
     position: Position,
     /// What the transaction wrote: it comes before what is remembered of earlier ones.
     written: BTreeMap<DocumentId, Latest>,
+    /// What those documents were before the transaction.
+    former: BTreeMap<DocumentId, Former>,
     finished: BTreeMap<(ClientId, Incarnation), Tail>,
 }
 
@@ -75,16 +77,17 @@ impl<'c> Group<'c> {
         tails: &'c mut Tails,
         position: Position,
     ) -> Self {
-        let (written, finished) = (BTreeMap::new(), BTreeMap::new());
-        Self { connection, documents, tails, from: position.head, position, written, finished }
+        let (written, former, finished) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
+        Self { connection, documents, tails, from: position.head, position, written, former, finished }
     }
 
     /// Where the writer stands after the group, and what the group changed.
-    pub(super) fn finish(self) -> Done {
+    pub(super) fn finish(mut self) -> Done {
         let mut records: Vec<_> = self.written.values().map(|latest| Arc::clone(&latest.record)).collect();
         records.sort_by_key(|record| record.offset);
+        let former = records.iter().map(|record| self.former.remove(&record.id).unwrap_or_default()).collect();
         let (from, to) = (self.from, self.position.head);
-        let segment = (!records.is_empty()).then_some(Segment { from, to, records });
+        let segment = (!records.is_empty()).then_some(Segment { from, to, records, former });
         Done { position: self.position, segment, written: self.written, tails: self.finished }
     }
 
@@ -206,6 +209,9 @@ impl<'c> Group<'c> {
             left,
             session: commit.session,
         });
+        // A document that the group changed before was then what it was before the group.
+        let former = Former { version: found.version, channels: found.channels };
+        self.former.entry(write.id.clone()).or_insert(former);
         self.written.insert(write.id.clone(), Latest { record, edited_ms: write.edited_ms });
         Ok(())
     }

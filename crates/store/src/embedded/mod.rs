@@ -11,6 +11,7 @@
 //! | `writer`, `group`, `purge` | the writing thread and its transactions |
 //! | `documents`, `recent` | what was written lately, so that the file need not be asked |
 //! | `readers`, `queries`, `changes`, `snapshot` | the reading threads and what they read |
+//! | `symbols` | what the documents come to, for reconciliation |
 //! | `backup` | copies of a database in use |
 
 mod backup;
@@ -27,11 +28,12 @@ mod recent;
 mod rows;
 mod schema;
 mod snapshot;
+mod symbols;
 #[cfg(test)]
 mod tests;
 mod writer;
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::fmt;
 use std::fs::File;
 use std::future::ready;
@@ -49,6 +51,7 @@ use self::error::stopped;
 use self::group::Position;
 use self::readers::{Ended, Readers};
 use self::recent::Recent;
+use self::symbols::Symbols;
 use self::writer::{Command, Shared, Writer};
 use crate::error::StoreError;
 use crate::limits::{CLIENTS_REMEMBERED_MAX, CONFLICTS_KEPT_DEFAULT, SEGMENTS_BUFFERED_MAX, WRITES_QUEUED_MAX};
@@ -56,7 +59,7 @@ use crate::store::{
     BoxFuture, Capabilities, ClientRecord, Commit, CommitOutcome, ConflictQuery, ConflictRecord, Document, ReadSet,
     Recorded, Store,
 };
-use crate::{ChangePage, Changelog, Filter, Segment, SnapshotPage};
+use crate::{ChangePage, Changelog, Filter, Segment, SnapshotPage, SymbolPage};
 
 /// How to open an embedded store.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -119,6 +122,7 @@ impl EmbeddedStore {
             floor: AtomicU64::new(identity.floor.0),
             segments,
             documents: Documents::new(options.cache_bytes as usize),
+            symbols: Symbols::default(),
         });
         let no_thread = |error| StoreError::Unavailable(format!("cannot start a thread: {error}"));
         let (readers, mut threads) = Readers::start(readers?).map_err(no_thread)?;
@@ -180,6 +184,18 @@ impl EmbeddedStore {
             self.shared.documents.clear();
         }
         self.lock.lock().unwrap_or_else(PoisonError::into_inner).take();
+    }
+
+    /// Adds up the symbols of all documents, once; from then on they follow the commits.
+    async fn add_up(&self) -> Result<(), StoreError> {
+        let adding = self.shared.symbols.adding.lock().await;
+        if self.shared.symbols.begin() {
+            let changelog = self.changelog;
+            let sketches = self.query(move |connection| symbols::scan(connection, changelog)).await;
+            self.shared.symbols.finish(sketches)?;
+        }
+        drop(adding);
+        Ok(())
     }
 
     fn running(&self) -> Result<&Running, StoreError> {
@@ -362,6 +378,25 @@ impl Changelog for EmbeddedStore {
     fn remember<'a>(&'a self, name: &'a str, note: Vec<u8>) -> BoxFuture<'a, Result<(), StoreError>> {
         let name = name.to_owned();
         Box::pin(self.ask(move |reply| Command::Remember(name, note, reply)))
+    }
+
+    fn symbols<'a>(&'a self, filter: &'a Filter, count: u32) -> BoxFuture<'a, Result<SymbolPage, StoreError>> {
+        Box::pin(async move {
+            self.add_up().await?;
+            self.shared.symbols.read(|sketches| sketches.symbols(filter, count))
+        })
+    }
+
+    fn items<'a>(&'a self, items: &'a [u64]) -> BoxFuture<'a, Result<Vec<DocumentId>, StoreError>> {
+        Box::pin(async move {
+            self.add_up().await?;
+            let offset_of = |item: &u64| self.shared.symbols.read(|sketches| sketches.offset_of(*item));
+            let offsets: Result<BTreeSet<Option<Offset>>, StoreError> = items.iter().map(offset_of).collect();
+            let (offsets, changelog) = (offsets?, self.changelog);
+            let items: BTreeSet<u64> = items.iter().copied().collect();
+            let offsets = offsets.into_iter().flatten();
+            self.query(move |connection| symbols::items(connection, changelog, offsets, &items)).await
+        })
     }
 
     fn subscribe(&self) -> broadcast::Receiver<Arc<Segment>> {

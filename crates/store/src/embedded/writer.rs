@@ -12,6 +12,7 @@ use tokio::sync::{broadcast, mpsc, oneshot};
 use super::documents::Documents;
 use super::error::translate;
 use super::group::{Done, Group, Position, Tails};
+use super::symbols::Symbols;
 use super::{meta, purge};
 use crate::Segment;
 use crate::error::StoreError;
@@ -43,6 +44,8 @@ pub(super) struct Shared {
     pub(super) floor: AtomicU64,
     /// One segment for each group that wrote.
     pub(super) segments: broadcast::Sender<Arc<Segment>>,
+    /// Symbols of the documents.
+    pub(super) symbols: Symbols,
     /// What was written lately.
     pub(super) documents: Documents,
 }
@@ -154,8 +157,10 @@ impl Writer {
                 }
                 self.shared.head.fetch_max(self.position.head.0, Ordering::AcqRel);
                 if let Some(segment) = done.segment {
+                    let segment = Arc::new(segment);
+                    self.shared.symbols.follow(&segment);
                     // Fails when nobody listens.
-                    let _ = self.shared.segments.send(Arc::new(segment));
+                    let _ = self.shared.segments.send(segment);
                 }
                 for ((_, reply), outcome) in batch.into_iter().zip(outcomes) {
                     let _ = reply.send(Ok(outcome));

@@ -7,9 +7,9 @@ use tidelock_core::ids::{
     ChangelogId, ClientId, DocumentId, Epoch, Incarnation, Offset, Sequence, SubscriptionId, Version,
 };
 use tidelock_core::wire::{
-    Change, ChangeKind, Changes, ClientFrame, ConflictNote, Cursor, DocumentChange, DocumentState, ErrorCode,
-    FieldPatch, Hello, Operation, Outcome, Packed, Push, PushResult, ServerFrame, Snapshot, Subscribe, decode, encode,
-    unpack,
+    Change, ChangeKind, Changes, ClientFrame, ConflictNote, Cursor, Difference, DocumentChange, DocumentState,
+    ErrorCode, FieldPatch, Hello, Operation, Outcome, Packed, Push, PushResult, ServerFrame, Snapshot, Subscribe,
+    Symbols, decode, encode, unpack,
 };
 
 use super::recorded;
@@ -82,6 +82,7 @@ fn subscribe() -> impl Strategy<Value = Subscribe> {
         cursor,
         held,
         have,
+        reconcile: None,
     })
 }
 
@@ -91,6 +92,10 @@ fn client_frame() -> impl Strategy<Value = ClientFrame> {
         subscribe().prop_map(ClientFrame::Subscribe),
         push().prop_map(ClientFrame::Push),
         packed().prop_map(ClientFrame::Pushes),
+        (any::<[u64; 2]>(), bytes(), packed(), any::<bool>()).prop_map(|([subscription, round], lacks, only, more)| {
+            let subscription = SubscriptionId(subscription);
+            ClientFrame::Difference(Difference { subscription, round, lacks, only, more })
+        }),
     ]
 }
 
@@ -171,6 +176,11 @@ fn server_frame() -> impl Strategy<Value = ServerFrame> {
         }),
         changes.prop_map(ServerFrame::Changes),
         snapshot.prop_map(ServerFrame::Snapshot),
+        (any::<[u64; 4]>(), any::<u32>(), bytes(), any::<bool>()).prop_map(|(numbers, first, symbols, last)| {
+            let [subscription, round, offset, documents] = numbers;
+            let (subscription, offset) = (SubscriptionId(subscription), Offset(offset));
+            ServerFrame::Symbols(Symbols { subscription, round, offset, documents, first, symbols, last })
+        }),
     ]
 }
 
