@@ -1,0 +1,4 @@
+//! Tests against a real cluster, whose locator `TIDELOCK_TEST_GEODE` names. `cargo xtask test --stage geode` starts one.
+
+mod entries;
+mod support;
