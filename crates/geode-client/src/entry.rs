@@ -112,12 +112,9 @@ impl ChangeReply {
         let mut at = 2;
         if flags & PUT_HAS_OLD_VALUE != 0 {
             let part = reply.part(at)?;
-            // An object may be wrapped as the bytes of an object.
-            out.old = if flags & PUT_OLD_VALUE_IS_OBJECT != 0 && !part.is_object {
-                Some(Value::Object(part.bytes.clone()))
-            } else {
-                Value::of_part(part)
-            };
+            // The object may be wrapped as the bytes of an object.
+            let is_object = part.is_object || flags & PUT_OLD_VALUE_IS_OBJECT != 0;
+            out.old = Value::of_part(&Part { is_object, bytes: part.bytes.clone() });
             at += 1;
         }
         if flags & PUT_HAS_TAG != 0 {
