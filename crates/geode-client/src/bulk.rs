@@ -12,8 +12,8 @@ use crate::wire::version_tag::{VersionSource, VersionTag};
 use crate::wire::writer::Write as _;
 use crate::wire::{Malformed, Reader, skip};
 
-/// The client keeps no copies of its own, and wants version tags.
-const EMPTY_WITH_CONCURRENCY_CHECKS: i32 = 1 | 2;
+/// The client wants version tags. To one that says that it keeps no entries itself, servers send none.
+const CONCURRENCY_CHECKS: i32 = 2;
 /// The most entries of one operation: a third of what one message can carry.
 pub const ENTRIES_MAX: usize = PARTS_MAX / 4;
 
@@ -45,7 +45,7 @@ impl Region {
         let build = |id: &[u8]| {
             let request = Request::new(message::PUT_ALL).text(self.path()).raw(id);
             // Callbacks are not skipped: the servers' listeners and other clients hear of the changes.
-            let request = request.int(0).int(EMPTY_WITH_CONCURRENCY_CHECKS).len(entries.len());
+            let request = request.int(0).int(CONCURRENCY_CHECKS).len(entries.len());
             entries.iter().fold(request, |request, (key, value)| value.add_to(key.add_to(request)))
         };
         self.bulk_change(entries.len(), build).await
@@ -55,7 +55,7 @@ impl Region {
     pub async fn remove_all(&self, keys: &[Key]) -> Result<Vec<Option<VersionTag>>, Error> {
         let build = |id: &[u8]| {
             let request = Request::new(message::REMOVE_ALL).text(self.path()).raw(id);
-            let request = request.int(EMPTY_WITH_CONCURRENCY_CHECKS).null().len(keys.len());
+            let request = request.int(CONCURRENCY_CHECKS).null().len(keys.len());
             keys.iter().fold(request, |request, key| key.add_to(request))
         };
         self.bulk_change(keys.len(), build).await
