@@ -164,7 +164,7 @@ mod tests {
     #[test]
     fn a_list_of_parts_is_a_list_of_rows() {
         let list = vec![ds::FIXED_ID_BYTE, 25, 0, 0, 0, 0, 2, 0, ds::BYTE, 1, 0, ds::NULL];
-        let parts = vec![collection_of(fixed::OBJECT_TYPE, &[]), part(list)];
+        let parts = vec![collection_of(-61, &[]), part(list)];
         let rows = read_rows(&Reply { kind: 1, transaction: -1, parts, secure: None }).unwrap();
         assert_eq!(rows.rows, [vec![Some(Value::Object(Bytes::from_static(&[ds::BYTE, 1])))], vec![None]]);
     }

@@ -29,7 +29,6 @@ pub(crate) struct Call {
 pub(crate) struct Answered {
     pub(crate) reply: Reply,
     pub(crate) member: VersionSource,
-    pub(crate) server: Address,
 }
 
 /// A thread of this client, for event ids. Its sequences rise, and it serves one request at a time.
@@ -83,13 +82,6 @@ impl Pool {
 
     pub(crate) fn servers(&self) -> Vec<Arc<Server>> {
         self.servers.lock().unwrap_or_else(PoisonError::into_inner).values().cloned().collect()
-    }
-
-    /// The server at an address; one that no locator has named yet is taken on.
-    pub(crate) fn server(&self, address: &Address) -> Arc<Server> {
-        let mut servers = self.servers.lock().unwrap_or_else(PoisonError::into_inner);
-        let server = servers.entry(address.clone()).or_insert_with(|| Arc::new(Server::new(address.clone(), &self.config)));
-        Arc::clone(server)
     }
 
     /// Asks the locators which servers and locators there are.
@@ -177,7 +169,7 @@ impl Pool {
             let outcome = lease.exchange(&call.request, call.is_chunked, &self.config).await;
             match outcome.and_then(|reply| check(reply, call.is_chunked)) {
                 Ok(reply) => {
-                    return Ok(Answered { reply, member: lease.member(), server: lease.server().address.clone() });
+                    return Ok(Answered { reply, member: lease.member() });
                 }
                 Err(Error::Unreachable(reason)) => last = Some(reason),
                 Err(Error::Server { exception, message }) if is_shutting_down(&exception) => {

@@ -250,6 +250,12 @@ impl Keeper {
         check(lease.exchange(&request, false, self.config()).await?, false).map(drop)
     }
 
+    pub(super) async fn is_redundant(&self) -> bool {
+        let state = self.state.lock().await;
+        let others = self.pool().servers().len().saturating_sub(1);
+        state.primary.is_some() && state.secondaries.len() >= self.redundancy.min(others)
+    }
+
     /// A connection for requests to the server of the primary queue.
     pub(super) async fn lease_primary(&self) -> Result<Lease, Error> {
         let server = {

@@ -124,6 +124,13 @@ impl Subscription {
         self.keeper.drop_query(name).await
     }
 
+    /// Waits until the queue has as many copies as were asked for, or as there are servers for.
+    pub async fn redundancy_restored(&self) {
+        while !self.keeper.is_redundant().await {
+            tokio::time::sleep(REPAIR_INTERVAL / 4).await;
+        }
+    }
+
     /// Tells the servers that these events, and all earlier ones of the same threads, need not come again. Do it after
     /// what they brought is durable here. Without a durable queue it only spares repetitions after a fail-over.
     pub async fn acknowledge<'a>(&self, ids: impl IntoIterator<Item = &'a EventId>) -> Result<(), Error> {

@@ -66,7 +66,6 @@ pub(crate) mod ds {
 /// Ids of Geode's own classes, after [`ds::FIXED_ID_BYTE`] or [`ds::FIXED_ID_SHORT`] (`DataSerializableFixedID`).
 pub(crate) mod fixed {
     pub(crate) const VERSION_TAG: i8 = -120;
-    pub(crate) const OBJECT_TYPE: i8 = -61;
     pub(crate) const STRUCT_TYPE: i8 = -60;
     pub(crate) const COLLECTION_TYPE: i8 = -59;
     pub(crate) const LOCATOR_LIST_REQUEST: i8 = -54;
@@ -92,7 +91,6 @@ pub(crate) mod message {
     pub(crate) const RESPONSE: i32 = 1;
     pub(crate) const EXCEPTION: i32 = 2;
     pub(crate) const PING: i32 = 5;
-    pub(crate) const REPLY: i32 = 6;
     pub(crate) const PUT: i32 = 7;
     pub(crate) const DESTROY: i32 = 9;
     pub(crate) const LOCAL_INVALIDATE: i32 = 15;
@@ -106,7 +104,6 @@ pub(crate) mod message {
     pub(crate) const LOCAL_UPDATE: i32 = 28;
     pub(crate) const MAKE_PRIMARY: i32 = 31;
     pub(crate) const RESPONSE_FROM_PRIMARY: i32 = 32;
-    pub(crate) const RESPONSE_FROM_SECONDARY: i32 = 33;
     pub(crate) const QUERY: i32 = 34;
     pub(crate) const CLEAR_REGION: i32 = 36;
     pub(crate) const KEY_SET: i32 = 40;
@@ -128,9 +125,7 @@ pub(crate) mod message {
     pub(crate) const PDX_TYPE_BY_ID: i32 = 92;
     pub(crate) const PDX_ID_FOR_TYPE: i32 = 93;
     pub(crate) const PDX_ENUM_BY_ID: i32 = 98;
-    pub(crate) const SERVER_TO_CLIENT_PING: i32 = 99;
     pub(crate) const GET_ALL: i32 = 100;
-    pub(crate) const TOMBSTONE_OPERATION: i32 = 103;
     pub(crate) const REMOVE_ALL: i32 = 109;
 
     /// Answers that carry a sentence instead of a result (`…_DATA_ERROR` and the like).

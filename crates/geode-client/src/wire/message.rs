@@ -107,10 +107,6 @@ impl Request {
         self.raw(&value.to_be_bytes())
     }
 
-    pub(crate) fn boolean(self, value: bool) -> Self {
-        self.object(&[ds::BOOLEAN, u8::from(value)])
-    }
-
     pub(crate) fn text(mut self, value: &str) -> Self {
         self.parts += 1;
         self.body.len32(utf8::encoded_len(value));
@@ -250,7 +246,7 @@ mod tests {
 
     #[test]
     fn a_request_is_read_back_as_a_message() {
-        let mut request = Request::new(7).text("/docs").int(5).boolean(true).null().in_transaction(3);
+        let mut request = Request::new(7).text("/docs").int(5).object(&[ds::BOOLEAN, 1]).null().in_transaction(3);
         request.mark_retry();
         let bytes = request.encode(Some(b"secure"));
         assert_eq!(bytes.get(16), Some(&(FLAG_SECURE | FLAG_RETRY)));

@@ -166,14 +166,6 @@ impl<'a> Reader<'a> {
         }
         Ok(strings)
     }
-
-    /// A version: one byte, or `FF` and two.
-    pub(crate) fn version(&mut self) -> Result<i16, Malformed> {
-        match self.u8()? {
-            0xFF => self.i16(),
-            short => Ok(i16::from(short)),
-        }
-    }
 }
 
 /// Java reads these bytes as the low halves of its characters.
