@@ -127,11 +127,15 @@ mod tests {
     #[test]
     fn the_exception_that_says_most_is_found() {
         let conflict = "org.apache.geode.cache.CommitConflictException: Conflict detected in entry k\n\tat x.Y(Z)";
-        assert!(matches!(Error::of_trace(conflict), Error::CommitConflict(message) if message == "Conflict detected in entry k"));
+        assert!(
+            matches!(Error::of_trace(conflict), Error::CommitConflict(message) if message == "Conflict detected in entry k")
+        );
         let wrapped = "a.ServerOperationException: remote\nCaused by: org.apache.geode.cache.TransactionDataNotColocatedException: Key";
         assert!(matches!(Error::of_trace(wrapped), Error::NotColocated(_)));
         let other = "java.lang.IllegalStateException: no\n\tat x";
-        assert!(matches!(Error::of_trace(other), Error::Server { exception, message } if exception == "java.lang.IllegalStateException" && message == "no"));
+        assert!(
+            matches!(Error::of_trace(other), Error::Server { exception, message } if exception == "java.lang.IllegalStateException" && message == "no")
+        );
         assert!(matches!(Error::of_sentence("Region was not found during x".into()), Error::NoSuchRegion(_)));
     }
 }

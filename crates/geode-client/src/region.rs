@@ -90,9 +90,8 @@ impl Region {
     /// Between PDX instances that is no comparison of bytes: fields that one of them lacks count as zero or null. A
     /// [transaction](Client::begin) that reads, compares and writes is exact.
     pub async fn replace_if(&self, key: &Key, expected: &Value, value: &Value) -> Result<bool, Error> {
-        let build = |id: &[u8]| {
-            put_request(&self.path, operation::REPLACE, HAS_EXPECTED_VALUE, Some(expected), key, value, id)
-        };
+        let build =
+            |id: &[u8]| put_request(&self.path, operation::REPLACE, HAS_EXPECTED_VALUE, Some(expected), key, value, id);
         Ok(self.change(key, build).await?.is_true())
     }
 

@@ -30,7 +30,11 @@ impl Client {
         let lease = self.pool().lease(preferred.as_ref()).await?;
         // Servers take -1 for no transaction; negative and zero ids are left out.
         let id = self.shared.next_transaction.fetch_add(1, Ordering::Relaxed) & i32::MAX;
-        Ok(Transaction { open: Some(Open { lease, lane: self.pool().lane(), has_begun: false }), id: id.max(1), client: self.clone() })
+        Ok(Transaction {
+            open: Some(Open { lease, lane: self.pool().lane(), has_begun: false }),
+            id: id.max(1),
+            client: self.clone(),
+        })
     }
 }
 
@@ -80,7 +84,9 @@ impl Transaction {
     /// Makes all of it happen, or nothing. After [`Error::CommitConflict`] nothing has; after
     /// [`Error::OutcomeUnknown`] one of the two.
     pub async fn commit(mut self) -> Result<(), Error> {
-        let Some(open) = self.open.take() else { return Err(Error::Unreachable("the connection has failed".to_owned())) };
+        let Some(open) = self.open.take() else {
+            return Err(Error::Unreachable("the connection has failed".to_owned()));
+        };
         let outcome = self.finish(open, message::COMMIT).await;
         match outcome {
             Err(Error::Unreachable(reason)) => Err(Error::OutcomeUnknown(reason)),

@@ -107,9 +107,9 @@ impl Key {
     /// Java's `hashCode` of the key, by which a partitioned region chooses the bucket; `None` for other objects.
     pub(crate) fn java_hash(&self) -> Option<i32> {
         match self {
-            Self::String(text) => Some(
-                text.encode_utf16().fold(0i32, |hash, unit| hash.wrapping_mul(31).wrapping_add(i32::from(unit))),
-            ),
+            Self::String(text) => {
+                Some(text.encode_utf16().fold(0i32, |hash, unit| hash.wrapping_mul(31).wrapping_add(i32::from(unit))))
+            }
             Self::Integer(number) => Some(*number),
             // The two halves, one over the other.
             Self::Long(number) => {
@@ -198,7 +198,13 @@ mod tests {
 
     #[test]
     fn keys_come_back_from_their_object_form() {
-        for key in [Key::from("a"), Key::from("é😀"), Key::from(5), Key::from(5i64), Key::Object(Bytes::from_static(&[ds::BOOLEAN, 1]))] {
+        for key in [
+            Key::from("a"),
+            Key::from("é😀"),
+            Key::from(5),
+            Key::from(5i64),
+            Key::Object(Bytes::from_static(&[ds::BOOLEAN, 1])),
+        ] {
             let mut out = Vec::new();
             key.write_object(&mut out);
             assert_eq!(Key::of_object(&out), key);
@@ -223,7 +229,10 @@ mod tests {
 
     #[test]
     fn byte_arrays_are_values_without_their_code() {
-        assert_eq!(Value::of_object(Bytes::from_static(&[ds::BYTE_ARRAY, 2, 7, 8])), Value::Bytes(Bytes::from_static(&[7, 8])));
+        assert_eq!(
+            Value::of_object(Bytes::from_static(&[ds::BYTE_ARRAY, 2, 7, 8])),
+            Value::Bytes(Bytes::from_static(&[7, 8]))
+        );
         let object = Bytes::from_static(&[ds::BOOLEAN, 1]);
         assert_eq!(Value::of_object(object.clone()), Value::Object(object));
     }

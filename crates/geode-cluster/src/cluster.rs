@@ -191,6 +191,8 @@ impl Cluster {
         properties.push("-Dgemfire.bind-address=127.0.0.1".to_owned());
         properties.push(format!("-Dgemfire.locators={}", self.locator()));
         properties.push("-Dgemfire.log-level=config".to_owned());
+        // The first of two servers has more than half of the votes: without it, the rest would shut itself down.
+        properties.push("-Dgemfire.enable-network-partition-detection=false".to_owned());
         let more = fs::read_to_string(self.folder.join("properties")).unwrap_or_default();
         properties.extend(more.lines().map(|one| format!("-Dgemfire.{one}")));
         let mut command = java::command(&self.artifacts, "Node", heap_mb, &properties);

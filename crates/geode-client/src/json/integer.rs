@@ -54,7 +54,9 @@ pub(crate) fn twos_complement_of(digits: &str) -> Option<Vec<u8>> {
         }
     }
     // A leading byte that only repeats the sign is left out.
-    let redundant = bytes.windows(2).take_while(|pair| matches!(pair, [0, next] if next & 0x80 == 0) || matches!(pair, [0xFF, next] if next & 0x80 != 0));
+    let redundant = bytes.windows(2).take_while(|pair| {
+        matches!(pair, [0, next] if next & 0x80 == 0) || matches!(pair, [0xFF, next] if next & 0x80 != 0)
+    });
     let count = redundant.count();
     Some(bytes.split_off(count))
 }

@@ -98,7 +98,21 @@ mod tests {
 
     #[test]
     fn what_is_no_json_is_refused_with_its_place() {
-        for text in ["", "{", "[1,]", "{\"a\" 1}", "01", "1.", "\"\u{1}\"", "nul", "1 2", "\"\\ud800\"", "1e999", "+1", "{\"a\":1,}"] {
+        for text in [
+            "",
+            "{",
+            "[1,]",
+            "{\"a\" 1}",
+            "01",
+            "1.",
+            "\"\u{1}\"",
+            "nul",
+            "1 2",
+            "\"\\ud800\"",
+            "1e999",
+            "+1",
+            "{\"a\":1,}",
+        ] {
             assert!(Json::parse(text).is_err(), "{text}");
         }
         assert_eq!(Json::parse("[1,x]").unwrap_err().offset, 3);

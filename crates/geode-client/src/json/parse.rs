@@ -158,7 +158,10 @@ impl Parser<'_> {
                 if (0xD800..0xDC00).contains(&first) && self.rest().starts_with("\\u") {
                     self.at += 2;
                     let pair = [first, self.unit()?];
-                    return char::decode_utf16(pair).next().and_then(Result::ok).ok_or(self.error("half a surrogate pair"));
+                    return char::decode_utf16(pair)
+                        .next()
+                        .and_then(Result::ok)
+                        .ok_or(self.error("half a surrogate pair"));
                 }
                 char::from_u32(u32::from(first)).ok_or(self.error("half a surrogate pair"))?
             }

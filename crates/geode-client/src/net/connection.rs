@@ -39,9 +39,9 @@ pub(crate) async fn open_stream(address: &Address, config: &Config) -> Result<Bo
         stream.set_nodelay(true)?;
         #[cfg(feature = "tls")]
         if let Some(tls) = &config.tls {
-            return Ok::<_, std::io::Error>(Box::new(tls.connect(&address.host, stream).await?) as Box<dyn Duplex>);
+            return Ok(Box::new(tls.connect(&address.host, stream).await?) as Box<dyn Duplex>);
         }
-        Ok(Box::new(stream) as Box<dyn Duplex>)
+        Ok::<_, std::io::Error>(Box::new(stream) as Box<dyn Duplex>)
     };
     match timeout(config.connect_timeout, connect).await {
         Ok(Ok(stream)) => Ok(stream),
@@ -98,13 +98,8 @@ impl Connection {
         let opening = async {
             let mut opening = Opening { stream, buffer: BytesMut::new() };
             let welcome = opening.shake_hands(address, config, identity, mode).await?;
-            let mut connection = Self {
-                stream: opening.stream,
-                buffer: opening.buffer,
-                secure: None,
-                is_busy: false,
-                welcome,
-            };
+            let mut connection =
+                Self { stream: opening.stream, buffer: opening.buffer, secure: None, is_busy: false, welcome };
             if let (Mode::Operations, Some(credentials)) = (mode, &config.credentials) {
                 connection.authenticate(credentials).await?;
             }

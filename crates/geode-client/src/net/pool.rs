@@ -139,7 +139,11 @@ impl Pool {
             }
         }
         self.note_loss();
-        Err(Error::Unreachable(if reasons.is_empty() { "the locators know no server".to_owned() } else { reasons.join("; ") }))
+        Err(Error::Unreachable(if reasons.is_empty() {
+            "the locators know no server".to_owned()
+        } else {
+            reasons.join("; ")
+        }))
     }
 
     fn note_loss(&self) {
@@ -254,7 +258,8 @@ pub(crate) fn check(reply: Reply, is_chunked: bool) -> Result<Reply, Error> {
     }
     if is_chunked {
         // An exception after the first chunk: a Java object, and its text.
-        let thrown = reply.parts.iter().position(|part| part.is_object && part.bytes.first() == Some(&ds::SERIALIZABLE));
+        let thrown =
+            reply.parts.iter().position(|part| part.is_object && part.bytes.first() == Some(&ds::SERIALIZABLE));
         if let Some(at) = thrown {
             let text = reply.parts.get(at + 1).map(text_of).unwrap_or_else(|| "an exception".to_owned());
             return Err(Error::of_trace(&text));

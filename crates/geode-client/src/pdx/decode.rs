@@ -116,9 +116,11 @@ impl Decoder<'_> {
         for _ in 0..len {
             let name = match self.object(reader, depth + 1)? {
                 Json::String(name) => name,
-                scalar @ (Json::Bool(_) | Json::Integer(_) | Json::BigInteger(_) | Json::Double(_) | Json::Decimal(_)) => {
-                    scalar.to_string()
-                }
+                scalar @ (Json::Bool(_)
+                | Json::Integer(_)
+                | Json::BigInteger(_)
+                | Json::Double(_)
+                | Json::Decimal(_)) => scalar.to_string(),
                 Json::Null => "null".to_owned(),
                 Json::Array(_) | Json::Object(_) => return Err(DecodeError::Opaque("key of a map".to_owned())),
             };
@@ -197,7 +199,9 @@ fn place(pdx_type: &PdxType, field: &PdxField, data: &[u8]) -> Result<usize> {
         (Some(_), _) if field.relative_offset >= 0 => Some(0),
         (Some(_), index) if index > 0 => entry(index),
         // Backwards from the end of the fields, where the table of offsets begins.
-        (Some(_), _) => usize::try_from(pdx_type.offsets).ok().and_then(|count| data.len().checked_sub(count.checked_mul(width)?)),
+        (Some(_), _) => {
+            usize::try_from(pdx_type.offsets).ok().and_then(|count| data.len().checked_sub(count.checked_mul(width)?))
+        }
     };
     let offset = isize::try_from(field.relative_offset).unwrap_or_default();
     base.and_then(|base| base.checked_add_signed(offset)).ok_or(malformed)
@@ -223,9 +227,9 @@ fn scalar(code: u8, reader: &mut Reader<'_>) -> Result<Json> {
         ds::FLOAT_ARRAY => array(reader, |reader| reader.f32().map(float))?,
         ds::DOUBLE_ARRAY => array(reader, |reader| reader.f64().map(Json::Double))?,
         ds::STRING_ARRAY => array(reader, |reader| reader.string().map(text))?,
-        ds::ARRAY_OF_BYTE_ARRAYS => array(reader, |reader| {
-            array(reader, |reader| reader.i8().map(|number| Json::Integer(number.into())))
-        })?,
+        ds::ARRAY_OF_BYTE_ARRAYS => {
+            array(reader, |reader| array(reader, |reader| reader.i8().map(|number| Json::Integer(number.into()))))?
+        }
         ds::GEMFIRE_ENUM | ds::PDX_INLINE_ENUM => {
             reader.string()?;
             let name = reader.string()?;

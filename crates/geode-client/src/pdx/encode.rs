@@ -31,7 +31,10 @@ pub(crate) trait Shapes {
 #[derive(Debug, PartialEq)]
 pub(crate) enum EncodeError {
     /// The registry must be asked for the id of this type first.
-    UnknownShape { shape: Box<[u8]>, pdx_type: Box<PdxType> },
+    UnknownShape {
+        shape: Box<[u8]>,
+        pdx_type: Box<PdxType>,
+    },
     DuplicateField(String),
     TooDeep,
     /// An integer with too many digits, or text that is none.
@@ -118,7 +121,7 @@ impl<S: Shapes> Encoder<'_, S> {
         Ok(())
     }
 
-    fn kind_of(&self, value: &Json) -> FieldType {
+    pub(super) fn kind_of(&self, value: &Json) -> FieldType {
         if self.mode != TypeMode::Formatter {
             return FieldType::Object;
         }

@@ -14,9 +14,9 @@ mod types;
 mod tests;
 
 pub(crate) use decode::{DecodeError, Types, decode};
+pub use encode::TypeMode;
 pub(crate) use encode::{EncodeError, Encoder};
 pub(crate) use registry::Registry;
-pub use encode::TypeMode;
 pub use types::{FieldType, PdxField, PdxType};
 
 /// The class of a JSON document.

@@ -1,11 +1,11 @@
 //! What a client wants to hear of.
 
 use crate::bulk::{joined, read_keys};
+use crate::config::Config;
 use crate::entry::{Entry, Found};
 use crate::error::Error;
 use crate::net::pool::check;
 use crate::net::server::Lease;
-use crate::config::Config;
 use crate::value::Key;
 use crate::wire::codes::{ds, fixed, message};
 use crate::wire::message::{Reply, Request};

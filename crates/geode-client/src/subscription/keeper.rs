@@ -139,8 +139,7 @@ impl Keeper {
         let waiting = connection.welcome.queue.waiting;
         state.next_feed += 1;
         let (go, wait) = oneshot::channel();
-        let feed =
-            Feed::start(state.next_feed, Arc::clone(server), connection, member, self.sinks.clone(), wait);
+        let feed = Feed::start(state.next_feed, Arc::clone(server), connection, member, self.sinks.clone(), wait);
         Ok(Opened { feed, go, waiting })
     }
 
@@ -187,8 +186,8 @@ impl Keeper {
             if state.secondaries.len() >= self.redundancy {
                 return;
             }
-            let is_used = server.address == primary
-                || state.secondaries.iter().any(|feed| feed.server.address == server.address);
+            let is_used =
+                server.address == primary || state.secondaries.iter().any(|feed| feed.server.address == server.address);
             if is_used || server.is_suspect() {
                 continue;
             }

@@ -104,7 +104,10 @@ pub(crate) enum Answer {
     Servers(Vec<Address>),
     Locators(Vec<Address>),
     /// Servers for the event queue; `is_known` when they hold the durable queue already.
-    Queues { is_known: bool, servers: Vec<Address> },
+    Queues {
+        is_known: bool,
+        servers: Vec<Address>,
+    },
 }
 
 /// Reads an answer; the locator closes the connection after it.

@@ -55,7 +55,11 @@ pub struct Change {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Notification {
     Entry(Box<Change>),
-    Region { region: String, change: RegionChange, id: EventId },
+    Region {
+        region: String,
+        change: RegionChange,
+        id: EventId,
+    },
     /// Everything that waited has been sent.
     Marker,
     /// Nothing that a client without local copies acts on: pings, notices for other languages.
@@ -94,11 +98,8 @@ fn entry(reply: &Reply, kind: ChangeKind, sender: &VersionSource) -> Result<Noti
     }
     let _callback_argument = next()?;
     let tag_part = next()?;
-    let tag = if tag_part.is_null() {
-        None
-    } else {
-        VersionTag::read_object(&mut Reader::new(&tag_part.bytes), sender)?
-    };
+    let tag =
+        if tag_part.is_null() { None } else { VersionTag::read_object(&mut Reader::new(&tag_part.bytes), sender)? };
     let by_interest = next()?.boolean()?;
     let mut queries = Vec::new();
     if next()?.boolean()? {

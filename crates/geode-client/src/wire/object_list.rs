@@ -62,7 +62,12 @@ impl ObjectList {
         Ok(())
     }
 
-    fn append_tags(&mut self, reader: &mut Reader<'_>, persistent: bool, sender: &VersionSource) -> Result<(), Malformed> {
+    fn append_tags(
+        &mut self,
+        reader: &mut Reader<'_>,
+        persistent: bool,
+        sender: &VersionSource,
+    ) -> Result<(), Malformed> {
         // Members are written once, and then named by their number.
         let mut members: Vec<VersionSource> = Vec::new();
         for _ in 0..count(reader)? {
@@ -90,7 +95,10 @@ impl ObjectList {
 
 /// Each item takes a byte at least.
 fn count(reader: &mut Reader<'_>) -> Result<usize, Malformed> {
-    usize::try_from(reader.vl()?).ok().filter(|count| *count <= reader.rest().len()).ok_or(Malformed("length of a list"))
+    usize::try_from(reader.vl()?)
+        .ok()
+        .filter(|count| *count <= reader.rest().len())
+        .ok_or(Malformed("length of a list"))
 }
 
 fn item(reader: &mut Reader<'_>, has_length: bool, whole: &Bytes) -> Result<Item, Malformed> {
@@ -124,7 +132,8 @@ mod tests {
 
     #[test]
     fn tags_name_their_members_by_number() {
-        let mut bytes = vec![ds::FIXED_ID_BYTE, 7, HAS_KEYS | HAS_VALUES | HAS_TAGS | VALUES_HAVE_LENGTHS | TAGS_ARE_PERSISTENT];
+        let mut bytes =
+            vec![ds::FIXED_ID_BYTE, 7, HAS_KEYS | HAS_VALUES | HAS_TAGS | VALUES_HAVE_LENGTHS | TAGS_ARE_PERSISTENT];
         bytes.u8(2);
         bytes.string("a");
         bytes.bytes(&[ds::INTEGER, 0, 0, 0, 7]);

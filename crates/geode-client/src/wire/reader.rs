@@ -199,7 +199,11 @@ mod tests {
 
     #[test]
     fn lengths_beyond_the_input_are_refused() {
-        for bytes in [&[ds::STRING, 0, 9, b'a'][..], &[ds::HUGE_STRING_BYTES, 0x7F, 0xFF, 0xFF, 0xFF], &[ds::HUGE_STRING, 0x7F, 0xFF, 0xFF, 0xFF]] {
+        for bytes in [
+            &[ds::STRING, 0, 9, b'a'][..],
+            &[ds::HUGE_STRING_BYTES, 0x7F, 0xFF, 0xFF, 0xFF],
+            &[ds::HUGE_STRING, 0x7F, 0xFF, 0xFF, 0xFF],
+        ] {
             assert!(Reader::new(bytes).string().is_err());
         }
         assert!(Reader::new(&[0xFD, 0x7F, 0xFF, 0xFF, 0xFF]).string_array().is_err());

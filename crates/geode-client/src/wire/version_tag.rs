@@ -57,8 +57,7 @@ impl VersionTag {
         // Bits of the members' own bookkeeping.
         reader.u16()?;
         let distributed_system = reader.i8()?;
-        let entry_version =
-            if flags & ENTRY_VERSION_IS_SHORT == 0 { reader.u32()? } else { u32::from(reader.u16()?) };
+        let entry_version = if flags & ENTRY_VERSION_IS_SHORT == 0 { reader.u32()? } else { u32::from(reader.u16()?) };
         let high = if flags & HAS_REGION_VERSION_HIGH == 0 { 0 } else { u64::from(reader.u16()?) };
         let region_version = (high << 32) | u64::from(reader.u32()?);
         let timestamp_ms = reader.vl()?;

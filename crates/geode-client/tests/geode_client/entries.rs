@@ -12,7 +12,9 @@ async fn an_entry_is_written_read_and_removed() {
     docs.destroy(&key).await.ok();
     let absent = docs.get(&key).await.unwrap();
     assert_eq!(absent.found, Found::Absent);
-    let document = json(r#"{"name":"Ada","age":36,"tags":["a",{"b":[1,2.5,null]}],"ok":true,"big":123456789012345678901234567890}"#);
+    let document = json(
+        r#"{"name":"Ada","age":36,"tags":["a",{"b":[1,2.5,null]}],"ok":true,"big":123456789012345678901234567890}"#,
+    );
     let first = docs.put_json(&key, &document).await.unwrap().unwrap();
     let read = docs.get(&key).await.unwrap();
     assert_eq!(read.tag, Some(first.clone()));

@@ -110,11 +110,16 @@ async fn a_continuous_query_tells_what_enters_and_leaves_its_result() {
     docs.destroy(&key).await.unwrap();
     let mut subscription = listener.subscribe(Subscribe::default()).await.unwrap();
     subscription.add_query("old", "SELECT * FROM /docs d WHERE d.cq_age > 40").await.unwrap();
-    for (age, kind) in [(30, None), (50, Some(ChangeKind::Create)), (60, Some(ChangeKind::Update)), (20, Some(ChangeKind::Destroy))] {
+    for (age, kind) in
+        [(30, None), (50, Some(ChangeKind::Create)), (60, Some(ChangeKind::Update)), (20, Some(ChangeKind::Destroy))]
+    {
         docs.put_json(&key, &format!("{{\"cq_age\":{age}}}").parse().unwrap()).await.unwrap();
         if let Some(kind) = kind {
             let change = next_change(&mut subscription).await;
-            assert_eq!((change.key, change.queries, change.by_interest), (key.clone(), vec![("old".to_owned(), kind)], false));
+            assert_eq!(
+                (change.key, change.queries, change.by_interest),
+                (key.clone(), vec![("old".to_owned(), kind)], false)
+            );
         }
     }
     subscription.drop_query("old").await.unwrap();

@@ -33,7 +33,9 @@ pub fn foreign() -> std::sync::MutexGuard<'static, tidelock_geode_cluster::Forei
     let start = || {
         let cluster = cluster();
         let folder = cluster.folder().join("foreign");
-        Mutex::new(tidelock_geode_cluster::Foreign::start(cluster.artifacts(), cluster.locator_port(), &folder).unwrap())
+        Mutex::new(
+            tidelock_geode_cluster::Foreign::start(cluster.artifacts(), cluster.locator_port(), &folder).unwrap(),
+        )
     };
     FOREIGN.get_or_init(start).lock().unwrap_or_else(PoisonError::into_inner)
 }
