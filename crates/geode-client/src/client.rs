@@ -189,9 +189,9 @@ impl Client {
 }
 
 fn identity(config: &Config) -> Result<ClientIdentity, Error> {
-    let mut random = [0u8; 12];
+    let mut random = [0u8; 16];
     getrandom::fill(&mut random).map_err(|error| Error::Configuration(format!("no random numbers: {error}")))?;
-    let unique_tag = random.iter().map(|byte| format!("{byte:02x}")).collect();
+    let unique_tag = format!("{:024x}", u128::from_be_bytes(random));
     let durable = config.durable.as_ref();
     Ok(ClientIdentity {
         name: config.name.clone(),

@@ -77,16 +77,14 @@ impl Key {
         if part.is_object {
             return Self::of_object(&part.bytes);
         }
-        match part.text() {
-            Ok(text) => Self::String(text),
-            // Half a surrogate pair: Java allows it. The object form of the same string is sent back.
-            Err(Malformed(_)) => {
-                let mut object = vec![ds::STRING];
-                object.u16(u16::try_from(part.bytes.len()).unwrap_or(u16::MAX));
-                object.bytes(&part.bytes);
-                Self::Object(object.into())
-            }
+        if let Ok(text) = part.text() {
+            return Self::String(text);
         }
+        // Half a surrogate pair: Java allows it. The object form of the same string is sent back.
+        let mut object = vec![ds::STRING];
+        object.u16(u16::try_from(part.bytes.len()).unwrap_or(u16::MAX));
+        object.bytes(&part.bytes);
+        Self::Object(object.into())
     }
 
     /// The key in a serialised object that is nothing but the key.

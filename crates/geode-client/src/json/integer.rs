@@ -1,5 +1,7 @@
 //! Java's `BigInteger`: two's complement, high byte first, in as few bytes as possible; JSON has decimal digits.
 
+use std::fmt::Write as _;
+
 /// The longest integer that is converted. The conversion takes quadratic time.
 pub(crate) const DIGITS_MAX: usize = 5_000;
 /// The bytes of an integer with [`DIGITS_MAX`] digits.
@@ -24,7 +26,9 @@ pub(crate) fn decimal_of(bytes: &[u8]) -> Option<String> {
     }
     let mut digits = String::new();
     for (at, group) in groups.iter().rev().enumerate() {
-        digits.push_str(&if at == 0 { group.to_string() } else { format!("{group:09}") });
+        let width = if at == 0 { 1 } else { 9 };
+        // Writing to a String cannot fail.
+        let _ = write!(digits, "{group:0width$}");
     }
     let digits = if digits.is_empty() { "0" } else { &digits };
     Some(if is_negative { format!("-{digits}") } else { digits.to_owned() })
@@ -44,7 +48,9 @@ pub(crate) fn twos_complement_of(digits: &str) -> Option<Vec<u8>> {
     let mut bytes: Vec<u8> = words.iter().rev().flat_map(|word| word.to_be_bytes()).collect();
     bytes.insert(0, 0);
     if digits.starts_with('-') {
-        bytes.iter_mut().for_each(|byte| *byte = !*byte);
+        for byte in &mut bytes {
+            *byte = !*byte;
+        }
         for byte in bytes.iter_mut().rev() {
             let (sum, carried) = byte.overflowing_add(1);
             *byte = sum;

@@ -39,10 +39,8 @@ impl Json {
 
     /// The field of an object.
     pub fn get(&self, name: &str) -> Option<&Self> {
-        match self {
-            Self::Object(fields) => fields.iter().find(|(field, _)| field == name).map(|(_, value)| value),
-            _ => None,
-        }
+        let Self::Object(fields) = self else { return None };
+        fields.iter().find(|(field, _)| field == name).map(|(_, value)| value)
     }
 }
 

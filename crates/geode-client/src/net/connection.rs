@@ -147,7 +147,7 @@ impl Connection {
     pub(crate) async fn send(&mut self, request: &Request) -> Result<(), Error> {
         let secure = self.secure.filter(|_| needs_authentication(request.kind())).map(Secure::part);
         let bytes = request.encode(secure.as_ref().map(<[u8; 16]>::as_slice));
-        self.stream.write_all(&bytes).await.map_err(broken)
+        self.stream.write_all(&bytes).await.map_err(|error| broken(&error))
     }
 
     /// Waits for a message.
@@ -177,13 +177,13 @@ impl Connection {
 
 async fn fill(stream: &mut Box<dyn Duplex>, buffer: &mut BytesMut) -> Result<(), Error> {
     buffer.reserve(READ_CHUNK);
-    match stream.read_buf(buffer).await.map_err(broken)? {
+    match stream.read_buf(buffer).await.map_err(|error| broken(&error))? {
         0 => Err(Error::Unreachable("the server closed the connection".to_owned())),
         _ => Ok(()),
     }
 }
 
-fn broken(error: std::io::Error) -> Error {
+fn broken(error: &std::io::Error) -> Error {
     Error::Unreachable(format!("the connection broke: {error}"))
 }
 
@@ -219,7 +219,7 @@ impl Opening {
     ) -> Result<Welcome, Error> {
         let read_timeout_ms = i32::try_from(config.request_timeout.as_millis()).unwrap_or(i32::MAX);
         let request = handshake::request(mode, identity, read_timeout_ms, config.credentials.as_deref());
-        self.stream.write_all(&request).await.map_err(broken)?;
+        self.stream.write_all(&request).await.map_err(|error| broken(&error))?;
         loop {
             if self.buffer.len() > HANDSHAKE_BYTES_MAX {
                 return Err(Malformed("handshake").into());

@@ -261,7 +261,7 @@ pub(crate) fn check(reply: Reply, is_chunked: bool) -> Result<Reply, Error> {
         let thrown =
             reply.parts.iter().position(|part| part.is_object && part.bytes.first() == Some(&ds::SERIALIZABLE));
         if let Some(at) = thrown {
-            let text = reply.parts.get(at + 1).map(text_of).unwrap_or_else(|| "an exception".to_owned());
+            let text = reply.parts.get(at + 1).map_or_else(|| "an exception".to_owned(), text_of);
             return Err(Error::of_trace(&text));
         }
     }

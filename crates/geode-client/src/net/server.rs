@@ -131,10 +131,8 @@ impl Lease {
         };
         self.connection = None;
         self.server.failed();
-        Err(match error {
-            Error::Unreachable(reason) => Error::Unreachable(format!("{}: {reason}", self.server.address)),
-            other => other,
-        })
+        let Error::Unreachable(reason) = error else { return Err(error) };
+        Err(Error::Unreachable(format!("{}: {reason}", self.server.address)))
     }
 }
 

@@ -2,6 +2,8 @@
 //!
 //! What `JSONFormatter` shows is shown in the same way. It refuses dates, characters and UUIDs; they are text here.
 
+use std::fmt::Write as _;
+use std::net::{Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
 
 use super::date;
@@ -304,20 +306,20 @@ fn uuid(bytes: &[u8]) -> Json {
         if matches!(at, 4 | 6 | 8 | 10) {
             out.push('-');
         }
-        out.push_str(&format!("{byte:02x}"));
+        // Writing to a String cannot fail.
+        let _ = write!(out, "{byte:02x}");
     }
     Json::String(out)
 }
 
 fn address(bytes: Option<&[u8]>) -> Json {
-    match bytes {
-        None => Json::Null,
-        Some(bytes) => Json::String(
-            <[u8; 4]>::try_from(bytes).map(|four| std::net::Ipv4Addr::from(four).to_string()).unwrap_or_else(|_| {
-                <[u8; 16]>::try_from(bytes).map(|six| std::net::Ipv6Addr::from(six).to_string()).unwrap_or_default()
-            }),
-        ),
-    }
+    let Some(bytes) = bytes else { return Json::Null };
+    let text = match (<[u8; 4]>::try_from(bytes), <[u8; 16]>::try_from(bytes)) {
+        (Ok(four), _) => Ipv4Addr::from(four).to_string(),
+        (_, Ok(six)) => Ipv6Addr::from(six).to_string(),
+        _ => String::new(),
+    };
+    Json::String(text)
 }
 
 fn time_unit(code: i8) -> Result<Json> {

@@ -181,11 +181,11 @@ fn fixed(value: &Json, out: &mut Vec<u8>) {
 }
 
 fn double(value: &Json) -> f64 {
-    match value {
-        Json::Double(number) => *number,
-        Json::Decimal(digits) => digits.parse().unwrap_or(f64::NAN),
-        _ => f64::NAN,
+    if let Json::Double(number) = value {
+        return *number;
     }
+    let Json::Decimal(digits) = value else { return f64::NAN };
+    digits.parse().unwrap_or(f64::NAN)
 }
 
 fn narrowest(number: i64, out: &mut Vec<u8>) {

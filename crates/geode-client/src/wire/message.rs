@@ -180,14 +180,13 @@ pub(crate) struct Chunks {
 impl Chunks {
     /// Takes what `buffer` has of the reply; the whole reply once its last chunk is there.
     pub(crate) fn take(&mut self, buffer: &mut BytesMut) -> Result<Option<Reply>, Malformed> {
-        let (kind, count, transaction) = match self.header {
-            Some(header) => header,
-            None => {
-                let Some(mut bytes) = buffer.get(..CHUNKED_HEADER_LEN) else { return Ok(None) };
-                let (kind, count, transaction) = (bytes.get_i32(), bytes.get_i32(), bytes.get_i32());
-                buffer.advance(CHUNKED_HEADER_LEN);
-                *self.header.insert((kind, bounded(count, PARTS_MAX)?, transaction))
-            }
+        let (kind, count, transaction) = if let Some(header) = self.header {
+            header
+        } else {
+            let Some(mut bytes) = buffer.get(..CHUNKED_HEADER_LEN) else { return Ok(None) };
+            let (kind, count, transaction) = (bytes.get_i32(), bytes.get_i32(), bytes.get_i32());
+            buffer.advance(CHUNKED_HEADER_LEN);
+            *self.header.insert((kind, bounded(count, PARTS_MAX)?, transaction))
         };
         loop {
             let Some(mut bytes) = buffer.get(..CHUNK_HEADER_LEN) else { return Ok(None) };

@@ -80,12 +80,11 @@ pub(crate) trait Write {
 
     /// A version: one byte, or `FF` and two.
     fn version(&mut self, ordinal: i16) {
-        match u8::try_from(ordinal) {
-            Ok(short @ 0..=127) => self.u8(short),
-            _ => {
-                self.u8(0xFF);
-                self.i16(ordinal);
-            }
+        if let Ok(short @ 0..=127) = u8::try_from(ordinal) {
+            self.u8(short);
+        } else {
+            self.u8(0xFF);
+            self.i16(ordinal);
         }
     }
 }
