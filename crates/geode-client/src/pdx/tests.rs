@@ -45,7 +45,9 @@ fn learn(json: &Json, mode: TypeMode, depth: usize, known: &mut Known) {
     match json {
         Json::Array(items) => items.iter().for_each(|item| learn(item, mode, depth + 1, known)),
         Json::Object(fields) => {
-            fields.iter().for_each(|(_, item)| learn(item, mode, depth + 1, known));
+            for (_, item) in fields {
+                learn(item, mode, depth + 1, known);
+            }
             if mode == TypeMode::StableWithMaps && depth > 0 {
                 return;
             }
@@ -60,7 +62,13 @@ fn learn(json: &Json, mode: TypeMode, depth: usize, known: &mut Known) {
             }
             known.types.insert(id_of(&shape), Arc::new(PdxType::of_json(kinds.into_iter())));
         }
-        _ => {}
+        Json::Null
+        | Json::Bool(_)
+        | Json::Integer(_)
+        | Json::BigInteger(_)
+        | Json::Double(_)
+        | Json::Decimal(_)
+        | Json::String(_) => {}
     }
 }
 

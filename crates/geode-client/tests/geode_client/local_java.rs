@@ -2,7 +2,9 @@
 
 use tidelock_geode_client::{Error, Json, Key, Value};
 
-use crate::support::{client, foreign, json};
+use std::fmt::Write as _;
+
+use crate::support::{client, java, json};
 
 const DOCUMENTS: &[&str] = &[
     r#"{"name":"Ada","age":36,"tags":["a","b"],"ok":true}"#,
@@ -15,15 +17,20 @@ const DOCUMENTS: &[&str] = &[
 #[tokio::test]
 async fn our_bytes_are_those_of_the_formatter() {
     let client = client().await;
-    let mut java = foreign();
     let long = format!(r#"{{"a":"{}","b":"{}","c":1}}"#, "x".repeat(300), "é".repeat(40_000));
-    let many: String = (0..300).map(|at| format!("\"f{at}\":\"v\",")).collect();
-    let many = format!("{{{many}\"end\":0}}");
+    let mut many = "{".to_owned();
+    for at in 0..300 {
+        write!(many, "\"f{at}\":\"v\",").unwrap();
+    }
+    many.push_str("\"end\":0}");
     for text in DOCUMENTS.iter().copied().chain([long.as_str(), many.as_str()]) {
         // We first: the type gets its id through us.
         let ours = client.encode(&json(text)).await.unwrap();
-        let ours: String = ours.as_bytes().iter().map(|byte| format!("{byte:02x}")).collect();
-        assert_eq!(ours, java.run(&["bytes", text]).unwrap(), "{text:.80}");
+        let mut hex = String::new();
+        for byte in ours.as_bytes() {
+            write!(hex, "{byte:02x}").unwrap();
+        }
+        assert_eq!(hex, java(&["bytes", text]), "{text:.80}");
     }
 }
 
@@ -31,18 +38,17 @@ async fn our_bytes_are_those_of_the_formatter() {
 async fn both_read_what_the_other_wrote() {
     let client = client().await;
     let docs = client.region("docs");
-    let mut java = foreign();
     for (at, text) in DOCUMENTS.iter().enumerate() {
         let name = format!("java-{at}");
         docs.put_json(&Key::from(name.as_str()), &json(text)).await.unwrap();
-        assert_eq!(java.run(&["equals", "docs", &name, text]).unwrap(), "true", "{text}");
-        java.run(&["put-json", "docs", &name, text]).unwrap();
+        assert_eq!(java(&["equals", "docs", &name, text]), "true", "{text}");
+        java(&["put-json", "docs", &name, text]);
         assert_eq!(docs.get_json(&Key::from(name.as_str())).await.unwrap(), Some(json(text)));
     }
     docs.put(&Key::from(5), &Value::string("five")).await.unwrap();
-    assert_eq!(java.run(&["get-integer-key", "docs", "5"]).unwrap(), "java.lang.String five");
+    assert_eq!(java(&["get-integer-key", "docs", "5"]), "java.lang.String five");
     docs.destroy(&Key::from(5)).await.unwrap();
-    let found = java.run(&["query", "SELECT d.age FROM /docs d WHERE d.name = 'Ada'"]).unwrap();
+    let found = java(&["query", "SELECT d.age FROM /docs d WHERE d.name = 'Ada'"]);
     assert_eq!(found, "java.lang.Byte 36");
 }
 
@@ -50,7 +56,7 @@ async fn both_read_what_the_other_wrote() {
 async fn a_domain_object_becomes_json() {
     let client = client().await;
     let people = client.region("people");
-    foreign().run(&["put-person", "people", "ada"]).unwrap();
+    java(&["put-person", "people", "ada"]);
     let value = people.get(&Key::from("ada")).await.unwrap();
     let value = value.value().unwrap().clone();
     let id = tidelock_geode_client::pdx::type_id_of(value.as_bytes()).unwrap();
@@ -70,7 +76,7 @@ async fn a_domain_object_becomes_json() {
 #[tokio::test]
 async fn an_object_that_only_java_reads_is_named() {
     let client = client().await;
-    foreign().run(&["put-opaque", "people", "opaque"]).unwrap();
+    java(&["put-opaque", "people", "opaque"]);
     let value = client.region("people").get(&Key::from("opaque")).await.unwrap();
     let error = client.decode(value.value().unwrap()).await.unwrap_err();
     assert!(matches!(&error, Error::Opaque { class } if class == "java.lang.StringBuilder"), "{error}");

@@ -1,41 +1,42 @@
 //! What all tests share.
+#![allow(clippy::unwrap_used, reason = "helpers of tests fail as tests do")]
+
+use std::sync::{Mutex, OnceLock, PoisonError};
 
 use tidelock_geode_client::{Address, Client, Config, Json};
+use tidelock_geode_cluster::{Cluster, Foreign};
 
-pub fn locator() -> Address {
+pub(crate) fn locator() -> Address {
     let text = std::env::var("TIDELOCK_TEST_GEODE")
         .expect("TIDELOCK_TEST_GEODE names no locator: run `cargo xtask test --stage geode`");
     text.parse().unwrap()
 }
 
-pub fn config() -> Config {
+pub(crate) fn config() -> Config {
     Config::with_locator(locator())
 }
 
-pub async fn client() -> Client {
+pub(crate) async fn client() -> Client {
     Client::connect(config()).await.unwrap()
 }
 
-pub fn json(text: &str) -> Json {
+pub(crate) fn json(text: &str) -> Json {
     text.parse().unwrap()
 }
 
 /// The cluster, whose processes a test may end and must start again.
-pub fn cluster() -> tidelock_geode_cluster::Cluster {
+pub(crate) fn cluster() -> Cluster {
     let folder = std::env::var_os("TIDELOCK_GEODE_CLUSTER").expect("TIDELOCK_GEODE_CLUSTER names no folder");
-    tidelock_geode_cluster::Cluster::attach(std::path::Path::new(&folder)).unwrap()
+    Cluster::attach(std::path::Path::new(&folder)).unwrap()
 }
 
-/// The Java application; started once, and shared by the tests.
-pub fn foreign() -> std::sync::MutexGuard<'static, tidelock_geode_cluster::Foreign> {
-    use std::sync::{Mutex, OnceLock, PoisonError};
-    static FOREIGN: OnceLock<Mutex<tidelock_geode_cluster::Foreign>> = OnceLock::new();
+/// Gives the Java application a command; it is started once, and shared by the tests.
+pub(crate) fn java(words: &[&str]) -> String {
+    static FOREIGN: OnceLock<Mutex<Foreign>> = OnceLock::new();
     let start = || {
         let cluster = cluster();
         let folder = cluster.folder().join("foreign");
-        Mutex::new(
-            tidelock_geode_cluster::Foreign::start(cluster.artifacts(), cluster.locator_port(), &folder).unwrap(),
-        )
+        Mutex::new(Foreign::start(cluster.artifacts(), cluster.locator_port(), &folder).unwrap())
     };
-    FOREIGN.get_or_init(start).lock().unwrap_or_else(PoisonError::into_inner)
+    FOREIGN.get_or_init(start).lock().unwrap_or_else(PoisonError::into_inner).run(words).unwrap()
 }
