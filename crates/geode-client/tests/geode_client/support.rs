@@ -12,8 +12,16 @@ pub(crate) fn locator() -> Address {
     text.parse().unwrap()
 }
 
+/// `TIDELOCK_TEST_GEODE_USER=name:password` is for a cluster with a security manager.
 pub(crate) fn config() -> Config {
-    Config::with_locator(locator())
+    let config = Config::with_locator(locator());
+    match std::env::var("TIDELOCK_TEST_GEODE_USER") {
+        Ok(user) => {
+            let (name, password) = user.split_once(':').expect("write name:password");
+            config.user(name, password)
+        }
+        Err(_) => config,
+    }
 }
 
 pub(crate) async fn client() -> Client {
