@@ -229,10 +229,34 @@ impl Opening {
                     let _ = self.buffer.split_to(len);
                     return Ok(welcome);
                 }
-                Ok(None) => fill(&mut self.stream, &mut self.buffer).await?,
+                Ok(None) => {
+                    if let Err(closed) = fill(&mut self.stream, &mut self.buffer).await {
+                        return Err(self.refusal(address).unwrap_or(closed));
+                    }
+                }
                 Err(error) => return Err(error),
             }
         }
+    }
+}
+
+impl Opening {
+    /// What the first byte says, when the rest cannot be read before the server closes the connection.
+    fn refusal(&self, address: &Address) -> Option<Error> {
+        let verdict = Verdict::of(*self.buffer.first()?);
+        (verdict != Verdict::Accepted).then(|| refusal(verdict, address, "no reason was given"))
+    }
+}
+
+fn refusal(verdict: Verdict, address: &Address, sentence: &str) -> Error {
+    let refused = |reason: &str| Error::Refused { server: address.clone(), reason: reason.to_owned() };
+    match verdict {
+        Verdict::AuthenticationRequired | Verdict::AuthenticationFailed => {
+            Error::Authentication(format!("{address}: {sentence}"))
+        }
+        Verdict::DuplicateDurableClient => Error::DurableIdInUse { server: address.clone() },
+        Verdict::IsLocator => refused("it is a locator, not a server"),
+        Verdict::Accepted | Verdict::Refused => refused(sentence),
     }
 }
 
@@ -243,23 +267,15 @@ fn read_welcome(bytes: &[u8], address: &Address, mode: Mode) -> Result<Option<(W
     let verdict = Verdict::of(code);
     // Input that ends early is indistinguishable from an answer that is still coming: the caller's deadline decides.
     let Ok(read) = read_rest(&mut reader, verdict, mode) else { return Ok(None) };
-    let refused = |reason: String| Error::Refused { server: address.clone(), reason };
-    match verdict {
-        Verdict::Accepted => {
-            let member = match &read.member {
-                Some(member) if !member.is_empty() => Some(read_server_member(member)?),
-                _ => None,
-            };
-            let welcome = Welcome { member, queue: read.queue, ping_interval: read.ping_interval };
-            Ok(Some((welcome, bytes.len() - reader.rest().len())))
-        }
-        Verdict::AuthenticationRequired | Verdict::AuthenticationFailed => {
-            Err(Error::Authentication(format!("{address}: {}", read.sentence)))
-        }
-        Verdict::DuplicateDurableClient => Err(Error::DurableIdInUse { server: address.clone() }),
-        Verdict::IsLocator => Err(refused("it is a locator, not a server".to_owned())),
-        Verdict::Refused => Err(refused(read.sentence)),
+    if verdict != Verdict::Accepted {
+        return Err(refusal(verdict, address, &read.sentence));
     }
+    let member = match &read.member {
+        Some(member) if !member.is_empty() => Some(read_server_member(member)?),
+        _ => None,
+    };
+    let welcome = Welcome { member, queue: read.queue, ping_interval: read.ping_interval };
+    Ok(Some((welcome, bytes.len() - reader.rest().len())))
 }
 
 struct RestOfWelcome {
@@ -280,7 +296,8 @@ fn read_rest(reader: &mut Reader<'_>, verdict: Verdict, mode: Mode) -> Result<Re
         return Ok(rest);
     }
     rest.queue = QueueStatus::read(reader)?;
-    if mode == Mode::Operations && verdict == Verdict::Accepted {
+    if mode == Mode::Operations {
+        // Even a refusal names the server.
         rest.member = reader.byte_array()?.map(Bytes::copy_from_slice);
     }
     rest.sentence = reader.utf()?;
@@ -323,7 +340,8 @@ mod tests {
     #[test]
     fn refusals_are_told_apart() {
         let sentence = |text: &str| {
-            let mut body = vec![0, 0, 0, 0, 0, 0, u8::try_from(text.len()).unwrap()];
+            // Role, waiting events, the member, the length of the sentence.
+            let mut body = vec![0, 0, 0, 0, 0, 1, 9, 0, u8::try_from(text.len()).unwrap()];
             body.extend_from_slice(text.as_bytes());
             body
         };
