@@ -229,6 +229,10 @@ impl Cluster {
             thread::sleep(POLL);
         }
         let _ = fs::remove_file(file);
+        // Geode's own mark: a process that nobody has reaped yet would look alive to the next one.
+        for mark in ["vf.gf.server.pid", "vf.gf.locator.pid"] {
+            let _ = fs::remove_file(self.folder.join(name).join(mark));
+        }
         Ok(())
     }
 
