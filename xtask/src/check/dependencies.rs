@@ -25,10 +25,11 @@ const DIRECTIONS: &[(&str, &[&str])] = &[
     ("tidelock-wasm", &["tidelock-core"]),
     ("tidelock-sim", &["tidelock-core", "tidelock-store", "tidelock-server"]),
     ("tidelock-geode-client", &[]),
+    ("tidelock-geode-cluster", &[]),
     ("tidelock-couchbase-dcp", &[]),
     ("tidelock-store-geode", &["tidelock-core", "tidelock-store", "tidelock-geode-client"]),
     ("tidelock-store-couchbase", &["tidelock-core", "tidelock-store", "tidelock-couchbase-dcp"]),
-    ("xtask", &[]),
+    ("xtask", &["tidelock-geode-cluster"]),
 ];
 
 /// The ends of the graph: they may depend on everything.
