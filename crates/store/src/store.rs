@@ -120,7 +120,8 @@ pub struct Write {
     pub id: DocumentId,
     /// The version that must be current; absent to create.
     pub expected: Version,
-    /// What the client asked for: a store that commits in several steps merges it again into the then-current document.
+    /// What the client asked for, for a store with [`foreign_writers`](Capabilities::foreign_writers): it merges the change again into
+    /// the then-current document.
     pub change: Option<DocumentChange>,
     /// The content to store, JSON text; `None` deletes.
     pub body: Option<Arc<[u8]>>,

@@ -134,7 +134,7 @@ async fn write(call: &Call, headers: &HeaderMap, id: DocumentId, operation: Oper
         let submission = Submission { id: mutation_id, acknowledged: Sequence(0), mutation, refused: None };
         let mut prepared = pipeline::prepare(database, &call.caller, &submission, &mut view);
         prepared.commit.mutation = None;
-        if let Outcome::Rejected(code, message, _) = prepared.outcome {
+        if let Outcome::Rejected(code, message, _) = prepared.answer.outcome {
             return Err(Refusal::new(code, message));
         }
         let version = view.state(&id).version;

@@ -1,11 +1,11 @@
 //! One mutation against the current documents: what would be committed, and what the client would be told.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use tidelock_core::ids::{DocumentId, Offset, Sequence, Version};
 use tidelock_core::json::{self, Value};
-use tidelock_core::merge::{Context, Current, MergeError, Merged, merge};
+use tidelock_core::merge::{self, Context, Current, MergeError, Merged};
 use tidelock_core::server::Submission;
 use tidelock_core::wire::{ConflictNote, DocumentChange, DocumentState, ErrorCode, Mutation, Operation, Outcome};
 use tidelock_core::{key, version};
@@ -26,15 +26,19 @@ pub(crate) struct View {
 pub(crate) struct State {
     pub(crate) version: Version,
     pub(crate) body: Option<Arc<[u8]>>,
-    value: Option<Arc<Value>>,
+    /// What the body says, `None` when it cannot be read; found out when somebody asks.
+    parsed: OnceLock<Option<Arc<Value>>>,
     edited_ms: u64,
-    /// Whether the stored body cannot be read: nothing but a whole replacement is possible.
-    damaged: bool,
 }
 
 /// A mutation that is ready to be committed.
 pub(crate) struct Prepared {
     pub(crate) commit: Commit,
+    pub(crate) answer: Answerable,
+}
+
+/// What the client is told once the commit is durable.
+pub(crate) struct Answerable {
     pub(crate) sequence: Sequence,
     pub(crate) outcome: Outcome,
     pub(crate) read_offset: Offset,
@@ -75,10 +79,19 @@ impl View {
 
 impl State {
     fn of(document: Document) -> Self {
-        let value = json::parse(&document.body).ok().map(Arc::new);
-        let damaged = value.is_none();
-        let (version, edited_ms) = (document.version, document.edited_ms);
-        Self { version, body: Some(document.body), value, edited_ms, damaged }
+        let Document { version, body, edited_ms } = document;
+        Self { version, body: Some(body), parsed: OnceLock::new(), edited_ms }
+    }
+
+    /// The content; `None` when the document does not exist or its stored body cannot be read.
+    fn value(&self) -> Option<&Value> {
+        let body = self.body.as_ref()?;
+        self.parsed.get_or_init(|| json::parse(body).ok().map(Arc::new)).as_deref()
+    }
+
+    /// Whether the stored body cannot be read: nothing but a whole replacement is possible.
+    fn is_damaged(&self) -> bool {
+        self.body.is_some() && self.value().is_none()
     }
 }
 
@@ -110,23 +123,18 @@ pub(crate) fn prepare(database: &Database, caller: &Caller, submission: &Submiss
     for (id, state) in plan.results {
         view.documents.insert(id, state);
     }
-    Prepared {
-        sequence: mutation.sequence,
-        read_offset: view.offset,
-        committed,
-        placed,
-        commit: Commit {
-            mutation: Some(submission.id),
-            session: caller.session,
-            acknowledged: submission.acknowledged,
-            writes: plan.writes,
-            outcome: without_states(&outcome),
-            conflicts: plan.conflicts,
-            actor: caller.identity.subject.clone(),
-            now_ms,
-        },
-        outcome,
-    }
+    let commit = Commit {
+        mutation: Some(submission.id),
+        session: caller.session,
+        acknowledged: submission.acknowledged,
+        writes: plan.writes,
+        outcome: without_states(&outcome),
+        conflicts: plan.conflicts,
+        actor: caller.identity.subject.clone(),
+        now_ms,
+    };
+    let (sequence, read_offset) = (mutation.sequence, view.offset);
+    Prepared { commit, answer: Answerable { sequence, outcome, read_offset, committed, placed } }
 }
 
 fn plan(database: &Database, caller: &Caller, mutation: &Mutation, view: &View, now_ms: u64) -> Result<Plan, Verdict> {
@@ -161,15 +169,21 @@ fn plan_change(
     if let Err(error) = key::check(&id.key, &database.limits) {
         return Err(Verdict::Rejected(ErrorCode::InvalidDocument, format!("{}: a key: {error}", id.collection)));
     }
-    let merged = if current.damaged {
+    // The client replaces what it knows: the current content matters only to a rule that asks for it.
+    let replaces = change.base == current.version && matches!(change.operation, Operation::Put(_));
+    let old = if replaces && !rules.reads_current_state() { None } else { current.value() };
+    let merged = if replaces {
+        let value = merge::apply(None, &change.operation);
+        Merged::Fast { value: value.map_err(|error| reject(ErrorCode::InvalidDocument, error.to_string()))? }
+    } else if current.is_damaged() {
         replace(&change.operation).map_err(|error| reject(ErrorCode::InvalidDocument, error.to_string()))?
     } else {
         let context = Context { policy: rules.policy(), edited_ms, current_edited_ms: current.edited_ms };
-        let theirs = current.value.as_deref().map(|value| Current { version: current.version, value });
-        merge(theirs, change, &context).map_err(|error| reject(ErrorCode::InvalidDocument, error.to_string()))?
+        let theirs = old.map(|value| Current { version: current.version, value });
+        merge::merge(theirs, change, &context).map_err(|error| reject(ErrorCode::InvalidDocument, error.to_string()))?
     };
     let (value, conflicts, told) = match merged {
-        Merged::Unchanged => (current.value.as_deref().cloned(), Vec::new(), false),
+        Merged::Unchanged => (old.cloned(), Vec::new(), false),
         Merged::Fast { value } => (value, Vec::new(), false),
         Merged::Merged { value, conflicts } => (value, conflicts, true),
         Merged::Rejected { path } => {
@@ -178,7 +192,6 @@ fn plan_change(
         }
         Merged::Resolve => return Err(Verdict::Resolve),
     };
-    let old = current.value.as_deref();
     let new = value.as_ref();
     rules
         .may_write(&caller.identity, &id.key, old, new)
@@ -200,11 +213,11 @@ fn plan_change(
     }
     plan.conflicts.extend(conflicts);
     if version != current.version {
-        let state = State { version, body: body.clone(), value: value.map(Arc::new), edited_ms, damaged: false };
-        plan.results.push((id.clone(), state));
+        let parsed = OnceLock::from(value.map(Arc::new));
+        plan.results.push((id.clone(), State { version, body: body.clone(), parsed, edited_ms }));
     }
     // A document that stays as it is is part of the commit too: the result tells the client at which offset it was so.
-    let (id, change) = (id.clone(), Some(change.clone()));
+    let (id, change) = (id.clone(), database.store.capabilities().foreign_writers.then(|| change.clone()));
     plan.writes.push(Write { id, expected: current.version, change, body, version, channels, edited_ms });
     Ok(())
 }
@@ -213,7 +226,7 @@ fn plan_change(
 fn replace(operation: &Operation) -> Result<Merged, MergeError> {
     match operation {
         Operation::Put(_) | Operation::Delete => {
-            Ok(Merged::Merged { value: tidelock_core::merge::apply(None, operation)?, conflicts: Vec::new() })
+            Ok(Merged::Merged { value: merge::apply(None, operation)?, conflicts: Vec::new() })
         }
         Operation::Patch(_) => Ok(Merged::Resolve),
     }
@@ -255,8 +268,8 @@ fn may_read(database: &Database, caller: &Caller, id: &DocumentId, state: &State
 
 /// The channels of a document's state.
 fn channels_of(database: &Database, id: &DocumentId, state: &State) -> Vec<String> {
-    match (&state.value, database.rules().collection(&id.collection)) {
-        (Some(value), Some(rules)) => rules.channels(&id.key, value.as_ref()),
+    match (state.value(), database.rules().collection(&id.collection)) {
+        (Some(value), Some(rules)) => rules.channels(&id.key, value),
         _ => Vec::new(),
     }
 }

@@ -121,7 +121,7 @@ impl EmbeddedStore {
             head: AtomicU64::new(identity.head.0),
             floor: AtomicU64::new(identity.floor.0),
             segments,
-            documents: Documents::new(options.cache_bytes as usize),
+            documents: Documents::new(options.cache_bytes as usize, identity.head),
             symbols: Symbols::default(),
         });
         let no_thread = |error| StoreError::Unavailable(format!("cannot start a thread: {error}"));
@@ -256,7 +256,7 @@ impl Store for EmbeddedStore {
         // The head first: what is remembered then, and what is read then, is at least as new.
         let offset = self.head();
         if !ids.is_empty()
-            && let Some(documents) = self.shared.documents.read(ids)
+            && let Some(documents) = self.shared.documents.read(ids, offset)
         {
             return Box::pin(ready(self.running().map(|_| ReadSet { documents, offset })));
         }

@@ -151,7 +151,7 @@ impl Writer {
         match self.transact(&batch) {
             Ok((outcomes, done)) => {
                 self.position = done.position;
-                self.shared.documents.remember(done.written);
+                self.shared.documents.remember(done.written, self.position.head);
                 for (incarnation, tail) in done.tails {
                     self.tails.insert(incarnation, tail, 1);
                 }
