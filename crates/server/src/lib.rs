@@ -16,10 +16,10 @@ mod reload;
 pub mod rules;
 mod serve;
 
-pub use app::{App, GatewayOptions};
-pub use clock::Clock;
+pub use app::{App, GatewayOptions, Surroundings};
+pub use clock::{Clock, TimeSource};
 pub use database::Database;
-pub use gateway::router;
+pub use gateway::{Transport, TransportEvent, host, router};
 pub use hub::Hub;
 pub use metrics::Metrics;
 pub use reload::ReloadError;
