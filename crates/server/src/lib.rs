@@ -19,7 +19,7 @@ mod serve;
 pub use app::{App, GatewayOptions, Surroundings};
 pub use clock::{Clock, TimeSource};
 pub use database::Database;
-pub use gateway::{Transport, TransportEvent, host, router};
+pub use gateway::{Bytes, Transport, TransportEvent, host, router};
 pub use hub::Hub;
 pub use metrics::Metrics;
 pub use reload::ReloadError;

@@ -14,6 +14,7 @@ use std::sync::Arc;
 use axum::Router;
 use axum::routing::{any, get, post};
 
+pub use axum::body::Bytes;
 pub use transport::{Transport, TransportEvent};
 
 use crate::app::App;
