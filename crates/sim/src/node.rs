@@ -5,6 +5,7 @@ use std::future::Future;
 use std::pin::pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
+use std::time::Duration;
 
 use tidelock_core::ids::ChangelogId;
 use tidelock_core::limits::Limits;
@@ -18,6 +19,9 @@ use crate::rules;
 use crate::slow::SlowStore;
 use crate::tasks::{TaskId, Tasks};
 use crate::time::VirtualTime;
+
+/// Not asked for: the simulation itself decides when tombstones go.
+const TOMBSTONES_KEPT: Duration = Duration::MAX;
 
 /// Names a connection.
 pub(crate) type LinkId = u64;
@@ -83,6 +87,7 @@ impl Node {
             as_changelog,
             rules::rules(),
             config.limits,
+            TOMBSTONES_KEPT,
             Arc::clone(&metrics),
         ));
         let limits =

@@ -1,11 +1,11 @@
 //! The configuration of the simulated server: who may read and write what, and how conflicts are resolved.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::OnceLock;
 
 use serde_json::{Map, Value, json};
 use tidelock_core::wire::Policy;
-use tidelock_server::auth::{Authenticator, Identity};
+use tidelock_server::auth::Authenticator;
 use tidelock_server::config::Config;
 use tidelock_server::rules::Rules;
 use tidelock_store::Filter;
@@ -100,7 +100,8 @@ pub(crate) fn token(subject: &str, rooms: &[String], now_ms: u64) -> String {
 /// What a subject that may read some rooms sees.
 pub(crate) fn filter(subject: &str, rooms: &[String]) -> Filter {
     static RULES: OnceLock<Rules> = OnceLock::new();
-    RULES.get_or_init(rules).filter(&Identity { subject: subject.to_owned(), claims: claims(rooms), expires_ms: None })
+    let identity = authenticator().authenticate(&token(subject, rooms, 0), 0).expect("the token is fresh");
+    RULES.get_or_init(rules).filter(&identity, &BTreeSet::new())
 }
 
 /// The channels of a document, computed without the rules.
