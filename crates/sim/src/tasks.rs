@@ -12,7 +12,7 @@ pub(crate) type TaskId = u64;
 /// Every task.
 #[derive(Default)]
 pub(crate) struct Tasks {
-    tasks: BTreeMap<TaskId, Task>,
+    running: BTreeMap<TaskId, Task>,
     woken: Arc<Mutex<BTreeSet<TaskId>>>,
     last: TaskId,
 }
@@ -39,7 +39,7 @@ impl Tasks {
         self.last += 1;
         let waker = Waker::from(Arc::new(TaskWaker { task: self.last, woken: Arc::clone(&self.woken) }));
         waker.wake_by_ref();
-        self.tasks.insert(self.last, Task { future, waker });
+        self.running.insert(self.last, Task { future, waker });
         self.last
     }
 
@@ -50,14 +50,14 @@ impl Tasks {
 
     /// Runs a task until it waits; one that has ended goes.
     pub(crate) fn poll(&mut self, id: TaskId) {
-        let Some(task) = self.tasks.get_mut(&id) else { return };
+        let Some(task) = self.running.get_mut(&id) else { return };
         if task.future.as_mut().poll(&mut Context::from_waker(&task.waker)).is_ready() {
-            self.tasks.remove(&id);
+            self.running.remove(&id);
         }
     }
 
     /// Ends a task where it stands, as the end of its process does.
     pub(crate) fn end(&mut self, id: TaskId) {
-        self.tasks.remove(&id);
+        self.running.remove(&id);
     }
 }
