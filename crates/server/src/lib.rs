@@ -17,10 +17,10 @@ pub mod rules;
 mod serve;
 mod sought;
 
-pub use app::{App, GatewayOptions};
-pub use clock::Clock;
+pub use app::{App, GatewayOptions, Surroundings};
+pub use clock::{Clock, TimeSource};
 pub use database::Database;
-pub use gateway::router;
+pub use gateway::{Bytes, Transport, TransportEvent, host, router};
 pub use hub::Hub;
 pub use metrics::Metrics;
 pub use reload::ReloadError;

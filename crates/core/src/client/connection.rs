@@ -332,6 +332,7 @@ impl Client {
         }
         if result.sequence > last {
             self.answered = result.sequence;
+            self.supersede_purges(&result);
             self.results.push_back(result);
         }
     }

@@ -24,7 +24,7 @@ const LEVEL: u8 = 3;
 
 /// How the frames of a connection travel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Coding {
+pub(crate) enum Coding {
     /// As they are.
     Plain,
     /// Raw deflate (RFC 1951) where it pays.

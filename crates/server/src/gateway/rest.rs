@@ -47,7 +47,7 @@ impl Call {
         let identity: Identity = app.authenticate(token)?;
         let database = Arc::clone(app.database(database)?);
         let filter = database.access(&identity).await?;
-        let caller = Caller { identity: Arc::new(identity), filter, session: SessionId(0), clock: app.clock };
+        let caller = Caller { identity: Arc::new(identity), filter, session: SessionId(0), clock: app.clock.clone() };
         Ok(Self { app: Arc::clone(app), database, caller })
     }
 

@@ -11,7 +11,8 @@ use axum::response::{IntoResponse, Response};
 use tidelock_core::server::Refusal;
 use tidelock_core::wire::ErrorCode;
 
-use super::coding::SUBPROTOCOLS;
+use super::coding::{Coding, SUBPROTOCOLS};
+use super::writer::Wire;
 use super::{origin, rest, socket};
 use crate::app::App;
 use crate::metrics::add;
@@ -52,7 +53,11 @@ pub(super) async fn upgrade(
         .max_write_buffer_size(frame_bytes_max.saturating_mul(32))
         .max_message_size(frame_bytes_max.saturating_mul(OVERSIZE_FACTOR))
         .max_frame_size(frame_bytes_max.saturating_mul(OVERSIZE_FACTOR))
-        .on_upgrade(move |socket| socket::serve(socket, slot))
+        .on_upgrade(move |socket| async move {
+            let coding = Coding::of(socket.protocol());
+            socket::serve(Arc::clone(&slot.app), Wire::new(socket), coding).await;
+            drop(slot);
+        })
 }
 
 /// One of the connections that the server has room for.

@@ -109,6 +109,27 @@ fn what_was_purged_may_be_gained_again() {
 }
 
 #[test]
+fn a_purge_that_waited_for_a_result_is_older_than_it() {
+    let mut script = Script::live();
+    script.changes(0, 1, &[(1, "cards/a", "1"), (1, "cards/b", "1")]);
+    script.write(|tx| {
+        tx.put("cards", "a", "2");
+        tx.put("cards", "b", "2");
+    });
+    // Both left the client's channels; its own mutation brings the first back, and says nothing of the second.
+    script.purge(0, &["a", "b"]);
+    let state = DocumentState { id: DocumentId::new("cards", "a"), version: Version(3), body: Some(b"3".to_vec()) };
+    script.result(1, 2, Outcome::Rejected(ErrorCode::Conflict, "no".into(), vec![state]));
+    assert_eq!((script.row("cards/a"), script.row("cards/b")), (Some(json!(3)), None));
+    script.write(|tx| tx.put("cards", "a", "4"));
+    script.purge(0, &["a"]);
+    script.result(2, 3, Outcome::Accepted);
+    assert_eq!((script.row("cards/a"), script.confirmed()), (Some(json!(4)), vec!["cards/a".to_owned()]));
+    script.purge(0, &["a"]);
+    assert_eq!(script.row("cards/a"), None, "a later one counts");
+}
+
+#[test]
 fn a_client_that_gains_documents_is_not_caught_up() {
     let mut script = Script::live();
     assert!(script.host.client().is_synced());
