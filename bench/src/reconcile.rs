@@ -184,11 +184,15 @@ impl World {
         for some in numbers.into_iter().collect::<Vec<_>>().chunks(100) {
             self.write(some, self.changelogs);
         }
-        self.store.rename_changelog(ChangelogId(self.changelogs));
         // A node keeps its symbols from its first request on.
-        ready(self.store.symbols(&everything(), 1));
+        self.store.symbols_of(self.changelog(), &everything(), 1);
         self.client.handle_network_hint(NOW_MS);
         self.connect()
+    }
+
+    /// Identity of the node's changelog.
+    fn changelog(&self) -> ChangelogId {
+        ChangelogId(self.changelogs)
     }
 
     /// Carries everything between both sides until the client has all.
@@ -244,7 +248,7 @@ impl World {
                 Ok(Opening {
                     session: SessionId(7),
                     epoch: Epoch(1),
-                    changelog: store.id(),
+                    changelog: self.changelog(),
                     head: store.head(),
                     floor: store.floor(),
                     finished: Sequence(0),
@@ -260,7 +264,7 @@ impl World {
                 session.handle_changes(NOW_MS, ticket, Ok(ready(store.changes(from, &filter, bytes_max))));
             }
             Effect::LoadSymbols { ticket, filter, count } => {
-                session.handle_symbols(NOW_MS, ticket, Ok(ready(store.symbols(&filter, count))));
+                session.handle_symbols(NOW_MS, ticket, Ok(store.symbols_of(self.changelog(), &filter, count)));
             }
             Effect::LoadDocuments { ticket, sought } => {
                 session.handle_documents(NOW_MS, ticket, Ok(self.sought(sought)));
@@ -271,7 +275,7 @@ impl World {
 
     fn sought(&self, sought: Sought) -> DocumentPage {
         let ids = match sought {
-            Sought::Items(items) => ready(self.store.items(&items)),
+            Sought::Items(items) => self.store.items_of(self.changelog(), &items),
             Sought::Named(ids) => ids,
         };
         let set = ready(self.store.read(&ids));
@@ -289,7 +293,7 @@ impl World {
 
     /// The same sets by a tree of ranges: bytes of the messages alone, without names and documents.
     fn negentropy(&self, changed: u64) -> Vec<Value> {
-        let hasher = ItemHasher::new(ChangelogId(self.changelogs));
+        let hasher = ItemHasher::new(self.changelog());
         let side = |versions: &[Version]| {
             let mut storage = NegentropyStorageVector::with_capacity(versions.len());
             for (number, version) in (0..).zip(versions) {

@@ -1,13 +1,13 @@
 //! A store whose answers take their time and sometimes fail, so that other work comes in between.
 
-use std::future::poll_fn;
+use std::future::{poll_fn, ready};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use tidelock_core::ids::{ChangelogId, ClientId, DocumentId, Epoch, Incarnation, Offset, Sequence};
 use tidelock_server::TimeSource;
 use tidelock_store::{
     BoxFuture, Capabilities, ChangePage, Changelog, ClientRecord, Commit, CommitOutcome, ConflictQuery, ConflictRecord,
-    Document, Filter, MemoryStore, ReadSet, Recorded, Segment, SnapshotPage, Store, StoreError,
+    Document, Filter, MemoryStore, ReadSet, Recorded, Segment, SnapshotPage, Store, StoreError, SymbolPage,
 };
 use tokio::sync::broadcast;
 
@@ -138,6 +138,16 @@ impl Changelog for SlowStore {
         bytes_max: usize,
     ) -> BoxFuture<'a, Result<SnapshotPage, StoreError>> {
         Box::pin(self.answer(self.store.snapshot(after, filter, bytes_max)))
+    }
+
+    fn symbols<'a>(&'a self, filter: &'a Filter, count: u32) -> BoxFuture<'a, Result<SymbolPage, StoreError>> {
+        let page = self.store.symbols_of(self.changelog, filter, count);
+        Box::pin(self.answer(ready(Ok(page))))
+    }
+
+    fn items<'a>(&'a self, items: &'a [u64]) -> BoxFuture<'a, Result<Vec<DocumentId>, StoreError>> {
+        let documents = self.store.items_of(self.changelog, items);
+        Box::pin(self.answer(ready(Ok(documents))))
     }
 
     fn purge(&self, before: Offset) -> BoxFuture<'_, Result<u64, StoreError>> {

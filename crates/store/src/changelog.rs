@@ -46,19 +46,12 @@ pub trait Changelog: Send + Sync + 'static {
         bytes_max: usize,
     ) -> BoxFuture<'a, Result<SnapshotPage, StoreError>>;
 
-    /// The first `_count` symbols (at most) of the live documents that the filter matches, by their item hashes under this changelog's
+    /// The first `count` symbols (at most) of the live documents that the filter matches, by their item hashes under this changelog's
     /// identity. What it costs follows the channels, not the documents.
-    ///
-    /// A changelog that keeps no symbols gives none: its clients send lists.
-    fn symbols<'a>(&'a self, _filter: &'a Filter, _count: u32) -> BoxFuture<'a, Result<SymbolPage, StoreError>> {
-        let page = SymbolPage { offset: self.head(), documents: 0, symbols: Vec::new() };
-        Box::pin(std::future::ready(Ok(page)))
-    }
+    fn symbols<'a>(&'a self, filter: &'a Filter, count: u32) -> BoxFuture<'a, Result<SymbolPage, StoreError>>;
 
     /// The live documents with these item hashes, in any order; one that is not there (any more) is passed over.
-    fn items<'a>(&'a self, _items: &'a [u64]) -> BoxFuture<'a, Result<Vec<DocumentId>, StoreError>> {
-        Box::pin(std::future::ready(Ok(Vec::new())))
-    }
+    fn items<'a>(&'a self, items: &'a [u64]) -> BoxFuture<'a, Result<Vec<DocumentId>, StoreError>>;
 
     /// Forgets tombstones and left channels at or below `before` (at most the head), in bounded steps that commits take turns with,
     /// and raises the floor to it before the first one goes. Returns how many tombstones went.

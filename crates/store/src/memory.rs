@@ -25,15 +25,15 @@ use crate::store::{
 #[derive(Debug)]
 pub struct MemoryStore {
     epoch: Epoch,
+    changelog: ChangelogId,
     state: Mutex<State>,
     segments: broadcast::Sender<Arc<Segment>>,
 }
 
 #[derive(Debug, Default)]
 struct State {
-    changelog: ChangelogId,
-    /// From the first request on.
-    sketches: Option<Sketches>,
+    /// By the changelog identity that asked, from its first request on.
+    sketches: BTreeMap<ChangelogId, Sketches>,
     head: Offset,
     floor: Offset,
     /// The latest state of each document, tombstones included, with its edit time.
@@ -58,14 +58,17 @@ impl MemoryStore {
     /// An empty database with these identities.
     pub fn new(epoch: Epoch, changelog: ChangelogId) -> Self {
         let (segments, _) = broadcast::channel(SEGMENTS_BUFFERED_MAX);
-        Self { epoch, state: Mutex::new(State { changelog, ..State::default() }), segments }
+        Self { epoch, changelog, state: Mutex::default(), segments }
     }
 
-    /// Gives the changelog another identity, as that of another node has: no cursor of before is known.
-    pub fn rename_changelog(&self, changelog: ChangelogId) {
-        let mut state = self.state();
-        state.changelog = changelog;
-        state.sketches = None;
+    /// [`symbols`](Changelog::symbols) as a node gives them that serves this store under a changelog identity of its own.
+    pub fn symbols_of(&self, changelog: ChangelogId, filter: &Filter, count: u32) -> SymbolPage {
+        self.state().sketches(changelog).symbols(filter, count)
+    }
+
+    /// [`items`](Changelog::items) under the changelog identity of a node.
+    pub fn items_of(&self, changelog: ChangelogId, items: &[u64]) -> Vec<DocumentId> {
+        self.state().items(changelog, items)
     }
 
     /// Forgets tombstones and left channels at or below `before` (at most the head), and raises the floor to it.
@@ -112,7 +115,7 @@ impl State {
         }
         if !records.is_empty() {
             let segment = Arc::new(Segment { from, to: offset, records, former });
-            if let Some(sketches) = &mut self.sketches {
+            for sketches in self.sketches.values_mut() {
                 sketches.follow(&segment);
             }
             // Fails when nobody listens.
@@ -259,10 +262,10 @@ impl State {
         page
     }
 
-    fn sketches(&mut self) -> &Sketches {
-        let Self { sketches, documents, changelog, head, .. } = self;
-        sketches.get_or_insert_with(|| {
-            let mut sketches = Sketches::new(*changelog);
+    fn sketches(&mut self, changelog: ChangelogId) -> &Sketches {
+        let Self { sketches, documents, head, .. } = self;
+        sketches.entry(changelog).or_insert_with(|| {
+            let mut sketches = Sketches::new(changelog);
             for (record, _) in documents.values().filter(|(record, _)| record.body.is_some()) {
                 sketches.insert(&record.id, record.version, &record.channels, record.offset);
             }
@@ -271,11 +274,11 @@ impl State {
         })
     }
 
-    fn items(&mut self, items: &[u64]) -> Vec<DocumentId> {
+    fn items(&mut self, changelog: ChangelogId, items: &[u64]) -> Vec<DocumentId> {
         let wanted: BTreeSet<u64> = items.iter().copied().collect();
-        let sketches = self.sketches();
+        let sketches = self.sketches(changelog);
         let offsets: BTreeSet<Offset> = items.iter().filter_map(|item| sketches.offset_of(*item)).collect();
-        let sketches = self.sketches.as_ref();
+        let sketches = self.sketches.get(&changelog);
         let ids = offsets.iter().filter_map(|offset| self.by_offset.get(offset)).flatten();
         let item = |id: &DocumentId| Some(sketches?.item(id, self.documents.get(id)?.0.version));
         ids.filter(|id| item(id).is_some_and(|item| wanted.contains(&item))).cloned().collect()
@@ -366,7 +369,7 @@ impl Store for MemoryStore {
 
 impl Changelog for MemoryStore {
     fn id(&self) -> ChangelogId {
-        self.state().changelog
+        self.changelog
     }
 
     fn head(&self) -> Offset {
@@ -396,11 +399,11 @@ impl Changelog for MemoryStore {
     }
 
     fn symbols<'a>(&'a self, filter: &'a Filter, count: u32) -> BoxFuture<'a, Result<SymbolPage, StoreError>> {
-        Box::pin(async move { Ok(self.state().sketches().symbols(filter, count)) })
+        Box::pin(async move { Ok(self.symbols_of(self.changelog, filter, count)) })
     }
 
     fn items<'a>(&'a self, items: &'a [u64]) -> BoxFuture<'a, Result<Vec<DocumentId>, StoreError>> {
-        Box::pin(async move { Ok(self.state().items(items)) })
+        Box::pin(async move { Ok(self.items_of(self.changelog, items)) })
     }
 
     fn purge(&self, before: Offset) -> BoxFuture<'_, Result<u64, StoreError>> {
