@@ -78,7 +78,7 @@ impl Database {
         }
     }
 
-    /// Who may do what at this moment. It stays so while [`rules_gate`](Self::rules_gate) is held for reading.
+    /// Who may do what at this moment. It stays so while the gate of the rules is held for reading.
     pub fn rules(&self) -> Arc<Rules> {
         Arc::clone(&self.rules.read().unwrap_or_else(PoisonError::into_inner))
     }

@@ -1,3 +1,5 @@
+//! tidy: long because every event of the world and what it does are one table
+//!
 //! The world: replicas, server nodes, a network and faults under one scheduler and one virtual clock.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -486,7 +488,7 @@ impl World {
         rules::filter(&subject_of(replica), self.rooms.get(replica).map_or(&[], Vec::as_slice))
     }
 
-    /// A token of a replica's identity as it is now.
+    /// A token of a replica's identity, with what is granted to it at this moment.
     pub(crate) fn token_of(&self, replica: usize) -> String {
         let rooms = self.rooms.get(replica).map_or(&[][..], Vec::as_slice);
         rules::token(&subject_of(replica), rooms, self.time.now_ms())

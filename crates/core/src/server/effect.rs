@@ -1,6 +1,6 @@
 //! What a session asks of its host, and the answers.
 
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use super::filter::Filter;
 use crate::ids::{ChangelogId, DocumentId, Epoch, MutationId, Offset, Sequence, SessionId};
@@ -84,17 +84,19 @@ pub struct Outgoing {
     /// The frame.
     pub frame: Vec<u8>,
     /// What the host made of it for the transport.
-    coded: OnceLock<Vec<u8>>,
+    coded: Mutex<Option<Arc<[u8]>>>,
 }
 
 impl Outgoing {
     pub(super) fn new(frame: Vec<u8>) -> Self {
-        Self { frame, coded: OnceLock::new() }
+        Self { frame, coded: Mutex::default() }
     }
 
     /// The coded form: `code` is called once, whoever sends the frame, and has to be the same for all.
-    pub fn coded(&self, code: impl FnOnce(&[u8]) -> Vec<u8>) -> &[u8] {
-        self.coded.get_or_init(|| code(&self.frame))
+    pub fn coded(&self, code: impl FnOnce(&[u8]) -> Vec<u8>) -> Arc<[u8]> {
+        // It is there or not, whatever panicked.
+        let mut coded = self.coded.lock().unwrap_or_else(PoisonError::into_inner);
+        Arc::clone(coded.get_or_insert_with(|| code(&self.frame).into()))
     }
 }
 

@@ -19,7 +19,9 @@ fn items(list_of: &Json) -> Vec<u64> {
 
 fn sketch(checker: Checker, length: u32, items: &[u64]) -> Sketch {
     let mut sketch = Sketch::new(checker, length);
-    items.iter().for_each(|item| sketch.add(*item));
+    for item in items {
+        sketch.add(*item);
+    }
     sketch
 }
 

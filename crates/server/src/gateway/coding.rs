@@ -39,11 +39,14 @@ impl Coding {
 
     /// The message that carries a frame.
     pub(super) fn message(self, frame: Arc<Outgoing>) -> Bytes {
-        let coded = self == Self::Deflate && frame.frame.len() >= DEFLATE_BYTES_MIN && {
+        if self == Self::Deflate && frame.frame.len() >= DEFLATE_BYTES_MIN {
             // Shared by every session that sends this frame.
-            frame.coded(deflated).len() < frame.frame.len()
-        };
-        Bytes::from_owner(Message { frame, coded })
+            let coded = frame.coded(deflated);
+            if coded.len() < frame.frame.len() {
+                return Bytes::from_owner(coded);
+            }
+        }
+        Bytes::from_owner(Plain(frame))
     }
 
     /// The frame that a message carries.
@@ -69,14 +72,11 @@ fn deflated(frame: &[u8]) -> Vec<u8> {
     message
 }
 
-/// The bytes of a frame in one of its forms.
-struct Message {
-    frame: Arc<Outgoing>,
-    coded: bool,
-}
+/// The bytes of a frame as it is.
+struct Plain(Arc<Outgoing>);
 
-impl AsRef<[u8]> for Message {
+impl AsRef<[u8]> for Plain {
     fn as_ref(&self) -> &[u8] {
-        if self.coded { self.frame.coded(deflated) } else { &self.frame.frame }
+        &self.0.frame
     }
 }

@@ -1,3 +1,5 @@
+//! tidy: long because every effect of a session and every answer to it meet in one loop
+//!
 //! One connection: carries frames, answers and time to its session, and carries out the session's effects.
 //!
 //! Nothing here depends on a socket or a runtime: the transport is a [`Transport`], the time the app's clock, and whatever is ready is

@@ -55,9 +55,9 @@ pub(super) struct Done {
     pub(super) position: Position,
     /// What was published; `None` for a group that changed no document.
     pub(super) segment: Option<Segment>,
-    /// The documents as they are now.
+    /// The documents as they are after it.
     pub(super) written: BTreeMap<DocumentId, Latest>,
-    /// Where the incarnations stand now.
+    /// Where the incarnations stand after it.
     pub(super) tails: BTreeMap<(ClientId, Incarnation), Tail>,
 }
 

@@ -27,7 +27,7 @@ impl<K: Hash + Eq, V> Recent<K, V> {
         Self { young: HashMap::new(), old: HashMap::new(), young_weight: 0, weight_max }
     }
 
-    /// An entry, which is now the one used last.
+    /// An entry, which becomes the one used last.
     pub(super) fn get<Q: Hash + Eq + ?Sized>(&mut self, key: &Q) -> Option<&V>
     where
         K: Borrow<Q>,
