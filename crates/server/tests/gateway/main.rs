@@ -11,6 +11,7 @@
 
 mod coding;
 mod harness;
+mod reconcile;
 mod rest;
 mod rules;
 mod session;
