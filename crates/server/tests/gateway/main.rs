@@ -10,6 +10,7 @@
 )]
 
 mod coding;
+mod full_disk;
 mod harness;
 mod reconcile;
 mod rest;

@@ -66,7 +66,7 @@ async fn reindexed(server: &TestServer, documents: u64) {
 #[tokio::test]
 async fn a_document_opens_a_channel_and_closes_it() {
     let config = format!("{CONFIG}{GRANTS}");
-    let server = TestServer::start_over(&config, Arc::default(), |_| {}).await;
+    let server = TestServer::start_over(&config, Arc::new(MemoryStore::default()), |_| {}).await;
     let mut root = server.session("root", &["red", "blue"]).await;
     root.commit(vec![put("cards", "r", r#"{"channel":"red"}"#), put("cards", "b", r#"{"channel":"blue"}"#)]).await;
 
@@ -109,7 +109,7 @@ async fn a_document_opens_a_channel_and_closes_it() {
 #[tokio::test]
 async fn a_grant_is_heard_by_a_session_that_only_pushes() {
     let config = format!("{CONFIG}{GRANTS}");
-    let server = TestServer::start_over(&config, Arc::default(), |_| {}).await;
+    let server = TestServer::start_over(&config, Arc::new(MemoryStore::default()), |_| {}).await;
     let mut root = server.session("root", &["red"]).await;
     root.commit(vec![put("cards", "r", r#"{"channel":"red","n":1}"#)]).await;
     let mut ann = server.session("ann", &[]).await;
@@ -281,7 +281,7 @@ async fn rules_that_changed_while_the_server_was_down_count_too() {
 #[tokio::test]
 async fn deleted_documents_are_forgotten_after_a_while() {
     let config = CONFIG.replace("path = \"unused.db\"", "path = \"unused.db\"\ntombstones_kept_s = 1");
-    let server = TestServer::start_over(&config, Arc::default(), |_| {}).await;
+    let server = TestServer::start_over(&config, Arc::new(MemoryStore::default()), |_| {}).await;
     let mut ann = server.session("ann", &[]).await;
     ann.commit(vec![put("notes", "a", "1"), put("notes", "b", "1")]).await;
     let mut away = server.connect().await;
