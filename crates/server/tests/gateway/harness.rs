@@ -16,7 +16,7 @@ use tidelock_server::auth::Authenticator;
 use tidelock_server::config::{Config, LimitsConfig};
 use tidelock_server::rules::Rules;
 use tidelock_server::{App, Clock, Database, GatewayOptions, Metrics, Server};
-use tidelock_store::MemoryStore;
+use tidelock_store::{Changelog, MemoryStore, Store};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::sync::oneshot;
@@ -88,7 +88,7 @@ impl TestServer {
     /// A server over a store that may hold something.
     pub(crate) async fn start_over(
         config: &str,
-        store: Arc<MemoryStore>,
+        store: Arc<impl Store + Changelog>,
         change: impl FnOnce(&mut GatewayOptions),
     ) -> Self {
         let config = Config::parse_dev(config, "test.toml").unwrap_or_else(|error| panic!("{error}"));

@@ -10,7 +10,9 @@
 )]
 
 mod coding;
+mod full_disk;
 mod harness;
+mod reconcile;
 mod rest;
 mod rules;
 mod session;

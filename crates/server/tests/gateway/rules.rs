@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tidelock_core::ids::{Offset, Version};
+use tidelock_core::ids::{Offset, SubscriptionId, Version};
 use tidelock_core::version::of_body;
 use tidelock_core::wire::{Cursor, DocumentChange, Operation, Outcome, ServerFrame};
 use tidelock_store::MemoryStore;
@@ -66,7 +66,7 @@ async fn reindexed(server: &TestServer, documents: u64) {
 #[tokio::test]
 async fn a_document_opens_a_channel_and_closes_it() {
     let config = format!("{CONFIG}{GRANTS}");
-    let server = TestServer::start_over(&config, Arc::default(), |_| {}).await;
+    let server = TestServer::start_over(&config, Arc::new(MemoryStore::default()), |_| {}).await;
     let mut root = server.session("root", &["red", "blue"]).await;
     root.commit(vec![put("cards", "r", r#"{"channel":"red"}"#), put("cards", "b", r#"{"channel":"blue"}"#)]).await;
 
@@ -109,7 +109,7 @@ async fn a_document_opens_a_channel_and_closes_it() {
 #[tokio::test]
 async fn a_grant_is_heard_by_a_session_that_only_pushes() {
     let config = format!("{CONFIG}{GRANTS}");
-    let server = TestServer::start_over(&config, Arc::default(), |_| {}).await;
+    let server = TestServer::start_over(&config, Arc::new(MemoryStore::default()), |_| {}).await;
     let mut root = server.session("root", &["red"]).await;
     root.commit(vec![put("cards", "r", r#"{"channel":"red","n":1}"#)]).await;
     let mut ann = server.session("ann", &[]).await;
@@ -281,12 +281,12 @@ async fn rules_that_changed_while_the_server_was_down_count_too() {
 #[tokio::test]
 async fn deleted_documents_are_forgotten_after_a_while() {
     let config = CONFIG.replace("path = \"unused.db\"", "path = \"unused.db\"\ntombstones_kept_s = 1");
-    let server = TestServer::start_over(&config, Arc::default(), |_| {}).await;
+    let server = TestServer::start_over(&config, Arc::new(MemoryStore::default()), |_| {}).await;
     let mut ann = server.session("ann", &[]).await;
     ann.commit(vec![put("notes", "a", "1"), put("notes", "b", "1")]).await;
     let mut away = server.connect().await;
     away.hello(&server.token("bob", &[])).await;
-    let changelog = away.welcome().await.changelog;
+    let welcome = away.welcome().await;
     let deleted =
         DocumentChange { base: of_body(b"1").unwrap(), operation: Operation::Delete, ..put("notes", "a", "1") };
     let offset = ann.commit(vec![deleted]).await.offset;
@@ -297,12 +297,15 @@ async fn deleted_documents_are_forgotten_after_a_while() {
     }
     let (_, _, metrics) = server.http("GET", "/metrics", &[], "").await;
     assert!(metrics.contains("tidelock_tombstones_purged_total 1\n"), "{metrics}");
-    // A cursor from before the delete: a snapshot, in which the document is missing, and not changes, in which it would be.
-    let cursor = Cursor { changelog, offset: Offset(1), snapshot: None };
+    // Changes since the delete would not name the document, so nothing follows a cursor from before it: the client begins anew.
+    let cursor = Cursor { changelog: welcome.changelog, offset: Offset(offset.0 - 1), snapshot: None };
     away.subscribe(&["notes"], Some(cursor), vec!["notes".into()]).await;
     match away.frame().await {
-        ServerFrame::Snapshot(snapshot) => assert_eq!(items(&snapshot.changes), ["b=1"]),
-        other => panic!("expected a snapshot, found {other:?}"),
+        ServerFrame::Restart(restart) => assert_eq!(restart.subscription, SubscriptionId(1)),
+        other => panic!("expected a restart, found {other:?}"),
     }
+    let held = ["a", "b"].map(|key| ("notes", key, "1"));
+    let told = away.reconcile(&welcome, &["notes"], &held).await;
+    assert_eq!(told, ["-a"], "the document that is forgotten is deleted at the client, too");
     server.stop().await;
 }

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use tidelock_core::client::Config;
+use tidelock_core::client::{Config, storage::Row};
 use tidelock_sim::{Host, ModelDatabase, Request, application::write};
 use tungstenite::client::IntoClientRequest as _;
 use tungstenite::{Error, Message, WebSocket};
@@ -43,6 +43,8 @@ pub(crate) struct Outcome {
     pub(crate) increments: u64,
     /// Rows of `left` and `right`.
     pub(crate) rows: usize,
+    /// Rows of `counters`: the shared one.
+    pub(crate) counter: Vec<Row>,
 }
 
 /// A client.
@@ -104,7 +106,8 @@ impl Replica {
             );
             self.turn();
         }
-        Outcome { number: self.number, increments: self.increments, rows: self.rows() }
+        let counter = self.database.scan("counters", None, usize::MAX).into_iter().map(|(_, row)| row).collect();
+        Outcome { number: self.number, increments: self.increments, rows: self.rows(), counter }
     }
 
     fn rows(&self) -> usize {

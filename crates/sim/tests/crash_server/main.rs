@@ -19,9 +19,13 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use client::{Ledger, Replica};
 use server::Server;
+use tidelock_core::client::storage::Row;
 
 const KILLS: u64 = 100;
 const CLIENTS: u64 = 4;
+/// Clients of the storm, and how many of their transactions are acknowledged before it ends.
+const STORM_CLIENTS: u64 = 20;
+const STORM_TRANSACTIONS: usize = 1_000;
 const DRAIN_MS_MAX: u64 = 60_000;
 
 /// Database of the test: `left` and `right` get one document each per transaction, `counters` is shared.
@@ -43,19 +47,13 @@ n = "sum"
 
 #[test]
 fn killed_server_loses_doubles_and_tears_nothing() {
-    let Some(binary) = std::env::var_os("TIDELOCK_BIN").map(PathBuf::from) else {
-        panic!("TIDELOCK_BIN names no server: run `cargo xtask test --stage crash`");
-    };
     let number = |name: &str| std::env::var(name).ok().and_then(|text| text.parse::<u64>().ok());
     let seed = number("TIDELOCK_TEST_SEED").unwrap_or_else(random_seed);
     let kills = number("TIDELOCK_TEST_KILLS").unwrap_or(KILLS);
     println!("seed {seed} (TIDELOCK_TEST_SEED), {kills} kills");
 
-    let mut server = Server::new(binary, CONFIG);
-    server.start();
+    let mut server = started();
     let port = server.port;
-    // Two documents created alike are one document, so the counter has to be there before anybody counts.
-    server.put("counters", "shared", r#"{"n":0}"#);
     let ledger = Arc::new(Ledger::default());
     let writing = Arc::new(AtomicBool::new(true));
     let start = |number| {
@@ -98,6 +96,47 @@ fn killed_server_loses_doubles_and_tears_nothing() {
         written.len()
     );
     assert!(written.len() as u64 > kills, "the clients had time to write between the kills");
+}
+
+#[test]
+fn twenty_clients_that_storm_one_document_converge() {
+    let server = started();
+    let port = server.port;
+    let ledger = Arc::new(Ledger::default());
+    let writing = Arc::new(AtomicBool::new(true));
+    let start = |number| {
+        let (ledger, writing) = (Arc::clone(&ledger), Arc::clone(&writing));
+        std::thread::spawn(move || Replica::new(number, port, ledger).run(&writing, DRAIN_MS_MAX))
+    };
+    let clients: Vec<_> = (0..STORM_CLIENTS).map(start).collect();
+    let deadline = Instant::now() + Duration::from_millis(DRAIN_MS_MAX);
+    while ledger.acknowledged().len() < STORM_TRANSACTIONS && Instant::now() < deadline {
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    writing.store(false, Ordering::SeqCst);
+    let outcomes: Vec<_> = clients.into_iter().map(|client| client.join().expect("a client thread panicked")).collect();
+
+    assert!(outcomes.iter().all(|outcome| outcome.increments > 0), "every client took part");
+    let increments: u64 = outcomes.iter().map(|outcome| outcome.increments).sum();
+    let [(_, counter)] = server.scan("counters").try_into().expect("one counter");
+    assert_eq!(counter["n"], increments, "every increment counted once");
+    for outcome in &outcomes {
+        let [Row::Json(held)] = outcome.counter.as_slice() else { panic!("{:?}", outcome.counter) };
+        let held: serde_json::Value = serde_json::from_slice(held).expect("a counter in JSON");
+        assert_eq!(held, counter, "client {} has what the server has", outcome.number);
+    }
+    println!("{increments} increments by {STORM_CLIENTS} clients");
+}
+
+/// A server with a counter that nobody has counted yet: two documents created alike are one document, so it has to be there before.
+fn started() -> Server {
+    let Some(binary) = std::env::var_os("TIDELOCK_BIN").map(PathBuf::from) else {
+        panic!("TIDELOCK_BIN names no server: run `cargo xtask test --stage crash`");
+    };
+    let mut server = Server::new(binary, CONFIG);
+    server.start();
+    server.put("counters", "shared", r#"{"n":0}"#);
+    server
 }
 
 /// Nothing acknowledged is missing, and no transaction is visible in part: what is in `left` was committed with its twin.

@@ -4,6 +4,7 @@ use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{TcpListener, TcpStream};
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
@@ -20,7 +21,9 @@ pub(crate) struct Server {
 
 impl Server {
     pub(crate) fn new(binary: PathBuf, config: &str) -> Self {
-        let directory = std::env::temp_dir().join(format!("tidelock-crash-{}", std::process::id()));
+        static COUNT: AtomicU64 = AtomicU64::new(0);
+        let count = COUNT.fetch_add(1, Ordering::Relaxed);
+        let directory = std::env::temp_dir().join(format!("tidelock-crash-{}-{count}", std::process::id()));
         std::fs::create_dir_all(&directory).expect("a directory for the data");
         let config = config.replace("DATA", directory.to_str().expect("a path in Unicode"));
         std::fs::write(directory.join("tidelock.toml"), config).expect("a configuration file");

@@ -92,6 +92,12 @@ export class Stack {
     await exited;
   }
 
+  /** Puts another configuration in force; the server does so soon after. */
+  async reload(config: string): Promise<void> {
+    await writeFile(join(this.directory, "tidelock.toml"), config);
+    this.child?.kill("SIGHUP");
+  }
+
   /** Starts a browser with a profile of its own, or with a given one. */
   async browser(profile?: string): Promise<Chromium> {
     const browser = await launchChromium({ profile: profile ?? (await this.profile()), plain: true });

@@ -124,6 +124,86 @@ void test("channels come and go at run time", { timeout: 60_000 }, async () => {
   });
 });
 
+/** `members` opens channels to the users that it names; only root writes it. */
+const GRANTS = `
+[auth]
+algorithms = ["HS256"]
+secret = "0b4b7235229ae0cc777989ace3485896251610e28a316744ec85689202816931"
+
+[databases.app]
+path = "app.db"
+
+[databases.app.collections.notes]
+read = 'identity.sub != ""'
+channels = '["team:" + doc.team]'
+write = 'identity.sub != ""'
+
+[databases.app.collections.plain]
+read = 'identity.sub != ""'
+write = 'identity.sub != ""'
+
+[databases.app.collections.members]
+read = 'identity.sub == "root"'
+write = 'identity.sub == "root"'
+grant = { subjects = '[doc.user]', channels = 'doc.opens' }
+`;
+
+/** The time within which what was revoked leaves a device that is connected, in milliseconds. */
+const REVOKED_MS_MAX = 1_000;
+
+void test("what is revoked leaves the database of a live page within a second", { timeout: 90_000 }, async () => {
+  await withStack({ config: GRANTS }, async (stack) => {
+    stack.reader = "root";
+    const store = async (path: string, value: unknown): Promise<void> => {
+      const response = await stack.rest("PUT", `app/${path}`, JSON.stringify(value));
+      assert.ok(response.ok, await response.text());
+    };
+    for (const id of ["n1", "n2", "n3"]) await store(`notes/${id}`, { id, team: "red" });
+    await store("plain/p", { id: "p" });
+    await store("members/m", { user: "ann", opens: ["team:red"] });
+    const stores = ["notes", "plain"].map((name) => ({ name, keyPath: "id" }));
+    const ann = await stack.client({ stores, user: "ann" });
+    await flushed(ann);
+    const rows = (name: string): Promise<unknown[]> =>
+      ann.evaluate(async (asked) => (await driver.dump(asked)).map(([key]) => key), name);
+    await until(
+      "the rows come",
+      () => rows("notes"),
+      (all) => all.length === 3,
+    );
+    /** Does it, and waits until the rows of the store are gone from IndexedDB; how long that took, in milliseconds. */
+    const goneAfter = async (name: string, revoke: () => Promise<void>): Promise<number> => {
+      const start = Date.now();
+      await revoke();
+      await until(
+        `${name} is purged`,
+        () => rows(name),
+        (all) => all.length === 0,
+      );
+      return Date.now() - start;
+    };
+    const byDocument = await goneAfter("notes", async () => {
+      assert.ok((await stack.rest("DELETE", "app/members/m")).ok);
+    });
+    assert.deepEqual(await rows("plain"), ["p"], "what may still be read stays");
+    const plain = "[databases.app.collections.plain]\nread = 'identity.sub ";
+    assert.ok(GRANTS.includes(`${plain}!= ""'`));
+    const byRules = await goneAfter("plain", () =>
+      stack.reload(GRANTS.replace(`${plain}!= ""'`, `${plain}== "root"'`)),
+    );
+    console.log(`gone after ${byDocument} ms (the granting document), ${byRules} ms (the rules)`);
+    for (const ms of [byDocument, byRules]) assert.ok(ms < REVOKED_MS_MAX, `${ms} ms`);
+    assert.deepEqual(Object.keys(await stack.state("plain")), ["p"], "nothing was pushed as a delete");
+    assert.equal((await ann.evaluate(() => driver.status)).pending, 0);
+    await store("members/m", { user: "ann", opens: ["team:red"] });
+    await until(
+      "the documents of the team exist, and come back",
+      () => rows("notes"),
+      (all) => all.length === 3,
+    );
+  });
+});
+
 void test("signing out stops every tab, and can wipe", { timeout: 60_000 }, async () => {
   await withStack({}, async (stack) => {
     const browser = await stack.browser();
