@@ -26,6 +26,7 @@ const DIRECTIONS: &[(&str, &[&str])] = &[
     ("tidelock-sim", &["tidelock-core", "tidelock-store", "tidelock-server"]),
     ("tidelock-geode-client", &[]),
     ("tidelock-couchbase-dcp", &[]),
+    ("tidelock-couchbase-double", &[]),
     ("tidelock-store-geode", &["tidelock-core", "tidelock-store", "tidelock-geode-client"]),
     ("tidelock-store-couchbase", &["tidelock-core", "tidelock-store", "tidelock-couchbase-dcp"]),
     ("xtask", &[]),
