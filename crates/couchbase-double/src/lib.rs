@@ -22,6 +22,7 @@ mod rest;
 mod sasl;
 mod session;
 mod subdoc;
+mod subdoc_flags;
 mod target;
 mod vbucket;
 mod wire;

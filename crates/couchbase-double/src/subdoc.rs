@@ -10,6 +10,7 @@ use crate::json::Json;
 use crate::kv::{copy_of, is_json};
 use crate::macros::{self, NewVersion};
 use crate::session::Session;
+use crate::subdoc_flags::{doc_flag, path_flag};
 use crate::target::{Failure, Target};
 use crate::vbucket::Draft;
 use crate::wire::{Frames, Packet, Reader, Status, opcode, word};
@@ -18,24 +19,6 @@ use crate::wire::{Frames, Packet, Reader, Status, opcode, word};
 const PATHS_MAX: usize = 16;
 const PATH_BYTES_MAX: usize = 1024;
 const XATTR_NAME_BYTES_MAX: usize = 15;
-
-/// Flags of a path.
-mod path_flag {
-    pub(super) const MAKES_WAY: u8 = 0x01;
-    pub(super) const XATTR: u8 = 0x04;
-    pub(super) const EXPANDS_MACROS: u8 = 0x10;
-    pub(super) const ALL: u8 = MAKES_WAY | XATTR | EXPANDS_MACROS;
-}
-
-/// Flags of a command.
-mod doc_flag {
-    pub(super) const MAKES_DOCUMENT: u8 = 0x01;
-    pub(super) const ADD: u8 = 0x02;
-    pub(super) const ACCESS_DELETED: u8 = 0x04;
-    pub(super) const CREATE_AS_DELETED: u8 = 0x08;
-    pub(super) const REVIVE: u8 = 0x10;
-    pub(super) const ALL: u8 = MAKES_DOCUMENT | ADD | ACCESS_DELETED | CREATE_AS_DELETED | REVIVE;
-}
 
 /// One command on one path.
 struct Spec {

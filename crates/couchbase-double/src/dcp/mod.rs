@@ -131,7 +131,7 @@ impl Producer {
 /// What [`pump`] leaves.
 #[derive(PartialEq, Eq)]
 pub(crate) enum Pumped {
-    /// Nothing more to send for now.
+    /// Nothing to send until something changes.
     Idle,
     /// More to send at once.
     More,
