@@ -27,6 +27,7 @@ const DIRECTIONS: &[(&str, &[&str])] = &[
     ("tidelock-geode-client", &[]),
     ("tidelock-geode-cluster", &[]),
     ("tidelock-couchbase-dcp", &[]),
+    ("tidelock-couchbase-double", &[]),
     ("tidelock-store-geode", &["tidelock-core", "tidelock-store", "tidelock-geode-client"]),
     ("tidelock-store-couchbase", &["tidelock-core", "tidelock-store", "tidelock-couchbase-dcp"]),
     ("xtask", &["tidelock-geode-cluster"]),

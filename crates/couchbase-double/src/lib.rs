@@ -1,0 +1,255 @@
+//! A double of a Couchbase cluster, for tests: several nodes in one process, on ports of 127.0.0.1.
+//!
+//! It speaks the memcached binary protocol (key-value, sub-document, collections, DCP) and the management REST, as far as
+//! Couchbase's own clients and this project use them, and refuses what the server refuses. Comments name the document or
+//! the file of couchbase's `kv_engine` that a behaviour follows.
+//!
+//! It keeps everything in memory, in one process and behind one lock: it is exact, not fast or durable.
+
+mod cluster;
+mod connection;
+mod dcp;
+mod edit;
+mod error_map;
+mod faults;
+mod hash;
+mod item;
+mod json;
+mod kv;
+mod macros;
+mod manifest;
+mod rest;
+mod sasl;
+mod session;
+mod subdoc;
+mod subdoc_flags;
+mod target;
+mod vbucket;
+mod wire;
+
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use cluster::{Shared, State};
+use rest::Service;
+use tokio::net::TcpListener;
+use tokio::task::JoinSet;
+
+/// How often documents whose time has come are removed, besides on access.
+const EXPIRY_INTERVAL: Duration = Duration::from_secs(1);
+
+/// What a cluster is made of.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// The number of nodes, at least 1.
+    pub nodes: usize,
+    /// The number of vbuckets of each bucket; the real server has 1024, or 128 with the Magma engine.
+    pub vbuckets: u16,
+    /// Copies besides the active one, limited by the number of nodes.
+    pub replicas: usize,
+    /// The bucket that is there from the beginning.
+    pub bucket: String,
+    /// The one user.
+    pub user: String,
+    /// The user's password.
+    pub password: String,
+    /// The version that the server claims to be.
+    pub version: String,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            nodes: 2,
+            vbuckets: 64,
+            replicas: 1,
+            bucket: "default".into(),
+            user: "Administrator".into(),
+            password: "password".into(),
+            version: "7.6.4-5146-enterprise".into(),
+        }
+    }
+}
+
+/// A running cluster; it ends when this is dropped.
+pub struct Double {
+    shared: Arc<Shared>,
+    nodes: Vec<RunningNode>,
+    pager: JoinSet<()>,
+}
+
+/// The tasks of a node that is up.
+#[derive(Default)]
+struct RunningNode {
+    tasks: JoinSet<()>,
+}
+
+impl Double {
+    /// Starts a cluster on free ports.
+    pub async fn start(options: Options) -> io::Result<Self> {
+        let mut listeners = Vec::new();
+        let mut ports = Vec::new();
+        for _ in 0..options.nodes.max(1) {
+            let kv = TcpListener::bind("127.0.0.1:0").await?;
+            let mgmt = TcpListener::bind("127.0.0.1:0").await?;
+            ports.push((kv.local_addr()?.port(), mgmt.local_addr()?.port()));
+            listeners.push((kv, mgmt));
+        }
+        let shared = Arc::new(Shared::new(State::new(options, &ports)));
+        let mut double = Self { shared, nodes: Vec::new(), pager: JoinSet::new() };
+        for (node, (kv, mgmt)) in listeners.into_iter().enumerate() {
+            double.nodes.push(RunningNode::default());
+            double.run_node(node, kv, mgmt);
+        }
+        double.pager.spawn(page(Arc::clone(&double.shared)));
+        Ok(double)
+    }
+
+    fn run_node(&mut self, node: usize, kv: TcpListener, mgmt: TcpListener) {
+        let Some(running) = self.nodes.get_mut(node) else { return };
+        running.tasks.spawn(connection::serve(Arc::clone(&self.shared), node, kv));
+        let router = rest::router(Service { shared: Arc::clone(&self.shared), node });
+        running.tasks.spawn(async move {
+            // Serving ends with an error only when the listener is gone, which ends the node.
+            let _ = axum::serve(mgmt, router).await;
+        });
+    }
+
+    /// `couchbase://user:password@host:port,…`: all nodes' key-value ports.
+    pub fn connection_string(&self) -> String {
+        let state = self.shared.state();
+        let hosts: Vec<String> = state.nodes.iter().map(|node| format!("127.0.0.1:{}", node.kv_port)).collect();
+        format!("couchbase://{}:{}@{}", state.options.user, state.options.password, hosts.join(","))
+    }
+
+    /// The management address of a node, `http://127.0.0.1:port`.
+    ///
+    /// # Panics
+    /// When there is no such node.
+    pub fn management(&self, node: usize) -> String {
+        let state = self.shared.state();
+        format!("http://127.0.0.1:{}", state.nodes.get(node).expect("a node of the cluster").mgmt_port)
+    }
+
+    /// The key-value ports, by node.
+    pub fn kv_ports(&self) -> Vec<u16> {
+        self.shared.state().nodes.iter().map(|node| node.kv_port).collect()
+    }
+
+    /// Stops a node: its ports refuse connections, the open ones are cut. The cluster still counts it in.
+    pub fn kill(&mut self, node: usize) {
+        if let Some(running) = self.nodes.get_mut(node) {
+            running.tasks = JoinSet::new();
+        }
+        if let Some(node) = self.shared.state().nodes.get_mut(node) {
+            node.is_up = false;
+        }
+    }
+
+    /// Starts a stopped node again, on its ports.
+    pub async fn revive(&mut self, node: usize) -> io::Result<()> {
+        let ports = self.shared.state().nodes.get(node).map(|node| (node.kv_port, node.mgmt_port));
+        let (kv, mgmt) = ports.ok_or(io::ErrorKind::NotFound)?;
+        let kv = TcpListener::bind(("127.0.0.1", kv)).await?;
+        let mgmt = TcpListener::bind(("127.0.0.1", mgmt)).await?;
+        self.run_node(node, kv, mgmt);
+        if let Some(node) = self.shared.state().nodes.get_mut(node) {
+            node.is_up = true;
+        }
+        Ok(())
+    }
+
+    fn change<T>(&self, change: impl FnOnce(&mut State) -> T) -> T {
+        let changed = change(&mut self.shared.state());
+        self.shared.tell_cluster();
+        changed
+    }
+
+    fn change_vbuckets(&self, change: impl FnMut(&mut vbucket::VBucket)) {
+        self.change(|state| state.buckets.values_mut().flat_map(|bucket| &mut bucket.vbuckets).for_each(change));
+    }
+
+    /// Fails a node over: its replicas become active with what they have, a branch of history begins.
+    pub fn fail_over(&self, node: usize) {
+        self.change(|state| state.fail_over(node));
+    }
+
+    /// Counts in every node that is up, and moves vbuckets.
+    pub fn rebalance(&self) {
+        self.change(State::rebalance);
+    }
+
+    /// Replicas get nothing more until the end of it or a fail-over.
+    pub fn hold_replication(&self) {
+        self.change_vbuckets(vbucket::VBucket::hold_replication);
+    }
+
+    /// Replicas catch up.
+    pub fn release_replication(&self) {
+        self.change_vbuckets(vbucket::VBucket::release_replication);
+    }
+
+    /// Forgets all tombstones, as after the purge interval.
+    pub fn purge(&self) {
+        self.change_vbuckets(|vbucket| {
+            vbucket.purge();
+        });
+    }
+
+    /// Ends the streams of a vbucket for a reason of `stream-end.md`.
+    pub fn end_streams(&self, vbucket: u16, reason: u32) {
+        self.change(|state| {
+            state.faults.end_streams = vec![(vbucket, reason)];
+            state.faults.end_streams_round += 1;
+        });
+    }
+
+    /// DCP connections send nothing while this is on.
+    pub fn pause_dcp(&self, on: bool) {
+        self.change(|state| state.faults.is_dcp_paused = on);
+    }
+
+    /// Closes every DCP connection.
+    pub fn cut_dcp(&self) {
+        self.change(|state| state.faults.cut_dcp_round += 1);
+    }
+
+    /// Creates a scope (when it is missing) and a collection in it; the collection's id.
+    ///
+    /// # Panics
+    /// When the bucket is missing, the collection exists, or a name is not allowed.
+    pub fn create_collection(&self, bucket: &str, scope: &str, collection: &str) -> u32 {
+        self.change(|state| {
+            let bucket = state.buckets.get_mut(bucket).expect("a bucket of the cluster");
+            if bucket.manifest.scope(scope).is_none() {
+                bucket.change(|manifest| manifest.create_scope(scope)).expect("a name for a scope");
+            }
+            bucket.change(|manifest| manifest.create_collection(scope, collection, 0)).expect("a new collection");
+            let (_, id) = bucket.manifest.find(&format!("{scope}.{collection}")).expect("the collection just made");
+            id
+        })
+    }
+
+    /// Drops a collection.
+    ///
+    /// # Panics
+    /// When the bucket or the collection is missing.
+    pub fn drop_collection(&self, bucket: &str, scope: &str, collection: &str) {
+        self.change(|state| {
+            let bucket = state.buckets.get_mut(bucket).expect("a bucket of the cluster");
+            bucket.change(|manifest| manifest.drop_collection(scope, collection)).expect("a collection of the bucket");
+        });
+    }
+}
+
+/// Removes expired documents again and again (docs/dcp/documentation/expiry-opcode-output.md, "expiry pager").
+async fn page(shared: Arc<Shared>) {
+    let mut interval = tokio::time::interval(EXPIRY_INTERVAL);
+    loop {
+        interval.tick().await;
+        if shared.state().expire() > 0 {
+            shared.tell_documents();
+        }
+    }
+}
