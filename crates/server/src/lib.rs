@@ -11,10 +11,12 @@ mod hub;
 mod metrics;
 mod pipeline;
 mod purge;
+mod quota;
 mod reindex;
 mod reload;
 pub mod rules;
 mod serve;
+mod tls;
 
 pub use app::{App, GatewayOptions};
 pub use clock::Clock;
@@ -24,3 +26,4 @@ pub use hub::Hub;
 pub use metrics::Metrics;
 pub use reload::ReloadError;
 pub use serve::{ServeError, Server};
+pub use tls::Tls;

@@ -123,7 +123,7 @@ const WRONG_VALUES: &[(&str, &str)] = &[
     ),
     (
         "limits.x = 3",
-        "t.toml:4:1: auth.limits: unknown key in [auth]; expected `algorithms`, `allow_no_expiry`, `anonymous`, `audience`, `issuer`, `leeway_s`, `public_key`, `public_key_file`, `secret` or `secret_file`",
+        "t.toml:4:1: auth.limits: unknown key in [auth]; expected `algorithms`, `allow_no_expiry`, `anonymous`, `audience`, `issuer`, `jwks_file`, `leeway_s`, `public_key`, `public_key_file`, `secret` or `secret_file`",
     ),
     (
         "[server]\nlisten = 4860",
@@ -215,7 +215,7 @@ fn columns_count_characters_and_keys_are_quoted() {
     assert_eq!(
         found,
         "t.toml:8:1: databases.d.collections.\"für alle\".writ: unknown key in [databases.d.collections.\"für alle\"]; expected \
-         `channels`, `conflict`, `read`, `schema` or `write` (did you mean `write`?)"
+         `channels`, `conflict`, `grant`, `read`, `schema` or `write` (did you mean `write`?)"
     );
     let found = error_after_auth("identity.channels = 1\nanonymous = \"ü\"  # ü");
     assert!(
@@ -258,7 +258,7 @@ fn production_needs_authentication_and_a_database() {
         ("[auth]\nalgorithms = [\"HS256\"]\n", "t.toml:1:1: auth: `HS256` needs `secret` or `secret_file`"),
         (
             "[auth]\nalgorithms = [\"ES256\"]\n",
-            "t.toml:1:1: auth: `ES256` and `EdDSA` need `public_key` or `public_key_file`",
+            "t.toml:1:1: auth: `ES256`, `EdDSA` and `RS256` need `public_key`, `public_key_file` or `jwks_file`",
         ),
         (
             "[auth]\nalgorithms = [\"none\"]\n",
@@ -423,5 +423,5 @@ fn development_needs_no_file() {
 #[test]
 fn every_algorithm_has_a_name() {
     let named: Vec<Algorithm> = Algorithm::ALL.iter().map(|(_, algorithm)| *algorithm).collect();
-    assert_eq!(named, [Algorithm::Hs256, Algorithm::Es256, Algorithm::EdDsa]);
+    assert_eq!(named, [Algorithm::Hs256, Algorithm::Es256, Algorithm::EdDsa, Algorithm::Rs256]);
 }
