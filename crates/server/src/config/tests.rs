@@ -262,11 +262,11 @@ fn production_needs_authentication_and_a_database() {
         ),
         (
             "[auth]\nalgorithms = [\"none\"]\n",
-            "t.toml:2:15: auth.algorithms: found the string \"none\"; expected `HS256`, `ES256` or `EdDSA`",
+            "t.toml:2:15: auth.algorithms: found the string \"none\"; expected `HS256`, `ES256`, `EdDSA` or `RS256`",
         ),
         (
             "[auth]\nalgorithms = [\"RS256\"]\n",
-            "t.toml:2:15: auth.algorithms: found the string \"RS256\"; expected `HS256`, `ES256` or `EdDSA` (did you mean `ES256`?)",
+            "t.toml:2:15: auth.algorithms: found the string \"RS256\"; expected `HS256`, `ES256`, `EdDSA` or `RS256` (did you mean `ES256`?)",
         ),
         (
             "[auth]\nalgorithms = \"HS256\"\n",
