@@ -265,8 +265,8 @@ fn production_needs_authentication_and_a_database() {
             "t.toml:2:15: auth.algorithms: found the string \"none\"; expected `HS256`, `ES256`, `EdDSA` or `RS256`",
         ),
         (
-            "[auth]\nalgorithms = [\"RS256\"]\n",
-            "t.toml:2:15: auth.algorithms: found the string \"RS256\"; expected `HS256`, `ES256`, `EdDSA` or `RS256` (did you mean `ES256`?)",
+            "[auth]\nalgorithms = [\"PS256\"]\n",
+            "t.toml:2:15: auth.algorithms: found the string \"PS256\"; expected `HS256`, `ES256`, `EdDSA` or `RS256` (did you mean `ES256`?)",
         ),
         (
             "[auth]\nalgorithms = \"HS256\"\n",
