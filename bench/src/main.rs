@@ -8,14 +8,16 @@
 mod bare;
 mod client;
 mod commits;
+mod reconcile;
 mod rows;
 mod server;
 
 fn main() {
     match std::env::args().nth(1).as_deref() {
         Some("commits") => commits::run(),
+        Some("reconcile") => reconcile::run(),
         other => {
-            eprintln!("there is no bench {}: the one here is commits", other.unwrap_or("without a name"));
+            eprintln!("there is no bench {}: those here are commits and reconcile", other.unwrap_or("without a name"));
             std::process::exit(2);
         }
     }

@@ -45,6 +45,7 @@ const BENCHES: &[Bench] = &[
     Bench { name: "first-sync", program: Program::Browser },
     Bench { name: "live", program: Program::Browser },
     Bench { name: "commits", program: Program::Native },
+    Bench { name: "reconcile", program: Program::Native },
 ];
 
 /// The crate of the native bench programs.

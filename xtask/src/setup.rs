@@ -48,6 +48,17 @@ pub(crate) fn chromium(project: &Project) -> Result<PathBuf, String> {
     on_path("chromium").ok_or_else(|| missing("Chromium", "chromium"))
 }
 
+/// A JDK and Maven, for a real Geode cluster: those on PATH, else Debian's, installed when root.
+pub(crate) fn java(project: &Project) -> Result<(), String> {
+    if on_path("javac").is_none() || on_path("java").is_none() {
+        apt_install(project, "openjdk-17-jdk-headless")?;
+    }
+    if on_path("mvn").is_none() {
+        apt_install(project, "maven")?;
+    }
+    Ok(())
+}
+
 /// Installs the npm packages of the lock file when `node_modules` is missing or was installed from another lock.
 pub(crate) fn npm_modules(project: &Project) -> Result<(), String> {
     node()?;

@@ -2,20 +2,21 @@
 
 use core::fmt;
 
-use crate::wire::{Decode, Malformed, Reader, decode_struct};
-use minicbor::Encode;
-
+use crate::wire::{Cbor, Reader, Writer, cbor_struct};
 /// Declares a transparent 64-bit identifier.
 macro_rules! id64 {
     ($(#[$doc:meta])* $name:ident) => {
         $(#[$doc])*
-        #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Encode)]
-        #[cbor(transparent)]
-        pub struct $name(#[n(0)] pub u64);
+        #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        pub struct $name(pub u64);
 
-        impl Decode for $name {
-            fn decode(reader: &mut Reader<'_>) -> Result<Self, Malformed> {
-                reader.unsigned().map(Self)
+        impl Cbor for $name {
+            fn write(&self, writer: &mut Writer) {
+                writer.unsigned(self.0);
+            }
+
+            fn read(reader: &mut Reader<'_>) -> Self {
+                Self(reader.unsigned())
             }
         }
 
@@ -79,14 +80,19 @@ impl Sequence {
 }
 
 /// A client replica (one IndexedDB database of one browser profile), drawn at random once.
-#[derive(Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Encode)]
-#[cbor(transparent)]
-pub struct ClientId(#[cbor(n(0), with = "minicbor::bytes")] pub [u8; 16]);
+#[derive(Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ClientId(pub [u8; 16]);
 
-impl Decode for ClientId {
-    fn decode(reader: &mut Reader<'_>) -> Result<Self, Malformed> {
-        let bytes = reader.bytes()?;
-        bytes.try_into().map(Self).map_err(|_| reader.malformed("expected 16 bytes"))
+impl Cbor for ClientId {
+    fn write(&self, writer: &mut Writer) {
+        writer.bytes(&self.0);
+    }
+
+    fn read(reader: &mut Reader<'_>) -> Self {
+        Self(reader.bytes().try_into().unwrap_or_else(|_| {
+            reader.fail("expected 16 bytes");
+            [0; 16]
+        }))
     }
 }
 
@@ -117,18 +123,15 @@ impl ClientId {
 }
 
 /// Names one document: its collection and its key in platform form (see `key`).
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Encode)]
-#[cbor(array)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct DocumentId {
     /// Collection name: one IndexedDB object store.
-    #[n(0)]
     pub collection: String,
     /// Key in platform form.
-    #[n(1)]
     pub key: String,
 }
 
-decode_struct!(DocumentId { collection, key });
+cbor_struct!(DocumentId { collection, key });
 
 impl DocumentId {
     /// Joins a collection and a key in platform form.
@@ -144,21 +147,17 @@ impl fmt::Display for DocumentId {
 }
 
 /// One pushed mutation: the identity under which the server recognises a repetition.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Encode)]
-#[cbor(array)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct MutationId {
     /// The replica that made it.
-    #[n(0)]
     pub client: ClientId,
     /// The replica's incarnation.
-    #[n(1)]
     pub incarnation: Incarnation,
     /// Its position there.
-    #[n(2)]
     pub sequence: Sequence,
 }
 
-decode_struct!(MutationId { client, incarnation, sequence });
+cbor_struct!(MutationId { client, incarnation, sequence });
 
 impl fmt::Display for MutationId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -1,42 +1,31 @@
 //! Every named limit of the protocol. The server announces its own in the welcome frame; both sides refuse what exceeds them.
 
-use crate::wire::decode_struct;
-use minicbor::Encode;
-
+use crate::wire::cbor_struct;
 /// Deepest nesting of arrays and objects in a document.
 pub const DEPTH_MAX: usize = 100;
 
 /// Limits that the server announces and both sides apply.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Encode)]
-#[cbor(array)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
-    /// Largest frame in either direction, in bytes after the WebSocket layer.
-    #[n(0)]
+    /// Largest frame in either direction, in bytes, whatever the coding of its message.
     pub frame_bytes_max: u32,
     /// Largest key in platform form, in bytes of UTF-8.
-    #[n(1)]
     pub key_bytes_max: u32,
     /// Largest document body, in bytes of JSON text.
-    #[n(2)]
     pub document_bytes_max: u32,
     /// Largest mutation, all its frames together, in bytes.
-    #[n(3)]
     pub mutation_bytes_max: u32,
     /// Most documents in one mutation.
-    #[n(4)]
     pub mutation_documents_max: u32,
     /// Most mutations that a client may have pushed without a result.
-    #[n(5)]
     pub push_window_mutations_max: u32,
     /// Most channels named by all subscriptions of one session.
-    #[n(6)]
     pub channels_max: u32,
     /// Silence after which the server closes the session, in milliseconds; a client pings at a third of it.
-    #[n(7)]
     pub silence_ms_max: u32,
 }
 
-decode_struct!(Limits {
+cbor_struct!(Limits {
     frame_bytes_max,
     key_bytes_max,
     document_bytes_max,
@@ -62,9 +51,5 @@ impl Default for Limits {
     }
 }
 
-/// Bytes of inflated payload that one compressed frame may expand to; a larger one is a protocol error (deflate bomb).
-pub const INFLATED_BYTES_MAX: usize = 64 << 20;
 /// Most bytes of change frames that a client lets the server have in flight.
 pub const CREDIT_BYTES_INITIAL: u32 = 4 << 20;
-/// A batch of changes below this many bytes is sent as it is: deflate gains nothing on one small document.
-pub const COMPRESS_BYTES_MIN: usize = 1 << 10;

@@ -42,6 +42,17 @@ pub(crate) struct Live {
     pub(crate) origins: Vec<String>,
 }
 
+/// What a server depends on besides its configuration; a simulation decides it.
+#[derive(Debug)]
+pub struct Surroundings {
+    /// The time.
+    pub clock: Clock,
+    /// Session ids follow from it: another one for each server and each start.
+    pub session_seed: u64,
+    /// About how many bytes of bodies a page of changes or of a snapshot holds.
+    pub page_bytes_max: usize,
+}
+
 /// The state of a server.
 pub struct App {
     pub(crate) options: GatewayOptions,
@@ -77,12 +88,26 @@ impl App {
         databases: Vec<Arc<Database>>,
         metrics: Arc<Metrics>,
     ) -> Self {
+        let page_bytes_max = SessionConfig::default().page_bytes_max;
+        let surroundings = Surroundings { clock: Clock::default(), session_seed: random_u64(), page_bytes_max };
+        Self::within(surroundings, options, authenticator, databases, metrics)
+    }
+
+    /// A server that takes nothing from the machine but what it is given.
+    pub fn within(
+        surroundings: Surroundings,
+        options: GatewayOptions,
+        authenticator: Authenticator,
+        databases: Vec<Arc<Database>>,
+        metrics: Arc<Metrics>,
+    ) -> Self {
         let limits = &options.limits;
         let session_config = SessionConfig {
             limits: limits.protocol,
             hello_ms_max: u64::from(limits.hello_ms_max),
             slow_consumer_ms_max: u64::from(limits.slow_consumer_ms_max),
             frames_per_second_max: limits.messages_per_second_max,
+            page_bytes_max: surroundings.page_bytes_max,
             ..SessionConfig::default()
         };
         Self {
@@ -91,11 +116,11 @@ impl App {
             options,
             databases: databases.into_iter().map(|database| (database.name.clone(), database)).collect(),
             metrics,
-            clock: Clock::default(),
+            clock: surroundings.clock,
             stopping: watch::Sender::new(false),
             quota: Quota::default(),
             peers: Mutex::default(),
-            session_seed: AtomicU64::new(random_u64()),
+            session_seed: AtomicU64::new(surroundings.session_seed),
             draining: AtomicBool::new(false),
         }
     }

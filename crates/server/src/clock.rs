@@ -1,24 +1,65 @@
 //! The server's clock.
 
-use std::time::{Instant, SystemTime, UNIX_EPOCH};
+use std::fmt::Debug;
+use std::future::poll_fn;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-/// Milliseconds since 1970 that never go back: the wall clock at the start, plus monotonic time.
-#[derive(Clone, Copy, Debug)]
-pub struct Clock {
-    base_ms: u64,
-    started: Instant,
+/// Milliseconds since 1970 that never go back.
+#[derive(Clone, Debug)]
+pub struct Clock(Source);
+
+#[derive(Clone, Debug)]
+enum Source {
+    /// The wall clock at the start, plus monotonic time.
+    System {
+        base_ms: u64,
+        started: Instant,
+    },
+    Given(Arc<dyn TimeSource>),
+}
+
+/// A clock that somebody else moves: a simulation's.
+pub trait TimeSource: Debug + Send + Sync {
+    /// Milliseconds since 1970; never less than before.
+    fn now_ms(&self) -> u64;
+
+    /// Ready once it is `at_ms`; until then the task is to be woken at that time.
+    fn poll_until(&self, at_ms: u64, context: &mut Context<'_>) -> Poll<()>;
 }
 
 impl Default for Clock {
     fn default() -> Self {
         let since_1970 = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        Self { base_ms: u64::try_from(since_1970.as_millis()).unwrap_or(u64::MAX), started: Instant::now() }
+        let base_ms = u64::try_from(since_1970.as_millis()).unwrap_or(u64::MAX);
+        Self(Source::System { base_ms, started: Instant::now() })
     }
 }
 
 impl Clock {
+    /// A clock that follows `source`.
+    pub fn following(source: Arc<dyn TimeSource>) -> Self {
+        Self(Source::Given(source))
+    }
+
     /// The time.
     pub fn now_ms(&self) -> u64 {
-        self.base_ms.saturating_add(u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX))
+        match &self.0 {
+            Source::System { base_ms, started } => {
+                base_ms.saturating_add(u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX))
+            }
+            Source::Given(source) => source.now_ms(),
+        }
+    }
+
+    /// Waits until it is `at_ms`, or some milliseconds later. Safe to drop and call again.
+    pub(crate) async fn sleep_until(&self, at_ms: u64) {
+        match &self.0 {
+            Source::System { .. } => {
+                tokio::time::sleep(Duration::from_millis(at_ms.saturating_sub(self.now_ms()))).await;
+            }
+            Source::Given(source) => poll_fn(|context| source.poll_until(at_ms, context)).await,
+        }
     }
 }

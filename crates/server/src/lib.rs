@@ -16,12 +16,13 @@ mod reindex;
 mod reload;
 pub mod rules;
 mod serve;
+mod sought;
 mod tls;
 
-pub use app::{App, GatewayOptions};
-pub use clock::Clock;
+pub use app::{App, GatewayOptions, Surroundings};
+pub use clock::{Clock, TimeSource};
 pub use database::Database;
-pub use gateway::router;
+pub use gateway::{Bytes, Transport, TransportEvent, host, router};
 pub use hub::Hub;
 pub use metrics::Metrics;
 pub use reload::ReloadError;

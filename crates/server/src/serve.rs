@@ -76,7 +76,8 @@ impl Server {
             let checked = database.forget_outdated(&database.rules()).await;
             checked.map_err(|error| ServeError::Store(database.name.clone(), error))?;
         }
-        let tasks: Vec<_> = self.app.databases.values().flat_map(|database| tasks(database, self.app.clock)).collect();
+        let tasks: Vec<_> =
+            self.app.databases.values().flat_map(|database| tasks(database, self.app.clock.clone())).collect();
         let app = Arc::clone(&self.app);
         let admin = self.admin.map(|listener| {
             let router = admin_router(Arc::clone(&app));

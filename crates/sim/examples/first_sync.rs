@@ -9,7 +9,7 @@ use tidelock_core::client::storage::{PageId, Read, ReadResult, Row, Verdict, Wri
 use tidelock_core::client::{Client, Config, Effect};
 use tidelock_core::ids::{ChangelogId, Epoch, Offset, Sequence, SessionId, SubscriptionId, Version};
 use tidelock_core::limits::Limits;
-use tidelock_core::wire::{Change, ChangeKind, CollectionInfo, Policy, ServerFrame, Snapshot, Welcome, encode, pack};
+use tidelock_core::wire::{Change, ChangeKind, CollectionInfo, Packed, Policy, ServerFrame, Snapshot, Welcome, encode};
 
 const DOCUMENTS: u64 = 100_000;
 const FRAME_DOCUMENTS: u64 = 1_000;
@@ -94,7 +94,7 @@ fn frame(first: u64) -> Vec<u8> {
         offset: Offset(1),
         after: (first > 0).then(|| ("cards".into(), key(first - 1))),
         through: (last < DOCUMENTS).then(|| ("cards".into(), key(last - 1))),
-        changes: pack(items),
+        changes: Packed(items),
         channels: Vec::new(),
     }))
 }
@@ -121,6 +121,7 @@ fn main() {
         collections: vec![CollectionInfo { number: 0, name: "cards".into(), policy: Policy::default() }],
         subject: "ann".into(),
         now_ms: 0,
+        floor: Offset(0),
     });
     client.handle_message(1_000, &encode(&welcome));
     run(&mut client, &mut storage);

@@ -9,9 +9,10 @@ use tidelock_core::ids::{DocumentId, Version};
 use tidelock_core::version;
 use tidelock_store::Store;
 
-use crate::pipeline::{channels_of, ready};
-use crate::workload::{LEDGER, policies};
-use crate::world::{DRAIN_MS_MAX, HostId, World, subject_of};
+use crate::node::ready;
+use crate::rules::{channels_of, policies};
+use crate::workload::LEDGER;
+use crate::world::{DRAIN_MS_MAX, HostId, World};
 
 /// What a run did.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -83,7 +84,7 @@ impl World {
             if replica.database.unsent() != (0, 0) {
                 push(&mut text, &format!("client {index}: unsent {:?}", replica.database.unsent()));
             }
-            let filter = self.server.filter_of(&subject_of(index));
+            let filter = self.filter_of(index);
             let mut server = server.clone();
             server.retain(|id, (_, body)| filter.matches(&id.collection, &channels_of(body)));
             text += &compare(&format!("client {index} rows"), &server, &self.rows_of(index));
@@ -94,8 +95,8 @@ impl World {
 
     fn server_documents(&self) -> Documents {
         let mut documents = Documents::new();
-        for collection in policies().into_keys() {
-            let found = ready(self.server.store().scan(&collection, None, usize::MAX));
+        for collection in policies().keys() {
+            let found = ready(self.store.scan(collection, None, usize::MAX));
             for (key, document) in found.expect("the memory store answers") {
                 let id = DocumentId::new(collection.as_str(), key);
                 documents.insert(id, (document.version, document.body.to_vec()));
@@ -107,8 +108,8 @@ impl World {
     fn rows_of(&self, replica: usize) -> Documents {
         let mut documents = Documents::new();
         let Some(replica) = self.replicas.get(replica) else { return documents };
-        for collection in policies().into_keys() {
-            for (key, row) in replica.database.scan(&collection, None, usize::MAX) {
+        for collection in policies().keys() {
+            for (key, row) in replica.database.scan(collection, None, usize::MAX) {
                 let id = DocumentId::new(collection.as_str(), key);
                 if let Row::Json(json) = row {
                     let version = version::of_body(&json).unwrap_or_default();

@@ -12,7 +12,8 @@ pub(crate) fn client_message(bytes: &[u8]) -> String {
             unpack::<Push>(&packed).unwrap_or_default().iter().map(push_text).collect::<Vec<_>>().join("; ")
         }
         Ok(ClientFrame::Subscribe(subscribe)) => {
-            format!("subscribe cursor {:?} have {}", subscribe.cursor, subscribe.have.len() / 8)
+            let (cursor, reconcile) = (&subscribe.cursor, &subscribe.reconcile);
+            format!("subscribe cursor {cursor:?} have {} reconcile {reconcile:?}", subscribe.have.len() / 8)
         }
         Ok(ClientFrame::Hello(hello)) => format!("hello acknowledged {}", hello.acknowledged),
         Ok(other) => format!("{other:?}"),
@@ -30,6 +31,12 @@ pub(crate) fn server_message(bytes: &[u8]) -> String {
         Ok(ServerFrame::Snapshot(frame)) => {
             let items = changes_text(&frame.changes);
             format!("snapshot {} {:?}..{:?}: {items}", frame.offset, frame.after, frame.through)
+        }
+        Ok(ServerFrame::Reconciled(frame)) => {
+            format!("reconciled {} last {}: {}", frame.offset, frame.last, changes_text(&frame.changes))
+        }
+        Ok(ServerFrame::Symbols(frame)) => {
+            format!("symbols {} of {} from {} last {}", frame.offset, frame.documents, frame.first, frame.last)
         }
         Ok(ServerFrame::Result(result)) => {
             let outcome = match &result.outcome {

@@ -1,26 +1,20 @@
 //! Faults, and how they stop.
 
-use std::sync::Arc;
-
 use tidelock_core::client::Phase;
 use tidelock_core::client::storage::StorageFailure;
 use tidelock_core::ids::{ChangelogId, Offset};
-use tidelock_core::server::{ChannelSet, Filter};
 use tidelock_store::Changelog;
 
-use crate::server::{LinkId, Server};
-use crate::workload::{ROOM_NAMES, ROOMS, policies};
-use crate::world::{Event, HostId, World, subject_of};
-
-/// How many of a thousand rooms an identity may read. With 600, seed 20705 ends with a document on a client that the server has
-/// deleted: a known fault of snapshots that meet results. It needs no rooms: seed 30650 ends alike with 1000.
-const ROOM_GRANTED_PER_MILLE: u64 = 1_000;
+use crate::node::{LinkId, Node};
+use crate::workload::ROOM_NAMES;
+use crate::world::{Event, HostId, World};
 
 impl World {
     /// Faults stop: silent connections are cut, frozen hosts thaw, everyone is told that the network is there.
     pub fn heal(&mut self) {
         self.healed = true;
         self.note(|| "heal".into());
+        self.nodes.iter().for_each(|node| node.fail_store(0));
         let silent: Vec<LinkId> = self.links.iter().filter(|(_, link)| link.silent).map(|(id, _)| *id).collect();
         for link in silent {
             self.schedule(0, Event::ClosedAtClient(link));
@@ -44,7 +38,7 @@ impl World {
         let replica = usize::try_from(self.random.below(self.replicas.len() as u64)).unwrap_or(0);
         let host = self.replicas.get(replica).map_or(0, |replica| replica.leader);
         let link = self.hosts.get(&host).and_then(|seat| seat.link);
-        let kind = self.random.below(9);
+        let kind = self.random.below(11);
         let name = match kind {
             0 | 1 => "cut",
             2 => "half-open",
@@ -53,7 +47,8 @@ impl World {
             5 => "storage",
             6 => "server-restart",
             7 => "leader-change",
-
+            8 => "grant",
+            9 => "store",
             _ => "tombstones",
         };
         self.note(|| format!("fault {name} replica {replica} host {host}"));
@@ -75,34 +70,49 @@ impl World {
             }
             6 => self.restart_server(),
             7 => self.change_leader(replica),
+            8 => self.grant(replica),
+            9 => self.fail_store(),
             _ => {
                 let before = self.random.below(self.server_head() + 1);
-                self.server.store().purge_tombstones(Offset(before));
-                // Sessions are not told of a floor that rises while they are open.
-                self.restart_server();
+                self.store.purge_tombstones(Offset(before));
             }
         }
     }
 
-    /// The rooms that a replica's identity may read are drawn again.
-    pub(crate) fn grant(&mut self, replica: usize) {
-        let subject = subject_of(replica);
-        let mut filter = Filter::default();
-        for collection in policies().into_keys() {
-            let set = if collection == ROOMS {
-                let rooms = ROOM_NAMES.iter().filter(|_| self.random.chance(ROOM_GRANTED_PER_MILLE));
-                ChannelSet::Only(rooms.map(|room| format!("room:{room}")).collect())
-            } else {
-                ChannelSet::All
-            };
-            filter.collections.insert(collection, set);
+    /// The identity's rooms are drawn again: its tab gets another token, for the live session or the next one.
+    fn grant(&mut self, replica: usize) {
+        self.draw_rooms(replica);
+        let token = self.token_of(replica);
+        let Some(host) = self.replicas.get(replica).map(|replica| replica.leader) else { return };
+        let Some(seat) = self.hosts.get(&host) else { return };
+        let (link, phase) = (seat.link, seat.host.client().status().phase);
+        if seat.frozen || phase == Phase::Connecting {
+            // The former token is on its way.
+            return self.cut(link);
         }
-        self.server.grant(&subject, filter.clone());
-        self.grants.insert(subject, filter);
+        let now = self.now_ms;
+        self.tell(host, |client| client.handle_token(now, &token));
+    }
+
+    pub(crate) fn draw_rooms(&mut self, replica: usize) {
+        let per_mille = self.room_per_mille;
+        let drawn: Vec<String> =
+            ROOM_NAMES.iter().filter(|_| self.random.chance(per_mille)).map(|room| (*room).to_owned()).collect();
+        if let Some(rooms) = self.rooms.get_mut(replica) {
+            *rooms = drawn;
+        }
+    }
+
+    fn fail_store(&mut self) {
+        let calls = self.random.between(1, 3);
+        let node = usize::try_from(self.random.below(self.nodes.len() as u64)).unwrap_or(0);
+        if let Some(node) = self.nodes.get(node) {
+            node.fail_store(calls);
+        }
     }
 
     fn server_head(&self) -> u64 {
-        self.server.store().head().0
+        self.store.head().0
     }
 
     /// What is under way is lost; both sides learn of it, each in its own time.
@@ -145,15 +155,17 @@ impl World {
         }
     }
 
+    /// A node's process ends where it stands; another one starts, with the old changelog or a new one.
     fn restart_server(&mut self) {
-        let changelog = if self.random.chance(300) { ChangelogId(self.random.any()) } else { self.server.changelog() };
-        let sessions = self.server.last_session() + 1_000;
-        let store = Arc::clone(self.server.store());
-        self.server = Server::new(store, changelog, policies(), self.session_config.clone(), sessions);
-        for (subject, filter) in &self.grants {
-            self.server.grant(subject, filter.clone());
+        let index = usize::try_from(self.random.below(self.nodes.len() as u64)).unwrap_or(0);
+        let Some(old) = self.nodes.get(index) else { return };
+        let changelog = if self.random.chance(300) { ChangelogId(self.random.any()) } else { old.changelog };
+        let seed = self.random.any();
+        let node = Node::start(&self.store, changelog, &self.time, &mut self.tasks, self.node_config, seed);
+        if let Some(slot) = self.nodes.get_mut(index) {
+            std::mem::replace(slot, node).end(&mut self.tasks);
         }
-        let open: Vec<LinkId> = self.links.keys().copied().collect();
+        let open: Vec<LinkId> = self.links.iter().filter(|(_, link)| link.node == index).map(|(id, _)| *id).collect();
         for id in open {
             self.link(id, |link| {
                 link.silent = true;

@@ -1,6 +1,6 @@
 //! The host of a client: it owns the steps of the tasks, the caller owns clock and network.
 
-use tidelock_core::client::storage::{ReadResult, RefusedRow, StorageFailure, Verdict};
+use tidelock_core::client::storage::{Durability, ReadResult, RefusedRow, StorageFailure, Verdict};
 use tidelock_core::client::{Client, Config, Effect, Event};
 
 use crate::database::{ModelDatabase, Transaction};
@@ -45,6 +45,7 @@ pub struct Host {
 #[derive(Debug)]
 struct Running {
     transaction: Transaction,
+    durability: Durability,
     results: Vec<ReadResult>,
     refused: Vec<RefusedRow>,
     writes: bool,
@@ -94,7 +95,9 @@ impl Host {
             }
             let Some(transaction) = database.begin() else { return StepOutcome::Blocked };
             self.task_due = false;
-            self.running = Some(Running { transaction, results: Vec::new(), refused: Vec::new(), writes: false });
+            let durability = self.client.task_durability();
+            let (results, refused) = (Vec::new(), Vec::new());
+            self.running = Some(Running { transaction, durability, results, refused, writes: false });
         }
         let Some(mut running) = self.running.take() else { return StepOutcome::Idle };
         let step = self.client.task_step(std::mem::take(&mut running.results));
@@ -109,7 +112,8 @@ impl Host {
                 StepOutcome::Continues
             }
             Verdict::Commit => {
-                database.commit(running.transaction, running.writes, None);
+                let strict = running.writes && running.durability == Durability::Strict;
+                database.commit(running.transaction, strict, None);
                 self.tell(|client| client.handle_task_committed(now_ms, running.refused));
                 StepOutcome::Committed
             }

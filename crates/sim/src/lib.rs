@@ -1,8 +1,8 @@
 //! The test host of the client core, and the simulator of the whole system.
 //!
-//! [`ModelDatabase`] is a model of IndexedDB, [`Host`] drives a client over it, [`Server`] is a node made of the real session, a
-//! store and a small pipeline, [`World`] puts several of them on a virtual network with faults and checks what the design
-//! guarantees. One seed decides everything.
+//! [`ModelDatabase`] is a model of IndexedDB, [`Host`] drives a client over it. [`World`] puts several of them and server nodes (the
+//! real gateway's connections, rules, pipeline and fan-out) on a virtual network with faults, and checks what the design guarantees.
+//! One seed decides everything.
 
 pub mod application;
 mod check;
@@ -11,9 +11,12 @@ mod describe;
 mod faults;
 mod host;
 mod network;
-mod pipeline;
+mod node;
 mod random;
-mod server;
+mod rules;
+mod slow;
+mod tasks;
+mod time;
 mod workload;
 mod world;
 
@@ -21,6 +24,6 @@ pub use check::{Report, run};
 pub use database::{ModelDatabase, Transaction};
 pub use host::{Host, Request, StepOutcome};
 pub use random::Random;
-pub use server::{LinkId, Output, Server};
-pub use workload::{Entry, Ledger, policies};
+pub use rules::policies;
+pub use workload::{Entry, Ledger};
 pub use world::{HostId, World};

@@ -1,14 +1,14 @@
 //! Connections: messages keep their order within one, and take their time.
 
-use crate::server::{LinkId, Output, Server};
-use crate::world::{Event, HostId, Link, World, subject_of};
+use crate::node::{LinkId, Node, Output};
+use crate::world::{Event, HostId, Link, World};
 
 impl World {
     pub(crate) fn connect(&mut self, host: HostId) {
         self.next_id += 1;
         let id = self.next_id;
-        let link =
-            Link { host, up_ms: 0, down_ms: 0, silent: false, client_open: true, server_open: false, timer_ms: None };
+        let node = usize::try_from(self.random.below(self.nodes.len() as u64)).unwrap_or(0);
+        let link = Link { host, up_ms: 0, down_ms: 0, silent: false, client_open: true, server_open: false, node };
         self.links.insert(id, link);
         if let Some(seat) = self.hosts.get_mut(&host) {
             seat.link = Some(id);
@@ -22,11 +22,13 @@ impl World {
         let now = self.now_ms;
         let Some(link) = self.links.get_mut(&id).filter(|link| link.client_open) else { return };
         link.server_open = true;
-        let host = link.host;
-        self.server.connected(id, now);
+        let (host, node) = (link.host, link.node);
+        if let Some(node) = self.nodes.get_mut(node) {
+            node.connected(id, &mut self.tasks);
+        }
         let Some(seat) = self.hosts.get(&host).filter(|seat| seat.link == Some(id)) else { return };
-        let subject = subject_of(seat.replica);
-        self.tell(host, |client| client.handle_connected(now, &subject));
+        let token = self.token_of(seat.replica);
+        self.tell(host, |client| client.handle_connected(now, &token));
     }
 
     pub(crate) fn send_up(&mut self, host: HostId, bytes: Vec<u8>) {
@@ -41,9 +43,10 @@ impl World {
         }
     }
 
-    pub(crate) fn at_server(&mut self, link: LinkId, call: impl FnOnce(&mut Server)) {
-        if self.links.get(&link).is_some_and(|link| link.server_open) {
-            call(&mut self.server);
+    pub(crate) fn at_server(&self, link: LinkId, call: impl FnOnce(&Node)) {
+        let link = self.links.get(&link).filter(|link| link.server_open);
+        if let Some(node) = link.and_then(|link| self.nodes.get(link.node)) {
+            call(node);
         }
     }
 
@@ -53,16 +56,17 @@ impl World {
         }
     }
 
-    /// Carries out what the server did, and schedules what it has to do.
-    pub(crate) fn settle_server(&mut self) {
-        for output in self.server.take_outputs() {
+    /// Carries out what the nodes did, and schedules what they have to do.
+    pub(crate) fn settle_nodes(&mut self) {
+        let outputs: Vec<Output> = self.nodes.iter().flat_map(Node::take_outputs).collect();
+        for output in outputs {
             let delay = self.latency();
             let at = self.now_ms + delay;
             let (id, event) = match output {
                 Output::Send(id, bytes) => (id, Event::ToClient(id, bytes)),
                 Output::Close(id) => (id, Event::ClosedAtClient(id)),
             };
-            let Some(link) = self.links.get_mut(&id) else { continue };
+            let Some(link) = self.links.get_mut(&id).filter(|link| link.server_open) else { continue };
             link.down_ms = link.down_ms.max(at);
             if matches!(event, Event::ClosedAtClient(_)) {
                 link.server_open = false;
@@ -72,21 +76,15 @@ impl World {
                 self.schedule(delay, event);
             }
         }
-        for link in self.server.busy() {
-            if self.working.insert(link) {
+        for task in self.tasks.take_woken() {
+            if self.scheduled.insert(task) {
                 let delay = self.latency() / 4;
-                self.schedule(delay, Event::ServerWork(link));
+                self.schedule(delay, Event::Run(task));
             }
         }
-        let open: Vec<LinkId> = self.links.iter().filter(|(_, link)| link.server_open).map(|(id, _)| *id).collect();
-        for id in open {
-            let due = self.server.next_timeout_ms(id);
-            let now = self.now_ms;
-            let Some(link) = self.links.get_mut(&id) else { continue };
-            if let Some(at) = due.filter(|at| link.timer_ms.is_none_or(|timer| timer > *at)) {
-                link.timer_ms = Some(at);
-                self.schedule(at.saturating_sub(now), Event::ServerTimer(id));
-            }
+        if let Some(at) = self.time.due_ms().filter(|at| self.tick_ms.is_none_or(|tick| tick > *at)) {
+            self.tick_ms = Some(at);
+            self.schedule(at.saturating_sub(self.now_ms), Event::Tick);
         }
         self.links.retain(|_, link| link.client_open || link.server_open);
     }

@@ -4,7 +4,6 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Value, json};
 use tidelock_core::client::storage::{KeyRange, Row};
-use tidelock_core::wire::{DeletePolicy, DocumentPolicy, FieldStrategy, Policy};
 
 use crate::application::{AppTransaction, write};
 use crate::database::ModelDatabase;
@@ -15,33 +14,12 @@ pub(crate) const LEDGER: &str = "ledger";
 /// Everything else, each under another policy.
 const OTHERS: [&str; 6] = ["board", "choice", "newest", "notes", ROOMS, "strict"];
 /// Documents that only some identities may read, by their member `room`.
-pub(crate) const ROOMS: &str = "rooms";
+const ROOMS: &str = "rooms";
 /// The rooms.
 pub(crate) const ROOM_NAMES: [&str; 3] = ["x", "y", "z"];
 const KEYS: [&str; 8] = ["a", "b", "c", "~n1", "~n2.5", "~n10", "~d86400000", "~a[\"x\",\"~n1\"]"];
 /// A body that no server of the simulator takes.
 const TOO_LARGE_BYTES: usize = 2_000;
-
-/// The collections with their policies.
-pub fn policies() -> BTreeMap<String, Policy> {
-    let field = |name: &str, strategy| (vec![name.to_owned()], strategy);
-    let document = |document| Policy { document, ..Policy::default() };
-    let ledger = Policy {
-        fields: vec![field("n", FieldStrategy::Sum), field("tokens", FieldStrategy::Union)],
-        ..Policy::default()
-    };
-    let notes = Policy { fields: vec![field("text", FieldStrategy::Text)], ..Policy::default() };
-    let board = Policy { document: DocumentPolicy::LastWrite, delete: DeletePolicy::DeleteWins, ..Policy::default() };
-    BTreeMap::from([
-        (LEDGER.to_owned(), ledger),
-        ("board".to_owned(), board),
-        ("choice".to_owned(), document(DocumentPolicy::Resolver)),
-        ("newest".to_owned(), document(DocumentPolicy::Newest)),
-        ("notes".to_owned(), notes),
-        (ROOMS.to_owned(), Policy::default()),
-        ("strict".to_owned(), document(DocumentPolicy::Reject)),
-    ])
-}
 
 /// What the applications committed.
 #[derive(Debug, Default)]

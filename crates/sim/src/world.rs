@@ -1,4 +1,4 @@
-//! The world: replicas, a server node, a network and faults under one scheduler and one virtual clock.
+//! The world: replicas, server nodes, a network and faults under one scheduler and one virtual clock.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -7,15 +7,18 @@ use tidelock_core::client::storage::StorageFailure;
 use tidelock_core::client::{Config, Event as ClientEvent, Phase};
 use tidelock_core::ids::{ChangelogId, DocumentId, Epoch};
 use tidelock_core::limits::Limits;
-use tidelock_core::server::{Filter, SessionConfig};
-use tidelock_store::MemoryStore;
+use tidelock_server::{Bytes, TimeSource as _};
+use tidelock_store::{Filter, MemoryStore};
 
 use crate::database::ModelDatabase;
 use crate::describe;
 use crate::host::{Host, Request, StepOutcome};
+use crate::node::{LinkId, Node, NodeConfig};
 use crate::random::Random;
-use crate::server::{LinkId, Server};
-use crate::workload::{Ledger, policies};
+use crate::rules::{self, policies};
+use crate::tasks::{TaskId, Tasks};
+use crate::time::VirtualTime;
+use crate::workload::Ledger;
 
 /// When the virtual clock starts, milliseconds since 1970.
 const START_MS: u64 = 1_700_000_000_000;
@@ -26,7 +29,6 @@ pub(crate) const DRAIN_MS_MAX: u64 = 30_000;
 pub type HostId = u64;
 
 /// Everything.
-#[derive(Debug)]
 pub struct World {
     pub(crate) now_ms: u64,
     pub(crate) random: Random,
@@ -38,17 +40,26 @@ pub struct World {
     pub(crate) hosts: BTreeMap<HostId, Seat>,
     pub(crate) links: BTreeMap<LinkId, Link>,
     pub(crate) next_id: u64,
-    pub(crate) server: Server,
-    /// What each replica's identity may read.
-    pub(crate) grants: BTreeMap<String, Filter>,
-    pub(crate) working: BTreeSet<LinkId>,
+    pub(crate) store: Arc<MemoryStore>,
+    pub(crate) time: Arc<VirtualTime>,
+    pub(crate) tasks: Tasks,
+    /// Server nodes over the one store.
+    pub(crate) nodes: Vec<Node>,
+    pub(crate) node_config: NodeConfig,
+    /// Tasks that were woken and have not run.
+    pub(crate) scheduled: BTreeSet<TaskId>,
+    /// When the clock wakes tasks next.
+    pub(crate) tick_ms: Option<u64>,
+    /// The rooms that each replica's identity may read.
+    pub(crate) rooms: Vec<Vec<String>>,
+    /// How many of a thousand rooms an identity is granted.
+    pub(crate) room_per_mille: u64,
     pub(crate) ledger: Ledger,
     pub(crate) healed: bool,
     /// The first thing that did not hold.
     pub(crate) violation: Option<String>,
     /// Most milliseconds that a message, a step or a piece of server work takes.
     latency_ms_max: u64,
-    pub(crate) session_config: SessionConfig,
     verbose: bool,
 }
 
@@ -85,7 +96,7 @@ pub(crate) struct Link {
     pub(crate) silent: bool,
     pub(crate) client_open: bool,
     pub(crate) server_open: bool,
-    pub(crate) timer_ms: Option<u64>,
+    pub(crate) node: usize,
 }
 
 #[derive(Clone, Debug)]
@@ -96,11 +107,13 @@ pub(crate) enum Event {
     HostTimer(HostId),
     Connected(LinkId),
     ToServer(LinkId, Vec<u8>),
-    ToClient(LinkId, Arc<[u8]>),
+    ToClient(LinkId, Bytes),
     ClosedAtClient(LinkId),
     ClosedAtServer(LinkId),
-    ServerWork(LinkId),
-    ServerTimer(LinkId),
+    /// A task of a node runs.
+    Run(TaskId),
+    /// Time wakes tasks.
+    Tick,
     Resolved(HostId, DocumentId, u64, Option<Vec<u8>>),
     Thaw(HostId),
     Fault,
@@ -111,9 +124,9 @@ impl World {
     pub fn new(seed: u64, verbose: bool) -> Self {
         let mut random = Random::new(seed);
         let latency_ms_max = *random.pick(&[2, 20, 120, 400]).unwrap_or(&20);
-        let session_config = session_config(&mut random);
+        let node_config = node_config(&mut random, latency_ms_max);
+        let room_per_mille = *random.pick(&[1_000, 600, 200]).unwrap_or(&600);
         let store = Arc::new(MemoryStore::new(Epoch(7), ChangelogId(11)));
-        let server = Server::new(store, ChangelogId(11), policies(), session_config.clone(), 0);
         let mut world = Self {
             now_ms: START_MS,
             random,
@@ -125,21 +138,32 @@ impl World {
             hosts: BTreeMap::new(),
             links: BTreeMap::new(),
             next_id: 0,
-            server,
-            grants: BTreeMap::new(),
-            working: BTreeSet::new(),
+            store,
+            time: Arc::new(VirtualTime::new(START_MS)),
+            tasks: Tasks::default(),
+            nodes: Vec::new(),
+            node_config,
+            scheduled: BTreeSet::new(),
+            tick_ms: None,
+            rooms: Vec::new(),
+            room_per_mille,
             ledger: Ledger::default(),
             healed: false,
             violation: None,
             latency_ms_max,
-            session_config,
             verbose,
         };
+        for _ in 0..world.random.between(1, 2) {
+            let (changelog, seed) = (ChangelogId(world.random.any()), world.random.any());
+            let node = Node::start(&world.store, changelog, &world.time, &mut world.tasks, node_config, seed);
+            world.nodes.push(node);
+        }
         let replicas = usize::try_from(world.random.between(2, 5)).unwrap_or(2);
         for index in 0..replicas {
             let writes = index > 0 || world.random.chance(500);
             world.replicas.push(Replica { database: ModelDatabase::new(), leader: 0, writes });
-            world.grant(index);
+            world.rooms.push(Vec::new());
+            world.draw_rooms(index);
             world.start_host(index);
         }
         world
@@ -202,10 +226,11 @@ impl World {
         }
         let Some(((at, _), event)) = self.queue.pop_first() else { return false };
         self.now_ms = at.max(self.now_ms);
+        self.time.set(self.now_ms);
         self.events += 1;
         self.trace(&event);
         self.handle(event);
-        self.settle_server();
+        self.settle_nodes();
         true
     }
 
@@ -234,22 +259,18 @@ impl World {
             Event::Fault => self.fault(),
             Event::Thaw(host) => self.thaw(host),
             Event::Connected(link) => self.connected(link),
-            Event::ToServer(link, bytes) => self.at_server(link, |server| server.message(link, bytes)),
-            Event::ServerWork(link) => {
-                self.working.remove(&link);
-                let now = self.now_ms;
-                let mut random = self.random.clone();
-                self.at_server(link, |server| server.work(link, now, &mut random));
-                self.random = random;
+            Event::ToServer(link, bytes) => self.at_server(link, |node| node.message(link, bytes)),
+            Event::Run(task) => {
+                self.scheduled.remove(&task);
+                self.tasks.poll(task);
             }
-            Event::ServerTimer(link) => {
-                let now = self.now_ms;
-                self.link(link, |open| open.timer_ms = None);
-                self.at_server(link, |server| server.tick(link, now));
+            Event::Tick => {
+                self.tick_ms = None;
+                self.time.wake();
             }
             Event::ClosedAtServer(link) => {
+                self.at_server(link, |node| node.disconnected(link));
                 self.link(link, |open| open.server_open = false);
-                self.server.disconnected(link);
             }
             Event::Captured(host) | Event::Step(host) | Event::HostTimer(host) | Event::Resolved(host, ..) => {
                 self.at_host(host, event);
@@ -296,8 +317,8 @@ impl World {
             | Event::Connected(_)
             | Event::ToServer(..)
             | Event::ClosedAtServer(_)
-            | Event::ServerWork(_)
-            | Event::ServerTimer(_)
+            | Event::Run(_)
+            | Event::Tick
             | Event::Thaw(_)
             | Event::Fault => {}
         }
@@ -402,7 +423,7 @@ impl World {
         let id = self.next_id;
         let config = Config {
             database: "main".into(),
-            collections: policies().into_keys().collect(),
+            collections: policies().keys().cloned().collect(),
             channels: None,
             resolver: true,
             offline: false,
@@ -459,13 +480,26 @@ impl Event {
     }
 }
 
+impl World {
+    /// What a replica's identity may read, as the rules say.
+    pub(crate) fn filter_of(&self, replica: usize) -> Filter {
+        rules::filter(&subject_of(replica), self.rooms.get(replica).map_or(&[], Vec::as_slice))
+    }
+
+    /// A token of a replica's identity as it is now.
+    pub(crate) fn token_of(&self, replica: usize) -> String {
+        let rooms = self.rooms.get(replica).map_or(&[][..], Vec::as_slice);
+        rules::token(&subject_of(replica), rooms, self.time.now_ms())
+    }
+}
+
 /// The identity of a replica's user.
 pub(crate) fn subject_of(replica: usize) -> String {
     format!("user{replica}")
 }
 
 /// Small limits, so that few documents already make pages, frames and windows.
-fn session_config(random: &mut Random) -> SessionConfig {
+fn node_config(random: &mut Random, latency_ms_max: u64) -> NodeConfig {
     let small = random.chance(500);
     let limits = Limits {
         document_bytes_max: 1_500,
@@ -475,5 +509,5 @@ fn session_config(random: &mut Random) -> SessionConfig {
         ..Limits::default()
     };
     let page_bytes_max = *random.pick(&[1, 300, 512 << 10]).unwrap_or(&300);
-    SessionConfig { limits, page_bytes_max, ..SessionConfig::default() }
+    NodeConfig { limits, page_bytes_max, store_ms_max: random.below(latency_ms_max / 4 + 1) }
 }

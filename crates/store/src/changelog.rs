@@ -2,13 +2,13 @@
 
 use std::sync::Arc;
 
-use tidelock_core::ids::{ChangelogId, DocumentId, Offset};
+use tidelock_core::ids::{ChangelogId, DocumentId, Offset, Version};
 use tokio::sync::broadcast;
 
 use crate::error::StoreError;
 use crate::store::BoxFuture;
 
-pub use tidelock_core::server::{ChangePage, ChangeRecord, ChannelSet, Filter, SnapshotPage};
+pub use tidelock_core::server::{ChangePage, ChangeRecord, ChannelSet, Filter, SnapshotPage, SymbolPage};
 
 /// An ordered, compacted record of committed states: one entry per live document plus tombstones.
 ///
@@ -16,6 +16,7 @@ pub use tidelock_core::server::{ChangePage, ChangeRecord, ChannelSet, Filter, Sn
 ///
 /// - All documents of one mutation share one offset. Offsets rise in commit order; an entry moves to the head when its document changes.
 /// - A page never splits an offset, and holds the latest state of each document that it names.
+/// - A page is what one moment showed: head, floor and documents belong together.
 /// - A segment is published after its offset is readable by [`changes`](Changelog::changes), in the order of offsets.
 pub trait Changelog: Send + Sync + 'static {
     /// Identity of this changelog; offsets of another one mean nothing here.
@@ -45,6 +46,13 @@ pub trait Changelog: Send + Sync + 'static {
         bytes_max: usize,
     ) -> BoxFuture<'a, Result<SnapshotPage, StoreError>>;
 
+    /// The first `count` symbols (at most) of the live documents that the filter matches, by their item hashes under this changelog's
+    /// identity. What it costs follows the channels, not the documents.
+    fn symbols<'a>(&'a self, filter: &'a Filter, count: u32) -> BoxFuture<'a, Result<SymbolPage, StoreError>>;
+
+    /// The live documents with these item hashes, in any order; one that is not there (any more) is passed over.
+    fn items<'a>(&'a self, items: &'a [u64]) -> BoxFuture<'a, Result<Vec<DocumentId>, StoreError>>;
+
     /// Forgets tombstones and left channels at or below `before` (at most the head), in bounded steps that commits take turns with,
     /// and raises the floor to it before the first one goes. Returns how many tombstones went.
     fn purge(&self, before: Offset) -> BoxFuture<'_, Result<u64, StoreError>>;
@@ -69,4 +77,15 @@ pub struct Segment {
     pub to: Offset,
     /// The states committed, by rising offset; a document changed twice in the group is named once, at its last offset.
     pub records: Vec<Arc<ChangeRecord>>,
+    /// What each of the documents was before the group.
+    pub former: Vec<Former>,
+}
+
+/// What a document was before a group of commits.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Former {
+    /// Its version; absent when there was none.
+    pub version: Version,
+    /// Its channels.
+    pub channels: Vec<String>,
 }

@@ -12,12 +12,16 @@ mod embedded;
 mod error;
 pub mod limits;
 mod memory;
+mod sketches;
 mod store;
 
-pub use changelog::{ChangePage, ChangeRecord, Changelog, ChannelSet, Filter, Segment, SnapshotPage};
+pub use changelog::{
+    ChangePage, ChangeRecord, Changelog, ChannelSet, Filter, Former, Segment, SnapshotPage, SymbolPage,
+};
 pub use embedded::{EmbeddedOptions, EmbeddedStore};
 pub use error::StoreError;
 pub use memory::MemoryStore;
+pub use sketches::Sketches;
 pub use store::{
     BoxFuture, Capabilities, ClientRecord, Commit, CommitOutcome, ConflictQuery, ConflictRecord, Document, ReadSet,
     Recorded, Store, Write,

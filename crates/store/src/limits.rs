@@ -13,6 +13,8 @@ pub const WRITES_QUEUED_MAX: usize = 1024;
 pub const GROUP_MUTATIONS_MAX: usize = 512;
 /// A group takes no further mutation once its bodies have this many bytes.
 pub const GROUP_BYTES_MAX: usize = 8 << 20;
+/// Incarnations of clients whose last mutation the writer of an embedded store remembers; it asks the file for others.
+pub const CLIENTS_REMEMBERED_MAX: usize = 20_000;
 /// Requests that may wait for a reader of an embedded store; a further one waits for room.
 pub const READS_QUEUED_MAX: usize = 1024;
 /// Entries that one page of changes of an embedded store looks at: a filter that matches few of them must not hold a reader for long.
@@ -29,3 +31,11 @@ pub const CHECKPOINT_PAGES: u32 = 4_000;
 pub const WAL_BYTES_KEPT: u32 = 64 << 20;
 /// How long a connection of an embedded store waits for a lock that another program holds, in milliseconds.
 pub const BUSY_MS_MAX: u64 = 5_000;
+
+/// Items from which on the symbols of a class are kept: fewer are added up for each request in 50 µs.
+pub const CLASS_ITEMS_MIN: usize = 256;
+/// Items up to which those of a class are kept beside its symbols. Keeping the list in order moves 32 KB for each change at most; a
+/// class beyond it holds 512 KB of symbols, 64 bytes for each document.
+pub const CLASS_ITEMS_KEPT_MAX: usize = 8_192;
+/// Documents that may be committed while the symbols of an embedded store are added up for the first time.
+pub const SKETCH_CHANGES_MAX: usize = 200_000;

@@ -9,15 +9,16 @@ use tidelock_core::ids::{
 };
 use tokio::sync::broadcast;
 
-use tidelock_core::server::{ChangePage, ChangeRecord, Filter, SnapshotPage};
+use tidelock_core::server::{ChangePage, ChangeRecord, Filter, SnapshotPage, SymbolPage};
 
-use crate::changelog::{Changelog, Segment};
+use crate::changelog::{Changelog, Former, Segment};
 use crate::channels::{concerns, left_after};
 use crate::error::StoreError;
 use crate::limits::{CONFLICTS_KEPT_DEFAULT, RECORD_BYTES_OVERHEAD, SEGMENTS_BUFFERED_MAX};
+use crate::sketches::Sketches;
 use crate::store::{
     BoxFuture, Capabilities, ClientRecord, Commit, CommitOutcome, ConflictQuery, ConflictRecord, Document, ReadSet,
-    Recorded, Store,
+    Recorded, Store, Write,
 };
 
 /// A database in memory. Deterministic: ordered maps, one mutex, every future is ready when first polled.
@@ -31,6 +32,8 @@ pub struct MemoryStore {
 
 #[derive(Debug, Default)]
 struct State {
+    /// By the changelog identity that asked, from its first request on.
+    sketches: BTreeMap<ChangelogId, Sketches>,
     head: Offset,
     floor: Offset,
     /// The latest state of each document, tombstones included, with its edit time.
@@ -56,6 +59,16 @@ impl MemoryStore {
     pub fn new(epoch: Epoch, changelog: ChangelogId) -> Self {
         let (segments, _) = broadcast::channel(SEGMENTS_BUFFERED_MAX);
         Self { epoch, changelog, state: Mutex::default(), segments }
+    }
+
+    /// [`symbols`](Changelog::symbols) as a node gives them that serves this store under a changelog identity of its own.
+    pub fn symbols_of(&self, changelog: ChangelogId, filter: &Filter, count: u32) -> SymbolPage {
+        self.state().sketches(changelog).symbols(filter, count)
+    }
+
+    /// [`items`](Changelog::items) under the changelog identity of a node.
+    pub fn items_of(&self, changelog: ChangelogId, items: &[u64]) -> Vec<DocumentId> {
+        self.state().items(changelog, items)
     }
 
     /// Forgets tombstones and left channels at or below `before` (at most the head), and raises the floor to it.
@@ -87,10 +100,10 @@ impl State {
             return CommitOutcome::Mismatch(mismatched);
         }
         let from = self.head;
-        if !commit.writes.is_empty() {
+        if !commit.writes.iter().all(|write| self.stays(write)) {
             self.head = Offset(from.0 + 1);
         }
-        let records = self.write(&commit);
+        let (records, former) = self.write(&commit);
         self.log_conflicts(&commit);
         let offset = self.head;
         if let Some(mutation) = commit.mutation {
@@ -101,8 +114,12 @@ impl State {
             );
         }
         if !records.is_empty() {
+            let segment = Arc::new(Segment { from, to: offset, records, former });
+            for sketches in self.sketches.values_mut() {
+                sketches.follow(&segment);
+            }
             // Fails when nobody listens.
-            let _ = segments.send(Arc::new(Segment { from, to: offset, records }));
+            let _ = segments.send(segment);
         }
         CommitOutcome::Committed(offset)
     }
@@ -122,10 +139,17 @@ impl State {
         (mutation.sequence != finished.next()).then_some(CommitOutcome::OutOfOrder(finished))
     }
 
+    fn stays(&self, write: &Write) -> bool {
+        write.leaves(self.documents.get(&write.id).map_or(&[], |(record, _)| &record.channels))
+    }
+
     /// Stores the documents at the head.
-    fn write(&mut self, commit: &Commit) -> Vec<Arc<ChangeRecord>> {
+    fn write(&mut self, commit: &Commit) -> (Vec<Arc<ChangeRecord>>, Vec<Former>) {
         let mut records = BTreeMap::new();
         for write in &commit.writes {
+            if self.stays(write) {
+                continue;
+            }
             let before = self.documents.get(&write.id).map(|(record, _)| record.clone());
             let left =
                 before.as_ref().map_or_else(Vec::new, |old| left_after(&old.channels, &old.left, &write.channels));
@@ -138,14 +162,16 @@ impl State {
                 left,
                 session: commit.session,
             });
-            if let Some(old) = before {
+            if let Some(old) = &before {
                 self.unlist(old.offset, &write.id);
             }
+            let former =
+                before.map(|old| Former { version: old.version, channels: old.channels.clone() }).unwrap_or_default();
             self.by_offset.entry(self.head).or_default().insert(write.id.clone());
             self.documents.insert(write.id.clone(), (record.clone(), write.edited_ms));
-            records.insert(write.id.clone(), record);
+            records.insert(write.id.clone(), (record, former));
         }
-        records.into_values().collect()
+        records.into_values().unzip()
     }
 
     fn unlist(&mut self, offset: Offset, id: &DocumentId) {
@@ -199,7 +225,7 @@ impl State {
     }
 
     fn changes(&self, from: Offset, filter: &Filter, bytes_max: usize) -> ChangePage {
-        let mut page = ChangePage { records: Vec::new(), to: from, last: false };
+        let mut page = ChangePage { records: Vec::new(), to: from, last: false, floor: self.floor };
         let mut bytes = 0;
         for (offset, ids) in self.by_offset.range((Bound::Excluded(from), Bound::Unbounded)) {
             if page.to > from && bytes >= bytes_max {
@@ -219,7 +245,7 @@ impl State {
     }
 
     fn snapshot(&self, after: Option<&DocumentId>, filter: &Filter, bytes_max: usize) -> SnapshotPage {
-        let mut page = SnapshotPage { records: Vec::new(), through: None, offset: self.head };
+        let mut page = SnapshotPage { records: Vec::new(), through: None, offset: self.head, floor: self.floor };
         let mut bytes = 0;
         let start = after.map_or(Bound::Unbounded, Bound::Excluded);
         for (id, (record, _)) in self.documents.range((start, Bound::Unbounded)) {
@@ -234,6 +260,28 @@ impl State {
             page.records.push(ChangeRecord::clone(record));
         }
         page
+    }
+
+    fn sketches(&mut self, changelog: ChangelogId) -> &Sketches {
+        let Self { sketches, documents, head, .. } = self;
+        sketches.entry(changelog).or_insert_with(|| {
+            let mut sketches = Sketches::new(changelog);
+            for (record, _) in documents.values().filter(|(record, _)| record.body.is_some()) {
+                sketches.insert(&record.id, record.version, &record.channels, record.offset);
+            }
+            sketches.stand_at(*head);
+            sketches
+        })
+    }
+
+    fn items(&mut self, changelog: ChangelogId, items: &[u64]) -> Vec<DocumentId> {
+        let wanted: BTreeSet<u64> = items.iter().copied().collect();
+        let sketches = self.sketches(changelog);
+        let offsets: BTreeSet<Offset> = items.iter().filter_map(|item| sketches.offset_of(*item)).collect();
+        let sketches = self.sketches.get(&changelog);
+        let ids = offsets.iter().filter_map(|offset| self.by_offset.get(offset)).flatten();
+        let item = |id: &DocumentId| Some(sketches?.item(id, self.documents.get(id)?.0.version));
+        ids.filter(|id| item(id).is_some_and(|item| wanted.contains(&item))).cloned().collect()
     }
 
     fn scan(&self, collection: &str, after: Option<&str>, limit: usize) -> Vec<(String, Document)> {
@@ -348,6 +396,14 @@ impl Changelog for MemoryStore {
         bytes_max: usize,
     ) -> BoxFuture<'a, Result<SnapshotPage, StoreError>> {
         Box::pin(async move { Ok(self.state().snapshot(after, filter, bytes_max)) })
+    }
+
+    fn symbols<'a>(&'a self, filter: &'a Filter, count: u32) -> BoxFuture<'a, Result<SymbolPage, StoreError>> {
+        Box::pin(async move { Ok(self.symbols_of(self.changelog, filter, count)) })
+    }
+
+    fn items<'a>(&'a self, items: &'a [u64]) -> BoxFuture<'a, Result<Vec<DocumentId>, StoreError>> {
+        Box::pin(async move { Ok(self.items_of(self.changelog, items)) })
     }
 
     fn purge(&self, before: Offset) -> BoxFuture<'_, Result<u64, StoreError>> {

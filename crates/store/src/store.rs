@@ -100,7 +100,7 @@ pub struct Commit {
     pub session: SessionId,
     /// Outcomes up to this sequence may be forgotten.
     pub acknowledged: Sequence,
-    /// The documents; each at most once. Empty for a mutation that was rejected or changes nothing.
+    /// The documents; each at most once. Empty for a mutation that was rejected.
     pub writes: Vec<Write>,
     /// To be recorded with the mutation and given back when it is repeated.
     pub outcome: Outcome,
@@ -112,14 +112,16 @@ pub struct Commit {
     pub now_ms: u64,
 }
 
-/// The write of one document.
+/// The write of one document. One that [leaves](Write::leaves) content and channels as they are is a condition alone: it has to hold
+/// like any other, and neither stores nor publishes anything.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Write {
     /// The document.
     pub id: DocumentId,
     /// The version that must be current; absent to create.
     pub expected: Version,
-    /// What the client asked for: a store that commits in several steps merges it again into the then-current document.
+    /// What the client asked for, for a store with [`foreign_writers`](Capabilities::foreign_writers): it merges the change again into
+    /// the then-current document.
     pub change: Option<DocumentChange>,
     /// The content to store, JSON text; `None` deletes.
     pub body: Option<Arc<[u8]>>,
@@ -131,10 +133,21 @@ pub struct Write {
     pub edited_ms: u64,
 }
 
+impl Write {
+    /// Whether the document stays as it is when it is as expected, in these channels.
+    pub fn leaves(&self, channels: &[String]) -> bool {
+        match self.body {
+            Some(_) => self.expected == self.version && self.channels == channels,
+            None => !self.expected.exists(),
+        }
+    }
+}
+
 /// What became of a commit.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum CommitOutcome {
-    /// Durable; visible in the changelog at this offset (for no writes: the head).
+    /// Durable; visible in the changelog at this offset (where nothing was stored: the head). Every document of the commit is at this
+    /// offset as the commit says.
     Committed(Offset),
     /// This mutation was finished before: the recorded outcome, `None` when it was acknowledged and forgotten.
     Repeated(Option<Recorded>),

@@ -7,7 +7,7 @@ mod input;
 mod step;
 
 use js_sys::{Array, Uint8Array};
-use tidelock_core::client::storage::{ReadResult, RefusedRow, StorageFailure, Verdict};
+use tidelock_core::client::storage::{Durability, ReadResult, RefusedRow, StorageFailure, Verdict};
 use tidelock_core::client::{Client, Config, Effect, Event, Status};
 use tidelock_core::ids::DocumentId;
 use tidelock_core::json::{self, Value};
@@ -187,6 +187,11 @@ impl Core {
     /// Whether nothing is pending.
     pub fn is_synced(&self) -> bool {
         self.client.is_synced()
+    }
+
+    /// Whether a failure of power may undo the current task's transaction; asked before it begins.
+    pub fn task_relaxed(&self) -> bool {
+        self.client.task_durability() == Durability::Relaxed
     }
 
     /// The next step of the current task; takes what was read since the last one.

@@ -19,7 +19,6 @@ const ADVICE: &str =
 const ALLOWED: &[&str] = &[
     "0BSD",
     "Apache-2.0",
-    "BlueOak-1.0.0",
     "BSD-2-Clause",
     "BSD-3-Clause",
     "BSL-1.0",

@@ -1,6 +1,7 @@
 //! `cargo xtask test`: the stages, their order and their closing lines.
 
 mod browser;
+mod geode;
 mod node;
 mod rust;
 
@@ -31,6 +32,8 @@ enum Stage {
     Browser,
     /// Tests that kill the server.
     Crash,
+    /// Tests against a real Apache Geode cluster.
+    Geode,
 }
 
 impl Stage {
@@ -40,6 +43,7 @@ impl Stage {
             Self::Unit => "unit",
             Self::Browser => "browser",
             Self::Crash => "crash",
+            Self::Geode => "geode",
         }
     }
 
@@ -53,6 +57,7 @@ impl Stage {
             }
             Self::Browser => browser::run(project),
             Self::Crash => rust::crash(project),
+            Self::Geode => geode::run(project),
         }
     }
 }

@@ -1,5 +1,5 @@
 //! The tests that cargo runs. Integration test targets named `crash…` kill processes and take long: they are the
-//! stage `crash`; every other target is the stage `unit`.
+//! stage `crash`; those named `geode…` need a cluster: they are the stage `geode`; every other target is the stage `unit`.
 
 use std::collections::BTreeSet;
 
@@ -11,12 +11,13 @@ use crate::summary;
 use crate::tally::Tally;
 
 const CRASH: &str = "crash";
+const GEODE: &str = "geode";
 
 /// Library, binary, integration and documentation tests.
 pub(crate) fn unit(project: &Project) -> Result<Tally, String> {
     let mut command = project.cargo();
     command.args(["test", "--workspace", "--no-fail-fast", "--lib", "--bins"]);
-    for target in targets(project, |name| !is_crash(name)) {
+    for target in targets(project, |name| !is_crash(name) && !is_geode(name)) {
         command.args(["--test", target]);
     }
     println!("   > cargo test (libraries, binaries, integration tests)");
@@ -53,6 +54,10 @@ fn is_crash(target: &str) -> bool {
     target.starts_with(CRASH)
 }
 
-fn targets(project: &Project, wanted: fn(&str) -> bool) -> BTreeSet<&str> {
+pub(super) fn is_geode(target: &str) -> bool {
+    target.starts_with(GEODE)
+}
+
+pub(super) fn targets(project: &Project, wanted: fn(&str) -> bool) -> BTreeSet<&str> {
     project.our_crates().flat_map(|one| &one.test_targets).map(String::as_str).filter(|name| wanted(name)).collect()
 }

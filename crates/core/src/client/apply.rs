@@ -1,16 +1,16 @@
 //! Applying what the server sends: changes, snapshots, purges.
 
 use super::Client;
-use super::storage::{PageId, RejectedDocument, Row};
+use super::storage::{PageId, Row};
 use super::task::Next;
-use super::work::{Desk, Theirs, same_content};
+use super::work::{Desk, Theirs};
 use crate::ids::{DocumentId, Version};
 use crate::order::sorted_by;
 use crate::ordered::OrderedSet;
 use crate::version;
 use crate::wire::{
-    Change, ChangeKind, Changes, Cursor, DocumentPolicy, ErrorCode, FieldStrategy, Policy, Purge, Snapshot, WireError,
-    unpack,
+    Change, ChangeKind, Changes, Cursor, DocumentPolicy, FieldStrategy, Outcome, Policy, Purge, PushResult, Reconciled,
+    Snapshot, WireError, unpack,
 };
 
 /// How often a batch waits for unsent changes that a rebase could handle as well.
@@ -25,7 +25,7 @@ pub(super) enum Inbound {
     Purge(Purge),
 }
 
-/// Documents of a changes or snapshot frame.
+/// Documents of a changes, snapshot or reconciled frame.
 #[derive(Debug)]
 pub(super) struct Batch {
     changes: Vec<Change>,
@@ -37,6 +37,7 @@ pub(super) struct Batch {
 enum Cover {
     Changes(Changes),
     Snapshot(Snapshot),
+    Reconciled(Reconciled),
 }
 
 impl Inbound {
@@ -50,6 +51,20 @@ impl Inbound {
     pub(super) fn snapshot(mut frame: Snapshot, wire_bytes: usize) -> Result<Self, WireError> {
         let changes = unpack(&core::mem::take(&mut frame.changes))?;
         Ok(Inbound::Batch(Batch { changes, cover: Cover::Snapshot(frame), wire_bytes }))
+    }
+
+    /// A reconciled frame of `wire_bytes` bytes; its entries are unpacked here, once.
+    pub(super) fn reconciled(mut frame: Reconciled, wire_bytes: usize) -> Result<Self, WireError> {
+        let changes = unpack(&core::mem::take(&mut frame.changes))?;
+        Ok(Inbound::Batch(Batch { changes, cover: Cover::Reconciled(frame), wire_bytes }))
+    }
+
+    /// What the frame costs.
+    pub(super) fn wire_bytes(&self) -> usize {
+        match self {
+            Inbound::Batch(batch) => batch.wire_bytes,
+            Inbound::Purge(_) => 0,
+        }
     }
 }
 
@@ -106,6 +121,27 @@ impl Client {
                 batch.changes.iter().any(|change| self.document_id(change).is_some_and(|id| pending.contains(&id)))
             }
             Inbound::Purge(purge) => self.purged(purge).any(|id| pending.contains(&id)),
+        }
+    }
+
+    /// A purge that was received before a result and waited for it is older: the result says what became of its documents.
+    pub(super) fn supersede_purges(&mut self, result: &PushResult) {
+        let Some(pending) = self.pending.get(&result.sequence) else { return };
+        let told: OrderedSet<DocumentId> = match &result.outcome {
+            Outcome::Accepted | Outcome::Merged(..) => {
+                pending.mutation.changes.iter().map(|change| change.id.clone()).collect()
+            }
+            Outcome::Rejected(_, _, states) | Outcome::Resolve(states) => {
+                states.iter().map(|state| state.id.clone()).collect()
+            }
+        };
+        let name_of = |number: u32| self.collections.iter().find(|info| info.number == number).map(|info| &info.name);
+        for inbound in &mut self.inbound {
+            let Inbound::Purge(purge) = inbound else { continue };
+            for (number, keys) in &mut purge.documents {
+                let Some(name) = name_of(*number) else { continue };
+                keys.retain(|key| !told.contains(&DocumentId::new(name.as_str(), key.as_str())));
+            }
         }
     }
 
@@ -264,7 +300,9 @@ fn absent(batch: &Batch, client: &Client, desk: &Desk) -> Vec<DocumentId> {
     let mut absent = Vec::new();
     for (collection, after, through) in ranges(client, frame) {
         let ids = desk.pages.keys_between(collection, after, through).map(|key| DocumentId::new(collection, key));
-        absent.extend(ids.filter(|id| !named.contains(id) && !client.settled.contains_key(id)));
+        // Of a document whose result is newer than the beginning of the snapshot, a later change tells what became of it.
+        let newer = |id: &DocumentId| client.settled.get(id).is_some_and(|settled| *settled > frame.offset);
+        absent.extend(ids.filter(|id| !named.contains(id) && !newer(id)));
     }
     absent
 }
@@ -284,19 +322,28 @@ fn apply_batch(batch: &Batch, client: &Client, desk: &mut Desk) {
     position.collections.clone_from(&client.config.collections);
     match &batch.cover {
         Cover::Changes(frame) => {
-            // Documents of gained channels come without moving anything.
-            desk.after.caught_up = (frame.last || frame.from != frame.to).then_some(frame.last);
+            desk.after.caught_up = Some(frame.last);
             let cursor = Cursor { changelog: frame.changelog, offset: frame.to, snapshot: None };
             let moves = position.cursor.as_ref().is_none_or(|at| at.changelog != frame.changelog);
             if frame.from == frame.to && !moves {
+                // A confirmation, or documents of gained channels.
                 return;
             }
             position.cursor = Some(cursor);
         }
         Cover::Snapshot(frame) => {
+            // A session may start over with a snapshot at any time.
+            desk.after.caught_up = Some(false);
             position.channels.clone_from(&frame.channels);
             position.cursor =
                 Some(Cursor { changelog: frame.changelog, offset: frame.offset, snapshot: frame.through.clone() });
+        }
+        Cover::Reconciled(frame) => {
+            // A part of a difference is no position: a client that is interrupted reconciles again, with less to do.
+            let cursor = Cursor { changelog: frame.changelog, offset: frame.offset, snapshot: None };
+            position.cursor = frame.last.then_some(cursor);
+            position.channels = if frame.last { frame.channels.clone() } else { Vec::new() };
+            desk.after.reconciled = frame.last.then_some(frame.round);
         }
     }
     desk.put_position(position);
@@ -334,27 +381,11 @@ fn apply_purge(purge: &Purge, client: &Client, desk: &mut Desk) {
     desk.put_position(position);
 }
 
-/// Removes a document that the identity may not see any more. Unsent changes go to the list of rejected mutations.
+/// Removes a document that the identity may not see any more.
 fn forget(id: &DocumentId, client: &Client, desk: &mut Desk) {
     let confirmed = desk.pages.confirmed(id).map(|(_, body)| body.to_vec());
     let unsent = client.mirror.may_be_dirty(id);
-    if unsent {
-        let (mine, copy_row) = match desk.row(id) {
-            Row::Absent => (None, false),
-            Row::Json(json) => (Some(json.clone()), false),
-            Row::Unsupported(_) => (None, true),
-        };
-        if copy_row || !same_content(mine.as_deref(), confirmed.as_deref()) {
-            let message = format!("{id} is not readable any more; its unsent change was taken back");
-            let document = RejectedDocument { id: id.clone(), mine, copy_row };
-            desk.reject(client, ErrorCode::Forbidden, message, vec![document]);
-        }
-    }
-    if client.unresolved.contains_key(id) {
-        desk.remove_unresolved(client, id);
-    }
     if confirmed.is_some() || unsent || *desk.row(id) != Row::Absent {
-        desk.write_row(id, None);
-        desk.confirm(id, None);
+        desk.forget(client, id, confirmed.as_deref(), unsent);
     }
 }

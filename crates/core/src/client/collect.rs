@@ -5,12 +5,10 @@ use super::storage::{PageId, Read, ReadResult, RejectedDocument, Row, WriteOp};
 use super::task::{Next, outbox_deletes};
 use super::work::Desk;
 use super::{Client, Event, Pending};
-use crate::ids::{ChangelogId, DocumentId};
-use crate::order::sorted_by;
-use crate::ordered::{OrderedMap, OrderedSet};
-use crate::version::ItemHasher;
+use crate::ids::DocumentId;
+use crate::ordered::OrderedSet;
 use crate::wire::{DocumentChange, ErrorCode, Mutation, encode};
-use crate::{json, key, merge, version};
+use crate::{json, key, merge};
 
 /// Most groups that one transaction forms.
 const GROUPS_MAX: usize = 128;
@@ -18,10 +16,6 @@ const GROUPS_MAX: usize = 128;
 const DOCUMENTS_MAX: usize = 2_000;
 /// Rows that one adoption step compares.
 const ADOPT_ROWS: u32 = 128;
-/// Shadow pages, or rows / 100, that one listing step reads.
-const LIST_PAGES: usize = 64;
-/// Rows that one listing step reads.
-const LIST_ROWS: u32 = 1_000;
 
 /// The task that forms mutations from unsent transactions.
 #[derive(Debug, Default)]
@@ -345,100 +339,5 @@ impl Adopt {
             desk.writes.extend(outbox_deletes(&desk.after.outbox_removed));
         }
         former.finish(desk);
-    }
-}
-
-/// The task that lists what the client has, for a server that knows no position of it.
-#[derive(Debug)]
-pub(super) struct List {
-    changelog: ChangelogId,
-    pages: Vec<PageId>,
-    scans: Vec<String>,
-    after: Option<String>,
-    hashes: Vec<u64>,
-    confirmed: OrderedMap<String, OrderedSet<String>>,
-    reading: Vec<PageId>,
-}
-
-impl List {
-    pub(super) fn new(client: &Client) -> Option<Self> {
-        let adopting = |collection: &&String| client.mirror.adopting(collection);
-        Some(Self {
-            changelog: client.listing_for?,
-            pages: client.directory.pages(),
-            scans: client.config.collections.iter().filter(adopting).cloned().collect(),
-            after: None,
-            hashes: Vec::new(),
-            confirmed: OrderedMap::new(),
-            reading: Vec::new(),
-        })
-    }
-
-    pub(super) fn step(&mut self, _client: &Client, desk: &mut Desk) -> Next {
-        *desk = Desk::default();
-        if !self.pages.is_empty() {
-            let rest = self.pages.split_off(self.pages.len().min(LIST_PAGES));
-            self.reading = core::mem::replace(&mut self.pages, rest);
-            return Next::Read(desk.want(self.reading.iter().cloned(), []));
-        }
-        match self.scans.last() {
-            Some(collection) => Next::Read(vec![Read::Scan {
-                collection: collection.clone(),
-                after: self.after.clone(),
-                limit: LIST_ROWS,
-            }]),
-            None => Next::Done,
-        }
-    }
-
-    pub(super) fn absorb(&mut self, desk: &mut Desk, mut results: Vec<ReadResult>) {
-        if !self.reading.is_empty() {
-            desk.absorb(results);
-            return self.add_pages(desk);
-        }
-        let Some(collection) = self.scans.last().cloned() else { return };
-        let Some(ReadResult::Scan(rows)) = results.pop() else { return };
-        if rows.len() < LIST_ROWS as usize {
-            self.scans.pop();
-            self.after = None;
-        } else {
-            self.after = rows.last().map(|(key, _)| key.clone());
-        }
-        let hasher = ItemHasher::new(self.changelog);
-        let known = self.confirmed.get(&collection);
-        for (key, row) in rows {
-            let Row::Json(text) = row else { continue };
-            if known.is_some_and(|known| known.contains(&key)) {
-                continue;
-            }
-            if let Ok(version) = version::of_body(&text) {
-                self.hashes.push(hasher.hash(&collection, &key, version));
-            }
-        }
-    }
-
-    pub(super) fn committed(self, client: &mut Client, connection: u64) {
-        if connection != client.connections || !client.connection.listing() {
-            return;
-        }
-        let hashes = sorted_by(&self.hashes, &|a, b| a < b);
-        let most = (client.limits.frame_bytes_max as usize / 2) / size_of::<u64>();
-        let have = hashes.into_iter().take(most).flat_map(|hash| hash.to_be_bytes()).collect();
-        client.subscribe(have);
-    }
-
-    fn add_pages(&mut self, desk: &Desk) {
-        let hasher = ItemHasher::new(self.changelog);
-        let collections: OrderedSet<String> =
-            core::mem::take(&mut self.reading).into_iter().map(|page| page.collection).collect();
-        for collection in collections {
-            let adopting = self.scans.contains(&collection);
-            for (key, version, _) in desk.pages.documents(&collection) {
-                self.hashes.push(hasher.hash(&collection, key, version));
-                if adopting {
-                    self.confirmed.or_default(collection.clone()).insert(key.into());
-                }
-            }
-        }
     }
 }

@@ -5,8 +5,8 @@ use super::{Client, Inbound};
 use crate::ids::{Sequence, SubscriptionId};
 use crate::limits::CREDIT_BYTES_INITIAL;
 use crate::wire::{
-    Auth, ClientFrame, Credit, ErrorFrame, Hello, PROTOCOL_VERSION, PROTOCOL_VERSION_MIN, Ping, Push, PushResult,
-    ServerFrame, Subscribe, Welcome, WireError, decode, encode, pack,
+    Auth, ClientFrame, Credit, Cursor, ErrorFrame, Hello, PROTOCOL_VERSION, PROTOCOL_VERSION_MIN, Packed, Ping, Push,
+    PushResult, ServerFrame, Subscribe, Welcome, WireError, decode, encode,
 };
 
 /// First delay before connecting again; it doubles up to [`RECONNECT_MS_MAX`], with jitter.
@@ -18,7 +18,7 @@ const CONNECT_MS_MAX: u64 = 15_000;
 /// Pushes are packed into one message up to about this many bytes.
 const PUSH_BYTES_MAX: usize = 256 << 10;
 /// The one subscription of a client; it is replaced when the channels change.
-const SUBSCRIPTION: SubscriptionId = SubscriptionId(1);
+pub(super) const SUBSCRIPTION: SubscriptionId = SubscriptionId(1);
 
 /// State of the connection.
 #[derive(Clone, Debug)]
@@ -34,6 +34,8 @@ pub(super) struct Connection {
     ping_at_ms: Option<u64>,
     silence_ms_max: u64,
     nonce: u64,
+    /// Whether there was a subscription on this connection.
+    subscribed: bool,
     pub(super) error: Option<(String, String, bool)>,
 }
 
@@ -61,6 +63,7 @@ impl Connection {
             ping_at_ms: None,
             silence_ms_max: 45_000,
             nonce: 0,
+            subscribed: false,
             error: None,
         }
     }
@@ -83,6 +86,11 @@ impl Connection {
         self.state == State::Listing
     }
 
+    /// What the client has is to be listed before it subscribes.
+    pub(super) fn list(&mut self) {
+        self.state = State::Listing;
+    }
+
     pub(super) fn phase(&self, caught_up: bool) -> Phase {
         match self.state {
             State::Closed => Phase::Offline,
@@ -96,6 +104,7 @@ impl Connection {
     pub(super) fn close(&mut self) -> bool {
         self.deadline_ms = None;
         self.ping_at_ms = None;
+        self.subscribed = false;
         core::mem::replace(&mut self.state, State::Closed) != State::Closed
     }
 }
@@ -175,9 +184,9 @@ impl Client {
     /// Changes the channels wanted; `None` for all that the identity may read.
     pub fn set_channels(&mut self, now_ms: u64, channels: Option<Vec<String>>) {
         self.config.channels = channels;
-        if self.connection.state == State::Open {
+        if self.connection.welcomed() {
             self.caught_up = false;
-            self.subscribe(Vec::new());
+            self.begin_subscription(self.reconcile.is_some());
         }
         self.advance(now_ms);
     }
@@ -212,7 +221,9 @@ impl Client {
     /// Sends pending mutations that this connection has not sent yet, in order.
     pub(super) fn push_pending(&mut self) {
         // A document that leaves the subscription by its own write is purged by it: nothing is sent before there is one.
-        if self.connection.state != State::Open && !(self.connection.welcomed() && self.rolled_back) {
+        let subscribed = self.connection.state == State::Open && !self.finds_difference();
+        let rolled_back = self.connection.welcomed() && self.rolled_back;
+        if !subscribed && !rolled_back {
             return;
         }
         let frame_bytes_max = self.limits.frame_bytes_max as usize / 2;
@@ -239,13 +250,13 @@ impl Client {
         for (bytes, count) in messages {
             match (count, decode::<Push>(&bytes)) {
                 (1, Ok(push)) => self.send(&ClientFrame::Push(push)),
-                _ => self.send(&ClientFrame::Pushes(pack(bytes))),
+                _ => self.send(&ClientFrame::Pushes(Packed(bytes))),
             }
         }
     }
 
-    /// Asks for the documents; `have` lists what the client has when it has no usable cursor.
-    pub(super) fn subscribe(&mut self, have: Vec<u8>) {
+    /// Asks for the documents; without a usable cursor `have` lists what the client has, or `reconcile` begins with symbols.
+    pub(super) fn subscribe(&mut self, have: Vec<u8>, reconcile: Option<(u64, u32)>) {
         let subscribe = Subscribe {
             id: SUBSCRIPTION,
             collections: self.config.collections.clone(),
@@ -253,8 +264,10 @@ impl Client {
             cursor: self.position.cursor.clone(),
             held: self.position.channels.clone(),
             have,
+            reconcile,
         };
         self.connection.state = State::Open;
+        self.connection.subscribed = true;
         self.send(&ClientFrame::Subscribe(subscribe));
     }
 
@@ -271,7 +284,13 @@ impl Client {
     }
 
     fn handle_frame(&mut self, frame: ServerFrame, bytes: usize) {
+        let replaced = self.connection.subscribed && self.finds_difference();
         match frame {
+            ServerFrame::Changes(_) | ServerFrame::Snapshot(_) | ServerFrame::Reconciled(_) if replaced => {
+                self.give_credit(bytes);
+            }
+            ServerFrame::Purge(_) | ServerFrame::Restart(_) if replaced && self.connection.listing() => {}
+            ServerFrame::Purge(_) if replaced => {}
             ServerFrame::Welcome(welcome) if self.connection.state == State::Greeting => self.handle_welcome(welcome),
             ServerFrame::Error(error) => self.handle_error(&error),
             ServerFrame::Pong(_) => {}
@@ -282,13 +301,25 @@ impl Client {
             ServerFrame::Snapshot(snapshot) if self.connection.state == State::Open => {
                 self.queue(Inbound::snapshot(snapshot, bytes));
             }
+            ServerFrame::Reconciled(frame) if self.connection.state == State::Open => {
+                if self.reconciles(frame.round) {
+                    self.queue(Inbound::reconciled(frame, bytes));
+                } else {
+                    self.give_credit(bytes);
+                }
+            }
             ServerFrame::Purge(purge) if self.connection.state == State::Open => {
                 self.inbound.push_back(Inbound::Purge(purge));
             }
+            ServerFrame::Symbols(symbols) if self.connection.welcomed() => self.handle_symbols(&symbols, bytes),
+            ServerFrame::Restart(_) if self.connection.state == State::Open => self.handle_restart(),
             ServerFrame::Welcome(_)
             | ServerFrame::Result(_)
             | ServerFrame::Changes(_)
             | ServerFrame::Snapshot(_)
+            | ServerFrame::Reconciled(_)
+            | ServerFrame::Symbols(_)
+            | ServerFrame::Restart(_)
             | ServerFrame::Purge(_) => self.protocol_error("a frame that is not expected in this state"),
         }
     }
@@ -301,6 +332,7 @@ impl Client {
         }
         if result.sequence > last {
             self.answered = result.sequence;
+            self.supersede_purges(&result);
             self.results.push_back(result);
         }
     }
@@ -329,20 +361,14 @@ impl Client {
             );
             self.event(Event::Problem { code: "unknown-collection", message, retryable: false });
         }
-        let usable = self.position.cursor.as_ref().is_some_and(|cursor| cursor.changelog == welcome.changelog)
-            && self.position.collections == self.config.collections;
-        if !usable {
-            self.position.cursor = None;
-            self.position.channels.clear();
-        }
-        self.listing_for = Some(welcome.changelog);
+        let follows = |cursor: &Cursor| cursor.changelog == welcome.changelog && cursor.offset >= welcome.floor;
+        let usable =
+            self.position.cursor.as_ref().is_some_and(follows) && self.position.collections == self.config.collections;
+        self.changelog = welcome.changelog;
         self.position.epoch = Some(welcome.epoch);
         self.rolled_back = welcome.finished > self.replica.assigned;
         self.idle = false;
-        let complete = self.position.cursor.as_ref().is_some_and(|cursor| cursor.snapshot.is_none());
-        if complete || self.nothing_local() {
-            self.subscribe(Vec::new());
-        }
+        self.begin_subscription(!usable);
     }
 
     fn handle_error(&mut self, error: &ErrorFrame) {
@@ -360,7 +386,7 @@ impl Client {
         }
     }
 
-    fn protocol_error(&mut self, message: &str) {
+    pub(super) fn protocol_error(&mut self, message: &str) {
         if self.connection.close() {
             self.effects.push_back(Effect::Disconnect);
         }
@@ -384,7 +410,7 @@ impl Client {
         self.answered = Sequence(0);
         self.settled.clear();
         self.caught_up = false;
-        self.listing_for = None;
+        self.reconcile = None;
         for pending in self.pending.values_mut() {
             pending.sent = false;
         }
@@ -409,12 +435,12 @@ impl Client {
         self.connection.failures = 0;
     }
 
-    fn send(&mut self, frame: &ClientFrame) {
+    pub(super) fn send(&mut self, frame: &ClientFrame) {
         self.effects.push_back(Effect::Send(encode(frame)));
     }
 
     /// Whether the client has no document at all: then there is nothing to list.
-    fn nothing_local(&self) -> bool {
+    pub(super) fn nothing_local(&self) -> bool {
         self.directory.pages().is_empty() && self.mirror.adoptions().is_empty()
     }
 }

@@ -7,7 +7,7 @@
 //! 1. feeds events with the `handle_*` methods, each with `now_ms` (milliseconds since 1970, never going back),
 //! 2. after each of them carries out every effect of [`Client::poll_effect`], in order,
 //! 3. calls [`Client::handle_timeout`] when [`Client::next_timeout_ms`] is reached,
-//! 4. on [`Effect::RunTask`] runs the task in one transaction ([`storage`]) and reports it with [`Client::handle_task_committed`] or
+//! 4. on [`Effect::RunTask`] runs the task in one transaction ([`storage`]), as durable as [`Client::task_durability`] says, and reports it with [`Client::handle_task_committed`] or
 //!    [`Client::handle_task_failed`]. There is one task at a time; other events may come between its steps.
 //!
 //! Memory follows storage: what a task decides is remembered only when its transaction has committed. A host that dies at any point
@@ -26,6 +26,7 @@ mod connection;
 mod event;
 mod load;
 mod outbox;
+mod reconcile;
 mod resolve;
 mod settle;
 mod shadow;
@@ -47,9 +48,10 @@ pub use shadow::shadow_documents;
 use apply::Inbound;
 use connection::Connection;
 use outbox::Mirror;
+use reconcile::Reconcile;
 use shadow::Directory;
 use state::{Position, Replica, Unresolved};
-use storage::{ReadResult, RefusedRow, Step, StorageFailure};
+use storage::{Durability, ReadResult, RefusedRow, Step, StorageFailure};
 use task::Task;
 
 /// First delay after a storage failure; it doubles up to [`STORAGE_RETRY_MS_MAX`].
@@ -116,8 +118,12 @@ pub struct Client {
     /// How often mutations were formed while the first frame waited.
     deferrals: u32,
     caught_up: bool,
-    /// The changelog of the present connection, while what the client has is still to be listed.
-    listing_for: Option<ChangelogId>,
+    /// The changelog of the present connection.
+    changelog: ChangelogId,
+    /// The way from what the client has to a cursor of the present connection.
+    reconcile: Option<Reconcile>,
+    /// Numbers reconciliations.
+    reconciliations: u64,
     /// Whether the server has finished mutations that this client does not know of: its storage was rolled back.
     rolled_back: bool,
     /// How far the rows of adopted stores were compared, by outbox record.
@@ -177,7 +183,9 @@ impl Client {
             idle: false,
             deferrals: 0,
             caught_up: false,
-            listing_for: None,
+            changelog: ChangelogId(0),
+            reconcile: None,
+            reconciliations: 0,
             rolled_back: false,
             adopted: OrderedMap::new(),
             connections: 0,
@@ -224,6 +232,11 @@ impl Client {
         self.rejected = self.rejected.saturating_sub(1);
         self.captured = true;
         self.advance(now_ms);
+    }
+
+    /// How durable the current task's transaction has to be; asked before it begins.
+    pub fn task_durability(&self) -> Durability {
+        self.task.as_ref().map_or(Durability::Strict, Task::durability)
     }
 
     /// The first or next step of the current task: `results` answers the reads of the step before, in order.

@@ -149,14 +149,20 @@ fn settle_states(
     for change in changes {
         let id = &change.id;
         let mine = sent(change, desk);
+        let dirty = client.mirror.may_be_dirty(id);
         let confirmed = desk.pages.confirmed(id).map(|(version, body)| (version, body.to_vec()));
         let theirs = match states.iter().find(|state| state.id == *id) {
+            Some(state) if state.is_withheld() => {
+                let base = mine.map(|(_, body)| body);
+                desk.forget(client, id, base.as_deref(), dirty);
+                continue;
+            }
             Some(state) => state.body.clone().map(|body| (state.version, body)),
             None if rejected => confirmed,
             None => mine.clone(),
         };
         let mine = mine.map(|(_, body)| body);
-        desk.settle(client, id, mine.as_deref(), theirs, client.mirror.may_be_dirty(id));
+        desk.settle(client, id, mine.as_deref(), theirs, dirty);
     }
 }
 

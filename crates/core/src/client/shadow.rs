@@ -7,8 +7,8 @@
 use super::storage::{PageId, WriteOp};
 use crate::ids::{DocumentId, Version};
 use crate::ordered::{OrderedMap, OrderedSet};
-use crate::wire::decode_struct;
-use crate::wire::{Decode, Reader, WireError};
+use crate::wire::cbor_struct;
+use crate::wire::{Cbor, Reader, WireError, Writer};
 
 /// A page that grows beyond this many bytes is cut.
 pub(super) const PAGE_BYTES_MAX: usize = 48 << 10;
@@ -29,7 +29,7 @@ pub(super) struct Confirmed {
     pub(super) body: Vec<u8>,
 }
 
-decode_struct!(Confirmed { key, version, body });
+cbor_struct!(Confirmed { key, version, body });
 
 /// The bounds of all pages.
 #[derive(Clone, Debug, Default)]
@@ -93,10 +93,26 @@ pub fn shadow_documents(bytes: &[u8]) -> Result<Vec<(String, Version, Vec<u8>)>,
     let mut documents = Vec::new();
     let mut reader = Reader::new(bytes);
     while reader.rest() > 0 {
-        let item = Confirmed::decode(&mut reader)?;
+        let item = Confirmed::read(&mut reader);
         documents.push((item.key, item.version, item.body));
     }
+    reader.finish()?;
     Ok(documents)
+}
+
+/// Key and version of each document of a page, without a copy of the bodies. After an error nothing more is told.
+pub(super) fn shadow_versions(bytes: &[u8], act: &mut dyn FnMut(&str, Version)) -> Result<(), WireError> {
+    let mut reader = Reader::new(bytes);
+    while reader.rest() > 0 {
+        let mut fields = reader.items();
+        if reader.more(&mut fields) {
+            let key = reader.text();
+            let version = reader.field(&mut fields);
+            reader.end(fields);
+            act(key, version);
+        }
+    }
+    reader.finish()
 }
 
 /// What a task does to the set of pages.
@@ -228,17 +244,12 @@ fn put_piece(id: &PageId, first: String, bytes: Vec<u8>, writes: &mut Vec<WriteO
     writes.push(WriteOp::ShadowPut(PageId { collection: id.collection.clone(), first }, bytes));
 }
 
-/// Appends what [`Confirmed`] decodes, without copying the body first.
+/// Appends what [`Confirmed`] reads, without copying the body first.
 fn encode_item(bytes: Vec<u8>, key: &str, version: Version, body: &[u8]) -> Vec<u8> {
-    let mut encoder = minicbor::Encoder::new(bytes);
-    let written = encoder
-        .array(3)
-        .and_then(|e| e.str(key))
-        .and_then(|e| e.u64(version.0))
-        .and_then(|e| e.bytes(body))
-        .map(|_| ());
-    match written {
-        Ok(()) => encoder.into_writer(),
-        Err(error) => unreachable!("writing to a vector cannot fail: {error}"),
-    }
+    let mut writer = Writer(bytes);
+    writer.array(3);
+    writer.text(key);
+    writer.unsigned(version.0);
+    writer.bytes(body);
+    writer.0
 }

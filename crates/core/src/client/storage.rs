@@ -129,6 +129,15 @@ pub struct OutboxRecord {
     pub unsupported: Vec<String>,
 }
 
+/// When a transaction counts as committed (Indexed Database API 3.0, `IDBTransactionDurability`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Durability {
+    /// When a failure of power cannot undo it any more.
+    Strict,
+    /// Earlier: a failure of power may undo it, whole, with everything that was committed after it.
+    Relaxed,
+}
+
 /// A range of keys in IndexedDB order. Bounds are in platform form.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct KeyRange {

@@ -1,11 +1,12 @@
 //! Tasks: one transaction each, in steps.
 
 use super::apply::Apply;
-use super::collect::{Adopt, Collect, List};
+use super::collect::{Adopt, Collect};
 use super::load::Load;
+use super::reconcile::List;
 use super::resolve::Resolve;
 use super::settle::Settle;
-use super::storage::{Read, ReadResult, Step, Verdict, WriteOp};
+use super::storage::{Durability, Read, ReadResult, Step, Verdict, WriteOp};
 use super::work::Desk;
 use super::{Client, state};
 use crate::ids::{Incarnation, Sequence};
@@ -89,8 +90,11 @@ impl Client {
         if self.rolled_back {
             return self.pending.is_empty().then_some(Kind::Renew);
         }
+        if let Some(list) = List::next(self) {
+            return Some(Kind::List(list));
+        }
         if self.connection.listing() {
-            return List::new(self).map(Kind::List);
+            return None;
         }
         let window = self.limits.push_window_mutations_max as usize;
         // A frame that waits for results is not to wait for those of ever more mutations.
@@ -178,6 +182,22 @@ impl Task {
         }
     }
 
+    /// What applies frames of the server needs no flush: rows, shadow and cursor are lost together or not at all, and what is lost is
+    /// sent again, because the server learns the cursor only when the client subscribes. Everything else is promised to somebody: a
+    /// mutation whose sequence is used, an outcome that the server may forget, an incarnation.
+    pub(super) fn durability(&self) -> Durability {
+        match self.kind {
+            Kind::Apply(_) | Kind::Look => Durability::Relaxed,
+            Kind::Load(_)
+            | Kind::Settle(_)
+            | Kind::Collect(_)
+            | Kind::Adopt(_)
+            | Kind::List(_)
+            | Kind::Resolve(_)
+            | Kind::Renew => Durability::Strict,
+        }
+    }
+
     /// Whether the transaction was given up because another leader took over.
     pub(super) fn fenced(&self) -> bool {
         self.stage == Stage::Fenced
@@ -208,6 +228,7 @@ impl Task {
         if self.connection != client.connections {
             // What another connection said of offsets does not hold on this one.
             after.settled.clear();
+            after.forgotten.clear();
             after.caught_up = None;
             after.credit_bytes = 0;
         } else if matches!(self.kind, Kind::Apply(_) | Kind::Settle(_)) {
@@ -215,7 +236,7 @@ impl Task {
         }
         match self.kind {
             Kind::Load(_) => client.loaded_from_storage(),
-            Kind::List(list) => list.committed(client, self.connection),
+            Kind::List(list) => list.committed(client),
             Kind::Renew => client.renewed(),
             Kind::Adopt(adopt) => adopt.committed(client),
             // These may have marked rows in the outboxes.
@@ -235,7 +256,7 @@ impl Task {
             Kind::Settle(settle) => settle.step(client, &mut self.desk),
             Kind::Collect(collect) => collect.step(client, &mut self.desk),
             Kind::Adopt(adopt) => adopt.step(client, &mut self.desk),
-            Kind::List(list) => list.step(client, &mut self.desk),
+            Kind::List(list) => list.step(),
             Kind::Resolve(resolve) => resolve.step(client, &mut self.desk),
             Kind::Renew => {
                 let mut replica = client.replica.clone();
@@ -264,7 +285,7 @@ impl Task {
     fn desk_absorb(&mut self, results: Vec<ReadResult>) {
         match &mut self.kind {
             Kind::Adopt(adopt) => adopt.absorb(&mut self.desk, results),
-            Kind::List(list) => list.absorb(&mut self.desk, results),
+            Kind::List(list) => list.absorb(results),
             Kind::Collect(collect) => collect.absorb(&mut self.desk, results),
             Kind::Load(_) | Kind::Look | Kind::Apply(_) | Kind::Settle(_) | Kind::Resolve(_) | Kind::Renew => {
                 self.desk.absorb(results);
@@ -339,14 +360,27 @@ impl Client {
         for change in after.page_changes {
             self.directory.follow(change);
         }
-        self.settled.extend(after.settled);
-        // During a snapshot, frames to come may be as old as its beginning: the offset of a result is a lower bound.
+        for (id, offset) in after.settled {
+            // The result of a refused mutation may name an earlier offset than that of the mutation before it.
+            let settled = self.settled.or_default(id);
+            *settled = offset.max(*settled);
+        }
+        for id in &after.forgotten {
+            // The state at that offset is not held: it may be sent again.
+            if let Some(settled) = self.settled.get_mut(id) {
+                settled.0 = settled.0.saturating_sub(1);
+            }
+        }
+        // During a snapshot, frames to come may be as old as its beginning.
         let complete = self.position.cursor.as_ref().filter(|cursor| cursor.snapshot.is_none());
         if let Some(position) = complete.map(|cursor| cursor.offset) {
             self.settled.retain(|_, offset| *offset > position);
         }
         self.rejected = self.rejected.saturating_add(after.rejected_added);
         self.caught_up = after.caught_up.unwrap_or(self.caught_up);
+        if after.reconciled.is_some() {
+            self.reconcile.take_if(|running| after.reconciled == Some(running.round()));
+        }
         self.idle = after.idle;
         for (collection, keys) in after.changed {
             self.event(super::Event::Changed { collection, keys });

@@ -45,11 +45,15 @@ pub(super) struct Aftermath {
     pub(super) events: Vec<Event>,
     pub(super) rejected_added: u64,
     pub(super) settled: Vec<(DocumentId, Offset)>,
+    /// Documents that the client does not hold any more.
+    pub(super) forgotten: Vec<DocumentId>,
     pub(super) unresolved: Option<OrderedMap<DocumentId, Unresolved>>,
     /// Conflicts whose question is void.
     pub(super) asked_again: Vec<DocumentId>,
     /// Whether the client shows a consistent cut from here on; `None` when nothing was said of it.
     pub(super) caught_up: Option<bool>,
+    /// The reconciliation of which the last frame was applied.
+    pub(super) reconciled: Option<u64>,
     pub(super) idle: bool,
 }
 
@@ -153,6 +157,29 @@ impl Desk {
             self.write_row(id, theirs.as_ref().map(|(_, body)| body.clone()));
         }
         self.pages.confirm(id, theirs);
+    }
+
+    /// Removes a document that the client may not hold any more. Unsent changes since `base` go to the list of rejected mutations.
+    /// `dirty`: the row may hold some, and was read.
+    pub(super) fn forget(&mut self, client: &Client, id: &DocumentId, base: Option<&[u8]>, dirty: bool) {
+        if dirty {
+            let (mine, copy_row) = match self.row(id) {
+                Row::Absent => (None, false),
+                Row::Json(json) => (Some(json.clone()), false),
+                Row::Unsupported(_) => (None, true),
+            };
+            if copy_row || !same_content(mine.as_deref(), base) {
+                let message = format!("{id} is not readable any more; its unsent change was taken back");
+                let document = RejectedDocument { id: id.clone(), mine, copy_row };
+                self.reject(client, ErrorCode::Forbidden, message, vec![document]);
+            }
+        }
+        if client.unresolved.contains_key(id) {
+            self.remove_unresolved(client, id);
+        }
+        self.write_row(id, None);
+        self.pages.confirm(id, None);
+        self.after.forgotten.push(id.clone());
     }
 
     /// Confirms without touching the row: the content is what the client sent.

@@ -3,9 +3,10 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use super::effect::Outgoing;
 use super::record::ChangeRecord;
 use crate::ids::{ChangelogId, Offset, SubscriptionId, Version};
-use crate::wire::{Change, ChangeKind, Changes, ServerFrame, encode, pack};
+use crate::wire::{Change, ChangeKind, Changes, Packed, ServerFrame, encode};
 
 /// Most different frames of one batch that are kept for sharing; sessions beyond them encode their own.
 const FRAMES_SHARED_MAX: usize = 16;
@@ -33,7 +34,7 @@ pub struct Batch {
     /// The change of each record, empty for a collection without a number (no session uses it).
     encoded: Vec<Vec<u8>>,
     /// Frames by what they hold. The result is the same whether a frame is found here or not.
-    frames: Mutex<Vec<(FrameKey, Arc<[u8]>)>>,
+    frames: Mutex<Vec<(FrameKey, Arc<Outgoing>)>>,
 }
 
 /// Everything that a frame of a batch depends on.
@@ -53,14 +54,15 @@ impl Batch {
         let encoded = records
             .iter()
             .map(|record| {
-                numbers.get(&record.id.collection).map_or_else(Vec::new, |number| encode_record(record, *number))
+                let number = numbers.get(&record.id.collection);
+                number.map_or_else(Vec::new, |number| encode_record(record, record.offset, *number))
             })
             .collect();
         Self { from, to, records, encoded, frames: Mutex::new(Vec::new()) }
     }
 
     /// The frame that tells the records as `key.fates` says.
-    pub(super) fn frame(&self, key: FrameKey, numbers: &BTreeMap<String, u32>) -> Arc<[u8]> {
+    pub(super) fn frame(&self, key: FrameKey, numbers: &BTreeMap<String, u32>) -> Arc<Outgoing> {
         let mut frames = self.frames.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some((_, frame)) = frames.iter().find(|(known, _)| *known == key) {
             return Arc::clone(frame);
@@ -77,41 +79,40 @@ impl Batch {
                 }
             }
         }
-        let frame: Arc<[u8]> = encode(&ServerFrame::Changes(Changes {
+        let frame = Arc::new(Outgoing::new(encode(&ServerFrame::Changes(Changes {
             changelog: key.changelog,
             subscriptions: key.subscriptions.clone(),
             from: key.from,
             to: key.to,
             last: key.last,
-            changes: pack(items),
+            changes: Packed(items),
             more: false,
-        }))
-        .into();
+        }))));
         if frames.len() < FRAMES_SHARED_MAX {
             frames.push((key, Arc::clone(&frame)));
         }
         frame
     }
 
-    /// Bytes of the changes, before compression.
+    /// Bytes of the changes.
     pub fn encoded_len(&self) -> usize {
         self.encoded.iter().map(Vec::len).sum()
     }
 }
 
-/// The change that tells a record's state.
-pub(super) fn encode_record(record: &ChangeRecord, number: u32) -> Vec<u8> {
+/// The change that tells a record's state, which holds at `offset`.
+pub(super) fn encode_record(record: &ChangeRecord, offset: Offset, number: u32) -> Vec<u8> {
     let kind = match &record.body {
         Some(body) => ChangeKind::Put(record.version, body.to_vec()),
         None => ChangeKind::Delete,
     };
-    encode(&Change { offset: record.offset, collection: number, key: record.id.key.clone(), kind })
+    encode(&Change { offset, collection: number, key: record.id.key.clone(), kind })
 }
 
-/// The change that confirms a state without its body.
-pub(super) fn encode_same(record: &ChangeRecord, number: u32) -> Vec<u8> {
+/// The change that confirms a state, which holds at `offset`, without its body.
+pub(super) fn encode_same(record: &ChangeRecord, offset: Offset, number: u32) -> Vec<u8> {
     let kind = ChangeKind::Same(record.version);
-    encode(&Change { offset: record.offset, collection: number, key: record.id.key.clone(), kind })
+    encode(&Change { offset, collection: number, key: record.id.key.clone(), kind })
 }
 
 /// The change that tells a reader to forget the document.

@@ -10,7 +10,7 @@ use super::session::{Session, State};
 use super::subscription::PurgeStep;
 use crate::ids::{DocumentId, Offset, SubscriptionId};
 use crate::version::ItemHasher;
-use crate::wire::{Changes, Purge, ServerFrame, Snapshot, pack};
+use crate::wire::{Changes, Packed, Purge, ServerFrame, Snapshot};
 
 /// Room in a frame for everything but its items.
 const FRAME_HEADER_BYTES: usize = 64 << 10;
@@ -29,7 +29,7 @@ impl Session {
             let Some(number) = open.numbers.get(&record.id.collection) else { continue };
             match open.fate(record, &filter) {
                 Fate::Skip => {}
-                Fate::Tell => items.push(encode_record(record, *number)),
+                Fate::Tell => items.push(encode_record(record, record.offset, *number)),
                 Fate::Leave => items.push(encode_leave(record, *number)),
             }
         }
@@ -56,7 +56,7 @@ impl Session {
                 from: group.told,
                 to,
                 last: last && !more,
-                changes: pack(items),
+                changes: Packed(items),
                 more,
             })
         };
@@ -102,7 +102,7 @@ impl Session {
             fates,
         };
         let frame = batch.frame(key, &open.numbers);
-        open.credit -= i64::try_from(frame.len()).unwrap_or(i64::MAX);
+        open.credit -= i64::try_from(frame.frame.len()).unwrap_or(i64::MAX);
         open.advance(&group.ids, Some(batch.to), batch.to, true);
         self.effects.push_back(Effect::Send(frame));
         true
@@ -124,13 +124,15 @@ impl Session {
         let frame = |after: Option<DocumentId>, through: Option<DocumentId>, items: Vec<u8>| {
             let (after, through) = (after.map(pair), through.map(pair));
             let channels = channels.clone();
-            Snapshot { changelog, subscription: id, offset, after, through, changes: pack(items), channels }
+            Snapshot { changelog, subscription: id, offset, after, through, changes: Packed(items), channels }
         };
         for record in page.records.iter().filter(|one| subscription.filter.matches(&one.id.collection, &one.channels)) {
             let Some(number) = numbers.get(&record.id.collection) else { continue };
             let hash = hasher.hash(&record.id.collection, &record.id.key, record.version);
             let known = snapshot.have.binary_search(&hash).is_ok();
-            items.extend(if known { encode_same(record, *number) } else { encode_record(record, *number) });
+            // As of the page, not of its last change: the client compares it with the offsets of its results.
+            let encode = if known { encode_same } else { encode_record };
+            items.extend(encode(record, page.offset, *number));
             if items.len() > chunk_bytes_max {
                 let through = Some(record.id.clone());
                 frames.push(frame(after.take(), through.clone(), std::mem::take(&mut items)));
@@ -159,7 +161,7 @@ impl Session {
             .records
             .iter()
             .filter(|record| subscription.filter.matches(&record.id.collection, &record.channels))
-            .filter_map(|record| Some(encode_record(record, *numbers.get(&record.id.collection)?)))
+            .filter_map(|record| Some(encode_record(record, page.offset, *numbers.get(&record.id.collection)?)))
             .collect();
         match (&page.through, &mut subscription.gain) {
             (Some(through), Some(gain)) => gain.after = Some(through.clone()),
@@ -175,7 +177,7 @@ impl Session {
                 from: told,
                 to: told,
                 last: false,
-                changes: pack(chunk),
+                changes: Packed(chunk),
                 more: false,
             }));
         }
@@ -223,7 +225,7 @@ impl Session {
         }
     }
 
-    fn send_charged(&mut self, frame: &ServerFrame) {
+    pub(super) fn send_charged(&mut self, frame: &ServerFrame) {
         let len = self.send(frame);
         if let State::Open(open) = &mut self.state {
             open.credit -= i64::try_from(len).unwrap_or(i64::MAX);
@@ -231,7 +233,7 @@ impl Session {
     }
 
     /// Bytes of items after which a frame is full: one more item of any size still fits.
-    fn chunk_bytes_max(&self) -> usize {
+    pub(super) fn chunk_bytes_max(&self) -> usize {
         let limits = &self.config.limits;
         let item_bytes_max = limits.document_bytes_max as usize + limits.key_bytes_max as usize;
         (limits.frame_bytes_max as usize).saturating_sub(item_bytes_max + FRAME_HEADER_BYTES).max(1)
@@ -243,7 +245,7 @@ fn pair(id: DocumentId) -> (String, String) {
 }
 
 /// Joins items into chunks of about `bytes_max` bytes; none for no items.
-fn chunked(items: Vec<Vec<u8>>, bytes_max: usize) -> Vec<Vec<u8>> {
+pub(super) fn chunked(items: Vec<Vec<u8>>, bytes_max: usize) -> Vec<Vec<u8>> {
     let mut chunks: Vec<Vec<u8>> = Vec::new();
     for item in items {
         match chunks.last_mut() {

@@ -1,6 +1,6 @@
 //! What a session asks of its host, and the answers.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use super::filter::Filter;
 use crate::ids::{ChangelogId, DocumentId, Epoch, MutationId, Offset, Sequence, SessionId};
@@ -10,7 +10,7 @@ use crate::wire::{CollectionInfo, ErrorCode, Hello, Mutation, PushResult};
 #[derive(Clone, Debug)]
 pub enum Effect {
     /// Send one frame.
-    Send(Arc<[u8]>),
+    Send(Arc<Outgoing>),
     /// Verify the hello's token, find its database, and answer with [`handle_opening`](super::Session::handle_opening).
     Open(Box<Hello>),
     /// Verify a fresh token and answer with [`handle_grant`](super::Session::handle_grant).
@@ -18,8 +18,7 @@ pub enum Effect {
     /// Commit a mutation and answer with [`handle_processed`](super::Session::handle_processed); mutations finish in the order of
     /// these effects.
     Process(Box<Submission>),
-    /// Read the changelog after `from` and answer with [`handle_floor`](super::Session::handle_floor) and
-    /// [`handle_changes`](super::Session::handle_changes).
+    /// Read the changelog after `from` and answer with [`handle_changes`](super::Session::handle_changes).
     LoadChanges {
         /// To be given back.
         ticket: u64,
@@ -41,6 +40,23 @@ pub enum Effect {
         /// About how many bytes of bodies.
         bytes_max: usize,
     },
+    /// Add up the symbols of the documents that the filter sees and answer with [`handle_symbols`](super::Session::handle_symbols).
+    LoadSymbols {
+        /// To be given back.
+        ticket: u64,
+        /// Whose documents.
+        filter: Arc<Filter>,
+        /// How many symbols, from the first on.
+        count: u32,
+    },
+    /// Read documents from the store itself, not from the changelog, and answer with
+    /// [`handle_documents`](super::Session::handle_documents).
+    LoadDocuments {
+        /// To be given back.
+        ticket: u64,
+        /// Which.
+        sought: Sought,
+    },
     /// From here on the session is to be told of commits that this filter matches, by [`handle_batch`](super::Session::handle_batch),
     /// and of the head, once, by [`handle_head`](super::Session::handle_head).
     Watch(Arc<Filter>),
@@ -51,6 +67,35 @@ pub enum Effect {
         /// For people.
         reason: String,
     },
+}
+
+/// How documents are sought.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Sought {
+    /// By item hashes: those that the changelog knows by them. A hash that it does not know (any more) is passed over.
+    Items(Vec<u64>),
+    /// By name.
+    Named(Vec<DocumentId>),
+}
+
+/// A frame to send. Sessions that receive the same one share it, and its coded form.
+#[derive(Debug)]
+pub struct Outgoing {
+    /// The frame.
+    pub frame: Vec<u8>,
+    /// What the host made of it for the transport.
+    coded: OnceLock<Vec<u8>>,
+}
+
+impl Outgoing {
+    pub(super) fn new(frame: Vec<u8>) -> Self {
+        Self { frame, coded: OnceLock::new() }
+    }
+
+    /// The coded form: `code` is called once, whoever sends the frame, and has to be the same for all.
+    pub fn coded(&self, code: impl FnOnce(&[u8]) -> Vec<u8>) -> &[u8] {
+        self.coded.get_or_init(|| code(&self.frame))
+    }
 }
 
 /// A whole mutation.
@@ -71,9 +116,9 @@ pub struct Submission {
 pub struct Processed {
     /// The result for the client.
     pub result: PushResult,
-    /// The documents that the mutation wrote and that exist after it, with their channels: one that the client may not hold any
-    /// more is purged there.
-    pub written: Vec<(DocumentId, Vec<String>)>,
+    /// The mutation's documents that exist after it, with their channels: of a mutation that was not committed at least those that the
+    /// result names. The session withholds those that its subscriptions do not cover.
+    pub placed: Vec<(DocumentId, Vec<String>)>,
 }
 
 /// What an identity may do in this session.

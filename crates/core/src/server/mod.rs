@@ -10,16 +10,19 @@ mod filter;
 mod open;
 mod pump;
 mod push;
+mod reconcile;
 mod record;
 mod session;
 mod subscription;
 mod transition;
 
 #[cfg(test)]
+mod reconcile_tests;
+#[cfg(test)]
 mod tests;
 
 pub use batch::Batch;
-pub use effect::{Effect, Grant, Opening, Processed, Refusal, Submission};
+pub use effect::{Effect, Grant, Opening, Outgoing, Processed, Refusal, Sought, Submission};
 pub use filter::{ChannelSet, Filter};
-pub use record::{ChangePage, ChangeRecord, SnapshotPage};
+pub use record::{ChangePage, ChangeRecord, DocumentPage, SnapshotPage, SymbolPage};
 pub use session::{Session, SessionConfig};

@@ -71,6 +71,7 @@ impl Session {
             collections: opening.collections,
             subject,
             now_ms,
+            floor: opening.floor,
         }));
     }
 
@@ -106,10 +107,15 @@ impl Session {
         let State::Open(open) = &mut self.state else { return };
         if filter != open.grant.filter {
             open.grant.filter = filter;
+            let mut restarted = Vec::new();
             for subscription in open.subscriptions.values_mut().filter(|one| !one.ending) {
                 let filter = open.grant.filter.narrowed(&subscription.collections, subscription.channels.as_deref());
-                subscription.refilter(filter);
+                if subscription.refilter(filter) {
+                    subscription.restart();
+                    restarted.push(subscription.id);
+                }
             }
+            self.send_restarts(restarted);
             self.watch();
         }
         if self.still_open(now_ms) {

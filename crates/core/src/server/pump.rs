@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::batch::{Fate, is_tombstone};
-use super::effect::{Effect, Refusal};
+use super::effect::{Effect, Refusal, Sought};
 use super::filter::Filter;
 use super::record::{ChangePage, ChangeRecord, SnapshotPage};
 use super::session::{OpenSession, Session, State};
@@ -19,11 +19,14 @@ pub(super) struct Loading {
 
 /// What a page is for.
 #[derive(Clone, Debug)]
-enum Load {
+pub(super) enum Load {
     Purge(SubscriptionId),
     Gain(SubscriptionId),
     Snapshot(SubscriptionId),
     Changes(Group),
+    /// Symbols up to this index.
+    Symbols(SubscriptionId, u32),
+    Documents(SubscriptionId, Sought),
 }
 
 /// Live subscriptions that stand at one place.
@@ -51,7 +54,11 @@ impl Session {
             if open.loading.is_some() {
                 return;
             }
-            open.restart_below_floor();
+            let restarted = open.restart_below_floor();
+            if !restarted.is_empty() {
+                self.send_restarts(restarted);
+                continue;
+            }
             if let Some(id) = open.subscriptions.values().find(|one| one.purge.is_some()).map(|one| one.id) {
                 return self.load(Load::Purge(id));
             }
@@ -82,26 +89,12 @@ impl Session {
     }
 
     /// Takes the load that an answer belongs to; `None` for one that is not wanted any more.
-    fn loaded(&mut self, now_ms: u64, ticket: u64) -> Option<Load> {
+    pub(super) fn loaded(&mut self, now_ms: u64, ticket: u64) -> Option<Load> {
         if !self.still_open(now_ms) {
             return None;
         }
         let State::Open(open) = &mut self.state else { return None };
         open.loading.take_if(|loading| loading.ticket == ticket).map(|loading| loading.work)
-    }
-
-    /// Where the floor stands. Called after a page was read and before it is handed over: what the page may lack is below.
-    pub fn handle_floor(&mut self, floor: Offset) {
-        if let State::Open(open) = &mut self.state {
-            open.floor = open.floor.max(floor);
-        }
-    }
-
-    fn floor(&self) -> Offset {
-        match &self.state {
-            State::Open(open) => open.floor,
-            State::Connected | State::Opening(_) | State::Closed => Offset(0),
-        }
     }
 
     /// The answer to [`Effect::LoadChanges`].
@@ -111,16 +104,17 @@ impl Session {
             Ok(page) => page,
             Err(refusal) => return self.fail(&refusal),
         };
+        let State::Open(open) = &mut self.state else { return };
+        open.floor = open.floor.max(page.floor);
         match work {
-            Load::Changes(group) if group.covered < self.floor() => {
-                // Tombstones of this page may be gone already: the pump begins a snapshot instead.
-            }
+            // Read from below the floor: tombstones are missing, the pump starts the subscriptions over.
+            Load::Changes(group) if group.covered < open.floor => {}
             Load::Changes(group) => self.deliver_changes(&group, &page),
             Load::Purge(id) => {
                 let next = (!page.last).then_some(PurgeStep::Recent { from: page.to });
                 self.deliver_purge(id, &page.records, next);
             }
-            Load::Gain(_) | Load::Snapshot(_) => {}
+            Load::Gain(_) | Load::Snapshot(_) | Load::Symbols(..) | Load::Documents(..) => {}
         }
         self.pump(now_ms);
     }
@@ -132,6 +126,10 @@ impl Session {
             Ok(page) => page,
             Err(refusal) => return self.fail(&refusal),
         };
+        let State::Open(open) = &mut self.state else { return };
+        open.floor = open.floor.max(page.floor);
+        // The client is caught up once it has what the page shows of its own and of other documents.
+        open.head = open.head.max(page.offset);
         match work {
             Load::Snapshot(id) => self.deliver_snapshot(id, &page),
             Load::Gain(id) => self.deliver_gain(id, &page),
@@ -140,7 +138,7 @@ impl Session {
                 let next = page.through.map(|through| PurgeStep::Live { after: Some(through) }).or(recent);
                 self.deliver_purge(id, &page.records, next);
             }
-            Load::Changes(_) => {}
+            Load::Changes(_) | Load::Symbols(..) | Load::Documents(..) => {}
         }
         self.pump(now_ms);
     }
@@ -175,6 +173,9 @@ impl OpenSession {
     fn next_work(&self) -> Option<Work> {
         if let Some(gaining) = self.subscriptions.values().find(|one| one.gain.is_some()) {
             return Some(Work::Load(Load::Gain(gaining.id)));
+        }
+        if let Some(load) = self.reconcile_load() {
+            return Some(Work::Load(load));
         }
         let snapshot = self.subscriptions.values().find(|one| one.snapshot.is_some() && !one.ending).map(|one| one.id);
         let changes = self.lowest_group().filter(|group| group.covered < self.head);
@@ -214,6 +215,7 @@ impl OpenSession {
             Load::Changes(group) => {
                 Effect::LoadChanges { ticket, from: group.covered, filter: self.group_filter(&group.ids), bytes_max }
             }
+            Load::Symbols(..) | Load::Documents(..) => return self.reconcile_effect(work, ticket),
         })
     }
 
@@ -274,17 +276,21 @@ impl OpenSession {
         }
     }
 
-    /// Changes cannot follow from below the floor: the tombstones in between are gone.
-    fn restart_below_floor(&mut self) {
+    /// Changes cannot follow from below the floor: the tombstones in between are gone. The subscriptions that begin anew.
+    fn restart_below_floor(&mut self) -> Vec<SubscriptionId> {
         let floor = self.floor;
-        for subscription in self.subscriptions.values_mut().filter(|one| !one.ending) {
-            let stands_at = match &subscription.snapshot {
-                Some(snapshot) => snapshot.offset,
-                None => Some(subscription.covered),
+        let mut restarted = Vec::new();
+        for subscription in self.subscriptions.values_mut().filter(|one| !one.ending && !one.restarting) {
+            let stands_at = match (&subscription.snapshot, &subscription.reconcile) {
+                (Some(snapshot), _) => snapshot.offset,
+                (None, Some(phase)) => phase.offset,
+                (None, None) => Some(subscription.covered),
             };
             if stands_at.is_some_and(|offset| offset < floor) {
-                subscription.restart_snapshot(Vec::new());
+                subscription.restart();
+                restarted.push(subscription.id);
             }
         }
+        restarted
     }
 }

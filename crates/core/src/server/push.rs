@@ -4,9 +4,12 @@ use std::collections::{BTreeSet, VecDeque};
 
 use super::effect::{Effect, Processed, Refusal, Submission};
 use super::session::{Session, State};
-use crate::ids::{MutationId, Sequence};
+use crate::ids::{DocumentId, MutationId, Sequence};
 use crate::limits::Limits;
-use crate::wire::{DocumentChange, ErrorCode, Mutation, Operation, Packed, Purge, Push, ServerFrame, unpack};
+use crate::wire::{
+    DocumentChange, DocumentState, ErrorCode, Mutation, Operation, Outcome, Packed, Push, PushResult, ServerFrame,
+    unpack,
+};
 
 /// The mutations of a session on their way.
 #[derive(Debug)]
@@ -137,7 +140,7 @@ impl Session {
         }
     }
 
-    /// Several pushes in one frame: each counts with its share of the frame's bytes after inflation.
+    /// Several pushes in one frame: each counts with its share of the frame's bytes.
     pub(super) fn pushes(&mut self, packed: &Packed, len: usize) {
         let pushes = match unpack::<Push>(packed) {
             Ok(pushes) => pushes,
@@ -163,36 +166,49 @@ impl Session {
             Err(refusal) => return self.fail(&refusal),
         };
         if self.still_open(now_ms) {
-            let written = processed.written;
-            self.send(&ServerFrame::Result(processed.result));
-            self.purge_written(&written);
+            let result = self.withhold(processed);
+            self.send(&ServerFrame::Result(result));
         }
     }
 
-    /// Documents that this session wrote and that its subscriptions do not cover must not stay on the client.
-    fn purge_written(&mut self, written: &[(crate::ids::DocumentId, Vec<String>)]) {
-        let State::Open(open) = &self.state else { return };
-        let mut uncovered: Vec<(u32, Vec<String>)> = Vec::new();
-        let mut collections = BTreeSet::new();
-        for (id, channels) in written {
-            let wanted = open.subscriptions.values().any(|one| !one.ending && one.collections.contains(&id.collection));
-            let Some(number) = open.numbers.get(&id.collection) else { continue };
-            if !wanted || open.covers(&id.collection, channels) {
-                continue;
+    /// Documents that no subscription covers must not stay on the client. The result itself says so: another frame after it would be
+    /// lost when the client stops in between.
+    fn withhold(&self, processed: Processed) -> PushResult {
+        let PushResult { sequence, offset, outcome } = processed.result;
+        let State::Open(open) = &self.state else { return PushResult { sequence, offset, outcome } };
+        let wanted = |collection: &String| {
+            open.subscriptions.values().any(|one| !one.ending && one.collections.contains(collection))
+        };
+        let uncovered: BTreeSet<DocumentId> = processed
+            .placed
+            .into_iter()
+            .filter(|(id, channels)| wanted(&id.collection) && !open.covers(&id.collection, channels))
+            .map(|(id, _)| id)
+            .collect();
+        let hide = |states: Vec<DocumentState>| -> Vec<DocumentState> {
+            let hide_one = |state: DocumentState| {
+                if uncovered.contains(&state.id) { DocumentState::withheld(state.id) } else { state }
+            };
+            states.into_iter().map(hide_one).collect()
+        };
+        let outcome = match outcome {
+            _ if uncovered.is_empty() => outcome,
+            Outcome::Accepted => {
+                Outcome::Merged(uncovered.into_iter().map(DocumentState::withheld).collect(), Vec::new())
             }
-            collections.insert(id.collection.as_str());
-            match uncovered.iter_mut().find(|(known, _)| known == number) {
-                Some((_, keys)) => keys.push(id.key.clone()),
-                None => uncovered.push((*number, vec![id.key.clone()])),
+            Outcome::Merged(mut states, notes) => {
+                states.retain(|state| !uncovered.contains(&state.id));
+                states.extend(uncovered.into_iter().map(DocumentState::withheld));
+                Outcome::Merged(states, notes)
             }
-        }
-        let subscription = open.subscriptions.values().find(|one| {
-            !one.ending && one.collections.iter().any(|collection| collections.contains(collection.as_str()))
-        });
-        if let Some(subscription) = subscription {
-            let channels = subscription.labels_held();
-            let purge = Purge { subscription: subscription.id, documents: uncovered, channels };
-            self.send(&ServerFrame::Purge(purge));
-        }
+            Outcome::Rejected(code, message, states) => Outcome::Rejected(code, message, hide(states)),
+            // Nobody can resolve a conflict with what they do not see.
+            Outcome::Resolve(states) if states.iter().any(|state| uncovered.contains(&state.id)) => {
+                let message = "changed by another, in a channel that is not subscribed".to_owned();
+                Outcome::Rejected(ErrorCode::Conflict, message, hide(states))
+            }
+            Outcome::Resolve(states) => Outcome::Resolve(states),
+        };
+        PushResult { sequence, offset, outcome }
     }
 }

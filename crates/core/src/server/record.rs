@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use crate::ids::{DocumentId, Offset, SessionId, Version};
+use crate::reconcile::Symbol;
 
 /// The latest state of a document.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -32,6 +33,8 @@ pub struct ChangePage {
     pub to: Offset,
     /// Whether `to` was the head when the page was read.
     pub last: bool,
+    /// The floor when the page was read: what was forgotten at or below it may be missing.
+    pub floor: Offset,
 }
 
 /// Documents of a range of keys.
@@ -41,6 +44,27 @@ pub struct SnapshotPage {
     pub records: Vec<ChangeRecord>,
     /// Inclusive end of the range; `None` when there is nothing after it.
     pub through: Option<DocumentId>,
-    /// The page is at least as new as this offset.
+    /// The head when the page was read: the page shows the documents as they were at this offset.
     pub offset: Offset,
+    /// The floor when the page was read.
+    pub floor: Offset,
+}
+
+/// Symbols of the documents that a filter sees.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SymbolPage {
+    /// The documents are those at this offset.
+    pub offset: Offset,
+    /// How many there are.
+    pub documents: u64,
+    /// The first symbols; fewer than asked for when no more are kept.
+    pub symbols: Vec<Symbol>,
+}
+
+/// Documents as the store has them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DocumentPage {
+    /// One for each document, in the order in which they were sought; without a body when there is none. The offset of each is one
+    /// that it is at least as new as; its channels are those by the rules of this moment.
+    pub records: Vec<ChangeRecord>,
 }

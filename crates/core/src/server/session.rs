@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
-use super::effect::{Effect, Grant, Refusal};
+use super::effect::{Effect, Grant, Outgoing, Refusal};
 use super::filter::Filter;
 use super::pump::Loading;
 use super::push::PushState;
@@ -215,6 +215,8 @@ impl Session {
                 self.tell_position(now_ms);
             }
             (State::Open(_), ClientFrame::Auth(auth)) => self.reauthenticate(auth.token),
+            (State::Open(_), ClientFrame::MoreSymbols(more)) => self.more_symbols(now_ms, &more),
+            (State::Open(_), ClientFrame::Difference(difference)) => self.difference(now_ms, &difference),
         }
     }
 
@@ -295,7 +297,7 @@ impl Session {
     pub(super) fn send(&mut self, frame: &ServerFrame) -> usize {
         let bytes = encode(frame);
         let len = bytes.len();
-        self.effects.push_back(Effect::Send(bytes.into()));
+        self.effects.push_back(Effect::Send(Arc::new(Outgoing::new(bytes))));
         len
     }
 

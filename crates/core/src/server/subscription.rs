@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::filter::Filter;
+use super::reconcile::ReconcilePhase;
 use crate::ids::{DocumentId, Offset, SubscriptionId};
 
 /// A subscription of a session.
@@ -23,6 +24,10 @@ pub(super) struct Subscription {
     pub(super) confirmed: bool,
     /// The snapshot under way; `None` when changes are served.
     pub(super) snapshot: Option<SnapshotPhase>,
+    /// The reconciliation under way.
+    pub(super) reconcile: Option<ReconcilePhase>,
+    /// The client was told to subscribe again; nothing is sent before.
+    pub(super) restarting: bool,
     /// Documents that the client has to forget.
     pub(super) purge: Option<PurgePhase>,
     /// Channels gained, whose documents are still to be sent.
@@ -67,14 +72,16 @@ pub(super) struct GainPhase {
 impl Subscription {
     /// Whether changes may be served to it.
     pub(super) fn is_live(&self) -> bool {
-        self.snapshot.is_none() && self.gain.is_none() && !self.ending
+        self.snapshot.is_none() && self.reconcile.is_none() && self.gain.is_none() && !self.ending && !self.restarting
     }
 
-    /// Starts a snapshot from the first key.
-    pub(super) fn restart_snapshot(&mut self, have: Vec<u64>) {
-        self.snapshot = Some(SnapshotPhase { offset: None, after: None, have });
+    /// Nothing follows from where the client stands: it is to be told to subscribe again.
+    pub(super) fn restart(&mut self) {
+        self.restarting = true;
+        self.snapshot = None;
+        self.reconcile = None;
+        self.purge = None;
         self.gain = None;
-        self.confirmed = false;
     }
 
     /// What the client holds, or may hold, once everything sent so far is applied, as labels: interrupted work is done again by the
@@ -93,13 +100,19 @@ impl Subscription {
         held.labels()
     }
 
-    /// Changes what may be read. Documents of lost channels are to be purged, those of gained channels to be sent.
-    pub(super) fn refilter(&mut self, filter: Filter) {
+    /// Changes what may be read. Documents of lost channels are to be purged, those of gained channels to be sent. Whether the
+    /// client has to subscribe again instead: symbols of other documents do not help it.
+    pub(super) fn refilter(&mut self, filter: Filter) -> bool {
+        if self.reconcile.is_some() || self.restarting {
+            self.filter = Arc::new(filter);
+            return !self.restarting;
+        }
         let lost = self.filter.without(&filter);
         let gained = filter.without(&self.filter);
         self.filter = Arc::new(filter);
         self.owe_purge(lost);
         self.owe_gain(gained);
+        false
     }
 
     /// Adds to what is to be purged.
@@ -126,5 +139,7 @@ impl Subscription {
             gained = gained.common(&self.filter);
         }
         self.gain = (!gained.is_empty()).then(|| GainPhase { filter: Arc::new(gained), after: None });
+        // What is gained comes document by document and is newer than the cursor: no consistent cut until both have met.
+        self.confirmed &= self.gain.is_none();
     }
 }

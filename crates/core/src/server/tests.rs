@@ -8,28 +8,33 @@ use crate::ids::{
     ChangelogId, ClientId, DocumentId, Epoch, Incarnation, Offset, Sequence, SessionId, SubscriptionId, Version,
 };
 use crate::limits::Limits;
+use crate::reconcile::{Checker, SYMBOL_BYTES, Sketch};
 use crate::version::{item_hash, of_body};
 use crate::wire::{
-    Change, ChangeKind, ClientFrame, CollectionInfo, Credit, Cursor, DocumentChange, ErrorCode, Hello, Operation,
-    Outcome, Ping, Policy, Push, PushResult, ServerFrame, Subscribe, Unsubscribe, decode, encode, unpack,
+    Change, ChangeKind, ClientFrame, CollectionInfo, Credit, Cursor, DocumentChange, DocumentState, ErrorCode, Hello,
+    Operation, Outcome, Ping, Policy, Push, PushResult, ServerFrame, Subscribe, Unsubscribe, decode, encode, unpack,
 };
 
-const MINE: SessionId = SessionId(7);
-const LOG: ChangelogId = ChangelogId(99);
+pub(super) const MINE: SessionId = SessionId(7);
+pub(super) const LOG: ChangelogId = ChangelogId(99);
 
 /// A session with a host that answers from a model.
-struct Host {
-    now_ms: u64,
-    session: Session,
-    documents: BTreeMap<DocumentId, ChangeRecord>,
-    head: Offset,
-    floor: Offset,
+pub(super) struct Host {
+    pub(super) now_ms: u64,
+    pub(super) session: Session,
+    pub(super) documents: BTreeMap<DocumentId, ChangeRecord>,
+    pub(super) head: Offset,
+    pub(super) floor: Offset,
     page_records_max: usize,
     watched: Arc<Filter>,
-    sent: Vec<ServerFrame>,
+    pub(super) sent: Vec<ServerFrame>,
     submissions: Vec<Submission>,
+    /// Documents that one mutation changes after the next snapshot page is read, without a word to the session.
+    late: Option<Vec<(&'static str, &'static str)>>,
+    /// A floor that only pages tell.
+    floor_unseen: Option<Offset>,
     opened: Option<Hello>,
-    closed: Option<ErrorCode>,
+    pub(super) closed: Option<ErrorCode>,
     loads: usize,
 }
 
@@ -37,7 +42,7 @@ fn labels(labels: &[&str]) -> Vec<String> {
     labels.iter().map(|label| label.replace('/', "\0")).collect()
 }
 
-fn grant(allowed: &[&str]) -> Grant {
+pub(super) fn grant(allowed: &[&str]) -> Grant {
     let filter = Arc::new(Filter::from_labels(&labels(allowed)));
     Grant { subject: "ann".into(), expires_ms: None, filter }
 }
@@ -54,13 +59,15 @@ impl Host {
             watched: Arc::default(),
             sent: Vec::new(),
             submissions: Vec::new(),
+            late: None,
+            floor_unseen: None,
             opened: None,
             closed: None,
             loads: 0,
         }
     }
 
-    fn open(allowed: &[&str]) -> Self {
+    pub(super) fn open(allowed: &[&str]) -> Self {
         let mut host = Host::new(SessionConfig::default());
         host.hello(1 << 20);
         host.welcome(grant(allowed));
@@ -98,7 +105,7 @@ impl Host {
         self.drain();
     }
 
-    fn frame(&mut self, frame: &ClientFrame) {
+    pub(super) fn frame(&mut self, frame: &ClientFrame) {
         self.session.handle_frame(self.now_ms, &encode(frame));
         self.drain();
     }
@@ -111,6 +118,7 @@ impl Host {
             cursor,
             held: labels(held),
             have: Vec::new(),
+            reconcile: None,
         }));
     }
 
@@ -129,7 +137,7 @@ impl Host {
     }
 
     /// Commits one document; tells the session when it watches it.
-    fn commit(&mut self, key: &str, body: Option<&str>, channels: &[&str], session: SessionId) {
+    pub(super) fn commit(&mut self, key: &str, body: Option<&str>, channels: &[&str], session: SessionId) {
         let before = self.head;
         self.head = Offset(before.0 + 1);
         let id = DocumentId::new("cards", key);
@@ -163,11 +171,11 @@ impl Host {
         self.drain();
     }
 
-    fn drain(&mut self) {
+    pub(super) fn drain(&mut self) {
         while let Some(effect) = self.session.poll_effect() {
             assert!(self.closed.is_none(), "an effect after the close");
             match effect {
-                Effect::Send(bytes) => self.sent.push(decode(&bytes).unwrap()),
+                Effect::Send(bytes) => self.sent.push(decode(&bytes.frame).unwrap()),
                 Effect::Open(hello) => self.opened = Some(*hello),
                 Effect::Authenticate(_) => {}
                 Effect::Process(submission) => self.submissions.push(*submission),
@@ -179,7 +187,16 @@ impl Host {
                 Effect::LoadSnapshot { ticket, after, filter, .. } => {
                     let page = self.snapshot(after.as_ref(), &filter);
                     self.loads += 1;
+                    self.change_late();
                     self.session.handle_snapshot(self.now_ms, ticket, Ok(page));
+                }
+                Effect::LoadSymbols { ticket, filter, count } => {
+                    let page = self.symbols(&filter, count);
+                    self.session.handle_symbols(self.now_ms, ticket, Ok(page));
+                }
+                Effect::LoadDocuments { ticket, sought } => {
+                    let page = self.sought(&sought);
+                    self.session.handle_documents(self.now_ms, ticket, Ok(page));
                 }
                 Effect::Watch(filter) => {
                     self.watched = filter;
@@ -187,6 +204,24 @@ impl Host {
                 }
                 Effect::Close { code, .. } => self.closed = Some(code),
             }
+        }
+    }
+
+    fn change_late(&mut self) {
+        let Some(documents) = self.late.take() else { return };
+        self.head = Offset(self.head.0 + 1);
+        for (key, body) in documents {
+            let id = DocumentId::new("cards", key);
+            let record = ChangeRecord {
+                offset: self.head,
+                id: id.clone(),
+                version: of_body(body.as_bytes()).unwrap(),
+                body: Some(body.as_bytes().into()),
+                channels: Vec::new(),
+                left: Vec::new(),
+                session: SessionId(0),
+            };
+            self.documents.insert(id, record);
         }
     }
 
@@ -201,7 +236,7 @@ impl Host {
         let last = records.len() <= self.page_records_max;
         records.truncate(self.page_records_max);
         let to = if last { self.head } else { records.last().unwrap().offset };
-        ChangePage { records, to, last }
+        ChangePage { records, to, last, floor: self.floor_unseen.unwrap_or(self.floor) }
     }
 
     fn snapshot(&self, after: Option<&DocumentId>, filter: &Filter) -> SnapshotPage {
@@ -214,13 +249,50 @@ impl Host {
         let more = records.len() > self.page_records_max;
         records.truncate(self.page_records_max);
         let through = records.last().filter(|_| more).map(|record| record.id.clone());
-        SnapshotPage { records, through, offset: self.head }
+        SnapshotPage { records, through, offset: self.head, floor: self.floor_unseen.unwrap_or(self.floor) }
+    }
+
+    fn seen(&self, filter: &Filter) -> impl Iterator<Item = &ChangeRecord> {
+        let live = self.documents.values().filter(|record| record.body.is_some());
+        live.filter(move |record| filter.matches(&record.id.collection, &record.channels))
+    }
+
+    fn symbols(&self, filter: &Filter, count: u32) -> SymbolPage {
+        let mut sketch = Sketch::new(Checker::new(LOG), count);
+        self.seen(filter).for_each(|record| sketch.add(item_of(record)));
+        let documents = self.seen(filter).count() as u64;
+        SymbolPage { offset: self.head, documents, symbols: sketch.symbols().to_vec() }
+    }
+
+    fn sought(&self, sought: &Sought) -> DocumentPage {
+        let absent = |id: &DocumentId| ChangeRecord {
+            offset: self.head,
+            id: id.clone(),
+            version: Version::ABSENT,
+            body: None,
+            channels: Vec::new(),
+            left: Vec::new(),
+            session: SessionId(0),
+        };
+        let records = match sought {
+            Sought::Items(items) => {
+                self.documents.values().filter(|record| items.contains(&item_of(record))).cloned().collect()
+            }
+            Sought::Named(ids) => {
+                ids.iter().map(|id| self.documents.get(id).cloned().unwrap_or_else(|| absent(id))).collect()
+            }
+        };
+        DocumentPage { records }
     }
 
     /// What was sent since the last call, in short.
-    fn log(&mut self) -> Vec<String> {
+    pub(super) fn log(&mut self) -> Vec<String> {
         self.sent.drain(..).map(describe).collect()
     }
+}
+
+pub(super) fn item_of(record: &ChangeRecord) -> u64 {
+    item_hash(LOG, &record.id.collection, &record.id.key, record.version)
 }
 
 fn describe(frame: ServerFrame) -> String {
@@ -241,6 +313,15 @@ fn describe(frame: ServerFrame) -> String {
         }
         ServerFrame::Pong(pong) => format!("pong {}", pong.nonce),
         ServerFrame::Error(error) => format!("error {}", error.code.name()),
+        ServerFrame::Restart(restart) => format!("restart {}", restart.subscription),
+        ServerFrame::Symbols(symbols) => {
+            let count = symbols.symbols.len() / SYMBOL_BYTES;
+            format!("symbols @{} of {}: {}+{count}", symbols.offset, symbols.documents, symbols.first)
+        }
+        ServerFrame::Reconciled(reconciled) => {
+            let last = if reconciled.last { " last" } else { "" };
+            format!("reconciled @{}{last} {}", reconciled.offset, items(&reconciled.changes))
+        }
     }
 }
 
@@ -320,6 +401,39 @@ fn snapshot_then_changes() {
 }
 
 #[test]
+fn a_snapshot_that_shows_later_states_is_followed_by_the_changes() {
+    let mut host = Host::open(&["cards"]);
+    host.commit("a", Some("1"), &[], SessionId(0));
+    host.commit("b", Some("1"), &[], SessionId(0));
+    host.commit("c", Some("1"), &[], SessionId(0));
+    host.late = Some(vec![("a", "2"), ("d", "2")]);
+    host.subscribe(None, &[], None);
+    let expected = [
+        "welcome ann finished 3",
+        "snapshot @3 ..b [a=1 b=1]",
+        "snapshot @3 ..end [c=1 d=2]",
+        "changes 3..4 last [a=2 d=2]",
+    ];
+    assert_eq!(host.log(), expected, "the second page shows a mutation that the first does not");
+}
+
+#[test]
+fn a_floor_that_rises_while_a_page_is_read_starts_the_subscription_over() {
+    let mut host = Host::open(&["cards"]);
+    for key in ["a", "b", "c", "d"] {
+        host.commit(key, Some("1"), &[], SessionId(0));
+    }
+    host.commit("b", None, &[], SessionId(0));
+    host.session.handle_head(host.now_ms, host.head, host.floor);
+    host.log();
+    // The session was told of no floor; the tombstone is gone when the page is read.
+    host.documents.remove(&DocumentId::new("cards", "b"));
+    host.floor_unseen = Some(Offset(5));
+    host.subscribe(Some(at(2)), &["cards"], None);
+    assert_eq!(host.log(), ["restart 1"]);
+}
+
+#[test]
 fn a_snapshot_confirms_what_the_client_has() {
     let mut host = Host::open(&["cards"]);
     host.commit("a", Some("1"), &[], SessionId(0));
@@ -333,6 +447,7 @@ fn a_snapshot_confirms_what_the_client_has() {
         cursor: None,
         held: Vec::new(),
         have,
+        reconcile: None,
     }));
     assert_eq!(host.log(), ["snapshot @2 ..end [a=1 same:b]", "changes 2..2 last []"]);
 }
@@ -361,14 +476,14 @@ fn resume_from_a_cursor() {
     host.log();
     host.subscribe(Some(at(2)), &["cards"], None);
     assert_eq!(host.log(), ["changes 2..4 [c=1 d=1]", "changes 4..5 last [e=1]"]);
-    // Below the floor, of another changelog, or from the future: a snapshot.
+    // Below the floor, of another changelog, or from the future: the client has to say what it has.
     host.floor = Offset(3);
     host.session.handle_head(host.now_ms, host.head, host.floor);
     let foreign = Cursor { changelog: ChangelogId(1), offset: Offset(4), snapshot: None };
     for cursor in [at(2), at(77), foreign] {
         host.log();
         host.subscribe(Some(cursor.clone()), &["cards"], None);
-        assert!(host.log().first().unwrap().starts_with("snapshot @5 ..b"), "{cursor:?}");
+        assert_eq!(host.log(), ["restart 1"], "{cursor:?}");
     }
 }
 
@@ -410,6 +525,7 @@ fn lost_channels_are_purged_and_gained_ones_sent() {
             "purge [] holds cards/y",
             "changes 3..3 [c=1]",
             "purge [] holds cards/y cards/z",
+            "changes 3..3 last []",
         ]
     );
     host.commit("a", Some("2"), &["x"], SessionId(0));
@@ -429,6 +545,7 @@ fn unsubscribing_purges() {
         cursor: None,
         held: Vec::new(),
         have: Vec::new(),
+        reconcile: None,
     }));
     host.log();
     host.frame(&ClientFrame::Unsubscribe(Unsubscribe { id: SubscriptionId(1) }));
@@ -445,7 +562,7 @@ fn a_claimed_channel_tells_no_keys() {
     host.session.handle_head(host.now_ms, host.head, host.floor);
     host.log();
     host.subscribe(Some(at(2)), &["cards/x", "cards/y"], None);
-    assert_eq!(host.log(), ["snapshot @2 ..end [a=1]", "changes 2..2 last []"]);
+    assert_eq!(host.log(), ["restart 1"]);
 }
 
 #[test]
@@ -544,18 +661,54 @@ fn a_mutation_beyond_the_limits_is_refused_alone() {
     assert!(host.submissions[0].mutation.changes.is_empty());
 }
 
+fn state(key: &str) -> DocumentState {
+    DocumentState { id: DocumentId::new("cards", key), version: Version(5), body: Some(b"5".to_vec()) }
+}
+
+/// Lets the host answer the earliest mutation; `placed` are its documents with their channels.
+fn answer(host: &mut Host, sequence: u64, outcome: Outcome, placed: &[(&str, &str)]) -> Outcome {
+    let result = PushResult { sequence: Sequence(sequence), offset: Offset(1), outcome };
+    let placed = placed.iter().map(|(key, channel)| (DocumentId::new("cards", *key), labels(&[channel]))).collect();
+    host.session.handle_processed(host.now_ms, Ok(Processed { result, placed }));
+    host.drain();
+    let Some(ServerFrame::Result(result)) = host.sent.pop() else { panic!("a result") };
+    assert!(host.sent.is_empty(), "{:?}", host.log());
+    result.outcome
+}
+
 #[test]
-fn results_come_in_order_and_purge_what_is_not_covered() {
+fn a_result_withholds_what_no_subscription_covers() {
     let mut host = Host::open(&["cards/x"]);
     host.subscribe(None, &[], None);
+    for sequence in 4..9 {
+        host.push(sequence, false, "a");
+    }
+    host.log();
+    let withheld = || DocumentState::withheld(DocumentId::new("cards", "a"));
+    let placed = [("a", "other"), ("b", "x")];
+    let accepted = answer(&mut host, 4, Outcome::Accepted, &placed);
+    assert_eq!(accepted, Outcome::Merged(vec![withheld()], Vec::new()));
+    let merged = answer(&mut host, 5, Outcome::Merged(vec![state("a"), state("b")], Vec::new()), &placed);
+    assert_eq!(merged, Outcome::Merged(vec![state("b"), withheld()], Vec::new()));
+    let no = |states| Outcome::Rejected(ErrorCode::Conflict, "no".into(), states);
+    assert_eq!(answer(&mut host, 6, no(vec![state("a"), state("b")]), &placed), no(vec![withheld(), state("b")]));
+    let Outcome::Rejected(ErrorCode::Conflict, _, states) =
+        answer(&mut host, 7, Outcome::Resolve(vec![state("a")]), &placed)
+    else {
+        panic!("nobody resolves what they do not see")
+    };
+    assert_eq!(states, [withheld()]);
+    let resolve = Outcome::Resolve(vec![state("b")]);
+    assert_eq!(answer(&mut host, 8, resolve.clone(), &placed), resolve);
+    assert!(host.session.is_idle());
+}
+
+#[test]
+fn a_session_that_only_writes_keeps_its_documents() {
+    let mut host = Host::open(&["cards/x"]);
     host.push(4, false, "a");
     host.log();
-    let result = PushResult { sequence: Sequence(4), offset: Offset(1), outcome: Outcome::Accepted };
-    let written = vec![(DocumentId::new("cards", "a"), vec!["other".to_owned()])];
-    host.session.handle_processed(host.now_ms, Ok(Processed { result, written }));
-    host.drain();
-    assert_eq!(host.log(), ["result 4", "purge [a] holds cards/x"]);
-    assert!(host.session.is_idle());
+    assert_eq!(answer(&mut host, 4, Outcome::Accepted, &[("a", "other")]), Outcome::Accepted);
 }
 
 #[test]
@@ -638,6 +791,7 @@ fn subscriptions_at_one_place_share_frames() {
             cursor: Some(at(0)),
             held: vec![format!("cards\0{channel}")],
             have: Vec::new(),
+            reconcile: None,
         }));
     }
     host.log();

@@ -3,6 +3,7 @@
 use super::batch::Batch;
 use super::effect::{Effect, Refusal};
 use super::filter::Filter;
+use super::reconcile::ReconcilePhase;
 use super::session::{Session, State};
 use super::subscription::{SnapshotPhase, Subscription};
 use crate::ids::{DocumentId, Offset, SubscriptionId};
@@ -24,15 +25,12 @@ impl Session {
             return self.fail(&Refusal::new(ErrorCode::Protocol, "`have` is not a list of 8-byte hashes"));
         };
         let previous = open.subscriptions.remove(&subscribe.id);
-        let (subscription, restarts) = begin(open.grant.filter.as_ref(), open, previous.as_ref(), subscribe);
-        let mut subscription = subscription;
-        if restarts {
-            subscription.restart_snapshot(have);
-        } else if let Some(snapshot) = &mut subscription.snapshot {
-            snapshot.have = have;
-        }
+        let subscription = begin(open.grant.filter.as_ref(), open, previous.as_ref(), subscribe, have);
+        let restarted = subscription.restarting.then_some(subscription.id);
         open.subscriptions.insert(subscription.id, subscription);
         open.loading = None;
+        self.send_restarts(restarted.into_iter().collect());
+        let State::Open(open) = &mut self.state else { return };
         let labels: usize = open.subscriptions.values().map(|one| one.filter.labels_count()).sum();
         if open.subscriptions.len() > SUBSCRIPTIONS_MAX || labels > channels_max {
             let message = format!("more than {SUBSCRIPTIONS_MAX} subscriptions or {channels_max} channels");
@@ -108,18 +106,19 @@ impl Session {
     }
 }
 
-/// The subscription as it begins, and whether it needs a snapshot from the start.
+/// The subscription as it begins: with the changes after a cursor, with a snapshot, with symbols; or it has to begin anew, because
+/// the cursor is of no use and the client did not say what it has.
 fn begin(
     allowed: &Filter,
     open: &super::session::OpenSession,
     previous: Option<&Subscription>,
     subscribe: Subscribe,
-) -> (Subscription, bool) {
+    have: Vec<u64>,
+) -> Subscription {
     let mut collections = subscribe.collections;
     collections.retain(|collection| open.numbers.contains_key(collection));
     let filter = allowed.narrowed(&collections, subscribe.channels.as_deref());
     let held = Filter::from_labels(&subscribe.held);
-
     let mut lost = held.without(&filter);
     let mut known = allowed.clone();
     if let Some(previous) = previous {
@@ -132,12 +131,15 @@ fn begin(
     }
     // Naming the documents of a channel that the identity may not read would tell their keys to whoever claims to have held it.
     let nameable = lost.without(&known).is_empty();
+    let named_cursor = subscribe.cursor.is_some();
     let cursor = subscribe.cursor.filter(|cursor| usable(cursor, open) && nameable);
-
     let gained = filter.without(&held);
     let told = cursor.as_ref().map_or(Offset(0), |cursor| cursor.offset);
-    let restarts = cursor.is_none();
+    let follows = cursor.is_some();
     let after = cursor.and_then(|cursor| cursor.snapshot).map(|(collection, key)| DocumentId { collection, key });
+    let reconcile = subscribe.reconcile.filter(|_| !named_cursor).map(ReconcilePhase::new);
+    let anew = !named_cursor && reconcile.is_none();
+    let snapshot = (after.is_some() || anew).then(|| SnapshotPhase { offset: follows.then_some(told), after, have });
     let mut subscription = Subscription {
         id: subscribe.id,
         collections,
@@ -146,16 +148,18 @@ fn begin(
         told,
         covered: told,
         confirmed: false,
-        snapshot: after.map(|after| SnapshotPhase { offset: Some(told), after: Some(after), have: Vec::new() }),
+        snapshot,
+        reconcile,
+        restarting: named_cursor && !follows,
         purge: None,
         gain: None,
         ending: false,
     };
-    if !restarts {
+    if follows {
         subscription.owe_purge(lost);
         subscription.owe_gain(gained);
     }
-    (subscription, restarts)
+    subscription
 }
 
 /// Whether changes can follow from a cursor.

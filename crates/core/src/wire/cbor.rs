@@ -1,15 +1,21 @@
-//! Reading CBOR (RFC 8949). Derived decoders are ten times as large in the browser: this one is a few plain functions, and each type
-//! adds the calls that read its fields.
+//! CBOR (RFC 8949) in a few plain functions: derived codecs are several times as large in the browser. Each type adds the calls that
+//! write and read its fields.
 //!
 //! A struct is an array of its fields, a variant the array `[number, fields]`. Fields beyond those that are known are skipped; an
-//! optional field that is missing is `None`. Strings are of definite length.
+//! optional field that is missing is `None`. All lengths are definite.
+//!
+//! Reading does not stop at an error: the reader keeps the first one, is at its end from there on, and gives empty values. So no
+//! type has to handle errors halfway; [`decode`](super::decode) looks once, at the end.
 
 use super::error::WireError;
 
-/// A type that can be read from CBOR.
-pub trait Decode: Sized {
+/// A type with a form on the wire.
+pub trait Cbor: Sized {
+    /// Writes one item.
+    fn write(&self, writer: &mut Writer);
+
     /// Reads one item.
-    fn decode(reader: &mut Reader<'_>) -> Result<Self, Malformed>;
+    fn read(reader: &mut Reader<'_>) -> Self;
 
     /// What stands for a missing field.
     fn absent() -> Option<Self> {
@@ -17,29 +23,21 @@ pub trait Decode: Sized {
     }
 }
 
-/// Bytes that are not what a type needs.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Malformed {
-    at: usize,
-    what: &'static str,
-}
+/// What was written so far.
+#[derive(Debug, Default)]
+pub struct Writer(pub(crate) Vec<u8>);
 
-impl From<Malformed> for WireError {
-    fn from(error: Malformed) -> Self {
-        WireError::Malformed { at: error.at, what: error.what }
-    }
-}
-
-/// Where reading stands. Invariant: `at` is at most the length of `bytes`.
+/// Where reading stands. Invariant: `at` is at most the length of `bytes`, and equal to it after an error.
 #[derive(Clone, Debug)]
 pub struct Reader<'b> {
     bytes: &'b [u8],
     at: usize,
+    error: Option<WireError>,
 }
 
-/// Items of an array that are still to be read; `None` while a break ends it.
+/// Items of an array that are still to be read.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Items(Option<u64>);
+pub(crate) struct Items(u64);
 
 const UNSIGNED: u8 = 0;
 const BYTES: u8 = 2;
@@ -49,215 +47,308 @@ const MAP: u8 = 5;
 const TAG: u8 = 6;
 const SIMPLE: u8 = 7;
 
-const NULL: u8 = 0xF6;
-const BREAK: u8 = 0xFF;
+const FALSE: u64 = 20;
+const TRUE: u64 = 21;
+const NULL: u64 = 22;
+const NULL_BYTE: u8 = 0xF6;
+
+impl Writer {
+    /// Major type and argument, in the shortest form.
+    fn head(&mut self, major: u8, argument: u64) {
+        let bytes = argument.to_be_bytes();
+        let size = match argument {
+            0..=23 => 0,
+            24..=0xFF => 1,
+            0x100..=0xFFFF => 2,
+            0x1_0000..=0xFFFF_FFFF => 4,
+            _ => 8,
+        };
+        let short = match size {
+            0 => bytes[7],
+            1 => 24,
+            2 => 25,
+            4 => 26,
+            _ => 27,
+        };
+        self.0.push((major << 5) | short);
+        self.0.extend_from_slice(bytes.get(8 - size..).unwrap_or_default());
+    }
+
+    pub(crate) fn unsigned(&mut self, number: u64) {
+        self.head(UNSIGNED, number);
+    }
+
+    pub(crate) fn bytes(&mut self, bytes: &[u8]) {
+        self.head(BYTES, bytes.len() as u64);
+        self.0.extend_from_slice(bytes);
+    }
+
+    pub(crate) fn text(&mut self, text: &str) {
+        self.head(TEXT, text.len() as u64);
+        self.0.extend_from_slice(text.as_bytes());
+    }
+
+    /// Begins an array.
+    pub(crate) fn array(&mut self, items: usize) {
+        self.head(ARRAY, items as u64);
+    }
+
+    /// Begins a variant.
+    pub(crate) fn variant(&mut self, number: u64, fields: usize) {
+        self.array(2);
+        self.unsigned(number);
+        self.array(fields);
+    }
+}
 
 impl<'b> Reader<'b> {
     /// At the first byte.
     pub fn new(bytes: &'b [u8]) -> Self {
-        Self { bytes, at: 0 }
+        Self { bytes, at: 0, error: None }
     }
 
-    /// Bytes that follow.
+    /// Bytes that follow; none after an error.
     pub fn rest(&self) -> usize {
         self.bytes.len().saturating_sub(self.at)
     }
 
-    pub(crate) fn malformed(&self, what: &'static str) -> Malformed {
-        Malformed { at: self.at, what }
+    /// The first error, if there was one.
+    pub fn finish(self) -> Result<(), WireError> {
+        self.error.map_or(Ok(()), Err)
     }
 
-    fn peek(&self) -> Option<u8> {
-        self.bytes.get(self.at).copied()
+    /// Notes an error.
+    pub(crate) fn fail(&mut self, what: &'static str) {
+        let error = WireError::Malformed { at: self.at, what };
+        self.error.get_or_insert(error);
+        self.at = self.bytes.len();
     }
 
-    fn take(&mut self, length: u64) -> Result<&'b [u8], Malformed> {
+    fn take(&mut self, length: u64) -> &'b [u8] {
         let end = usize::try_from(length).ok().and_then(|length| self.at.checked_add(length));
-        match end.and_then(|end| Some((end, self.bytes.get(self.at..end)?))) {
-            Some((end, taken)) => {
-                self.at = end;
-                Ok(taken)
-            }
-            None => Err(self.malformed("the bytes end within an item")),
+        let taken = end.and_then(|end| self.bytes.get(self.at..end));
+        if taken.is_none() {
+            self.fail("the bytes end within an item");
         }
+        let taken = taken.unwrap_or_default();
+        self.at += taken.len();
+        taken
     }
 
-    /// Major type and argument of an item; no argument for an indefinite length and for a break.
-    fn head(&mut self) -> Result<(u8, Option<u64>), Malformed> {
-        let initial = self.take(1)?.first().copied().unwrap_or_default();
+    /// Major type and argument of an item.
+    fn head(&mut self) -> (u8, u64) {
+        let initial = self.take(1).first().copied().unwrap_or_default();
         let argument = match initial & 0x1F {
-            small @ 0..=23 => Some(u64::from(small)),
+            small @ 0..=23 => u64::from(small),
             size @ 24..=27 => {
-                let bytes = self.take(1 << (size - 24))?;
-                Some(bytes.iter().fold(0, |number, byte| (number << 8) | u64::from(*byte)))
+                self.take(1 << (size - 24)).iter().fold(0, |number, byte| (number << 8) | u64::from(*byte))
             }
-            31 => None,
-            _ => return Err(self.malformed("reserved length")),
+            _ => {
+                self.fail("indefinite or reserved length");
+                0
+            }
         };
-        Ok((initial >> 5, argument))
+        (initial >> 5, argument)
     }
 
-    /// The argument of an item of this type, which has a definite length.
-    fn argument(&mut self, major: u8, what: &'static str) -> Result<u64, Malformed> {
-        match self.head()? {
-            (found, Some(argument)) if found == major => Ok(argument),
-            _ => Err(self.malformed(what)),
+    /// The argument of an item of this type; 0 after an error.
+    fn argument(&mut self, major: u8, what: &'static str) -> u64 {
+        let (found, argument) = self.head();
+        if found == major && self.error.is_none() {
+            return argument;
         }
+        self.fail(what);
+        0
     }
 
-    pub(crate) fn unsigned(&mut self) -> Result<u64, Malformed> {
+    pub(crate) fn unsigned(&mut self) -> u64 {
         self.argument(UNSIGNED, "expected an unsigned integer")
     }
 
-    pub(crate) fn bytes(&mut self) -> Result<&'b [u8], Malformed> {
-        let length = self.argument(BYTES, "expected a byte string")?;
+    pub(crate) fn bytes(&mut self) -> &'b [u8] {
+        let length = self.argument(BYTES, "expected a byte string");
         self.take(length)
     }
 
-    pub(crate) fn text(&mut self) -> Result<&'b str, Malformed> {
-        let length = self.argument(TEXT, "expected a text")?;
-        let bytes = self.take(length)?;
-        core::str::from_utf8(bytes).map_err(|_| self.malformed("invalid UTF-8"))
+    pub(crate) fn text(&mut self) -> &'b str {
+        let length = self.argument(TEXT, "expected a text");
+        let bytes = self.take(length);
+        core::str::from_utf8(bytes).unwrap_or_else(|_| {
+            self.fail("invalid UTF-8");
+            ""
+        })
     }
 
     /// Begins an array.
-    pub(crate) fn items(&mut self) -> Result<Items, Malformed> {
-        match self.head()? {
-            (ARRAY, length) => Ok(Items(length)),
-            _ => Err(self.malformed("expected an array")),
-        }
+    pub(crate) fn items(&mut self) -> Items {
+        Items(self.argument(ARRAY, "expected an array"))
     }
 
-    /// Whether an item follows; takes the break that ends the array.
+    /// Whether an item follows.
     pub(crate) fn more(&mut self, items: &mut Items) -> bool {
-        match &mut items.0 {
-            Some(0) => false,
-            Some(left) => {
-                *left -= 1;
-                true
-            }
-            None if self.peek() == Some(BREAK) => {
-                self.at += 1;
-                items.0 = Some(0);
-                false
-            }
-            None => true,
+        if items.0 == 0 || self.error.is_some() {
+            return false;
         }
+        items.0 -= 1;
+        true
     }
 
     /// The next field.
-    pub(crate) fn field<T: Decode>(&mut self, fields: &mut Items) -> Result<T, Malformed> {
-        if self.more(fields) { T::decode(self) } else { T::absent().ok_or_else(|| self.malformed("missing field")) }
+    pub(crate) fn field<T: Cbor>(&mut self, fields: &mut Items) -> T {
+        if !self.more(fields) {
+            if let Some(absent) = T::absent() {
+                return absent;
+            }
+            self.fail("missing field");
+        }
+        T::read(self)
     }
 
     /// Skips the fields that are not known.
-    pub(crate) fn end(&mut self, mut fields: Items) -> Result<(), Malformed> {
+    pub(crate) fn end(&mut self, mut fields: Items) {
         while self.more(&mut fields) {
-            self.skip()?;
+            let (major, argument) = self.head();
+            let inside = match major {
+                BYTES | TEXT => {
+                    self.take(argument);
+                    0
+                }
+                ARRAY => argument,
+                MAP => argument.saturating_mul(2),
+                TAG => 1,
+                _ => 0,
+            };
+            fields.0 = fields.0.saturating_add(inside);
         }
-        Ok(())
     }
 
-    /// Begins a variant: its number, and its fields.
-    pub(crate) fn variant(&mut self) -> Result<(u64, Items), Malformed> {
-        match self.items()?.0 {
-            Some(2) => Ok((self.unsigned()?, self.items()?)),
-            _ => Err(self.malformed("expected [variant, fields]")),
+    /// Begins a variant, one of `count`: its number, and its fields.
+    pub(crate) fn variant(&mut self, count: u64) -> (u64, Items) {
+        if self.items().0 != 2 {
+            self.fail("expected [variant, fields]");
         }
+        (self.number(count), self.items())
     }
 
-    /// Skips one item with all that is in it.
-    fn skip(&mut self) -> Result<(), Malformed> {
-        // Items to skip on each open level; `None` up to a break.
-        let mut open = vec![Some(1)];
-        while let Some(level) = open.last_mut() {
-            match level {
-                Some(0) => {
-                    open.pop();
-                    continue;
-                }
-                Some(left) => *left -= 1,
-                None if self.peek() == Some(BREAK) => {
-                    self.at += 1;
-                    open.pop();
-                    continue;
-                }
-                None => {}
-            }
-            match self.head()? {
-                (BYTES | TEXT, Some(length)) => _ = self.take(length)?,
-                (ARRAY | BYTES | TEXT | MAP, None) => open.push(None),
-                (ARRAY, length) => open.push(length),
-                (MAP, Some(pairs)) => open.push(Some(pairs.saturating_mul(2))),
-                (TAG, Some(_)) => open.push(Some(1)),
-                (_, Some(_)) => {}
-                _ => return Err(self.malformed("unexpected break")),
-            }
+    /// A number below `count`.
+    pub(crate) fn number(&mut self, count: u64) -> u64 {
+        let number = self.unsigned();
+        if number < count {
+            return number;
         }
-        Ok(())
+        self.fail("unknown variant");
+        0
     }
 }
 
-impl Decode for u64 {
-    fn decode(reader: &mut Reader<'_>) -> Result<Self, Malformed> {
+impl Cbor for u64 {
+    fn write(&self, writer: &mut Writer) {
+        writer.unsigned(*self);
+    }
+
+    fn read(reader: &mut Reader<'_>) -> Self {
         reader.unsigned()
     }
 }
 
-impl Decode for u32 {
-    fn decode(reader: &mut Reader<'_>) -> Result<Self, Malformed> {
-        u32::try_from(reader.unsigned()?).map_err(|_| reader.malformed("number beyond 32 bits"))
+impl Cbor for u32 {
+    fn write(&self, writer: &mut Writer) {
+        writer.unsigned((*self).into());
+    }
+
+    fn read(reader: &mut Reader<'_>) -> Self {
+        u32::try_from(reader.unsigned()).unwrap_or_else(|_| {
+            reader.fail("number beyond 32 bits");
+            0
+        })
     }
 }
 
-impl Decode for u16 {
-    fn decode(reader: &mut Reader<'_>) -> Result<Self, Malformed> {
-        u16::try_from(reader.unsigned()?).map_err(|_| reader.malformed("number beyond 16 bits"))
+impl Cbor for u16 {
+    fn write(&self, writer: &mut Writer) {
+        writer.unsigned((*self).into());
+    }
+
+    fn read(reader: &mut Reader<'_>) -> Self {
+        u16::try_from(reader.unsigned()).unwrap_or_else(|_| {
+            reader.fail("number beyond 16 bits");
+            0
+        })
     }
 }
 
-impl Decode for bool {
-    fn decode(reader: &mut Reader<'_>) -> Result<Self, Malformed> {
-        match reader.head()? {
-            (SIMPLE, Some(20)) => Ok(false),
-            (SIMPLE, Some(21)) => Ok(true),
-            _ => Err(reader.malformed("expected a boolean")),
+impl Cbor for bool {
+    fn write(&self, writer: &mut Writer) {
+        writer.head(SIMPLE, if *self { TRUE } else { FALSE });
+    }
+
+    fn read(reader: &mut Reader<'_>) -> Self {
+        match reader.argument(SIMPLE, "expected a boolean") {
+            TRUE => true,
+            other => {
+                if other != FALSE {
+                    reader.fail("expected a boolean");
+                }
+                false
+            }
         }
     }
 }
 
-impl Decode for String {
-    fn decode(reader: &mut Reader<'_>) -> Result<Self, Malformed> {
-        reader.text().map(str::to_owned)
+impl Cbor for String {
+    fn write(&self, writer: &mut Writer) {
+        writer.text(self);
+    }
+
+    fn read(reader: &mut Reader<'_>) -> Self {
+        reader.text().to_owned()
     }
 }
 
 /// A byte string.
-impl Decode for Vec<u8> {
-    fn decode(reader: &mut Reader<'_>) -> Result<Self, Malformed> {
-        reader.bytes().map(<[u8]>::to_vec)
+impl Cbor for Vec<u8> {
+    fn write(&self, writer: &mut Writer) {
+        writer.bytes(self);
+    }
+
+    fn read(reader: &mut Reader<'_>) -> Self {
+        reader.bytes().to_vec()
     }
 }
 
-impl<T: Decode> Decode for Vec<T> {
-    fn decode(reader: &mut Reader<'_>) -> Result<Self, Malformed> {
-        let mut items = reader.items()?;
+impl<T: Cbor> Cbor for Vec<T> {
+    fn write(&self, writer: &mut Writer) {
+        writer.array(self.len());
+        for item in self {
+            item.write(writer);
+        }
+    }
+
+    fn read(reader: &mut Reader<'_>) -> Self {
+        let mut items = reader.items();
         // Not allocated ahead: the length is only claimed.
         let mut all = Vec::new();
         while reader.more(&mut items) {
-            all.push(T::decode(reader)?);
+            all.push(T::read(reader));
         }
-        Ok(all)
+        all
     }
 }
 
-impl<T: Decode> Decode for Option<T> {
-    fn decode(reader: &mut Reader<'_>) -> Result<Self, Malformed> {
-        if reader.peek() == Some(NULL) {
-            reader.at += 1;
-            return Ok(None);
+impl<T: Cbor> Cbor for Option<T> {
+    fn write(&self, writer: &mut Writer) {
+        match self {
+            Some(value) => value.write(writer),
+            None => writer.head(SIMPLE, NULL),
         }
-        T::decode(reader).map(Some)
+    }
+
+    fn read(reader: &mut Reader<'_>) -> Self {
+        if reader.bytes.get(reader.at) == Some(&NULL_BYTE) {
+            reader.at += 1;
+            return None;
+        }
+        Some(T::read(reader))
     }
 
     fn absent() -> Option<Self> {
@@ -265,62 +356,99 @@ impl<T: Decode> Decode for Option<T> {
     }
 }
 
-impl<A: Decode, B: Decode> Decode for (A, B) {
-    fn decode(reader: &mut Reader<'_>) -> Result<Self, Malformed> {
-        let mut fields = reader.items()?;
-        let pair = (reader.field(&mut fields)?, reader.field(&mut fields)?);
-        reader.end(fields)?;
-        Ok(pair)
+impl<A: Cbor, B: Cbor> Cbor for (A, B) {
+    fn write(&self, writer: &mut Writer) {
+        writer.array(2);
+        self.0.write(writer);
+        self.1.write(writer);
+    }
+
+    fn read(reader: &mut Reader<'_>) -> Self {
+        let mut fields = reader.items();
+        let pair = (reader.field(&mut fields), reader.field(&mut fields));
+        reader.end(fields);
+        pair
     }
 }
 
-/// Reads a struct: its fields in the order of their numbers, from 0.
-macro_rules! decode_struct {
-    ($name:ident { $($field:ident),* }) => {
-        impl $crate::wire::Decode for $name {
-            fn decode(reader: &mut $crate::wire::Reader<'_>) -> Result<Self, $crate::wire::Malformed> {
-                let mut fields = reader.items()?;
-                let value = Self { $($field: reader.field(&mut fields)?),* };
-                reader.end(fields)?;
-                Ok(value)
+/// The wire form of a struct: its fields in the order of their numbers, from 0.
+macro_rules! cbor_struct {
+    ($name:ident { $($field:ident),* $(,)? }) => {
+        impl $crate::wire::Cbor for $name {
+            fn write(&self, writer: &mut $crate::wire::Writer) {
+                writer.array([$(stringify!($field)),*].len());
+                $($crate::wire::Cbor::write(&self.$field, writer);)*
+            }
+
+            fn read(reader: &mut $crate::wire::Reader<'_>) -> Self {
+                let mut fields = reader.items();
+                let value = Self { $($field: reader.field(&mut fields)),* };
+                reader.end(fields);
+                value
             }
         }
     };
 }
-pub(crate) use decode_struct;
+pub(crate) use cbor_struct;
 
-/// Reads an enum: each variant by its number, its fields in the order of theirs.
-macro_rules! decode_enum {
-    ($name:ident { $($number:literal => $variant:ident $(($($field:ident),*))?),* }) => {
-        impl $crate::wire::Decode for $name {
-            fn decode(reader: &mut $crate::wire::Reader<'_>) -> Result<Self, $crate::wire::Malformed> {
-                let (number, mut fields) = reader.variant()?;
-                let value = match number {
-                    $($number => {
-                        $($(let $field = reader.field(&mut fields)?;)*)?
-                        Self::$variant $(($($field),*))?
-                    })*
-                    _ => return Err(reader.malformed("unknown variant")),
-                };
-                reader.end(fields)?;
-                Ok(value)
-            }
-        }
-    };
-}
-pub(crate) use decode_enum;
-
-/// Reads an enum that is its number.
-macro_rules! decode_number {
-    ($name:ident { $($number:literal => $variant:ident),* }) => {
-        impl $crate::wire::Decode for $name {
-            fn decode(reader: &mut $crate::wire::Reader<'_>) -> Result<Self, $crate::wire::Malformed> {
-                match reader.unsigned()? {
-                    $($number => Ok(Self::$variant),)*
-                    _ => Err(reader.malformed("unknown variant")),
+/// The wire form of an enum: its variants in the order of their numbers, from 0, each with names for its fields in order.
+macro_rules! cbor_enum {
+    ($name:ident { $first:ident $(($($first_field:ident),*))? $(, $variant:ident $(($($field:ident),*))?)* $(,)? }) => {
+        impl $crate::wire::Cbor for $name {
+            fn write(&self, writer: &mut $crate::wire::Writer) {
+                let mut number = 0;
+                if let Self::$first $(($($first_field),*))? = self {
+                    const FIELDS: &[&str] = &[$($(stringify!($first_field)),*)?];
+                    writer.variant(number, FIELDS.len());
+                    $($($crate::wire::Cbor::write($first_field, writer);)*)?
                 }
+                $(
+                    number += 1;
+                    if let Self::$variant $(($($field),*))? = self {
+                        const FIELDS: &[&str] = &[$($(stringify!($field)),*)?];
+                        writer.variant(number, FIELDS.len());
+                        $($($crate::wire::Cbor::write($field, writer);)*)?
+                    }
+                )*
+                let _ = number;
+            }
+
+            fn read(reader: &mut $crate::wire::Reader<'_>) -> Self {
+                const NAMES: &[&str] = &[stringify!($first) $(, stringify!($variant))*];
+                let (number, mut fields) = reader.variant(NAMES.len() as u64);
+                let mut at = 0;
+                $(
+                    at += 1;
+                    if number == at {
+                        $($(let $field = reader.field(&mut fields);)*)?
+                        reader.end(fields);
+                        return Self::$variant $(($($field),*))?;
+                    }
+                )*
+                let _ = at;
+                $($(let $first_field = reader.field(&mut fields);)*)?
+                reader.end(fields);
+                Self::$first $(($($first_field),*))?
             }
         }
     };
 }
-pub(crate) use decode_number;
+pub(crate) use cbor_enum;
+
+/// The wire form of an enum without fields: its number, in the order of its variants from 0.
+macro_rules! cbor_number {
+    ($name:ident { $first:ident $(, $variant:ident)* $(,)? }) => {
+        impl $crate::wire::Cbor for $name {
+            fn write(&self, writer: &mut $crate::wire::Writer) {
+                writer.unsigned(*self as u64);
+            }
+
+            fn read(reader: &mut $crate::wire::Reader<'_>) -> Self {
+                const REST: &[$name] = &[$($name::$variant),*];
+                let number = reader.number(1 + REST.len() as u64);
+                REST.iter().copied().find(|one| *one as u64 == number).unwrap_or(Self::$first)
+            }
+        }
+    };
+}
+pub(crate) use cbor_number;

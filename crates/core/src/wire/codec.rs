@@ -1,24 +1,58 @@
 //! CBOR at the edge: one call in, one call out; input never panics.
 
-use minicbor::Encode;
-
-use super::cbor::{Decode, Reader};
+use super::cbor::{Cbor, Reader, Writer};
 use super::error::WireError;
 
 /// Encodes a frame (or any part of one).
-pub fn encode<T: Encode<()>>(value: &T) -> Vec<u8> {
-    match minicbor::to_vec(value) {
-        Ok(bytes) => bytes,
-        Err(error) => unreachable!("writing to a vector cannot fail: {error}"),
-    }
+pub fn encode<T: Cbor>(value: &T) -> Vec<u8> {
+    let mut writer = Writer::default();
+    value.write(&mut writer);
+    writer.0
 }
 
 /// Decodes a frame; every byte must belong to it.
-pub fn decode<T: Decode>(bytes: &[u8]) -> Result<T, WireError> {
+pub fn decode<T: Cbor>(bytes: &[u8]) -> Result<T, WireError> {
     let mut reader = Reader::new(bytes);
-    let value = T::decode(&mut reader)?;
-    match reader.rest() {
-        0 => Ok(value),
-        rest => Err(WireError::Trailing(rest)),
+    let value = T::read(&mut reader);
+    let rest = reader.rest();
+    reader.finish()?;
+    if rest > 0 { Err(WireError::Trailing(rest)) } else { Ok(value) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ids::DocumentId;
+
+    #[test]
+    fn the_first_error_is_told_and_where_it_is() {
+        // A document's name whose first text claims five bytes, and one that is a number.
+        let cut = decode::<Vec<DocumentId>>(&[0x81, 0x82, 0x65, b'a', b'b']);
+        assert_eq!(cut, Err(WireError::Malformed { at: 3, what: "the bytes end within an item" }));
+        let number = decode::<DocumentId>(&[0x82, 0x07, 0x61, b'a']);
+        assert_eq!(number, Err(WireError::Malformed { at: 2, what: "expected a text" }));
+        assert_eq!(decode::<u64>(&[0x07, 0x07]), Err(WireError::Trailing(1)));
+    }
+
+    #[test]
+    fn numbers_take_the_shortest_form() {
+        for (number, length) in [(0, 1), (23, 1), (24, 2), (255, 2), (256, 3), (65_535, 3), (65_536, 5), (1 << 32, 9)] {
+            let bytes = encode::<u64>(&number);
+            assert_eq!((bytes.len(), decode::<u64>(&bytes)), (length, Ok(number)));
+        }
+        assert_eq!(decode::<u64>(&encode(&u64::MAX)), Ok(u64::MAX));
+    }
+
+    /// What a later version appends, of every kind, is skipped.
+    #[test]
+    fn unknown_fields_are_skipped() {
+        let appended = [
+            0x88, 0x61, b'c', 0x61, b'k', // a document's name
+            0x82, 0x01, 0x81, 0x02, // an array in an array
+            0xA1, 0x01, 0x42, 0xFF, 0xFF, // a map to a byte string
+            0xC1, 0x1A, 0, 0, 0, 0, // a tag
+            0xF6, 0xFB, 0, 0, 0, 0, 0, 0, 0, 0, 0x20, // null, a double, a negative integer
+        ];
+        assert_eq!(decode::<DocumentId>(&appended), Ok(DocumentId::new("c", "k")));
     }
 }

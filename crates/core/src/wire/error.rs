@@ -1,20 +1,17 @@
 //! Error codes on the wire and the codec's own errors (`docs/protocol.md` section 10).
 
-use minicbor::Encode;
-
-use super::cbor::decode_number;
+use super::cbor::cbor_number;
 
 /// Declares the codes with their wire numbers, names and retryability, so that the three cannot drift apart.
 macro_rules! error_codes {
     ($($(#[$doc:meta])* $name:ident = $number:literal, $text:literal, $retryable:literal;)*) => {
         /// Why a session, a mutation or a request failed. A caller reacts differently to each.
-        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Encode)]
-        #[cbor(index_only)]
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
         pub enum ErrorCode {
-            $($(#[$doc])* #[n($number)] $name,)*
+            $($(#[$doc])* $name = $number,)*
         }
 
-        decode_number!(ErrorCode { $($number => $name),* });
+        cbor_number!(ErrorCode { $($name),* });
 
         impl ErrorCode {
             /// Every code.
@@ -84,7 +81,4 @@ pub enum WireError {
     /// More bytes follow the frame.
     #[error("{0} bytes follow the frame")]
     Trailing(usize),
-    /// Compressed data that is broken or grows beyond the limit.
-    #[error("compressed payload: {0}")]
-    Compression(&'static str),
 }

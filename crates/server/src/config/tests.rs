@@ -270,11 +270,11 @@ fn production_needs_authentication_and_a_database() {
         ),
         (
             "[auth]\nalgorithms = \"HS256\"\n",
-            "t.toml:2:14: auth.algorithms: found the string \"HS256\"; expected a list of `HS256`, `ES256` or `EdDSA`",
+            "t.toml:2:14: auth.algorithms: found the string \"HS256\"; expected a list of `HS256`, `ES256`, `EdDSA` or `RS256`",
         ),
         (
             "[auth]\nalgorithms = [\"ES256\", \"EdDSA\"]\npublic_key = \"x\"\n",
-            "t.toml:3:14: auth.public_key: a public key is for one algorithm; expected `algorithms` to name `ES256` or `EdDSA`",
+            "t.toml:3:14: auth.public_key: a public key is for one algorithm; expected `algorithms` to name `ES256`, `EdDSA` or `RS256`",
         ),
         (
             "[auth]\nalgorithms = [\"HS256\"]\nsecret = 12345\n",

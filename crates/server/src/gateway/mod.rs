@@ -1,9 +1,11 @@
 //! HTTP: the sync WebSocket, REST, metrics, and an application's static files.
 
 mod assets;
+mod coding;
 mod origin;
 mod rest;
 mod socket;
+mod transport;
 mod upgrade;
 mod writer;
 
@@ -11,6 +13,9 @@ use std::sync::Arc;
 
 use axum::Router;
 use axum::routing::{any, get, post};
+
+pub use axum::body::Bytes;
+pub use transport::{Transport, TransportEvent};
 
 use crate::app::App;
 
@@ -33,6 +38,11 @@ pub fn router(app: Arc<App>) -> Router {
         .method_not_allowed_fallback(rest::method_not_allowed)
         .layer(axum::extract::DefaultBodyLimit::max(BODY_BYTES_MAX))
         .with_state(app)
+}
+
+/// Serves one connection over any transport until it ends, as the WebSocket is served. Needs no runtime.
+pub async fn host(app: Arc<App>, transport: impl Transport) {
+    socket::serve(app, transport, coding::Coding::Plain).await;
 }
 
 /// What operators see, on a listener of its own.

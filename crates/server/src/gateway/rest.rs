@@ -53,7 +53,7 @@ impl Call {
         })?;
         let database = Arc::clone(app.database(database)?);
         let filter = database.access(&identity).await?;
-        let caller = Caller { identity: Arc::new(identity), filter, session: SessionId(0), clock: app.clock };
+        let caller = Caller { identity: Arc::new(identity), filter, session: SessionId(0), clock: app.clock.clone() };
         Ok(Self { app: Arc::clone(app), database, caller })
     }
 
@@ -140,15 +140,11 @@ async fn write(call: &Call, headers: &HeaderMap, id: DocumentId, operation: Oper
         let submission = Submission { id: mutation_id, acknowledged: Sequence(0), mutation, refused: None };
         let mut prepared = pipeline::prepare(database, &call.caller, &submission, &mut view);
         prepared.commit.mutation = None;
-        if let Outcome::Rejected(code, message, _) = prepared.outcome {
+        if let Outcome::Rejected(code, message, _) = prepared.answer.outcome {
             return Err(Refusal::new(code, message));
         }
         let version = view.state(&id).version;
         let created = !state.version.exists();
-        let written = prepared.commit.writes.is_empty();
-        if written {
-            return Ok(written_response(version, created));
-        }
         let outcome = database.store.commit(prepared.commit).await.map_err(|error| store_refusal(&error))?;
         match outcome {
             CommitOutcome::Committed(_) => return Ok(written_response(version, created)),

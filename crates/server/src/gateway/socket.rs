@@ -1,29 +1,29 @@
 //! One connection: carries frames, answers and time to its session, and carries out the session's effects.
+//!
+//! Nothing here depends on a socket or a runtime: the transport is a [`Transport`], the time the app's clock, and whatever is ready is
+//! taken in a fixed order. A simulation hosts the same connections.
 
 use std::collections::VecDeque;
-use std::future::pending;
+use std::future::{pending, poll_fn};
 use std::sync::Arc;
-use std::time::Duration;
 
-use axum::body::Bytes;
-use axum::extract::ws::{Message, WebSocket};
 use futures_util::future::BoxFuture;
-use tidelock_core::ids::Offset;
 use tidelock_core::server::{
-    ChangePage, ChangeRecord, Effect, Filter, Grant, Opening, Processed, Refusal, Session, SnapshotPage, Submission,
+    ChangePage, ChangeRecord, DocumentPage, Effect, Filter, Grant, Opening, Processed, Refusal, Session, SnapshotPage,
+    Submission, SymbolPage,
 };
 use tidelock_core::wire::{ErrorCode, Hello};
 use tokio::sync::watch;
-use tokio::time::{Instant, sleep_until};
 
-use super::upgrade::Slot;
-use super::writer::{Wire, WireEvent};
+use super::coding::Coding;
+use super::transport::{Transport, TransportEvent};
 use crate::app::{App, Live, Peer};
 use crate::auth::Identity;
 use crate::database::{Database, store_refusal};
 use crate::hub::{Mail, Membership};
 use crate::metrics::{add, add_len};
 use crate::pipeline::{self, Caller};
+use crate::sought;
 
 /// Mutations prepared and committed together.
 const GROUP_MUTATIONS_MAX: usize = 128;
@@ -41,8 +41,10 @@ enum Answer {
     /// What an identity may read, which may have changed.
     Access(Arc<Identity>, Result<Arc<Filter>, Refusal>),
     /// A page, and the floor after it was read.
-    Changes(u64, Offset, Result<ChangePage, Refusal>),
+    Changes(u64, Result<ChangePage, Refusal>),
     Snapshot(u64, Result<SnapshotPage, Refusal>),
+    Symbols(u64, Result<SymbolPage, Refusal>),
+    Documents(u64, Result<DocumentPage, Refusal>),
     Processed(Vec<Result<Processed, Refusal>>),
 }
 
@@ -58,11 +60,11 @@ struct Opened {
 }
 
 /// Serves a connection until it ends.
-pub(super) async fn serve(socket: WebSocket, slot: Slot) {
-    let app = Arc::clone(&slot.app);
+pub(crate) async fn serve<T: Transport>(app: Arc<App>, transport: T, coding: Coding) {
     let mut connection = Connection {
         session: Session::new(app.clock.now_ms(), Arc::clone(&app.session_config)),
-        wire: Wire::new(socket),
+        coding,
+        transport,
         asking: None,
         looking: None,
         look_again: false,
@@ -79,13 +81,13 @@ pub(super) async fn serve(socket: WebSocket, slot: Slot) {
         Box::pin(connection.run(&database, *opened)).await;
     }
     connection.finish().await;
-    drop(slot);
 }
 
-struct Connection {
+struct Connection<T> {
     app: Arc<App>,
     session: Session,
-    wire: Wire,
+    coding: Coding,
+    transport: T,
     /// The answer to a token.
     asking: Option<BoxFuture<'static, Answer>>,
     /// What the identity may read.
@@ -116,10 +118,11 @@ struct Place<'a> {
     grants: Option<Arc<Filter>>,
 }
 
-impl Connection {
+impl<T: Transport> Connection<T> {
     /// Carries frames until the hello is answered.
     async fn until_open(&mut self) -> Option<Box<Opened>> {
         let mut stopping = self.app.stopping.subscribe();
+        let clock = self.app.clock.clone();
         loop {
             while let Some(effect) = self.session.poll_effect() {
                 match effect {
@@ -129,6 +132,8 @@ impl Connection {
                     | Effect::Process(_)
                     | Effect::LoadChanges { .. }
                     | Effect::LoadSnapshot { .. }
+                    | Effect::LoadSymbols { .. }
+                    | Effect::LoadDocuments { .. }
                     | Effect::Watch(_)
                     | Effect::Close { .. } => self.carry_out(effect),
                 }
@@ -139,7 +144,8 @@ impl Connection {
             let deadline = self.deadline();
             let reads = self.reads();
             tokio::select! {
-                event = self.wire.next(reads) => if !self.wire_event(event) { return None },
+                biased;
+                _ = stopping.wait_for(|stopping| *stopping) => self.end_stopping(),
                 answer = answered(&mut self.asking) => match answer {
                     Answer::Opened(Ok(opened)) => return Some(opened),
                     Answer::Opened(Err(refusal)) => {
@@ -149,10 +155,12 @@ impl Connection {
                     | Answer::Access(..)
                     | Answer::Changes(..)
                     | Answer::Snapshot(..)
+                    | Answer::Symbols(..)
+                    | Answer::Documents(..)
                     | Answer::Processed(_) => {}
                 },
-                _ = stopping.wait_for(|stopping| *stopping) => self.end_stopping(),
-                () = sleep_until(deadline) => self.session.handle_tick(self.app.clock.now_ms()),
+                event = next(&mut self.transport, reads) => if !self.transport_event(event) { return None },
+                () = clock.sleep_until(deadline) => self.session.handle_tick(self.app.clock.now_ms()),
             }
         }
     }
@@ -165,7 +173,7 @@ impl Connection {
             identity,
             filter: Arc::clone(&opening.grant.filter),
             session: opening.session,
-            clock: self.app.clock,
+            clock: self.app.clock.clone(),
         };
         let membership = database.hub.enter();
         let mut place = Place { database, membership, caller, peer, watched: Arc::default(), grants: None };
@@ -173,6 +181,7 @@ impl Connection {
         tracing::debug!(session = opening.session.0, database = %database.name, "session opened");
         self.session.handle_opening(self.app.clock.now_ms(), Ok(opening));
         let mut stopping = self.app.stopping.subscribe();
+        let clock = self.app.clock.clone();
         loop {
             self.drain(&mut place);
             if self.closing.is_some() {
@@ -180,25 +189,27 @@ impl Connection {
             }
             let deadline = self.deadline();
             let reads = self.reads();
+            // What the client sends comes last: it cannot hold up what was asked for in its name.
             tokio::select! {
-                event = self.wire.next(reads) => {
-                    if let Some((since, head)) = place.membership.quiet() {
-                        self.session.handle_quiet(since, head);
-                    }
-                    if !self.wire_event(event) { break }
+                biased;
+                _ = stopping.wait_for(|stopping| *stopping) => break,
+                () = place.peer.ended() => {
+                    let message = "a later session of this replica took over";
+                    self.session.handle_end(&Refusal::new(ErrorCode::SessionEnded, message));
                 }
-                () = place.membership.wait() => self.mail(&place),
                 answer = answered(&mut self.asking) => self.answer(&mut place, answer),
                 answer = answered(&mut self.looking) => self.answer(&mut place, answer),
                 Ok(()) = live.changed() => self.reloaded(&place, &live.borrow_and_update().clone(), shape),
                 answer = answered(&mut self.loading) => self.answer(&mut place, answer),
                 answer = answered(&mut self.pushing) => self.answer(&mut place, answer),
-                () = place.peer.ended() => {
-                    let message = "a later session of this replica took over";
-                    self.session.handle_end(&Refusal::new(ErrorCode::SessionEnded, message));
+                () = place.membership.wait() => self.mail(&place),
+                event = next(&mut self.transport, reads) => {
+                    if let Some((since, head)) = place.membership.quiet() {
+                        self.session.handle_quiet(since, head);
+                    }
+                    if !self.transport_event(event) { break }
                 }
-                _ = stopping.wait_for(|stopping| *stopping) => break,
-                () = sleep_until(deadline) => self.session.handle_tick(self.app.clock.now_ms()),
+                () = clock.sleep_until(deadline) => self.session.handle_tick(self.app.clock.now_ms()),
             }
         }
         self.finish_pushing(&mut place).await;
@@ -290,7 +301,7 @@ impl Connection {
             Effect::LoadChanges { ticket, from, filter, bytes_max } => {
                 self.loading = Some(Box::pin(async move {
                     let page = database.changelog.changes(from, &filter, bytes_max).await;
-                    Answer::Changes(ticket, database.changelog.floor(), page.map_err(|error| store_refusal(&error)))
+                    Answer::Changes(ticket, page.map_err(|error| store_refusal(&error)))
                 }));
             }
             Effect::LoadSnapshot { ticket, after, filter, bytes_max } => {
@@ -298,6 +309,16 @@ impl Connection {
                     let page = database.changelog.snapshot(after.as_ref(), &filter, bytes_max).await;
                     Answer::Snapshot(ticket, page.map_err(|error| store_refusal(&error)))
                 }));
+            }
+            Effect::LoadSymbols { ticket, filter, count } => {
+                self.loading = Some(Box::pin(async move {
+                    let page = database.changelog.symbols(&filter, count).await;
+                    Answer::Symbols(ticket, page.map_err(|error| store_refusal(&error)))
+                }));
+            }
+            Effect::LoadDocuments { ticket, sought } => {
+                self.loading =
+                    Some(Box::pin(async move { Answer::Documents(ticket, sought::load(&database, sought).await) }));
             }
             Effect::Watch(filter) => {
                 place.watched = filter;
@@ -312,9 +333,10 @@ impl Connection {
     fn carry_out(&mut self, effect: Effect) {
         match effect {
             Effect::Send(frame) => {
+                let message = self.coding.message(frame);
                 add(&self.app.metrics.frames_out, 1);
-                add_len(&self.app.metrics.bytes_out, frame.len());
-                self.wire.push(Bytes::from_owner(frame));
+                add_len(&self.app.metrics.bytes_out, message.len());
+                self.transport.push(message);
             }
             Effect::Close { code, reason } => {
                 if code == ErrorCode::SlowConsumer {
@@ -328,6 +350,8 @@ impl Connection {
             | Effect::Process(_)
             | Effect::LoadChanges { .. }
             | Effect::LoadSnapshot { .. }
+            | Effect::LoadSymbols { .. }
+            | Effect::LoadDocuments { .. }
             | Effect::Watch(_) => {}
         }
     }
@@ -348,11 +372,10 @@ impl Connection {
                 self.session.handle_grant(now_ms, grant);
             }
             Answer::Access(identity, access) => self.access(place, &identity, access),
-            Answer::Changes(ticket, floor, page) => {
-                self.session.handle_floor(floor);
-                self.session.handle_changes(now_ms, ticket, page);
-            }
+            Answer::Changes(ticket, page) => self.session.handle_changes(now_ms, ticket, page),
             Answer::Snapshot(ticket, page) => self.session.handle_snapshot(now_ms, ticket, page),
+            Answer::Symbols(ticket, page) => self.session.handle_symbols(now_ms, ticket, page),
+            Answer::Documents(ticket, page) => self.session.handle_documents(now_ms, ticket, page),
             Answer::Processed(results) => {
                 for result in results {
                     self.session.handle_processed(now_ms, result);
@@ -402,43 +425,45 @@ impl Connection {
     }
 
     /// Returns whether the connection goes on.
-    fn wire_event(&mut self, event: WireEvent) -> bool {
+    fn transport_event(&mut self, event: TransportEvent) -> bool {
         let now_ms = self.app.clock.now_ms();
         match event {
-            WireEvent::Message(Message::Binary(bytes)) => {
+            TransportEvent::Message(bytes) => {
                 add(&self.app.metrics.frames_in, 1);
                 add_len(&self.app.metrics.bytes_in, bytes.len());
-                self.session.handle_frame(now_ms, &bytes);
+                let frame_bytes_max = self.app.options.limits.protocol.frame_bytes_max as usize;
+                match self.coding.frame(&bytes, frame_bytes_max) {
+                    Ok(frame) => self.session.handle_frame(now_ms, &frame),
+                    Err(refusal) => self.session.handle_end(&refusal),
+                }
             }
-            WireEvent::Message(Message::Text(_)) => {
+            TransportEvent::Text => {
                 let refusal = Refusal::new(ErrorCode::Protocol, "frames are binary messages, not text");
                 self.session.handle_end(&refusal);
             }
-            // The transport answers pings by itself.
-            WireEvent::Message(Message::Ping(_) | Message::Pong(_)) => {}
-            WireEvent::TooLarge => {
+            TransportEvent::TooLarge => {
                 let limit = self.app.options.limits.protocol.frame_bytes_max;
                 let message = format!("a frame of more than {limit} bytes");
                 self.session.handle_end(&Refusal::new(ErrorCode::TooLarge, message));
             }
-            WireEvent::Flushed => self.stuck_since = None,
-            WireEvent::Message(Message::Close(_)) | WireEvent::Closed => return false,
+            TransportEvent::Flushed => self.stuck_since = None,
+            TransportEvent::Closed => return false,
         }
         true
     }
 
     fn reads(&self) -> bool {
         let queued_max = self.app.options.limits.slow_consumer_bytes_max as usize;
-        self.session.wants_input() && self.wire.queued_bytes() <= queued_max
+        self.session.wants_input() && self.transport.queued_bytes() <= queued_max
     }
 
-    /// When the session has to be told the time. A client that takes nothing at all is closed by force.
-    fn deadline(&mut self) -> Instant {
+    /// When the session has to be told the time, in milliseconds since 1970. A client that takes nothing at all is closed by force.
+    fn deadline(&mut self) -> u64 {
         let now_ms = self.app.clock.now_ms();
         let stuck_ms_max = self.app.session_config.slow_consumer_ms_max;
         let mut stuck_at = None;
-        if self.wire.is_writing() {
-            let taken = self.wire.taken();
+        if self.transport.is_writing() {
+            let taken = self.transport.taken();
             match self.stuck_since {
                 Some((since, before)) if before == taken => stuck_at = Some(since + stuck_ms_max),
                 _ => {
@@ -456,7 +481,7 @@ impl Connection {
         let wait_ms = due.map_or(SLEEP_MS_MAX, |due| due.saturating_sub(now_ms));
         // A session that has just ended is looked at once more, at once.
         let wait_ms = if self.session.is_closed() { 0 } else { wait_ms.min(SLEEP_MS_MAX) };
-        Instant::now() + Duration::from_millis(wait_ms)
+        now_ms + wait_ms
     }
 
     /// Sends what is queued and the close frame, and waits for the peer to close, but not for long.
@@ -465,12 +490,13 @@ impl Connection {
             Some((code, reason)) => (CLOSE_CODE_BASE + close_number(*code), reason.as_str()),
             None => (1_000, ""),
         };
-        self.wire.push_close(code, reason);
-        let limit = Instant::now() + Duration::from_millis(CLOSE_MS_MAX);
+        self.transport.push_close(code, reason);
+        let limit = self.app.clock.now_ms() + CLOSE_MS_MAX;
         loop {
             tokio::select! {
-                event = self.wire.next(true) => if matches!(event, WireEvent::Closed) { return },
-                () = sleep_until(limit) => return,
+                biased;
+                event = next(&mut self.transport, true) => if matches!(event, TransportEvent::Closed) { return },
+                () = self.app.clock.sleep_until(limit) => return,
             }
         }
     }
@@ -480,6 +506,10 @@ impl Connection {
 fn close_number(code: ErrorCode) -> u16 {
     let position = ErrorCode::ALL.iter().position(|known| *known == code);
     position.and_then(|position| u16::try_from(position).ok()).unwrap_or_default()
+}
+
+async fn next<T: Transport>(transport: &mut T, reads: bool) -> TransportEvent {
+    poll_fn(|context| transport.poll_next(context, reads)).await
 }
 
 async fn answered(waiting: &mut Option<BoxFuture<'static, Answer>>) -> Answer {

@@ -11,12 +11,12 @@ use axum::response::{IntoResponse, Response};
 use tidelock_core::server::Refusal;
 use tidelock_core::wire::ErrorCode;
 
+use super::coding::{Coding, SUBPROTOCOLS};
+use super::writer::Wire;
 use super::{origin, rest, socket};
 use crate::app::App;
 use crate::metrics::add;
 
-/// Name of the protocol in the handshake.
-const SUBPROTOCOL: &str = "tidelock.v1";
 /// A small buffer: idle connections are many. Larger frames are read in steps.
 const READ_BUFFER_BYTES: usize = 2 << 10;
 /// The transport's own write buffer is flushed at once; the queue is the session's.
@@ -47,13 +47,17 @@ pub(super) async fn upgrade(
     };
     let frame_bytes_max = app.options.limits.protocol.frame_bytes_max as usize;
     upgrade
-        .protocols([SUBPROTOCOL])
+        .protocols(SUBPROTOCOLS)
         .read_buffer_size(READ_BUFFER_BYTES)
         .write_buffer_size(WRITE_BUFFER_BYTES)
         .max_write_buffer_size(frame_bytes_max.saturating_mul(32))
         .max_message_size(frame_bytes_max.saturating_mul(OVERSIZE_FACTOR))
         .max_frame_size(frame_bytes_max.saturating_mul(OVERSIZE_FACTOR))
-        .on_upgrade(move |socket| socket::serve(socket, slot))
+        .on_upgrade(move |socket| async move {
+            let coding = Coding::of(socket.protocol());
+            socket::serve(Arc::clone(&slot.app), Wire::new(socket), coding).await;
+            drop(slot);
+        })
 }
 
 /// One of the connections that the server has room for.

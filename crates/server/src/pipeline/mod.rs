@@ -6,6 +6,8 @@
 
 mod prepare;
 mod repeated;
+#[cfg(test)]
+mod tests;
 
 use std::collections::VecDeque;
 use std::future::poll_fn;
@@ -22,6 +24,7 @@ use crate::auth::Identity;
 use crate::clock::Clock;
 use crate::database::{Database, store_refusal};
 use crate::metrics::add;
+use prepare::Answerable;
 pub(crate) use prepare::{Prepared, View, prepare};
 
 /// Failed attempts of one mutation after which it waits for its turn among the contended ones.
@@ -82,8 +85,8 @@ async fn round(
     let prepared: Vec<Prepared> =
         waiting.iter().map(|submission| prepare(database, caller, submission, &mut view)).collect();
     let started = Instant::now();
-    let commits = prepared.iter().map(|one| database.store.commit(one.commit.clone())).collect();
-    let outcomes = in_order(commits).await;
+    let (commits, prepared): (Vec<_>, Vec<_>) = prepared.into_iter().map(|one| (one.commit, one.answer)).unzip();
+    let outcomes = in_order(commits.into_iter().map(|commit| database.store.commit(commit)).collect()).await;
     database.metrics.observe_commit(started.elapsed());
     for (one, outcome) in prepared.into_iter().zip(outcomes) {
         let Some(submission) = waiting.front() else { return Ok(()) };
@@ -142,13 +145,10 @@ async fn in_order(
     outcomes.into_iter().flatten().collect()
 }
 
-impl Prepared {
+impl Answerable {
     fn committed(self, offset: Offset) -> Processed {
-        // A document that was not written may have changed between the read and the commit.
-        let offset = if self.all_written { offset } else { self.read_offset };
-        Processed {
-            result: PushResult { sequence: self.sequence, offset, outcome: self.outcome },
-            written: self.written,
-        }
+        // What was refused was not part of the commit: its documents may have changed since they were read.
+        let offset = if self.committed { offset } else { self.read_offset };
+        Processed { result: PushResult { sequence: self.sequence, offset, outcome: self.outcome }, placed: self.placed }
     }
 }

@@ -1,11 +1,11 @@
 //! One mutation against the current documents: what would be committed, and what the client would be told.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use tidelock_core::ids::{DocumentId, Offset, Sequence, Version};
 use tidelock_core::json::{self, Value};
-use tidelock_core::merge::{Context, Current, MergeError, Merged, merge};
+use tidelock_core::merge::{self, Context, Current, MergeError, Merged};
 use tidelock_core::server::Submission;
 use tidelock_core::wire::{ConflictNote, DocumentChange, DocumentState, ErrorCode, Mutation, Operation, Outcome};
 use tidelock_core::{key, version};
@@ -26,20 +26,26 @@ pub(crate) struct View {
 pub(crate) struct State {
     pub(crate) version: Version,
     pub(crate) body: Option<Arc<[u8]>>,
-    value: Option<Arc<Value>>,
+    /// What the body says, `None` when it cannot be read; found out when somebody asks.
+    parsed: OnceLock<Option<Arc<Value>>>,
     edited_ms: u64,
-    /// Whether the stored body cannot be read: nothing but a whole replacement is possible.
-    damaged: bool,
 }
 
 /// A mutation that is ready to be committed.
 pub(crate) struct Prepared {
     pub(crate) commit: Commit,
+    pub(crate) answer: Answerable,
+}
+
+/// What the client is told once the commit is durable.
+pub(crate) struct Answerable {
     pub(crate) sequence: Sequence,
     pub(crate) outcome: Outcome,
     pub(crate) read_offset: Offset,
-    pub(crate) all_written: bool,
-    pub(crate) written: Vec<(DocumentId, Vec<String>)>,
+    /// Whether the commit holds the mutation's documents; if not, it only records that the mutation was refused.
+    pub(crate) committed: bool,
+    /// The documents that exist afterwards, with their channels.
+    pub(crate) placed: Vec<(DocumentId, Vec<String>)>,
 }
 
 /// Why a mutation is not committed.
@@ -73,10 +79,19 @@ impl View {
 
 impl State {
     fn of(document: Document) -> Self {
-        let value = json::parse(&document.body).ok().map(Arc::new);
-        let damaged = value.is_none();
-        let (version, edited_ms) = (document.version, document.edited_ms);
-        Self { version, body: Some(document.body), value, edited_ms, damaged }
+        let Document { version, body, edited_ms } = document;
+        Self { version, body: Some(body), parsed: OnceLock::new(), edited_ms }
+    }
+
+    /// The content; `None` when the document does not exist or its stored body cannot be read.
+    fn value(&self) -> Option<&Value> {
+        let body = self.body.as_ref()?;
+        self.parsed.get_or_init(|| json::parse(body).ok().map(Arc::new)).as_deref()
+    }
+
+    /// Whether the stored body cannot be read: nothing but a whole replacement is possible.
+    fn is_damaged(&self) -> bool {
+        self.body.is_some() && self.value().is_none()
     }
 }
 
@@ -88,40 +103,38 @@ pub(crate) fn prepare(database: &Database, caller: &Caller, submission: &Submiss
         Some((code, message)) => Err(Verdict::Rejected(*code, message.clone())),
         None => plan(database, caller, mutation, view, now_ms),
     };
-    let (plan, outcome) = match plan {
+    let committed = plan.is_ok();
+    let (plan, outcome, placed) = match plan {
         Ok(mut plan) => {
             let outcome = outcome_of(database, caller, view, &mut plan);
-            (plan, outcome)
+            let placed = plan.writes.iter().filter(|write| write.body.is_some());
+            let placed = placed.map(|write| (write.id.clone(), write.channels.clone())).collect();
+            (plan, outcome, placed)
         }
-        Err(Verdict::Rejected(code, message)) => {
-            let states = differing(database, caller, view, mutation);
-            (Plan::default(), Outcome::Rejected(code, message, states))
+        Err(verdict) => {
+            let (states, placed) = differing(database, caller, view, mutation);
+            let outcome = match verdict {
+                Verdict::Rejected(code, message) => Outcome::Rejected(code, message, states),
+                Verdict::Resolve => Outcome::Resolve(states),
+            };
+            (Plan::default(), outcome, placed)
         }
-        Err(Verdict::Resolve) => (Plan::default(), Outcome::Resolve(differing(database, caller, view, mutation))),
     };
-    let all_written = plan.writes.len() == mutation.changes.len();
-    let written = plan.writes.iter().filter(|write| write.body.is_some());
-    let written = written.map(|write| (write.id.clone(), write.channels.clone())).collect();
     for (id, state) in plan.results {
         view.documents.insert(id, state);
     }
-    Prepared {
-        sequence: mutation.sequence,
-        read_offset: view.offset,
-        all_written,
-        written,
-        commit: Commit {
-            mutation: Some(submission.id),
-            session: caller.session,
-            acknowledged: submission.acknowledged,
-            writes: plan.writes,
-            outcome: without_states(&outcome),
-            conflicts: plan.conflicts,
-            actor: caller.identity.subject.clone(),
-            now_ms,
-        },
-        outcome,
-    }
+    let commit = Commit {
+        mutation: Some(submission.id),
+        session: caller.session,
+        acknowledged: submission.acknowledged,
+        writes: plan.writes,
+        outcome: without_states(&outcome),
+        conflicts: plan.conflicts,
+        actor: caller.identity.subject.clone(),
+        now_ms,
+    };
+    let (sequence, read_offset) = (mutation.sequence, view.offset);
+    Prepared { commit, answer: Answerable { sequence, outcome, read_offset, committed, placed } }
 }
 
 fn plan(database: &Database, caller: &Caller, mutation: &Mutation, view: &View, now_ms: u64) -> Result<Plan, Verdict> {
@@ -156,15 +169,21 @@ fn plan_change(
     if let Err(error) = key::check(&id.key, &database.limits) {
         return Err(Verdict::Rejected(ErrorCode::InvalidDocument, format!("{}: a key: {error}", id.collection)));
     }
-    let merged = if current.damaged {
+    // The client replaces what it knows: the current content matters only to a rule that asks for it.
+    let replaces = change.base == current.version && matches!(change.operation, Operation::Put(_));
+    let old = if replaces && !rules.reads_current_state() { None } else { current.value() };
+    let merged = if replaces {
+        let value = merge::apply(None, &change.operation);
+        Merged::Fast { value: value.map_err(|error| reject(ErrorCode::InvalidDocument, error.to_string()))? }
+    } else if current.is_damaged() {
         replace(&change.operation).map_err(|error| reject(ErrorCode::InvalidDocument, error.to_string()))?
     } else {
         let context = Context { policy: rules.policy(), edited_ms, current_edited_ms: current.edited_ms };
-        let theirs = current.value.as_deref().map(|value| Current { version: current.version, value });
-        merge(theirs, change, &context).map_err(|error| reject(ErrorCode::InvalidDocument, error.to_string()))?
+        let theirs = old.map(|value| Current { version: current.version, value });
+        merge::merge(theirs, change, &context).map_err(|error| reject(ErrorCode::InvalidDocument, error.to_string()))?
     };
     let (value, conflicts, told) = match merged {
-        Merged::Unchanged => (current.value.as_deref().cloned(), Vec::new(), false),
+        Merged::Unchanged => (old.cloned(), Vec::new(), false),
         Merged::Fast { value } => (value, Vec::new(), false),
         Merged::Merged { value, conflicts } => (value, conflicts, true),
         Merged::Rejected { path } => {
@@ -173,7 +192,6 @@ fn plan_change(
         }
         Merged::Resolve => return Err(Verdict::Resolve),
     };
-    let old = current.value.as_deref();
     let new = value.as_ref();
     rules
         .may_write(&caller.identity, &id.key, old, new)
@@ -195,11 +213,12 @@ fn plan_change(
     }
     plan.conflicts.extend(conflicts);
     if version != current.version {
-        let state = State { version, body: body.clone(), value: value.map(Arc::new), edited_ms, damaged: false };
-        plan.results.push((id.clone(), state));
-        let (id, change) = (id.clone(), Some(change.clone()));
-        plan.writes.push(Write { id, expected: current.version, change, body, version, channels, edited_ms });
+        let parsed = OnceLock::from(value.map(Arc::new));
+        plan.results.push((id.clone(), State { version, body: body.clone(), parsed, edited_ms }));
     }
+    // A document that stays as it is is part of the commit too: the result tells the client at which offset it was so.
+    let (id, change) = (id.clone(), database.store.capabilities().foreign_writers.then(|| change.clone()));
+    plan.writes.push(Write { id, expected: current.version, change, body, version, channels, edited_ms });
     Ok(())
 }
 
@@ -207,7 +226,7 @@ fn plan_change(
 fn replace(operation: &Operation) -> Result<Merged, MergeError> {
     match operation {
         Operation::Put(_) | Operation::Delete => {
-            Ok(Merged::Merged { value: tidelock_core::merge::apply(None, operation)?, conflicts: Vec::new() })
+            Ok(Merged::Merged { value: merge::apply(None, operation)?, conflicts: Vec::new() })
         }
         Operation::Patch(_) => Ok(Merged::Resolve),
     }
@@ -225,49 +244,76 @@ pub(super) fn predicted(operation: &Operation) -> Option<Version> {
 /// Accepted or merged; nothing that the caller may not read is told.
 fn outcome_of(database: &Database, caller: &Caller, view: &View, plan: &mut Plan) -> Outcome {
     let results: BTreeMap<&DocumentId, &State> = plan.results.iter().map(|(id, state)| (id, state)).collect();
-    let readable = |id: &DocumentId| {
-        let before = view.state(id);
-        let after = results.get(id).copied().unwrap_or(&before);
-        may_read(database, caller, id, &before)
-            && (after.version == Version::ABSENT || may_read(database, caller, id, after))
+    let after = |id: &DocumentId| match results.get(id) {
+        Some(state) => (*state).clone(),
+        None => view.state(id),
     };
     for state in &mut plan.states {
-        if !readable(&state.id) {
+        if !may_read(database, caller, &state.id, &after(&state.id)) {
             *state = DocumentState { id: state.id.clone(), version: Version::ABSENT, body: None };
         }
     }
+    // A note holds what was there before, too.
+    let readable =
+        |id: &DocumentId| may_read(database, caller, id, &view.state(id)) && may_read(database, caller, id, &after(id));
     let notes: Vec<ConflictNote> = plan.conflicts.iter().filter(|note| readable(&note.id)).cloned().collect();
     let states = std::mem::take(&mut plan.states);
     if states.is_empty() && notes.is_empty() { Outcome::Accepted } else { Outcome::Merged(states, notes) }
 }
 
 /// Whether the caller may read a document's state; a document that does not exist hides nothing.
-pub(super) fn may_read(database: &Database, caller: &Caller, id: &DocumentId, state: &State) -> bool {
+fn may_read(database: &Database, caller: &Caller, id: &DocumentId, state: &State) -> bool {
     state.version == Version::ABSENT || caller.filter.matches(&id.collection, &channels_of(database, id, state))
 }
 
 /// The channels of a document's state.
-pub(super) fn channels_of(database: &Database, id: &DocumentId, state: &State) -> Vec<String> {
-    match (&state.value, database.rules().collection(&id.collection)) {
-        (Some(value), Some(rules)) => rules.channels(&id.key, value.as_ref()),
+fn channels_of(database: &Database, id: &DocumentId, state: &State) -> Vec<String> {
+    match (state.value(), database.rules().collection(&id.collection)) {
+        (Some(value), Some(rules)) => rules.channels(&id.key, value),
         _ => Vec::new(),
     }
 }
 
-/// The current states of the mutation's documents that are not what the client had changed.
-fn differing(database: &Database, caller: &Caller, view: &View, mutation: &Mutation) -> Vec<DocumentState> {
-    let differing = mutation.changes.iter().filter(|change| view.state(&change.id).version != change.base);
-    differing.map(|change| told(database, caller, &change.id, &view.state(&change.id))).collect()
+/// A document with its channels.
+type Placed = (DocumentId, Vec<String>);
+
+/// The current states of the mutation's documents that are not what the client had changed, and where those are that exist.
+fn differing(
+    database: &Database,
+    caller: &Caller,
+    view: &View,
+    mutation: &Mutation,
+) -> (Vec<DocumentState>, Vec<Placed>) {
+    let mut states = Vec::new();
+    let mut placed = Vec::new();
+    for change in &mutation.changes {
+        let state = view.state(&change.id);
+        if state.version != change.base {
+            let (told, place) = told(database, caller, &change.id, &state);
+            states.push(told);
+            placed.extend(place);
+        }
+    }
+    (states, placed)
 }
 
-/// A state as the caller may know it.
-pub(super) fn told(database: &Database, caller: &Caller, id: &DocumentId, state: &State) -> DocumentState {
-    let id = id.clone();
-    if may_read(database, caller, &id, state) {
-        DocumentState { id, version: state.version, body: state.body.as_deref().map(<[u8]>::to_vec) }
-    } else {
-        DocumentState { id, version: Version::ABSENT, body: None }
+/// A state as the caller may know it, and where the document is when it exists.
+pub(super) fn told(
+    database: &Database,
+    caller: &Caller,
+    id: &DocumentId,
+    state: &State,
+) -> (DocumentState, Option<Placed>) {
+    if !state.version.exists() {
+        return (DocumentState { id: id.clone(), version: Version::ABSENT, body: None }, None);
     }
+    let channels = channels_of(database, id, state);
+    let told = if caller.filter.matches(&id.collection, &channels) {
+        DocumentState { id: id.clone(), version: state.version, body: state.body.as_deref().map(<[u8]>::to_vec) }
+    } else {
+        DocumentState { id: id.clone(), version: Version::ABSENT, body: None }
+    };
+    (told, Some((id.clone(), channels)))
 }
 
 /// The outcome as it is recorded: states are read again when the mutation is repeated.

@@ -4,7 +4,7 @@ use tidelock_core::server::{Processed, Refusal, Submission};
 use tidelock_core::wire::{DocumentState, Outcome, PushResult};
 use tidelock_store::Recorded;
 
-use super::prepare::{State, channels_of, predicted, told};
+use super::prepare::{State, predicted, told};
 use super::{Caller, read};
 use crate::database::Database;
 
@@ -19,15 +19,14 @@ pub(super) async fn answer(
     let changes = &submission.mutation.changes;
     let view = read(database, changes.iter().map(|change| &change.id)).await?;
     let mut states: Vec<DocumentState> = Vec::new();
-    let mut written = Vec::new();
+    let mut placed = Vec::new();
     for change in changes {
         let state: State = view.state(&change.id);
+        let (told, place) = told(database, caller, &change.id, &state);
         if predicted(&change.operation) != Some(state.version) {
-            states.push(told(database, caller, &change.id, &state));
+            states.push(told);
         }
-        if state.version.exists() {
-            written.push((change.id.clone(), channels_of(database, &change.id, &state)));
-        }
+        placed.extend(place);
     }
     let outcome = match recorded.map(|recorded| recorded.outcome) {
         Some(Outcome::Rejected(code, message, _)) => Outcome::Rejected(code, message, states),
@@ -37,5 +36,5 @@ pub(super) async fn answer(
         Some(Outcome::Accepted) | None => Outcome::Merged(states, Vec::new()),
     };
     let result = PushResult { sequence: submission.mutation.sequence, offset: view.offset, outcome };
-    Ok(Processed { result, written })
+    Ok(Processed { result, placed })
 }

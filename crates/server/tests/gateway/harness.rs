@@ -138,8 +138,17 @@ impl TestServer {
     }
 
     pub(crate) async fn connect_with(&self, origin: Option<&str>) -> Result<Client, tungstenite::Error> {
+        self.connect_as(origin, "tidelock.v1").await
+    }
+
+    /// A connection under one of these subprotocols.
+    pub(crate) async fn connect_as(
+        &self,
+        origin: Option<&str>,
+        subprotocols: &str,
+    ) -> Result<Client, tungstenite::Error> {
         let mut request = format!("ws://{}/v1/sync", self.address).into_client_request().unwrap();
-        request.headers_mut().insert("sec-websocket-protocol", "tidelock.v1".parse().unwrap());
+        request.headers_mut().insert("sec-websocket-protocol", subprotocols.parse().unwrap());
         if let Some(origin) = origin {
             request.headers_mut().insert("origin", origin.parse().unwrap());
         }
@@ -299,6 +308,9 @@ impl Client {
                 | ServerFrame::Changes(_)
                 | ServerFrame::Snapshot(_)
                 | ServerFrame::Purge(_)
+                | ServerFrame::Restart(_)
+                | ServerFrame::Symbols(_)
+                | ServerFrame::Reconciled(_)
                 | ServerFrame::Pong(_) => {}
             }
         };
@@ -316,6 +328,7 @@ impl Client {
             cursor,
             held,
             have: Vec::new(),
+            reconcile: None,
         }))
         .await;
     }

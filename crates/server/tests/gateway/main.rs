@@ -9,6 +9,7 @@
     reason = "a failure of a test is a panic"
 )]
 
+mod coding;
 mod harness;
 mod rest;
 mod rules;

@@ -60,6 +60,7 @@ fn welcome_of(script: &Script) -> ServerFrame {
         collections: collections.collect(),
         subject: "ann".into(),
         now_ms: 0,
+        floor: Offset(0),
     })
 }
 

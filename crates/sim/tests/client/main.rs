@@ -2,5 +2,7 @@
 
 mod connection;
 mod documents;
+mod offsets;
+mod reconcile;
 mod results;
 mod script;

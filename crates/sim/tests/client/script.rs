@@ -7,8 +7,8 @@ use tidelock_core::ids::{ChangelogId, Epoch, Offset, Sequence, SessionId, Subscr
 use tidelock_core::limits::Limits;
 use tidelock_core::version;
 use tidelock_core::wire::{
-    Change, ChangeKind, Changes, ClientFrame, CollectionInfo, Hello, Outcome, Policy, Purge, Push, PushResult,
-    ServerFrame, Snapshot, Subscribe, Welcome, decode, encode, pack, unpack,
+    Change, ChangeKind, Changes, ClientFrame, CollectionInfo, Hello, Outcome, Packed, Policy, Purge, Push, PushResult,
+    ServerFrame, Snapshot, Subscribe, Welcome, decode, encode, unpack,
 };
 use tidelock_sim::application::{AppTransaction, write};
 use tidelock_sim::{Host, ModelDatabase, Request};
@@ -26,6 +26,9 @@ pub(crate) struct Script {
     pub(crate) disconnects: u32,
     pub(crate) policies: [Policy; 2],
     pub(crate) limits: Limits,
+    /// Of the node that the client reaches.
+    pub(crate) changelog: ChangelogId,
+    pub(crate) floor: Offset,
     writes: u32,
 }
 
@@ -56,6 +59,8 @@ impl Script {
             disconnects: 0,
             policies: [Policy::default(), Policy::default()],
             limits: Limits::default(),
+            changelog: LOG,
+            floor: Offset(0),
             writes: 0,
         };
         script.run();
@@ -118,12 +123,13 @@ impl Script {
             protocol: 1,
             session: SessionId(1),
             epoch: Epoch(1),
-            changelog: LOG,
+            changelog: self.changelog,
             finished: Sequence(finished),
             limits: self.limits,
             collections,
             subject: "ann".into(),
             now_ms: 0,
+            floor: self.floor,
         }));
     }
 
@@ -139,12 +145,12 @@ impl Script {
     /// Items are (offset, "collection/key", JSON; "" deletes, "same:JSON" confirms).
     pub(crate) fn changes(&mut self, from: u64, to: u64, items: &[(u64, &str, &str)]) {
         self.receive(&ServerFrame::Changes(Changes {
-            changelog: LOG,
+            changelog: self.changelog,
             subscriptions: vec![SubscriptionId(1)],
             from: Offset(from),
             to: Offset(to),
             last: true,
-            changes: pack(encoded(items)),
+            changes: Packed(encoded(items)),
             more: false,
         }));
     }
@@ -158,12 +164,12 @@ impl Script {
     ) {
         let pair = |bound: Option<(&str, &str)>| bound.map(|(collection, key)| (collection.into(), key.into()));
         self.receive(&ServerFrame::Snapshot(Snapshot {
-            changelog: LOG,
+            changelog: self.changelog,
             subscription: SubscriptionId(1),
             offset: Offset(offset),
             after: pair(after),
             through: pair(through),
-            changes: pack(encoded(items)),
+            changes: Packed(encoded(items)),
             channels: vec!["label".into()],
         }));
     }
@@ -226,7 +232,9 @@ impl Script {
                 | ClientFrame::Unsubscribe(_)
                 | ClientFrame::Credit(_)
                 | ClientFrame::Ping(_)
-                | ClientFrame::Auth(_) => {}
+                | ClientFrame::Auth(_)
+                | ClientFrame::MoreSymbols(_)
+                | ClientFrame::Difference(_) => {}
             }
         }
         pushes
@@ -250,7 +258,7 @@ impl Script {
     }
 }
 
-fn encoded(items: &[(u64, &str, &str)]) -> Vec<u8> {
+pub(crate) fn encoded(items: &[(u64, &str, &str)]) -> Vec<u8> {
     let mut bytes = Vec::new();
     for (offset, id, json) in items {
         let (collection, key) = id.split_once('/').expect("collection/key");

@@ -2,7 +2,7 @@
 
 use tidelock_core::ids::{DocumentId, Offset, Version};
 
-use super::{commit_of, delete, everything, note, put, read, text, version_of, write};
+use super::{commit_of, delete, everything, mutation_of, note, put, read, text, version_of, within, write};
 use crate::changelog::Changelog;
 use crate::store::{CommitOutcome, Store};
 
@@ -51,6 +51,32 @@ pub(super) async fn a_commit_is_conditional<S: Store + Changelog>(store: &S) {
     let outcome = store.commit(commit_of(vec![put(note("none"), version_of(b"1"), "3")])).await.unwrap();
     assert_eq!(outcome, CommitOutcome::Mismatch(vec![note("none")]));
     assert_eq!(text(store, &note("a")).await.as_deref(), Some("2"));
+}
+
+pub(super) async fn a_condition_holds_and_changes_nothing<S: Store + Changelog>(store: &S) {
+    let first = write(store, vec![put(note("a"), Version::ABSENT, "1")]).await;
+    let kept = || put(note("a"), version_of(b"1"), "1");
+    let absent = || delete(note("none"), Version::ABSENT, &[]);
+    let (mut segments, mutation) = (store.subscribe(), mutation_of(1, 1, vec![kept(), absent()]));
+    assert_eq!(store.commit(mutation).await.unwrap(), CommitOutcome::Committed(first));
+    assert_eq!((store.head(), segments.try_recv().is_err()), (first, true));
+    // Beside a write it holds at the offset of the commit, and stays where it was.
+    let second = write(store, vec![kept(), absent(), put(note("b"), Version::ABSENT, "2")]).await;
+    assert!(second > first);
+    let records = store.changes(Offset(0), &everything(), 1_000).await.unwrap().records;
+    let places: Vec<_> = records.iter().map(|record| (record.id.key.as_str(), record.offset)).collect();
+    assert_eq!(places, [("a", first), ("b", second)]);
+    // In other channels it is a change, though its content stays.
+    let moved = write(store, vec![within(kept(), &["list:1"])]).await;
+    assert!(moved > second);
+    let record = store.changes(second, &everything(), 1_000).await.unwrap().records.pop().unwrap();
+    assert_eq!((record.id, record.offset, record.channels), (note("a"), moved, vec!["list:1".to_owned()]));
+    // When it does not hold, nothing is written.
+    for broken in [put(note("a"), version_of(b"2"), "2"), delete(note("a"), Version::ABSENT, &[])] {
+        let writes = vec![broken, put(note("c"), Version::ABSENT, "3")];
+        assert_eq!(store.commit(commit_of(writes)).await.unwrap(), CommitOutcome::Mismatch(vec![note("a")]));
+    }
+    assert_eq!((text(store, &note("c")).await, store.head()), (None, moved));
 }
 
 pub(super) async fn a_mismatch_leaves_nothing<S: Store + Changelog>(store: &S) {

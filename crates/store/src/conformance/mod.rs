@@ -17,6 +17,7 @@ mod documents;
 mod model;
 mod mutations;
 mod reopen;
+mod symbols;
 
 use std::collections::BTreeMap;
 use std::pin::Pin;
@@ -47,6 +48,7 @@ pub async fn run<S: Store + Changelog>(make: impl Fn() -> S) {
         documents::a_commit_is_read_back,
         documents::several_documents_are_written_whole,
         documents::a_commit_is_conditional,
+        documents::a_condition_holds_and_changes_nothing,
         documents::a_mismatch_leaves_nothing,
         documents::a_delete_leaves_a_tombstone,
         documents::a_scan_is_ordered_and_paged,
@@ -71,6 +73,11 @@ pub async fn run<S: Store + Changelog>(make: impl Fn() -> S) {
         changelog::segments_come_in_order,
         changelog::a_purge_raises_the_floor,
         changelog::notes_are_kept_by_name,
+        symbols::symbols_follow_every_commit,
+        symbols::a_filter_selects_the_symbols,
+        symbols::items_are_found_by_their_hashes,
+        symbols::segments_tell_what_was_before,
+        symbols::symbols_are_whole_while_commits_run,
         concurrency::increments_are_never_lost,
         concurrency::a_commit_is_readable_when_it_resolves,
         concurrency::mutations_sent_twice_at_once_commit_once,

@@ -5,38 +5,33 @@ use std::collections::BTreeSet;
 use rusqlite::{Connection, OptionalExtension, Result, params};
 use tidelock_core::ids::{DocumentId, Offset};
 
+use super::meta::bounds;
 use super::rows::{bound, id, names, record, record_columns, unsigned};
 use crate::channels::concerns;
 use crate::limits::{CHANGES_INDEXED_MAX, CHANGES_SCANNED_MAX, RECORD_BYTES_OVERHEAD};
 use crate::{ChangePage, ChangeRecord, ChannelSet, Filter};
 
-/// Entries after `from` that concern the filter's readers. `head` is durable before the transaction of `connection` began.
-pub(super) fn changes(
-    connection: &Connection,
-    from: Offset,
-    head: Offset,
-    filter: &Filter,
-    bytes_max: usize,
-) -> Result<ChangePage> {
+/// Entries after `from` that concern the filter's readers, as the transaction of `connection` sees them.
+pub(super) fn changes(connection: &Connection, from: Offset, filter: &Filter, bytes_max: usize) -> Result<ChangePage> {
+    let (head, floor) = bounds(connection)?;
+    let page = ChangePage { records: Vec::new(), to: from, last: false, floor };
+    let builder = Builder { from, head, page, bytes: 0, bytes_max };
     match indexed(connection, from, head, filter)? {
-        Some(entries) => page_of(connection, from, head, &entries, filter, bytes_max),
-        None => scan(connection, from, head, filter, bytes_max),
+        Some(entries) => page_of(connection, builder, &entries, filter),
+        None => scan(connection, builder, filter),
     }
 }
 
 /// A page under construction.
 struct Builder {
     from: Offset,
+    head: Offset,
     page: ChangePage,
     bytes: usize,
     bytes_max: usize,
 }
 
 impl Builder {
-    fn new(from: Offset, bytes_max: usize) -> Self {
-        Self { from, page: ChangePage { records: Vec::new(), to: from, last: false }, bytes: 0, bytes_max }
-    }
-
     /// Whether the page ends before an entry at `offset`: never within an offset, never without one.
     fn ends_before(&self, offset: Offset) -> bool {
         self.bytes >= self.bytes_max && self.page.to > self.from && offset != self.page.to
@@ -47,9 +42,9 @@ impl Builder {
         self.page.records.push(record);
     }
 
-    /// The page, when nothing follows it. The transaction may be later than `head`: what it saw is part of the page.
-    fn finish(mut self, head: Offset) -> ChangePage {
-        self.page.to = self.page.to.max(head);
+    /// The page, when nothing follows it.
+    fn finish(mut self) -> ChangePage {
+        self.page.to = self.page.to.max(self.head);
         self.page.last = true;
         self.page
     }
@@ -61,15 +56,14 @@ pub(super) fn record_bytes(record: &ChangeRecord) -> usize {
 }
 
 /// Looks at every entry by rising offset.
-fn scan(connection: &Connection, from: Offset, head: Offset, filter: &Filter, bytes_max: usize) -> Result<ChangePage> {
+fn scan(connection: &Connection, mut builder: Builder, filter: &Filter) -> Result<ChangePage> {
     let sql = concat!(
         "SELECT ",
         record_columns!(),
         " FROM documents INDEXED BY documents_offset WHERE \"offset\" > ?1 ORDER BY \"offset\", collection, key"
     );
     let mut statement = connection.prepare_cached(sql)?;
-    let mut rows = statement.query([bound(from.0)])?;
-    let mut builder = Builder::new(from, bytes_max);
+    let mut rows = statement.query([bound(builder.from.0)])?;
     let mut scanned = 0;
     while let Some(row) = rows.next()? {
         let offset = Offset(unsigned(row, 2)?);
@@ -89,7 +83,7 @@ fn scan(connection: &Connection, from: Offset, head: Offset, filter: &Filter, by
             builder.push(record(row)?);
         }
     }
-    Ok(builder.finish(head))
+    Ok(builder.finish())
 }
 
 /// The entries after `from` in the filter's channels, when looking them up costs less than a scan: the channels hold few documents
@@ -129,13 +123,10 @@ fn indexed(
 
 fn page_of(
     connection: &Connection,
-    from: Offset,
-    head: Offset,
+    mut builder: Builder,
     entries: &BTreeSet<(Offset, DocumentId)>,
     filter: &Filter,
-    bytes_max: usize,
 ) -> Result<ChangePage> {
-    let mut builder = Builder::new(from, bytes_max);
     for (offset, id) in entries {
         if builder.ends_before(*offset) {
             return Ok(builder.page);
@@ -147,7 +138,7 @@ fn page_of(
             builder.push(record);
         }
     }
-    Ok(builder.finish(head))
+    Ok(builder.finish())
 }
 
 /// One document or tombstone.

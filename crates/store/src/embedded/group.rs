@@ -8,10 +8,12 @@ use rusqlite::{Connection, OptionalExtension, Result, params};
 use tidelock_core::ids::{ClientId, DocumentId, Incarnation, MutationId, Offset, Sequence, Version};
 use tidelock_core::wire::{self, ConflictNote};
 
+use super::documents::{Documents, Latest};
+use super::recent::Recent;
 use super::rows::{Json, bound, conversion, names, names_to_sql, signed, unsigned};
 use crate::channels::left_after;
 use crate::store::{Commit, CommitOutcome, Recorded, Write};
-use crate::{ChangeRecord, Segment};
+use crate::{ChangeRecord, Former, Segment};
 
 /// What the writer knows without asking the file; it takes a group's value over once the group is durable.
 #[derive(Clone, Copy, Debug)]
@@ -22,12 +24,41 @@ pub(super) struct Position {
     pub(super) conflict: u64,
 }
 
+/// What the writer knows of a client's incarnation: its outcomes are recorded without gaps.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Tail {
+    /// The last finished mutation, 0 for none.
+    finished: Sequence,
+    /// The first whose outcome is recorded; one beyond `finished` when there is none.
+    first: Sequence,
+}
+
+/// What was finished lately, by incarnation.
+pub(super) type Tails = Recent<(ClientId, Incarnation), Tail>;
+
 /// The mutations of one transaction.
 pub(super) struct Group<'c> {
     connection: &'c Connection,
+    documents: &'c Documents,
+    tails: &'c mut Tails,
     from: Offset,
     position: Position,
-    records: BTreeMap<DocumentId, Arc<ChangeRecord>>,
+    /// What the transaction wrote: it comes before what is remembered of earlier ones.
+    written: BTreeMap<DocumentId, Latest>,
+    /// What those documents were before the transaction.
+    former: BTreeMap<DocumentId, Former>,
+    finished: BTreeMap<(ClientId, Incarnation), Tail>,
+}
+
+/// What is true once a group is durable.
+pub(super) struct Done {
+    pub(super) position: Position,
+    /// What was published; `None` for a group that changed no document.
+    pub(super) segment: Option<Segment>,
+    /// The documents as they are now.
+    pub(super) written: BTreeMap<DocumentId, Latest>,
+    /// Where the incarnations stand now.
+    pub(super) tails: BTreeMap<(ClientId, Incarnation), Tail>,
 }
 
 /// A document as a write finds it.
@@ -38,17 +69,26 @@ struct Current {
 }
 
 impl<'c> Group<'c> {
-    /// A group that follows `position`, inside a transaction of `connection`.
-    pub(super) fn new(connection: &'c Connection, position: Position) -> Self {
-        Self { connection, from: position.head, position, records: BTreeMap::new() }
+    /// A group that follows `position`, inside a transaction of `connection`. What it remembers of earlier ones is in `documents` and
+    /// `tails`, which it does not change but for the order of use and what it reads from the file.
+    pub(super) fn new(
+        connection: &'c Connection,
+        documents: &'c Documents,
+        tails: &'c mut Tails,
+        position: Position,
+    ) -> Self {
+        let (written, former, finished) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
+        Self { connection, documents, tails, from: position.head, position, written, former, finished }
     }
 
     /// Where the writer stands after the group, and what the group changed.
-    pub(super) fn finish(self) -> (Position, Option<Segment>) {
-        let mut records: Vec<_> = self.records.into_values().collect();
+    pub(super) fn finish(mut self) -> Done {
+        let mut records: Vec<_> = self.written.values().map(|latest| Arc::clone(&latest.record)).collect();
         records.sort_by_key(|record| record.offset);
-        let segment = (!records.is_empty()).then_some(Segment { from: self.from, to: self.position.head, records });
-        (self.position, segment)
+        let former = records.iter().map(|record| self.former.remove(&record.id).unwrap_or_default()).collect();
+        let (from, to) = (self.from, self.position.head);
+        let segment = (!records.is_empty()).then_some(Segment { from, to, records, former });
+        Done { position: self.position, segment, written: self.written, tails: self.finished }
     }
 
     /// Checks a mutation and writes it. What is refused has written nothing.
@@ -70,10 +110,14 @@ impl<'c> Group<'c> {
         if !mismatched.is_empty() {
             return Ok(CommitOutcome::Mismatch(mismatched));
         }
-        if !commit.writes.is_empty() {
+        let stays = |(write, found): &(&Write, Option<Current>)| {
+            write.leaves(found.as_ref().map_or(&[], |found| found.channels.as_slice()))
+        };
+        let changed: Vec<_> = commit.writes.iter().zip(current).filter(|one| !stays(one)).collect();
+        if !changed.is_empty() {
             self.position.head = Offset(self.position.head.0 + 1);
         }
-        for (write, found) in commit.writes.iter().zip(current) {
+        for (write, found) in changed {
             self.write(commit, write, found)?;
         }
         for note in &commit.conflicts {
@@ -85,12 +129,22 @@ impl<'c> Group<'c> {
         Ok(CommitOutcome::Committed(self.position.head))
     }
 
-    fn refuse_sequence(&self, mutation: MutationId) -> Result<Option<CommitOutcome>> {
-        let finished = finished(self.connection, mutation.client, mutation.incarnation)?;
+    fn refuse_sequence(&mut self, mutation: MutationId) -> Result<Option<CommitOutcome>> {
+        let finished = self.tail(mutation)?.finished;
         if mutation.sequence <= finished {
             return Ok(Some(CommitOutcome::Repeated(self.recorded(mutation)?)));
         }
         Ok((mutation.sequence != finished.next()).then_some(CommitOutcome::OutOfOrder(finished)))
+    }
+
+    fn tail(&mut self, mutation: MutationId) -> Result<Tail> {
+        let incarnation = (mutation.client, mutation.incarnation);
+        if let Some(tail) = self.finished.get(&incarnation).or_else(|| self.tails.get(&incarnation)) {
+            return Ok(*tail);
+        }
+        let tail = tail(self.connection, mutation.client, mutation.incarnation)?;
+        self.finished.insert(incarnation, tail);
+        Ok(tail)
     }
 
     fn recorded(&self, mutation: MutationId) -> Result<Option<Recorded>> {
@@ -100,6 +154,13 @@ impl<'c> Group<'c> {
     }
 
     fn current(&self, id: &DocumentId) -> Result<Option<Current>> {
+        let of = |latest: &Latest| {
+            let record = &latest.record;
+            Current { version: record.version, channels: record.channels.clone(), left: record.left.clone() }
+        };
+        if let Some(current) = self.written.get(id).map(of).or_else(|| self.documents.look_up(id, of)) {
+            return Ok(Some(current));
+        }
         let sql = "SELECT version, channels, departed FROM documents WHERE collection = ?1 AND key = ?2";
         self.connection
             .prepare_cached(sql)?
@@ -139,18 +200,19 @@ impl<'c> Group<'c> {
                 self.connection.prepare_cached(sql)?.execute(params![channel, write.id.collection, write.id.key])?;
             }
         }
-        self.records.insert(
-            write.id.clone(),
-            Arc::new(ChangeRecord {
-                offset: self.position.head,
-                id: write.id.clone(),
-                version,
-                body: write.body.clone(),
-                channels: write.channels.clone(),
-                left,
-                session: commit.session,
-            }),
-        );
+        let record = Arc::new(ChangeRecord {
+            offset: self.position.head,
+            id: write.id.clone(),
+            version,
+            body: write.body.clone(),
+            channels: write.channels.clone(),
+            left,
+            session: commit.session,
+        });
+        // A document that the group changed before was then what it was before the group.
+        let former = Former { version: found.version, channels: found.channels };
+        self.former.entry(write.id.clone()).or_insert(former);
+        self.written.insert(write.id.clone(), Latest { record, edited_ms: write.edited_ms });
         Ok(())
     }
 
@@ -179,34 +241,53 @@ impl<'c> Group<'c> {
         Ok(())
     }
 
-    /// Records the outcome and prunes those that the client has acknowledged; the mutation itself becomes the client record.
-    fn record(&self, commit: &Commit, mutation: MutationId) -> Result<()> {
-        let (client, incarnation) = (mutation.client.0, signed(mutation.incarnation.0));
-        let acknowledged = commit.acknowledged.min(Sequence(mutation.sequence.0.saturating_sub(1)));
-        if acknowledged > Sequence(0) {
-            let sql = "DELETE FROM outcomes WHERE client = ?1 AND incarnation = ?2 AND sequence <= ?3";
+    /// Records the outcome and forgets those that the client has acknowledged; the mutation itself becomes the client record. The row
+    /// of the last one that is forgotten is used again: mostly there is no other.
+    fn record(&mut self, commit: &Commit, mutation: MutationId) -> Result<()> {
+        let (client, incarnation, sequence) = (mutation.client.0, signed(mutation.incarnation.0), mutation.sequence);
+        let first = self.tail(mutation)?.first;
+        let acknowledged = commit.acknowledged.min(Sequence(sequence.0.saturating_sub(1)));
+        if acknowledged > first {
+            let sql = "DELETE FROM outcomes WHERE client = ?1 AND incarnation = ?2 AND sequence < ?3";
             self.connection.prepare_cached(sql)?.execute(params![client, incarnation, bound(acknowledged.0)])?;
         }
         let outcome = wire::encode(&commit.outcome);
-        let sql = "INSERT INTO outcomes (client, incarnation, sequence, \"offset\", at_ms, outcome) VALUES (?1, ?2, ?3, ?4, ?5, ?6)";
-        self.connection.prepare_cached(sql)?.execute(params![
-            client,
-            incarnation,
-            bound(mutation.sequence.0),
-            signed(self.position.head.0),
-            signed(commit.now_ms),
-            outcome,
-        ])?;
+        let (offset, at_ms) = (signed(self.position.head.0), signed(commit.now_ms));
+        let mut replaced = 0;
+        if acknowledged >= first {
+            let sql = "UPDATE outcomes SET sequence = ?3, \"offset\" = ?4, at_ms = ?5, outcome = ?6 \
+                       WHERE client = ?1 AND incarnation = ?2 AND sequence = ?7";
+            let (new, old) = (bound(sequence.0), bound(acknowledged.0));
+            let row = params![client, incarnation, new, offset, at_ms, outcome, old];
+            replaced = self.connection.prepare_cached(sql)?.execute(row)?;
+        }
+        if replaced == 0 {
+            let sql = "INSERT INTO outcomes (client, incarnation, sequence, \"offset\", at_ms, outcome) \
+                       VALUES (?1, ?2, ?3, ?4, ?5, ?6)";
+            let row = params![client, incarnation, bound(sequence.0), offset, at_ms, outcome];
+            self.connection.prepare_cached(sql)?.execute(row)?;
+        }
+        let tail = Tail { finished: sequence, first: first.max(acknowledged.next()) };
+        self.finished.insert((mutation.client, mutation.incarnation), tail);
         Ok(())
     }
 }
 
+fn tail(connection: &Connection, client: ClientId, incarnation: Incarnation) -> Result<Tail> {
+    let finished = finished(connection, client, incarnation)?;
+    let sql = "SELECT sequence FROM outcomes WHERE client = ?1 AND incarnation = ?2 ORDER BY sequence LIMIT 1";
+    let mut statement = connection.prepare_cached(sql)?;
+    let first = statement.query_row(params![client.0, signed(incarnation.0)], |row| unsigned(row, 0)).optional()?;
+    Ok(Tail { finished, first: first.map_or(finished.next(), Sequence) })
+}
+
 /// The last finished mutation of an incarnation, 0 for none.
 pub(super) fn finished(connection: &Connection, client: ClientId, incarnation: Incarnation) -> Result<Sequence> {
-    let sql = "SELECT max(sequence) FROM outcomes WHERE client = ?1 AND incarnation = ?2";
-    let finished: Option<i64> =
-        connection.prepare_cached(sql)?.query_row(params![client.0, signed(incarnation.0)], |row| row.get(0))?;
-    Ok(Sequence(finished.unwrap_or_default().cast_unsigned()))
+    // Not `max(sequence)`: SQLite would prepare the statement again for each call.
+    let sql = "SELECT sequence FROM outcomes WHERE client = ?1 AND incarnation = ?2 ORDER BY sequence DESC LIMIT 1";
+    let mut statement = connection.prepare_cached(sql)?;
+    let finished = statement.query_row(params![client.0, signed(incarnation.0)], |row| unsigned(row, 0)).optional()?;
+    Ok(Sequence(finished.unwrap_or_default()))
 }
 
 /// At most `limit` recorded outcomes of an incarnation after `after`, by rising sequence.

@@ -63,16 +63,24 @@ fn draw(connection: &mut Connection, epoch: u64, changelog: u64) -> Result<()> {
 }
 
 fn load(connection: &Connection) -> Result<Identity> {
-    let largest = |sql| connection.query_row(sql, [], |row| unsigned(row, 0));
-    let documents = largest("SELECT coalesce(max(\"offset\"), 0) FROM documents")?;
     let read = |name| Ok::<_, rusqlite::Error>(read(connection, name)?.unwrap_or_default());
+    let (head, floor) = bounds(connection)?;
+    let conflict = "SELECT coalesce(max(number), 0) FROM conflicts";
     Ok(Identity {
         epoch: Epoch(read(Name::Epoch)?),
         changelog: ChangelogId(read(Name::Changelog)?),
-        head: Offset(documents.max(read(Name::Head)?)),
-        floor: Offset(read(Name::Floor)?),
-        conflict: largest("SELECT coalesce(max(number), 0) FROM conflicts")?,
+        head,
+        floor,
+        conflict: connection.query_row(conflict, [], |row| unsigned(row, 0))?,
     })
+}
+
+/// Head and floor as the transaction of `connection` sees them.
+pub(super) fn bounds(connection: &Connection) -> Result<(Offset, Offset)> {
+    let sql = "SELECT coalesce(max(\"offset\"), 0) FROM documents";
+    let documents = connection.prepare_cached(sql)?.query_row([], |row| unsigned(row, 0))?;
+    let read = |name| Ok::<_, rusqlite::Error>(read(connection, name)?.unwrap_or_default());
+    Ok((Offset(documents.max(read(Name::Head)?)), Offset(read(Name::Floor)?)))
 }
 
 /// The value of a row.

@@ -9,11 +9,14 @@
 //! |---|---|
 //! | `open`, `schema`, `meta` | lock, checks, on-disk versions, identities |
 //! | `writer`, `group`, `purge` | the writing thread and its transactions |
+//! | `documents`, `recent` | what was written lately, so that the file need not be asked |
 //! | `readers`, `queries`, `changes`, `snapshot` | the reading threads and what they read |
+//! | `symbols` | what the documents come to, for reconciliation |
 //! | `backup` | copies of a database in use |
 
 mod backup;
 mod changes;
+mod documents;
 mod error;
 mod group;
 mod meta;
@@ -21,16 +24,19 @@ mod open;
 mod purge;
 mod queries;
 mod readers;
+mod recent;
 mod rows;
 mod schema;
 mod snapshot;
+mod symbols;
 #[cfg(test)]
 mod tests;
 mod writer;
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::fmt;
 use std::fs::File;
+use std::future::ready;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -40,17 +46,20 @@ use tidelock_core::ids::{ChangelogId, ClientId, DocumentId, Epoch, Incarnation, 
 use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{broadcast, mpsc, oneshot};
 
+use self::documents::Documents;
 use self::error::stopped;
 use self::group::Position;
 use self::readers::{Ended, Readers};
+use self::recent::Recent;
+use self::symbols::Symbols;
 use self::writer::{Command, Shared, Writer};
 use crate::error::StoreError;
-use crate::limits::{CONFLICTS_KEPT_DEFAULT, SEGMENTS_BUFFERED_MAX, WRITES_QUEUED_MAX};
+use crate::limits::{CLIENTS_REMEMBERED_MAX, CONFLICTS_KEPT_DEFAULT, SEGMENTS_BUFFERED_MAX, WRITES_QUEUED_MAX};
 use crate::store::{
     BoxFuture, Capabilities, ClientRecord, Commit, CommitOutcome, ConflictQuery, ConflictRecord, Document, ReadSet,
     Recorded, Store,
 };
-use crate::{ChangePage, Changelog, Filter, Segment, SnapshotPage};
+use crate::{ChangePage, Changelog, Filter, Segment, SnapshotPage, SymbolPage};
 
 /// How to open an embedded store.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -59,7 +68,7 @@ pub struct EmbeddedOptions {
     pub readers: usize,
     /// Entries of the conflict log to keep; the oldest go first.
     pub conflicts_kept: u64,
-    /// Page cache of each connection, in bytes.
+    /// Page cache of each connection, and as much again for the documents written lately, in bytes.
     pub cache_bytes: u32,
     /// Size beyond which the file must not grow, in bytes: commits that need more are answered [`StoreError::Full`].
     pub size_bytes_max: Option<u64>,
@@ -112,6 +121,8 @@ impl EmbeddedStore {
             head: AtomicU64::new(identity.head.0),
             floor: AtomicU64::new(identity.floor.0),
             segments,
+            documents: Documents::new(options.cache_bytes as usize, identity.head),
+            symbols: Symbols::default(),
         });
         let no_thread = |error| StoreError::Unavailable(format!("cannot start a thread: {error}"));
         let (readers, mut threads) = Readers::start(readers?).map_err(no_thread)?;
@@ -120,6 +131,7 @@ impl EmbeddedStore {
             connection,
             queue,
             position: Position { head: identity.head, conflict: identity.conflict },
+            tails: Recent::new(CLIENTS_REMEMBERED_MAX),
             shared: shared.clone(),
             conflicts_kept: options.conflicts_kept,
             purges: VecDeque::new(),
@@ -168,8 +180,22 @@ impl EmbeddedStore {
             // Fails when the thread has ended already.
             let _ = running.writer.send(Command::Close).await;
             running.writer_ended.wait().await;
+            // What is read from now on asks the readers, which say that the store is closed.
+            self.shared.documents.clear();
         }
         self.lock.lock().unwrap_or_else(PoisonError::into_inner).take();
+    }
+
+    /// Adds up the symbols of all documents, once; from then on they follow the commits.
+    async fn add_up(&self) -> Result<(), StoreError> {
+        let adding = self.shared.symbols.adding.lock().await;
+        if self.shared.symbols.begin() {
+            let changelog = self.changelog;
+            let sketches = self.query(move |connection| symbols::scan(connection, changelog)).await;
+            self.shared.symbols.finish(sketches)?;
+        }
+        drop(adding);
+        Ok(())
     }
 
     fn running(&self) -> Result<&Running, StoreError> {
@@ -227,7 +253,14 @@ impl Store for EmbeddedStore {
     }
 
     fn read<'a>(&'a self, ids: &'a [DocumentId]) -> BoxFuture<'a, Result<ReadSet, StoreError>> {
-        let (offset, ids) = (self.head(), ids.to_vec());
+        // The head first: what is remembered then, and what is read then, is at least as new.
+        let offset = self.head();
+        if !ids.is_empty()
+            && let Some(documents) = self.shared.documents.read(ids, offset)
+        {
+            return Box::pin(ready(self.running().map(|_| ReadSet { documents, offset })));
+        }
+        let ids = ids.to_vec();
         Box::pin(async move {
             let documents = self.query(move |connection| queries::read(connection, &ids)).await?;
             Ok(ReadSet { documents, offset })
@@ -305,8 +338,7 @@ impl Changelog for EmbeddedStore {
     ) -> BoxFuture<'a, Result<ChangePage, StoreError>> {
         let (head, filter) = (self.head(), filter.clone());
         Box::pin(async move {
-            let read =
-                move |connection: &rusqlite::Connection| changes::changes(connection, from, head, &filter, bytes_max);
+            let read = move |connection: &rusqlite::Connection| changes::changes(connection, from, &filter, bytes_max);
             let page = self.query(read).await?;
             if from <= head {
                 // A page may see a commit that the writer is about to announce: what is readable is the head.
@@ -322,8 +354,16 @@ impl Changelog for EmbeddedStore {
         filter: &'a Filter,
         bytes_max: usize,
     ) -> BoxFuture<'a, Result<SnapshotPage, StoreError>> {
-        let (head, after, filter) = (self.head(), after.cloned(), filter.clone());
-        Box::pin(self.query(move |connection| snapshot::snapshot(connection, after.as_ref(), head, &filter, bytes_max)))
+        let (after, filter) = (after.cloned(), filter.clone());
+        Box::pin(async move {
+            let read = move |connection: &rusqlite::Connection| {
+                snapshot::snapshot(connection, after.as_ref(), &filter, bytes_max)
+            };
+            let page = self.query(read).await?;
+            // As above.
+            self.shared.head.fetch_max(page.offset.0, Ordering::AcqRel);
+            Ok(page)
+        })
     }
 
     fn purge(&self, before: Offset) -> BoxFuture<'_, Result<u64, StoreError>> {
@@ -338,6 +378,25 @@ impl Changelog for EmbeddedStore {
     fn remember<'a>(&'a self, name: &'a str, note: Vec<u8>) -> BoxFuture<'a, Result<(), StoreError>> {
         let name = name.to_owned();
         Box::pin(self.ask(move |reply| Command::Remember(name, note, reply)))
+    }
+
+    fn symbols<'a>(&'a self, filter: &'a Filter, count: u32) -> BoxFuture<'a, Result<SymbolPage, StoreError>> {
+        Box::pin(async move {
+            self.add_up().await?;
+            self.shared.symbols.read(|sketches| sketches.symbols(filter, count))
+        })
+    }
+
+    fn items<'a>(&'a self, items: &'a [u64]) -> BoxFuture<'a, Result<Vec<DocumentId>, StoreError>> {
+        Box::pin(async move {
+            self.add_up().await?;
+            let offset_of = |item: &u64| self.shared.symbols.read(|sketches| sketches.offset_of(*item));
+            let offsets: Result<BTreeSet<Option<Offset>>, StoreError> = items.iter().map(offset_of).collect();
+            let (offsets, changelog) = (offsets?, self.changelog);
+            let items: BTreeSet<u64> = items.iter().copied().collect();
+            let offsets = offsets.into_iter().flatten();
+            self.query(move |connection| symbols::items(connection, changelog, offsets, &items)).await
+        })
     }
 
     fn subscribe(&self) -> broadcast::Receiver<Arc<Segment>> {

@@ -13,6 +13,8 @@ pub(super) struct Step {
     pub(super) purged: u64,
     /// Whether there may be more at or below the offset.
     pub(super) more: bool,
+    /// The documents whose rows it changed.
+    pub(super) changed: Vec<DocumentId>,
 }
 
 struct Entry {
@@ -29,7 +31,7 @@ pub(super) fn step(connection: &Connection, before: Offset, head: Offset) -> Res
     meta::raise(&transaction, Name::Floor, before.0)?;
     meta::raise(&transaction, Name::Head, head.0)?;
     let entries = entries(&transaction, before)?;
-    let mut step = Step { purged: 0, more: entries.len() == PURGE_ROWS_MAX };
+    let mut step = Step { purged: 0, more: entries.len() == PURGE_ROWS_MAX, changed: Vec::new() };
     for entry in entries {
         let key = params![entry.id.collection, entry.id.key];
         let gone: Vec<&String> = if entry.tombstone {
@@ -45,6 +47,7 @@ pub(super) fn step(connection: &Connection, before: Offset, head: Offset) -> Res
             let sql = "DELETE FROM channel_index WHERE channel = ?1 AND collection = ?2 AND key = ?3";
             transaction.prepare_cached(sql)?.execute(params![channel, entry.id.collection, entry.id.key])?;
         }
+        step.changed.push(entry.id);
     }
     transaction.commit()?;
     Ok(step)

@@ -3,23 +3,24 @@
 use std::collections::BTreeSet;
 
 use rusqlite::{Connection, Result, params};
-use tidelock_core::ids::{DocumentId, Offset};
+use tidelock_core::ids::DocumentId;
 
 use super::changes::{document, record_bytes};
+use super::meta::bounds;
 use super::rows::{record, record_columns};
 use crate::limits::SNAPSHOT_KEYS_MAX;
 use crate::{ChangeRecord, ChannelSet, Filter, SnapshotPage};
 
-/// Live documents that the filter matches, after `after`. `head` is durable before the transaction of `connection` began.
+/// Live documents that the filter matches, after `after`, as the transaction of `connection` sees them.
 ///
 /// SQLite compares text bytewise (collation BINARY), as Rust orders strings.
 pub(super) fn snapshot(
     connection: &Connection,
     after: Option<&DocumentId>,
-    head: Offset,
     filter: &Filter,
     bytes_max: usize,
 ) -> Result<SnapshotPage> {
+    let (offset, floor) = bounds(connection)?;
     let mut page = Page { records: Vec::new(), bytes: 0, bytes_max };
     for (collection, channels) in &filter.collections {
         let after = match after {
@@ -36,7 +37,7 @@ pub(super) fn snapshot(
         }
     }
     let through = if page.full() { page.records.last().map(|record| record.id.clone()) } else { None };
-    Ok(SnapshotPage { records: page.records, through, offset: head })
+    Ok(SnapshotPage { records: page.records, through, offset, floor })
 }
 
 struct Page {

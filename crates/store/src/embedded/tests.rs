@@ -1,5 +1,7 @@
 //! Tests of what the conformance suite cannot see: the file, the threads, errors of the disk.
 
+mod remembered;
+
 use std::cell::Cell;
 use std::fs;
 use std::path::{Path, PathBuf};

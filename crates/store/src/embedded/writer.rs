@@ -9,8 +9,10 @@ use tidelock_core::ids::Offset;
 use tokio::sync::mpsc::error::TryRecvError;
 use tokio::sync::{broadcast, mpsc, oneshot};
 
+use super::documents::Documents;
 use super::error::translate;
-use super::group::{Group, Position};
+use super::group::{Done, Group, Position, Tails};
+use super::symbols::Symbols;
 use super::{meta, purge};
 use crate::Segment;
 use crate::error::StoreError;
@@ -42,6 +44,10 @@ pub(super) struct Shared {
     pub(super) floor: AtomicU64,
     /// One segment for each group that wrote.
     pub(super) segments: broadcast::Sender<Arc<Segment>>,
+    /// Symbols of the documents.
+    pub(super) symbols: Symbols,
+    /// What was written lately.
+    pub(super) documents: Documents,
 }
 
 /// The state of the writing thread.
@@ -49,6 +55,8 @@ pub(super) struct Writer {
     pub(super) connection: Connection,
     pub(super) queue: mpsc::Receiver<Command>,
     pub(super) position: Position,
+    /// Which mutations were finished lately.
+    pub(super) tails: Tails,
     pub(super) shared: Arc<Shared>,
     /// Entries of the conflict log to keep.
     pub(super) conflicts_kept: u64,
@@ -141,17 +149,25 @@ impl Writer {
     /// Runs a group; once it is durable it is readable, published and answered, in this order.
     fn answer(&mut self, batch: Batch) {
         match self.transact(&batch) {
-            Ok((outcomes, segment)) => {
+            Ok((outcomes, done)) => {
+                self.position = done.position;
+                self.shared.documents.remember(done.written, self.position.head);
+                for (incarnation, tail) in done.tails {
+                    self.tails.insert(incarnation, tail, 1);
+                }
                 self.shared.head.fetch_max(self.position.head.0, Ordering::AcqRel);
-                if let Some(segment) = segment {
+                if let Some(segment) = done.segment {
+                    let segment = Arc::new(segment);
+                    self.shared.symbols.follow(&segment);
                     // Fails when nobody listens.
-                    let _ = self.shared.segments.send(Arc::new(segment));
+                    let _ = self.shared.segments.send(segment);
                 }
                 for ((_, reply), outcome) in batch.into_iter().zip(outcomes) {
                     let _ = reply.send(Ok(outcome));
                 }
             }
             Err(error) => {
+                self.distrust();
                 let error = translate(error);
                 for (_, reply) in batch {
                     let _ = reply.send(Err(error.clone()));
@@ -160,23 +176,28 @@ impl Writer {
         }
     }
 
-    /// One transaction; dropping it unfinished rolls it back, and the position is taken over only from a durable one.
-    fn transact(&mut self, batch: &Batch) -> Result<(Vec<CommitOutcome>, Option<Segment>)> {
+    /// After a failure the file is asked, whatever is remembered.
+    fn distrust(&mut self) {
+        self.shared.documents.clear();
+        self.tails.clear();
+    }
+
+    /// One transaction; dropping it unfinished rolls it back, and what it comes to is taken over only from a durable one.
+    fn transact(&mut self, batch: &Batch) -> Result<(Vec<CommitOutcome>, Done)> {
         let transaction = Transaction::new_unchecked(&self.connection, TransactionBehavior::Immediate)?;
-        let mut group = Group::new(&transaction, self.position);
+        let mut group = Group::new(&transaction, &self.shared.documents, &mut self.tails, self.position);
         let mut outcomes = Vec::with_capacity(batch.len());
         for (commit, _) in batch {
             outcomes.push(group.commit(commit)?);
         }
-        let (position, segment) = group.finish();
-        if position.conflict > self.position.conflict {
+        let done = group.finish();
+        if done.position.conflict > self.position.conflict {
             let sql = "DELETE FROM conflicts WHERE number <= ?1";
-            let dropped = position.conflict.saturating_sub(self.conflicts_kept);
+            let dropped = done.position.conflict.saturating_sub(self.conflicts_kept);
             transaction.prepare_cached(sql)?.execute(params![dropped.cast_signed()])?;
         }
         transaction.commit()?;
-        self.position = position;
-        Ok((outcomes, segment))
+        Ok((outcomes, done))
     }
 
     fn purge_step(&mut self) {
@@ -184,6 +205,7 @@ impl Writer {
         match purge::step(&self.connection, purge.before, self.position.head) {
             Ok(step) => {
                 purge.purged += step.purged;
+                self.shared.documents.forget(&step.changed);
                 if step.more {
                     self.purges.push_front(purge);
                 } else {
@@ -191,6 +213,7 @@ impl Writer {
                 }
             }
             Err(error) => {
+                self.distrust();
                 let _ = purge.reply.send(Err(translate(error)));
             }
         }

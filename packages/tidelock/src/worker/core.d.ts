@@ -42,6 +42,7 @@ declare module "#core" {
     resolve(now: number, collection: string, key: string, round: number, value: string | undefined): void;
     status(): string;
     is_synced(): boolean;
+    task_relaxed(): boolean;
     step(): WorkerStep;
     task_committed(now: number): void;
     task_failed(now: number, failure: string, message: string): void;

@@ -7,6 +7,8 @@ import { STATE_STORE } from "../capture/names.ts";
 import type { Broadcast, Command, FromWorker, ToWorker, WorkerSetup } from "../messages.ts";
 import { channelName } from "../messages.ts";
 import type { ConflictEntry } from "../types.ts";
+import type { Bytes } from "./coding.ts";
+import { decodeMessage, encodeMessage, inOrder, subprotocols } from "./coding.ts";
 import { fetchConflicts } from "./conflicts.ts";
 import { decodeKey } from "./key.ts";
 import { retryRejection } from "./rejections.ts";
@@ -17,8 +19,6 @@ import { decodeText, encodeValue } from "./value.ts";
 const BEAT_MS = 400;
 /** A change event with more keys than this names none. */
 const KEYS_MAX = 1000;
-/** The application protocol named in the WebSocket handshake. */
-const SUBPROTOCOL = "tidelock.v1";
 
 export class Engine {
   private readonly core: Core;
@@ -30,6 +30,7 @@ export class Engine {
   private readonly beat: ReturnType<typeof setInterval>;
   private database: Promise<IDBDatabase> | null = null;
   private socket: WebSocket | null = null;
+  private send: ((frame: Bytes) => void) | null = null;
   private tokenWaiters: { readonly resolve: (token: string) => void; readonly reject: (error: Error) => void }[] = [];
   private timer: ReturnType<typeof setTimeout> | undefined;
   private clock = 0;
@@ -186,7 +187,7 @@ export class Engine {
       case "connect":
         return this.connect();
       case "send":
-        return this.socket?.send(effect.bytes());
+        return this.send?.(effect.bytes());
       case "disconnect":
         return this.disconnect();
       case "task":
@@ -225,10 +226,21 @@ export class Engine {
 
   private connect(): void {
     this.disconnect();
-    const socket = new WebSocket(this.setup.url, SUBPROTOCOL);
+    const socket = new WebSocket(this.setup.url, subprotocols());
     socket.binaryType = "arraybuffer";
     this.socket = socket;
     const current = (): boolean => this.socket === socket;
+    // Messages of a connection that is gone are void, also those that were still being coded.
+    const failed = (error: unknown): void => {
+      if (current()) this.disconnected(`a message cannot be read: ${messageOf(error)}`);
+    };
+    const received = inOrder((frame) => {
+      if (current()) this.drive((now) => this.core.handle_message(now, frame));
+    }, failed);
+    const sent = inOrder((message) => {
+      if (current()) socket.send(message);
+    }, failed);
+    this.send = (frame) => sent(encodeMessage(frame, socket.protocol));
     socket.onopen = () => {
       const hello = (token: string): void => {
         if (current()) this.drive((now) => this.core.handle_connected(now, token));
@@ -239,8 +251,7 @@ export class Engine {
     };
     socket.onmessage = (event: MessageEvent<unknown>) => {
       if (!current() || !(event.data instanceof ArrayBuffer)) return;
-      const bytes = new Uint8Array(event.data);
-      this.drive((now) => this.core.handle_message(now, bytes));
+      received(decodeMessage(new Uint8Array(event.data)));
     };
     socket.onclose = (event) => {
       if (current()) this.disconnected(event.reason === "" ? `the connection closed (${event.code})` : event.reason);
@@ -257,6 +268,7 @@ export class Engine {
   private disconnect(): void {
     const socket = this.socket;
     this.socket = null;
+    this.send = null;
     socket?.close(1000);
   }
 

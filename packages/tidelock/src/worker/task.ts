@@ -73,7 +73,8 @@ class TaskRun {
 
   begin(): void {
     try {
-      const transaction = this.database.transaction(this.scope(), "readwrite", { durability: "strict" });
+      const durability = this.core.task_relaxed() ? "relaxed" : "strict";
+      const transaction = this.database.transaction(this.scope(), "readwrite", { durability });
       transaction.oncomplete = () => this.ended(null, "");
       transaction.onabort = () =>
         this.ended(this.failure ?? failureOf(transaction.error), this.message || messageOf(transaction.error));

@@ -2,24 +2,13 @@
 
 use crate::source::{Language, Source};
 
-/// The public types of a source that have a wire form: those that derive `Encode` or `Decode`, and those that
-/// implement them by hand.
+/// The public types of a source that have a wire form: those declared as public that a macro `cbor_…!` or an `impl Cbor` names.
 pub(super) fn wire_types(text: &str) -> Vec<String> {
     let code = Source::parse(text, Language::Rust).code_without_tests();
-    let mut types = Vec::new();
-    let mut derives = false;
-    for line in code.lines().map(str::trim) {
-        if line.starts_with("#[derive(") {
-            derives |= has_word(line, "Encode") || has_word(line, "Decode");
-        } else if let Some(name) = declared(line) {
-            if derives {
-                types.push(name.to_owned());
-            }
-            derives = false;
-        } else if let Some(name) = implemented(line) {
-            types.push(name.to_owned());
-        }
-    }
+    let lines = || code.lines().map(str::trim);
+    let public: Vec<&str> = lines().filter_map(declared).collect();
+    let mut types: Vec<String> =
+        lines().filter_map(coded).filter(|name| public.contains(name)).map(str::to_owned).collect();
     types.sort();
     types.dedup();
     types
@@ -36,10 +25,11 @@ fn declared(line: &str) -> Option<&str> {
     Some(leading_word(rest))
 }
 
-/// `impl<C> Encode<C> for Name {`
-fn implemented(line: &str) -> Option<&str> {
-    let (head, name) = line.strip_prefix("impl")?.split_once(" for ")?;
-    has_word(head, "Encode").then(|| leading_word(name))
+/// `cbor_struct!(Name {`, `impl Cbor for Name {`
+fn coded(line: &str) -> Option<&str> {
+    let by_macro = line.strip_prefix("cbor_").and_then(|rest| rest.split_once("!("));
+    let (_, name) = by_macro.or_else(|| line.strip_prefix("impl Cbor").and_then(|rest| rest.split_once("for ")))?;
+    Some(leading_word(name))
 }
 
 fn leading_word(text: &str) -> &str {
@@ -59,16 +49,17 @@ mod tests {
     fn types_with_a_wire_form_are_found() {
         let text = "
             /// A hello.
-            #[derive(Clone, Debug, Encode, Decode)]
             pub struct Hello<'a> { pub version: u16 }
-            #[derive(Clone)]
+            cbor_struct!(Hello { version });
             pub struct Local;
-            impl<C> minicbor::Encode<C> for Key { }
-            #[derive(Encode)]
-            #[cbor(index_only)]
+            struct Hidden { a: u8 }
+            cbor_struct!(Hidden { a });
+            pub struct Key(u8);
+            impl Cbor for Key { }
             pub enum Kind { A }
+            cbor_number!(Kind { A });
             #[cfg(test)]
-            mod tests { #[derive(Encode)] pub struct Sample; }
+            mod tests { pub struct Sample; cbor_struct!(Sample {}); }
         ";
         assert_eq!(wire_types(text), ["Hello", "Key", "Kind"]);
     }

@@ -6,9 +6,9 @@ use tidelock_core::ids::{
 use tidelock_core::limits::Limits;
 use tidelock_core::wire::{
     Auth, Change, ChangeKind, Changes, ClientFrame, CollectionInfo, ConflictNote, Credit, Cursor, DeletePolicy,
-    DocumentChange, DocumentPolicy, DocumentState, ErrorCode, ErrorFrame, FieldPatch, FieldStrategy, Hello, Operation,
-    Outcome, Packed, Ping, Policy, Pong, Purge, Push, PushResult, ServerFrame, Snapshot, Subscribe, Unsubscribe,
-    Welcome, encode, pack,
+    Difference, DocumentChange, DocumentPolicy, DocumentState, ErrorCode, ErrorFrame, FieldPatch, FieldStrategy, Hello,
+    MoreSymbols, Operation, Outcome, Packed, Ping, Policy, Pong, Purge, Push, PushResult, Reconciled, Restart,
+    ServerFrame, Snapshot, Subscribe, Symbols, Unsubscribe, Welcome, encode,
 };
 
 /// Stops compiling when an enum gets a variant, and says how many it has.
@@ -79,6 +79,7 @@ fn subscribe(cursor: Option<Cursor>) -> Subscribe {
         have: cursor.as_ref().map(|_| vec![1, 2, 3, 4, 5, 6, 7, 8]).unwrap_or_default(),
         cursor,
         held: strings(&["list:42"]),
+        reconcile: None,
     }
 }
 
@@ -108,10 +109,20 @@ pub(super) fn client() -> Vec<(String, ClientFrame)> {
         ClientFrame::Credit(Credit { bytes: 65_536 }),
         ClientFrame::Ping(Ping { nonce: 0 }),
         ClientFrame::Auth(Auth { token: "token".to_owned() }),
-        ClientFrame::Pushes(pack([encode(&push(3)), encode(&push(4))].concat())),
+        ClientFrame::Pushes(Packed([encode(&push(3)), encode(&push(4))].concat())),
+        ClientFrame::Subscribe(Subscribe { reconcile: Some((3, 320)), ..subscribe(None) }),
+        ClientFrame::MoreSymbols(MoreSymbols { subscription: SubscriptionId(1), round: 3, first: 320, until: 9_000 }),
+        ClientFrame::Difference(Difference {
+            subscription: SubscriptionId(1),
+            round: 3,
+            lacks: vec![1, 2, 3, 4, 5, 6, 7, 8, 255, 254, 253, 252, 251, 250, 249, 248],
+            only: Packed([encode(&(0_u32, "a".to_owned())), encode(&(2_u32, "~n1".to_owned()))].concat()),
+            more: false,
+        }),
     ];
     let variants = count!(ClientFrame: ClientFrame::Hello(_), ClientFrame::Subscribe(_), ClientFrame::Unsubscribe(_),
-        ClientFrame::Push(_), ClientFrame::Credit(_), ClientFrame::Ping(_), ClientFrame::Auth(_), ClientFrame::Pushes(_));
+        ClientFrame::Push(_), ClientFrame::Credit(_), ClientFrame::Ping(_), ClientFrame::Auth(_), ClientFrame::Pushes(_),
+        ClientFrame::MoreSymbols(_), ClientFrame::Difference(_));
     named("client frame", frames, variants)
 }
 
@@ -203,18 +214,16 @@ fn welcome() -> Welcome {
         collections: (0..).zip(policies()).map(collection).collect(),
         subject: "ann".to_owned(),
         now_ms: 1_700_000_000_000,
+        floor: Offset(9),
     }
 }
 
-fn packed() -> [Packed; 2] {
-    let small = pack(changes().iter().flat_map(|(_, change)| encode(change)).collect());
-    assert!(!small.deflated);
-    // Raw deflate of "abc" by RFC 1951, fixed Huffman codes.
-    [small, Packed { deflated: true, bytes: vec![0x4b, 0x4c, 0x4a, 0x06, 0x00] }]
+fn packed() -> Packed {
+    Packed(changes().iter().flat_map(|(_, change)| encode(change)).collect())
 }
 
 pub(super) fn server() -> Vec<(String, ServerFrame)> {
-    let [small, deflated] = packed();
+    let batched = packed();
     let batch = |changes, last| Changes {
         changelog: ChangelogId(7),
         subscriptions: vec![SubscriptionId(1), SubscriptionId(2)],
@@ -230,8 +239,17 @@ pub(super) fn server() -> Vec<(String, ServerFrame)> {
         offset: Offset(12),
         after,
         through,
-        changes: small.clone(),
+        changes: batched.clone(),
         channels: strings(&["list:42", "user:ann"]),
+    };
+    let reconciled = Reconciled {
+        changelog: ChangelogId(7),
+        subscription: SubscriptionId(1),
+        round: 3,
+        offset: Offset(12),
+        changes: packed(),
+        channels: strings(&["list:42"]),
+        last: true,
     };
     let at = |key: &str| Some(("cards".to_owned(), key.to_owned()));
     let error = |code: &ErrorCode| {
@@ -246,8 +264,8 @@ pub(super) fn server() -> Vec<(String, ServerFrame)> {
     let result = |outcome| ServerFrame::Result(PushResult { sequence: Sequence(3), offset: Offset(12), outcome });
     let mut frames = vec![
         ServerFrame::Welcome(welcome()),
-        ServerFrame::Changes(batch(small.clone(), true)),
-        ServerFrame::Changes(batch(deflated, false)),
+        ServerFrame::Changes(batch(batched.clone(), true)),
+        ServerFrame::Changes(batch(batched.clone(), false)),
         ServerFrame::Snapshot(snapshot(None, at("b"))),
         ServerFrame::Snapshot(snapshot(at("b"), None)),
         ServerFrame::Purge(Purge {
@@ -256,10 +274,22 @@ pub(super) fn server() -> Vec<(String, ServerFrame)> {
             channels: strings(&["user:ann"]),
         }),
         ServerFrame::Pong(Pong { nonce: u64::MAX }),
+        ServerFrame::Restart(Restart { subscription: SubscriptionId(1) }),
+        ServerFrame::Symbols(Symbols {
+            subscription: SubscriptionId(1),
+            round: 3,
+            offset: Offset(12),
+            documents: 1_000_000,
+            first: 320,
+            symbols: (0..26).collect(),
+            last: true,
+        }),
+        ServerFrame::Reconciled(reconciled),
     ];
     frames.extend(outcomes().into_iter().map(result));
     frames.extend(ErrorCode::ALL.iter().map(error));
     let variants = count!(ServerFrame: ServerFrame::Welcome(_), ServerFrame::Result(_), ServerFrame::Changes(_),
-        ServerFrame::Snapshot(_), ServerFrame::Purge(_), ServerFrame::Pong(_), ServerFrame::Error(_));
+        ServerFrame::Snapshot(_), ServerFrame::Purge(_), ServerFrame::Pong(_), ServerFrame::Error(_),
+        ServerFrame::Restart(_), ServerFrame::Symbols(_), ServerFrame::Reconciled(_));
     named("server frame", frames, variants)
 }

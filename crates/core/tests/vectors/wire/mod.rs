@@ -5,9 +5,8 @@ mod random;
 
 use std::fmt::Debug;
 
-use minicbor::Encode;
 use serde_json::{Value as Json, json};
-use tidelock_core::wire::{ClientFrame, Decode, ServerFrame, decode, encode};
+use tidelock_core::wire::{Cbor, ClientFrame, ServerFrame, decode, encode};
 
 use crate::{check_file, hex, list, read, render, text, unhex};
 
@@ -15,7 +14,7 @@ const ABOUT: &str = "The encoding of one example of every frame and every varian
     are in crates/core/tests/vectors/wire/examples.rs.";
 
 /// The vector of one example, which decodes to itself.
-fn vector<T: Encode<()> + Decode + PartialEq + Debug>((name, example): &(String, T)) -> Json {
+fn vector<T: Cbor + PartialEq + Debug>((name, example): &(String, T)) -> Json {
     let bytes = encode(example);
     assert_eq!(decode::<T>(&bytes).as_ref(), Ok(example), "{name}");
     json!({ "name": name, "bytes": hex(&bytes) })

@@ -7,9 +7,9 @@ use tidelock_core::ids::{
     ChangelogId, ClientId, DocumentId, Epoch, Incarnation, Offset, Sequence, SubscriptionId, Version,
 };
 use tidelock_core::wire::{
-    Change, ChangeKind, Changes, ClientFrame, ConflictNote, Cursor, DocumentChange, DocumentState, ErrorCode,
-    FieldPatch, Hello, Operation, Outcome, Packed, Push, PushResult, ServerFrame, Snapshot, Subscribe, decode, encode,
-    pack, unpack,
+    Change, ChangeKind, Changes, ClientFrame, ConflictNote, Cursor, Difference, DocumentChange, DocumentState,
+    ErrorCode, FieldPatch, Hello, Operation, Outcome, Packed, Push, PushResult, ServerFrame, Snapshot, Subscribe,
+    Symbols, decode, encode, unpack,
 };
 
 use super::recorded;
@@ -82,6 +82,7 @@ fn subscribe() -> impl Strategy<Value = Subscribe> {
         cursor,
         held,
         have,
+        reconcile: None,
     })
 }
 
@@ -91,6 +92,10 @@ fn client_frame() -> impl Strategy<Value = ClientFrame> {
         subscribe().prop_map(ClientFrame::Subscribe),
         push().prop_map(ClientFrame::Push),
         packed().prop_map(ClientFrame::Pushes),
+        (any::<[u64; 2]>(), bytes(), packed(), any::<bool>()).prop_map(|([subscription, round], lacks, only, more)| {
+            let subscription = SubscriptionId(subscription);
+            ClientFrame::Difference(Difference { subscription, round, lacks, only, more })
+        }),
     ]
 }
 
@@ -110,7 +115,7 @@ fn change() -> impl Strategy<Value = Change> {
 }
 
 fn packed() -> impl Strategy<Value = Packed> {
-    (any::<bool>(), bytes()).prop_map(|(deflated, bytes)| Packed { deflated, bytes })
+    bytes().prop_map(Packed)
 }
 
 fn outcome() -> impl Strategy<Value = Outcome> {
@@ -171,6 +176,11 @@ fn server_frame() -> impl Strategy<Value = ServerFrame> {
         }),
         changes.prop_map(ServerFrame::Changes),
         snapshot.prop_map(ServerFrame::Snapshot),
+        (any::<[u64; 4]>(), any::<u32>(), bytes(), any::<bool>()).prop_map(|(numbers, first, symbols, last)| {
+            let [subscription, round, offset, documents] = numbers;
+            let (subscription, offset) = (SubscriptionId(subscription), Offset(offset));
+            ServerFrame::Symbols(Symbols { subscription, round, offset, documents, first, symbols, last })
+        }),
     ]
 }
 
@@ -187,15 +197,15 @@ proptest! {
 
     #[test]
     fn batches_round_trip(changes in vec(change(), 0..200)) {
-        let packed = pack(changes.iter().flat_map(encode).collect());
+        let packed = Packed(changes.iter().flat_map(encode).collect());
         prop_assert_eq!(unpack::<Change>(&packed), Ok(changes));
     }
 
     #[test]
-    fn random_bytes_never_panic(bytes in vec(any::<u8>(), 0..200), deflated in any::<bool>()) {
+    fn random_bytes_never_panic(bytes in vec(any::<u8>(), 0..200)) {
         let _ = decode::<ClientFrame>(&bytes);
         let _ = decode::<ServerFrame>(&bytes);
-        let _ = unpack::<Change>(&Packed { deflated, bytes });
+        let _ = unpack::<Change>(&Packed(bytes));
     }
 
     #[test]

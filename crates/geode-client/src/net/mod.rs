@@ -1,0 +1,6 @@
+//! The cluster as a client sees it: locators, servers, connections.
+
+pub(crate) mod connection;
+pub(crate) mod locator;
+pub(crate) mod pool;
+pub(crate) mod server;

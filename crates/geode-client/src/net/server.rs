@@ -1,0 +1,147 @@
+//! The connections to one server.
+
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::timeout;
+
+use super::connection::Connection;
+use crate::config::Config;
+use crate::error::Error;
+use crate::wire::handshake::Mode;
+use crate::wire::identity::ClientIdentity;
+use crate::wire::locator::Address;
+use crate::wire::message::{Reply, Request};
+use crate::wire::version_tag::VersionSource;
+
+/// A server that failed is tried last for so long.
+const SUSPECT_FOR: Duration = Duration::from_secs(5);
+
+/// One server of the cluster, and the idle connections to it.
+pub(crate) struct Server {
+    pub(crate) address: Address,
+    idle: Mutex<Vec<Connection>>,
+    permits: Arc<Semaphore>,
+    failed_at: Mutex<Option<Instant>>,
+    /// Feeds that this server serves: it must hear of this client even if there are no requests.
+    pub(crate) feeds: AtomicUsize,
+    /// It has answered since it last failed.
+    pub(crate) is_live: AtomicBool,
+}
+
+impl Server {
+    pub(crate) fn new(address: Address, config: &Config) -> Self {
+        Self {
+            address,
+            idle: Mutex::default(),
+            permits: Arc::new(Semaphore::new(config.connections_per_server_max)),
+            failed_at: Mutex::default(),
+            feeds: AtomicUsize::new(0),
+            is_live: AtomicBool::new(false),
+        }
+    }
+
+    /// Takes an idle connection, or opens one; waits while all are in use.
+    pub(crate) async fn lease(self: &Arc<Self>, config: &Config, identity: &ClientIdentity) -> Result<Lease, Error> {
+        let permits = Arc::clone(&self.permits).acquire_owned();
+        let permit = timeout(config.request_timeout, permits).await;
+        let permit = permit.map_err(|_| Error::Unreachable(format!("{}: all connections are in use", self.address)))?;
+        let permit = permit.map_err(|_| Error::Closed)?;
+        let idle = self.idle().pop();
+        let connection = match idle {
+            Some(connection) => connection,
+            None => match Connection::open(&self.address, config, identity, Mode::Operations).await {
+                Ok(connection) => connection,
+                Err(error) => {
+                    self.failed();
+                    return Err(error);
+                }
+            },
+        };
+        self.is_live.store(true, Ordering::Relaxed);
+        Ok(Lease { server: Arc::clone(self), connection: Some(connection), _permit: permit })
+    }
+
+    fn idle(&self) -> std::sync::MutexGuard<'_, Vec<Connection>> {
+        self.idle.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn has_idle(&self) -> bool {
+        !self.idle().is_empty()
+    }
+
+    /// The other connections are probably dead, too.
+    pub(crate) fn failed(&self) {
+        self.idle().clear();
+        self.is_live.store(false, Ordering::Relaxed);
+        *self.failed_at.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
+    }
+
+    pub(crate) fn is_suspect(&self) -> bool {
+        let failed_at = *self.failed_at.lock().unwrap_or_else(PoisonError::into_inner);
+        failed_at.is_some_and(|at| at.elapsed() < SUSPECT_FOR)
+    }
+
+    /// Takes the idle connections out, for the end of the client.
+    pub(crate) fn drain(&self) -> Vec<Connection> {
+        std::mem::take(&mut *self.idle())
+    }
+}
+
+/// A connection in use. It goes back when it is dropped, unless a request is still under way on it.
+pub(crate) struct Lease {
+    server: Arc<Server>,
+    connection: Option<Connection>,
+    _permit: OwnedSemaphorePermit,
+}
+
+impl Lease {
+    pub(crate) fn server(&self) -> &Arc<Server> {
+        &self.server
+    }
+
+    /// Who the server is, as a maker of versions.
+    pub(crate) fn member(&self) -> VersionSource {
+        let told = self.connection.as_ref().and_then(|connection| connection.welcome.member.clone());
+        match told {
+            Some(member) => member,
+            None => VersionSource::Member(bytes::Bytes::new()),
+        }
+    }
+
+    pub(crate) fn connection(&mut self) -> Result<&mut Connection, Error> {
+        self.connection.as_mut().ok_or(Error::Closed)
+    }
+
+    /// Sends a request and waits for its reply, for as long as the configuration allows.
+    pub(crate) async fn exchange(
+        &mut self,
+        request: &Request,
+        is_chunked: bool,
+        config: &Config,
+    ) -> Result<Reply, Error> {
+        let connection = self.connection.as_mut().ok_or(Error::Closed)?;
+        let answer = timeout(config.request_timeout, connection.exchange(request, is_chunked)).await;
+        let error = match answer {
+            Ok(Ok(reply)) => return Ok(reply),
+            Ok(Err(error)) => error,
+            Err(_) => Error::Unreachable(format!("no answer within {:?}", config.request_timeout)),
+        };
+        self.connection = None;
+        self.server.failed();
+        let Error::Unreachable(reason) = error else { return Err(error) };
+        Err(Error::Unreachable(format!("{}: {reason}", self.server.address)))
+    }
+}
+
+impl Drop for Lease {
+    fn drop(&mut self) {
+        if let Some(connection) = self.connection.take()
+            && !connection.is_busy
+        {
+            self.server.idle().push(connection);
+        }
+    }
+}

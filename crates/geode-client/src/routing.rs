@@ -1,0 +1,226 @@
+//! Which server holds the primary copy of which bucket.
+
+use std::collections::HashMap;
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use crate::client::Client;
+use crate::entry::Hop;
+use crate::error::Error;
+use crate::value::Key;
+use crate::wire::codes::{ds, message};
+use crate::wire::locator::Address;
+use crate::wire::message::{Reply, Request};
+use crate::wire::version_tag::VersionTag;
+use crate::wire::{Malformed, Reader};
+
+/// Metadata that proved wrong is fetched again, but not more often than this.
+const REFRESH_INTERVAL_MIN: Duration = Duration::from_secs(1);
+/// The most buckets of a region that are remembered.
+const BUCKETS_MAX: usize = 1_000_000;
+
+/// What is known of the regions.
+#[derive(Default)]
+pub(crate) struct Routing {
+    regions: Mutex<HashMap<String, Known>>,
+}
+
+#[derive(Default)]
+struct Known {
+    /// The primary server of each bucket; empty when keys do not choose their bucket by their hash alone.
+    primaries: Vec<Option<Address>>,
+    fetched_at: Option<Instant>,
+    is_stale: bool,
+    /// A change of this region has had a version tag.
+    is_versioned: bool,
+}
+
+impl Routing {
+    fn with<T>(&self, region: &str, act: impl FnOnce(&mut Known) -> T) -> T {
+        let mut regions = self.regions.lock().unwrap_or_else(PoisonError::into_inner);
+        match regions.get_mut(region) {
+            Some(known) => act(known),
+            None => act(regions.entry(region.to_owned()).or_default()),
+        }
+    }
+
+    /// Where to send a request on this key; fetches the metadata when it is missing or stale. A failure to fetch it
+    /// is no failure of the request: any server forwards it.
+    pub(crate) async fn route(&self, client: &Client, region: &str, key: &Key) -> Option<Address> {
+        if !client.pool().config.single_hop {
+            return None;
+        }
+        let is_due = self.with(region, |known| match known.fetched_at {
+            None => true,
+            Some(at) => known.is_stale && at.elapsed() >= REFRESH_INTERVAL_MIN,
+        });
+        if is_due {
+            let _ = self.fetch(client, region).await;
+        }
+        self.primary_of(region, key)
+    }
+
+    pub(crate) fn primary_of(&self, region: &str, key: &Key) -> Option<Address> {
+        self.with(region, |known| {
+            let buckets = i32::try_from(known.primaries.len()).ok().filter(|count| *count > 0)?;
+            // Java's remainder has the sign of the hash.
+            let bucket = (key.java_hash()? % buckets).unsigned_abs();
+            known.primaries.get(usize::try_from(bucket).ok()?)?.clone()
+        })
+    }
+
+    /// A server had to forward a request: buckets have moved, or were not known.
+    pub(crate) fn note_hop(&self, region: &str, hop: Hop) {
+        if hop.is_some_and(|[_, forwarded]| forwarded != 0) {
+            self.with(region, |known| known.is_stale = true);
+        }
+    }
+
+    /// A region that gives tags always gives them: a change without one was dropped.
+    pub(crate) fn check_tag(&self, region: &str, tag: Option<&VersionTag>) -> Result<(), Error> {
+        let was_versioned = self.with(region, |known| {
+            let before = known.is_versioned;
+            known.is_versioned |= tag.is_some();
+            before
+        });
+        if was_versioned && tag.is_none() { Err(Error::Dropped) } else { Ok(()) }
+    }
+
+    /// Fetches the metadata of a region.
+    pub(crate) async fn fetch(&self, client: &Client, region: &str) -> Result<(), Error> {
+        // Noted first: of many requests at once, one fetches.
+        self.with(region, |known| {
+            known.fetched_at = Some(Instant::now());
+            known.is_stale = false;
+        });
+        let attributes = client.ask(Request::new(message::GET_PARTITION_ATTRIBUTES).text(region)).await?;
+        let buckets = read_bucket_count(&attributes.reply)?;
+        let mut primaries = Vec::new();
+        if let Some(buckets) = buckets {
+            let metadata = client.ask(Request::new(message::GET_PR_METADATA).text(region)).await?;
+            primaries = read_primaries(&metadata.reply, buckets)?;
+        }
+        self.with(region, |known| {
+            // Buckets come into being with their first entries.
+            known.is_stale = primaries.iter().any(Option::is_none);
+            known.primaries = primaries;
+        });
+        Ok(())
+    }
+}
+
+/// The number of buckets, when keys choose theirs by their own hash.
+fn read_bucket_count(reply: &Reply) -> Result<Option<usize>, Error> {
+    if reply.kind != message::PARTITION_ATTRIBUTES {
+        return Ok(None);
+    }
+    let mut reader = Reader::new(&reply.part(0)?.bytes);
+    if reader.u8()? != ds::INTEGER {
+        return Err(Malformed("number of buckets").into());
+    }
+    let count = usize::try_from(reader.i32()?).unwrap_or_default();
+    // A third part is a resolver, whose code chooses the bucket, or a list of fixed partitions.
+    let has_resolver = reply.parts.iter().skip(2).any(|part| !part.is_null() && !is_empty_set(&part.bytes));
+    Ok((count > 0 && count <= BUCKETS_MAX && !has_resolver).then_some(count))
+}
+
+fn is_empty_set(object: &[u8]) -> bool {
+    matches!(object, [ds::HASH_SET | ds::LINKED_HASH_SET, 0])
+}
+
+/// One part per bucket: a list of the servers that hold it.
+fn read_primaries(reply: &Reply, buckets: usize) -> Result<Vec<Option<Address>>, Error> {
+    let mut primaries = vec![None; buckets];
+    if reply.kind != message::PR_METADATA {
+        return Ok(primaries);
+    }
+    for part in &reply.parts {
+        let mut reader = Reader::new(&part.bytes);
+        if !matches!(reader.u8()?, ds::ARRAY_LIST | ds::LINKED_LIST | ds::VECTOR) {
+            continue;
+        }
+        for _ in 0..reader.array_len()?.unwrap_or_default() {
+            let (bucket, address, is_primary) = read_location(&mut reader)?;
+            if is_primary && let Some(place) = primaries.get_mut(bucket) {
+                *place = Some(address);
+            }
+        }
+    }
+    Ok(primaries)
+}
+
+fn read_location(reader: &mut Reader<'_>) -> Result<(usize, Address, bool), Malformed> {
+    if reader.u8()? != ds::DATA_SERIALIZABLE {
+        return Err(Malformed("location of a bucket"));
+    }
+    crate::wire::skip::skip_class(reader)?;
+    let address = Address::read_in(reader)?;
+    let bucket = usize::try_from(reader.i32()?).map_err(|_| Malformed("bucket"))?;
+    let is_primary = reader.bool()?;
+    // The version of the metadata.
+    reader.u8()?;
+    for _ in 0..reader.u8()? {
+        reader.string()?;
+    }
+    Ok((bucket, address, is_primary))
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+
+    use super::*;
+    use crate::wire::message::Part;
+    use crate::wire::writer::Write as _;
+
+    fn reply(kind: i32, parts: &[&[u8]]) -> Reply {
+        let parts = parts.iter().map(|bytes| Part { is_object: true, bytes: Bytes::copy_from_slice(bytes) }).collect();
+        Reply { kind, transaction: -1, parts, secure: None }
+    }
+
+    #[test]
+    fn the_primary_of_a_bucket_is_found() {
+        let mut list = vec![ds::ARRAY_LIST, 2];
+        for (port, primary) in [(1, 0), (2, 1)] {
+            list.bytes(&[ds::DATA_SERIALIZABLE, ds::CLASS]);
+            list.string("org.apache.geode.internal.cache.BucketServerLocation66");
+            list.string("h");
+            list.i32(port);
+            list.i32(1);
+            list.bytes(&[primary, 7, 0]);
+        }
+        let primaries = read_primaries(&reply(message::PR_METADATA, &[&list]), 3).unwrap();
+        assert_eq!(primaries, [None, Some(Address::new("h", 2)), None]);
+        let routing = Routing::default();
+        routing.with("/r", |known| known.primaries = primaries);
+        assert_eq!(routing.primary_of("/r", &Key::from(-4)), Some(Address::new("h", 2)));
+        assert_eq!(routing.primary_of("/r", &Key::from(3)), None);
+        assert_eq!(routing.primary_of("/other", &Key::from(1)), None);
+    }
+
+    #[test]
+    fn a_resolver_of_the_application_hides_the_bucket() {
+        let count = [ds::INTEGER, 0, 0, 0, 113];
+        let mut resolver = Vec::new();
+        resolver.string("com.app.Resolver");
+        let of = |parts: &[&[u8]]| read_bucket_count(&reply(message::PARTITION_ATTRIBUTES, parts)).unwrap();
+        assert_eq!(of(&[&count, &[ds::NULL]]), Some(113));
+        assert_eq!(of(&[&count, &[ds::NULL], &resolver]), None);
+        assert_eq!(of(&[&[ds::INTEGER, 0xFF, 0xFF, 0xFF, 0xFF], &[ds::NULL]]), None);
+    }
+
+    #[test]
+    fn a_change_without_a_tag_where_tags_are_usual_was_dropped() {
+        let routing = Routing::default();
+        assert!(routing.check_tag("/r", None).is_ok());
+        let tag = VersionTag {
+            entry_version: 1,
+            region_version: 1,
+            timestamp_ms: 0,
+            distributed_system: 0,
+            member: crate::wire::version_tag::VersionSource::DiskStore([0; 16]),
+        };
+        assert!(routing.check_tag("/r", Some(&tag)).is_ok());
+        assert!(matches!(routing.check_tag("/r", None), Err(Error::Dropped)));
+    }
+}

@@ -1,0 +1,112 @@
+//! One server's connection for events, and the task that reads it.
+
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::{mpsc, oneshot};
+use tokio::task::JoinHandle;
+use tokio::time::timeout;
+
+use super::duplicates::Duplicates;
+use super::{Event, Loss};
+use crate::error::Error;
+use crate::net::connection::Connection;
+use crate::net::server::Server;
+use crate::wire::notification::{self, Notification};
+use crate::wire::version_tag::VersionSource;
+
+/// Numbers the feeds of a subscription.
+pub(super) type FeedId = u64;
+
+/// How a feed ended.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct End {
+    pub(super) feed: FeedId,
+    /// The server sent something that cannot be read, and would send it again.
+    pub(super) is_unreadable: bool,
+}
+
+/// A feed that runs.
+pub(super) struct Feed {
+    pub(super) id: FeedId,
+    pub(super) server: Arc<Server>,
+    task: JoinHandle<()>,
+}
+
+/// What all feeds of a subscription share.
+#[derive(Clone)]
+pub(super) struct Sinks {
+    pub(super) events: mpsc::Sender<Event>,
+    pub(super) ends: mpsc::Sender<End>,
+    pub(super) duplicates: Arc<Mutex<Duplicates>>,
+}
+
+impl Feed {
+    /// Starts reading. The loss is told before the first event; reading begins when `go` says so.
+    pub(super) fn start(
+        id: FeedId,
+        server: Arc<Server>,
+        connection: Connection,
+        member: VersionSource,
+        sinks: Sinks,
+        go: oneshot::Receiver<Option<Loss>>,
+    ) -> Self {
+        server.feeds.fetch_add(1, Ordering::Relaxed);
+        let task = tokio::spawn(async move {
+            let is_unreadable = run(connection, member, &sinks, go).await;
+            // The keeper is gone when nobody hears it.
+            let _ = sinks.ends.send(End { feed: id, is_unreadable }).await;
+        });
+        Self { id, server, task }
+    }
+}
+
+impl Drop for Feed {
+    fn drop(&mut self) {
+        self.server.feeds.fetch_sub(1, Ordering::Relaxed);
+        self.task.abort();
+    }
+}
+
+/// Reads until the connection ends; answers whether something could not be read.
+async fn run(
+    mut connection: Connection,
+    member: VersionSource,
+    sinks: &Sinks,
+    go: oneshot::Receiver<Option<Loss>>,
+) -> bool {
+    let Ok(loss) = go.await else { return false };
+    if let Some(loss) = loss {
+        sinks.duplicates.lock().unwrap_or_else(PoisonError::into_inner).forget();
+        if sinks.events.send(Event::Lost(loss)).await.is_err() {
+            return false;
+        }
+    }
+    // The server pings; one that is silent for longer is gone, as Geode's own clients see it.
+    let silence_max = connection.welcome.ping_interval.mul_f32(1.25) + Duration::from_secs(1);
+    loop {
+        let reply = match timeout(silence_max, connection.receive()).await {
+            Ok(Ok(reply)) => reply,
+            Ok(Err(Error::Protocol(_))) => return true,
+            Ok(Err(_)) | Err(_) => return false,
+        };
+        let event = match notification::read(&reply, &member) {
+            Ok(Notification::Entry(change)) => Event::Change(change),
+            Ok(Notification::Region { region, change, id }) => Event::Region { region, change, id },
+            Ok(Notification::Marker) => Event::CaughtUp,
+            Ok(Notification::Nothing) => continue,
+            Err(_) => return true,
+        };
+        let id = match &event {
+            Event::Change(change) => Some(&change.id),
+            Event::Region { id, .. } => Some(id),
+            Event::CaughtUp | Event::Lost(_) => None,
+        };
+        let is_first = id.is_none_or(|id| sinks.duplicates.lock().unwrap_or_else(PoisonError::into_inner).is_first(id));
+        // A caller that takes no events keeps the socket from being read: the server's queue holds the rest.
+        if is_first && sinks.events.send(event).await.is_err() {
+            return false;
+        }
+    }
+}

@@ -1,0 +1,326 @@
+//! Keeps the feeds of a subscription: one primary, and as many secondaries as were asked for.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Weak};
+
+use tokio::sync::{Mutex, mpsc, oneshot};
+use tokio::time::timeout;
+
+use super::duplicates::Duplicates;
+use super::feed::{End, Feed, FeedId, Sinks};
+use super::interest::{Interest, Snapshot, Want};
+use super::{Event, Loss, REPAIR_INTERVAL, Subscribe};
+use crate::client::Client;
+use crate::config::Config;
+use crate::error::Error;
+use crate::net::connection::Connection;
+use crate::net::locator;
+use crate::net::pool::{Pool, check};
+use crate::net::server::{Lease, Server};
+use crate::wire::codes::message;
+use crate::wire::handshake::{Mode, QueueRole};
+use crate::wire::locator::{Address, Answer, queue_servers};
+use crate::wire::message::Request;
+
+pub(super) struct Keeper {
+    client: Client,
+    redundancy: usize,
+    sinks: Sinks,
+    is_stopped: AtomicBool,
+    state: Mutex<State>,
+}
+
+struct State {
+    primary: Option<Feed>,
+    secondaries: Vec<Feed>,
+    wants: Vec<Want>,
+    next_feed: FeedId,
+}
+
+/// A feed whose connection is open and that does not read yet.
+struct Opened {
+    feed: Feed,
+    go: oneshot::Sender<Option<Loss>>,
+    waiting: i32,
+}
+
+impl Keeper {
+    pub(super) fn new(
+        client: Client,
+        subscribe: Subscribe,
+        events: mpsc::Sender<Event>,
+        ends: mpsc::Sender<End>,
+    ) -> Self {
+        let interests = subscribe.interests.into_iter().map(Want::Interest);
+        let queries = subscribe.queries.into_iter().map(|(name, oql)| Want::Query { name, oql });
+        let wants = interests.chain(queries).collect();
+        Self {
+            client,
+            redundancy: subscribe.redundancy,
+            sinks: Sinks { events, ends, duplicates: Arc::new(std::sync::Mutex::new(Duplicates::default())) },
+            is_stopped: AtomicBool::new(false),
+            state: Mutex::new(State { primary: None, secondaries: Vec::new(), wants, next_feed: 0 }),
+        }
+    }
+
+    pub(super) fn client(&self) -> &Client {
+        &self.client
+    }
+
+    fn pool(&self) -> &Arc<Pool> {
+        self.client.pool()
+    }
+
+    fn config(&self) -> &Config {
+        &self.pool().config
+    }
+
+    fn is_durable(&self) -> bool {
+        self.config().durable.is_some()
+    }
+
+    pub(super) fn stop(&self) {
+        self.is_stopped.store(true, Ordering::Relaxed);
+        // Feeds that nobody ends here end with the keeper.
+        if let Ok(mut state) = self.state.try_lock() {
+            state.primary = None;
+            state.secondaries.clear();
+        }
+    }
+
+    pub(super) async fn start(&self) -> Result<(), Error> {
+        let mut state = self.state.lock().await;
+        self.begin(&mut state, Loss::NoQueue).await?;
+        self.replenish(&mut state).await;
+        Ok(())
+    }
+
+    /// Finds the queue, or begins a new one.
+    async fn begin(&self, state: &mut State, loss: Loss) -> Result<(), Error> {
+        let mut reasons = Vec::new();
+        for server in self.queue_candidates().await? {
+            match self.begin_on(state, &server, loss).await {
+                Ok(()) => return Ok(()),
+                Err(Error::Unreachable(reason)) => reasons.push(reason),
+                Err(refused @ Error::Refused { .. }) => reasons.push(refused.to_string()),
+                Err(error) => return Err(error),
+            }
+        }
+        Err(Error::Unreachable(reasons.join("; ")))
+    }
+
+    async fn begin_on(&self, state: &mut State, server: &Arc<Server>, loss: Loss) -> Result<(), Error> {
+        let opened = self.open(state, server, Mode::Primary).await?;
+        let loss = match opened.waiting {
+            -1 => Some(Loss::TimedOut),
+            // Only a durable client finds a queue that is its own.
+            0.. if self.is_durable() => None,
+            _ => Some(loss),
+        };
+        let mut lease = server.lease(self.config(), &self.pool().identity).await?;
+        for want in &state.wants {
+            want.register(&mut lease, self.is_durable(), self.config()).await?;
+        }
+        if self.is_durable() {
+            let request = Request::new(message::CLIENT_READY).raw(&[0]);
+            check(lease.exchange(&request, false, self.config()).await?, false)?;
+        }
+        // The feed is gone already when nobody takes this; its end is reported by itself.
+        let _ = opened.go.send(loss);
+        state.primary = Some(opened.feed);
+        Ok(())
+    }
+
+    /// Opens the connection of a feed.
+    async fn open(&self, state: &mut State, server: &Arc<Server>, mode: Mode) -> Result<Opened, Error> {
+        // An operations connection tells who the server is, which a subscription does not.
+        let member = server.lease(self.config(), &self.pool().identity).await?.member();
+        let connection = Connection::open(&server.address, self.config(), &self.pool().identity, mode).await?;
+        let waiting = connection.welcome.queue.waiting;
+        state.next_feed += 1;
+        let (go, wait) = oneshot::channel();
+        let feed = Feed::start(state.next_feed, Arc::clone(server), connection, member, self.sinks.clone(), wait);
+        Ok(Opened { feed, go, waiting })
+    }
+
+    /// The servers to try for the queue: those that have it first, the primary of them before all.
+    async fn queue_candidates(&self) -> Result<Vec<Arc<Server>>, Error> {
+        self.pool().refresh().await?;
+        let mut known = Vec::new();
+        if self.is_durable() {
+            known = self.ask_for_queues(&[], true).await;
+        }
+        let mut ranked = Vec::new();
+        for server in self.pool().servers() {
+            let role = match server.lease(self.config(), &self.pool().identity).await {
+                Ok(mut lease) => lease.connection()?.welcome.queue.role,
+                Err(Error::Unreachable(_) | Error::Refused { .. }) => continue,
+                Err(error) => return Err(error),
+            };
+            let rank = match role {
+                QueueRole::Primary => 0,
+                QueueRole::Redundant => 1,
+                QueueRole::None if known.contains(&server.address) => 2,
+                QueueRole::None => 3,
+            };
+            ranked.push((rank, server));
+        }
+        ranked.sort_by_key(|(rank, _)| *rank);
+        Ok(ranked.into_iter().map(|(_, server)| server).collect())
+    }
+
+    async fn ask_for_queues(&self, excluded: &[Address], find_durable: bool) -> Vec<Address> {
+        let (pool, config) = (self.pool(), self.config());
+        let copies = i32::try_from(self.redundancy).unwrap_or(-1);
+        let request = queue_servers(&pool.identity, &config.server_group, copies, excluded, find_durable);
+        match locator::ask(&pool.locators(), &request, config).await {
+            Ok(Answer::Queues { is_known, servers }) if is_known || !find_durable => servers,
+            _ => Vec::new(),
+        }
+    }
+
+    /// Opens missing secondaries. What cannot be opened is tried again later.
+    async fn replenish(&self, state: &mut State) {
+        let Some(primary) = state.primary.as_ref().map(|feed| feed.server.address.clone()) else { return };
+        for server in self.pool().servers() {
+            if state.secondaries.len() >= self.redundancy {
+                return;
+            }
+            let is_used =
+                server.address == primary || state.secondaries.iter().any(|feed| feed.server.address == server.address);
+            if is_used || server.is_suspect() {
+                continue;
+            }
+            if let Ok(feed) = self.open_secondary(state, &server).await {
+                state.secondaries.push(feed);
+            }
+        }
+    }
+
+    async fn open_secondary(&self, state: &mut State, server: &Arc<Server>) -> Result<Feed, Error> {
+        let opened = self.open(state, server, Mode::Secondary).await?;
+        let mut lease = server.lease(self.config(), &self.pool().identity).await?;
+        for want in &state.wants {
+            // The primary answers with the entries.
+            want.register(&mut lease, self.is_durable(), self.config()).await?;
+        }
+        let _ = opened.go.send(None);
+        Ok(opened.feed)
+    }
+
+    /// Looks after a feed that has ended, and opens what is missing.
+    async fn repair(&self, end: Option<End>) {
+        let mut state = self.state.lock().await;
+        let mut loss = Loss::NoQueue;
+        if let Some(end) = end {
+            state.secondaries.retain(|feed| feed.id != end.feed);
+            if state.primary.as_ref().is_some_and(|feed| feed.id == end.feed) {
+                state.primary = None;
+                if end.is_unreadable {
+                    // Every copy of the queue holds the same.
+                    loss = Loss::Unreadable;
+                    state.secondaries.clear();
+                }
+            }
+        }
+        if state.primary.is_none() && !self.promote(&mut state).await {
+            // Tried again after the interval.
+            let _ = self.begin(&mut state, loss).await;
+        }
+        self.replenish(&mut state).await;
+    }
+
+    /// Makes a secondary the primary: it repeats what was not acknowledged.
+    async fn promote(&self, state: &mut State) -> bool {
+        while !state.secondaries.is_empty() {
+            let feed = state.secondaries.remove(0);
+            if self.make_primary(&feed.server).await.is_ok() {
+                state.primary = Some(feed);
+                return true;
+            }
+        }
+        false
+    }
+
+    async fn make_primary(&self, server: &Arc<Server>) -> Result<(), Error> {
+        let mut lease = server.lease(self.config(), &self.pool().identity).await?;
+        // The client was ready before.
+        let request = Request::new(message::MAKE_PRIMARY).raw(&[1]);
+        check(lease.exchange(&request, false, self.config()).await?, false).map(drop)
+    }
+
+    pub(super) async fn is_redundant(&self) -> bool {
+        let state = self.state.lock().await;
+        let others = self.pool().servers().len().saturating_sub(1);
+        state.primary.is_some() && state.secondaries.len() >= self.redundancy.min(others)
+    }
+
+    /// A connection for requests to the server of the primary queue.
+    pub(super) async fn lease_primary(&self) -> Result<Lease, Error> {
+        let server = {
+            let state = self.state.lock().await;
+            state.primary.as_ref().map(|feed| Arc::clone(&feed.server))
+        };
+        let server = server.ok_or_else(|| Error::Unreachable("no server has the event queue".to_owned()))?;
+        server.lease(self.config(), &self.pool().identity).await
+    }
+
+    /// Registers something on all servers of the queue, the primary last: it answers with the entries.
+    pub(super) async fn want(&self, want: Want) -> Result<Snapshot, Error> {
+        let mut state = self.state.lock().await;
+        for feed in &state.secondaries {
+            if let Ok(mut lease) = feed.server.lease(self.config(), &self.pool().identity).await {
+                want.register(&mut lease, self.is_durable(), self.config()).await?;
+            }
+        }
+        let primary = state.primary.as_ref().map(|feed| Arc::clone(&feed.server));
+        let primary = primary.ok_or_else(|| Error::Unreachable("no server has the event queue".to_owned()))?;
+        let mut lease = primary.lease(self.config(), &self.pool().identity).await?;
+        let snapshot = want.register(&mut lease, self.is_durable(), self.config()).await?;
+        state.wants.retain(|one| !same(one, &want));
+        state.wants.push(want);
+        Ok(snapshot)
+    }
+
+    pub(super) async fn drop_interest(&self, interest: &Interest) -> Result<(), Error> {
+        let mut state = self.state.lock().await;
+        state.wants.retain(|one| !matches!(one, Want::Interest(other) if other.is_same(interest)));
+        self.tell_all(&state, &interest.end_requests(self.is_durable()), false).await
+    }
+
+    pub(super) async fn drop_query(&self, name: &str) -> Result<(), Error> {
+        let mut state = self.state.lock().await;
+        state.wants.retain(|one| !matches!(one, Want::Query { name: other, .. } if other == name));
+        self.tell_all(&state, &[Request::new(message::CLOSE_CQ).text(name)], true).await
+    }
+
+    async fn tell_all(&self, state: &State, requests: &[Request], is_chunked: bool) -> Result<(), Error> {
+        for feed in state.secondaries.iter().chain(&state.primary) {
+            let mut lease = feed.server.lease(self.config(), &self.pool().identity).await?;
+            for request in requests {
+                check(lease.exchange(request, is_chunked, self.config()).await?, is_chunked)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+fn same(one: &Want, other: &Want) -> bool {
+    match (one, other) {
+        (Want::Interest(one), Want::Interest(other)) => one.is_same(other),
+        (Want::Query { name: one, .. }, Want::Query { name: other, .. }) => one == other,
+        (Want::Interest(_), Want::Query { .. }) | (Want::Query { .. }, Want::Interest(_)) => false,
+    }
+}
+
+/// Repairs the subscription whenever a feed ends, and looks for missing servers from time to time.
+pub(super) async fn keep(keeper: Weak<Keeper>, mut ends: mpsc::Receiver<End>) {
+    loop {
+        let end = timeout(REPAIR_INTERVAL, ends.recv()).await.ok().flatten();
+        let Some(keeper) = keeper.upgrade() else { return };
+        if keeper.is_stopped.load(Ordering::Relaxed) || keeper.pool().is_closed() {
+            return;
+        }
+        keeper.repair(end).await;
+    }
+}

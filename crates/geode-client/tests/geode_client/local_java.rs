@@ -1,0 +1,83 @@
+//! What a Java application sees of our documents, and we of its.
+
+use tidelock_geode_client::{Error, Json, Key, Value};
+
+use std::fmt::Write as _;
+
+use crate::support::{client, java, json};
+
+const DOCUMENTS: &[&str] = &[
+    r#"{"name":"Ada","age":36,"tags":["a","b"],"ok":true}"#,
+    r"{}",
+    r#"{"a":127,"b":128,"c":32767,"d":32768,"e":2147483647,"f":2147483648,"g":-9223372036854775808,"h":123456789012345678901234567890,"i":-1.5e-7,"j":0.1}"#,
+    r#"{"text":"é€😀","empty":"","none":null,"no":false,"deep":{"x":{"y":[1,[2,[3]],{"z":null}]},"last":9}}"#,
+    r#"{"n1":1,"s":"x","n2":2,"n3":3.5,"s2":"y","n4":true,"n5":70000}"#,
+];
+
+#[tokio::test]
+async fn our_bytes_are_those_of_the_formatter() {
+    let client = client().await;
+    let long = format!(r#"{{"a":"{}","b":"{}","c":1}}"#, "x".repeat(300), "é".repeat(40_000));
+    let mut many = "{".to_owned();
+    for at in 0..300 {
+        write!(many, "\"f{at}\":\"v\",").unwrap();
+    }
+    many.push_str("\"end\":0}");
+    for text in DOCUMENTS.iter().copied().chain([long.as_str(), many.as_str()]) {
+        // We first: the type gets its id through us.
+        let ours = client.encode(&json(text)).await.unwrap();
+        let mut hex = String::new();
+        for byte in ours.as_bytes() {
+            write!(hex, "{byte:02x}").unwrap();
+        }
+        assert_eq!(hex, java(&["bytes", text]), "{text:.80}");
+    }
+}
+
+#[tokio::test]
+async fn both_read_what_the_other_wrote() {
+    let client = client().await;
+    let docs = client.region("docs");
+    for (at, text) in DOCUMENTS.iter().enumerate() {
+        let name = format!("java-{at}");
+        docs.put_json(&Key::from(name.as_str()), &json(text)).await.unwrap();
+        assert_eq!(java(&["equals", "docs", &name, text]), "true", "{text}");
+        java(&["put-json", "docs", &name, text]);
+        assert_eq!(docs.get_json(&Key::from(name.as_str())).await.unwrap(), Some(json(text)));
+    }
+    docs.put(&Key::from(5), &Value::string("five")).await.unwrap();
+    assert_eq!(java(&["get-integer-key", "docs", "5"]), "java.lang.String five");
+    docs.destroy(&Key::from(5)).await.unwrap();
+    let found = java(&["query", "SELECT d.age FROM /docs d WHERE d.name = 'Ada'"]);
+    assert_eq!(found, "java.lang.Byte 36");
+}
+
+#[tokio::test]
+async fn a_domain_object_becomes_json() {
+    let client = client().await;
+    let people = client.region("people");
+    java(&["put-person", "people", "ada"]);
+    let value = people.get(&Key::from("ada")).await.unwrap();
+    let value = value.value().unwrap().clone();
+    let id = tidelock_geode_client::pdx::type_id_of(value.as_bytes()).unwrap();
+    assert_eq!(client.pdx_type(id).await.unwrap().class_name, "tidelock.testing.Person");
+    let expected = json(
+        r#"{"bool":true,"tiny":-1,"letter":"x","small":300,"age":36,"name":"Ada €","big":9223372036854775807,
+        "ratio":0.1,"exact":0.1,"born":"2000-02-29T00:00:00.123Z","colour":"GREEN","bools":[true,false],"chars":"ab",
+        "bytes":[1,-1],"shorts":[1,-300],"ints":[1,-70000],"longs":[1,-9223372036854775808],"floats":[0.5],
+        "doubles":[0.25],"strings":["s",null],"objects":[1,"two",null],"blobs":[[1],[2,3]],"list":[1,2,"x"],
+        "map":{"k":123456789012345678901234567890},"decimal":1.50,"none":null,"last":7}"#,
+    );
+    let decoded = client.decode(&value).await.unwrap();
+    assert_eq!(decoded.get("decimal"), Some(&Json::Decimal("1.50".to_owned())));
+    assert_eq!(decoded.to_string(), expected.to_string().replace("\"decimal\":1.5,", "\"decimal\":1.50,"));
+}
+
+#[tokio::test]
+async fn an_object_that_only_java_reads_is_named() {
+    let client = client().await;
+    java(&["put-opaque", "people", "opaque"]);
+    let value = client.region("people").get(&Key::from("opaque")).await.unwrap();
+    let error = client.decode(value.value().unwrap()).await.unwrap_err();
+    assert!(matches!(&error, Error::Opaque { class } if class == "java.lang.StringBuilder"), "{error}");
+}

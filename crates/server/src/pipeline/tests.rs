@@ -1,0 +1,190 @@
+//! The pipeline over the memory store, with another writer in between.
+
+use std::sync::Mutex;
+use std::time::Duration;
+
+use tidelock_core::ids::{ClientId, Epoch, Incarnation, MutationId, Sequence, Version};
+use tidelock_core::limits::Limits;
+use tidelock_core::version;
+use tidelock_core::wire::{DocumentChange, DocumentState, Mutation, Operation, Outcome};
+use tidelock_store::{
+    BoxFuture, Capabilities, Changelog, ClientRecord, Commit, CommitOutcome, ConflictQuery, ConflictRecord, Document,
+    MemoryStore, ReadSet, Recorded, Store, StoreError, Write,
+};
+
+use super::*;
+use crate::config::Config;
+use crate::metrics::Metrics;
+use crate::rules::Rules;
+
+const CONFIG: &str = r#"
+[auth]
+algorithms = ["HS256"]
+secret = "0b4b7235229ae0cc777989ace3485896251610e28a316744ec85689202816931"
+[databases.test]
+path = "unused.db"
+[databases.test.collections.notes]
+read = 'true'
+write = 'true'
+channels = '["room:" + doc.room]'
+"#;
+
+/// The memory store; once, another writer commits right before a commit of the pipeline.
+struct Meddled {
+    store: Arc<MemoryStore>,
+    meddle: Mutex<Option<Write>>,
+}
+
+impl Store for Meddled {
+    fn capabilities(&self) -> Capabilities {
+        self.store.capabilities()
+    }
+
+    fn epoch(&self) -> Epoch {
+        self.store.epoch()
+    }
+
+    fn read<'a>(&'a self, ids: &'a [DocumentId]) -> BoxFuture<'a, Result<ReadSet, StoreError>> {
+        self.store.read(ids)
+    }
+
+    fn commit(&self, commit: Commit) -> BoxFuture<'_, Result<CommitOutcome, StoreError>> {
+        Box::pin(async move {
+            let meddle = self.meddle.lock().unwrap().take();
+            if let Some(write) = meddle {
+                self.store.commit(foreign(write)).await?;
+            }
+            self.store.commit(commit).await
+        })
+    }
+
+    fn client(&self, client: ClientId, incarnation: Incarnation) -> BoxFuture<'_, Result<ClientRecord, StoreError>> {
+        self.store.client(client, incarnation)
+    }
+
+    fn outcomes(
+        &self,
+        client: ClientId,
+        incarnation: Incarnation,
+        after: Sequence,
+    ) -> BoxFuture<'_, Result<Vec<Recorded>, StoreError>> {
+        self.store.outcomes(client, incarnation, after)
+    }
+
+    fn scan<'a>(
+        &'a self,
+        collection: &'a str,
+        after: Option<&'a str>,
+        limit: usize,
+    ) -> BoxFuture<'a, Result<Vec<(String, Document)>, StoreError>> {
+        self.store.scan(collection, after, limit)
+    }
+
+    fn conflicts<'a>(&'a self, query: &'a ConflictQuery) -> BoxFuture<'a, Result<Vec<ConflictRecord>, StoreError>> {
+        self.store.conflicts(query)
+    }
+}
+
+fn note(key: &str) -> DocumentId {
+    DocumentId::new("notes", key)
+}
+
+fn version_of(body: &str) -> Version {
+    version::of_body(body.as_bytes()).unwrap()
+}
+
+fn put(key: &str, expected: Version, body: &str) -> Write {
+    let (body, version) = (Some(body.as_bytes().into()), version_of(body));
+    let channels = vec!["room:x".to_owned()];
+    Write { id: note(key), expected, change: None, body, version, channels, edited_ms: 1 }
+}
+
+fn foreign(write: Write) -> Commit {
+    Commit {
+        mutation: None,
+        session: SessionId(0),
+        acknowledged: Sequence(0),
+        writes: vec![write],
+        outcome: Outcome::Accepted,
+        conflicts: Vec::new(),
+        actor: "another".to_owned(),
+        now_ms: 1,
+    }
+}
+
+/// A database that holds `notes/b`, and what another writer does before the first commit of the pipeline.
+async fn database(meddle: Option<Write>) -> (Database, Arc<MemoryStore>) {
+    let config = Config::parse_dev(CONFIG, "test.toml").unwrap();
+    let rules = Rules::compile(&config.databases["test"], &config.identity).unwrap();
+    let store = Arc::new(MemoryStore::default());
+    store.commit(foreign(put("b", Version::ABSENT, r#"{"room":"x"}"#))).await.unwrap();
+    let meddled = Arc::new(Meddled { store: Arc::clone(&store), meddle: Mutex::new(meddle) });
+    let limits = Limits::default();
+    let changelog: Arc<dyn Changelog> = store.clone();
+    let kept = Duration::from_secs(3_600);
+    (Database::new("test", meddled, changelog, rules, limits, kept, Arc::new(Metrics::default())), store)
+}
+
+fn caller(rooms: &[&str]) -> Caller {
+    let labels: Vec<String> = rooms.iter().map(|room| format!("notes\0room:{room}")).collect();
+    Caller {
+        identity: Arc::new(Identity::default()),
+        filter: Arc::new(Filter::from_labels(&labels)),
+        session: SessionId(7),
+        clock: Clock::default(),
+    }
+}
+
+fn submission(sequence: u64, puts: &[(&str, &str)]) -> Submission {
+    let change = |(key, body): &(&str, &str)| DocumentChange {
+        id: note(key),
+        base: Version::ABSENT,
+        operation: Operation::Put(body.as_bytes().to_vec()),
+    };
+    let id = MutationId { client: ClientId([1; 16]), incarnation: Incarnation(1), sequence: Sequence(sequence) };
+    let mutation = Mutation { sequence: id.sequence, edited_ms: 5, changes: puts.iter().map(change).collect() };
+    Submission { id, acknowledged: Sequence(0), mutation, refused: None }
+}
+
+async fn one(database: &Database, caller: &Caller, submission: Submission) -> Processed {
+    process(database, caller, vec![submission]).await.pop().unwrap().unwrap()
+}
+
+#[tokio::test]
+async fn a_document_that_stays_as_it_is_holds_at_the_offset_of_the_result() {
+    let (database, store) = database(None).await;
+    let mutation = submission(1, &[("a", r#"{"room":"x"}"#), ("b", r#"{"room":"x"}"#)]);
+    let processed = one(&database, &caller(&["x"]), mutation).await;
+    assert_eq!((&processed.result.outcome, processed.result.offset), (&Outcome::Accepted, store.head()));
+    let places: Vec<String> = processed.placed.iter().map(|(id, channels)| format!("{id} {channels:?}")).collect();
+    assert_eq!(places, [r#"notes/a ["room:x"]"#, r#"notes/b ["room:x"]"#]);
+}
+
+#[tokio::test]
+async fn a_document_that_changed_under_a_mutation_that_leaves_it_starts_it_over() {
+    // Between the read and the commit `b` is changed: "accepted" at the offset of the commit would be wrong for it.
+    let changed = put("b", version_of(r#"{"room":"x"}"#), r#"{"room":"x","n":1}"#);
+    let (database, store) = database(Some(changed)).await;
+    let mutation = submission(1, &[("a", r#"{"room":"x"}"#), ("b", r#"{"room":"x"}"#)]);
+    let processed = one(&database, &caller(&["x"]), mutation).await;
+    let Outcome::Merged(states, _) = &processed.result.outcome else { panic!("{processed:?}") };
+    assert_eq!(states.iter().map(|state| state.id.key.as_str()).collect::<Vec<_>>(), ["b"]);
+    assert_eq!(processed.result.offset, store.head());
+}
+
+#[tokio::test]
+async fn a_merge_into_a_hidden_document_tells_what_may_be_read_afterwards() {
+    let hidden = put("h", Version::ABSENT, r#"{"room":"y","secret":1}"#);
+    let (database, store) = database(None).await;
+    store.commit(foreign(hidden)).await.unwrap();
+    // The document moves into the writer's room, where every reader sees all of it. What it was before is not told.
+    let processed = one(&database, &caller(&["x"]), submission(1, &[("h", r#"{"room":"x"}"#)])).await;
+    let Outcome::Merged(states, notes) = &processed.result.outcome else { panic!("{processed:?}") };
+    let merged = r#"{"room":"x","secret":1}"#;
+    let state = DocumentState { id: note("h"), version: version_of(merged), body: Some(merged.as_bytes().to_vec()) };
+    assert_eq!((states.as_slice(), notes.len()), ([state].as_slice(), 0));
+    assert_eq!(
+        database.store.conflicts(&ConflictQuery { limit: 9, ..ConflictQuery::default() }).await.unwrap().len(),
+        1
+    );
+}

@@ -1,0 +1,156 @@
+//! Which of two states is newer: results, snapshots, gained channels.
+
+use serde_json::json;
+use tidelock_core::ids::{DocumentId, Offset, SubscriptionId, Version};
+use tidelock_core::wire::{Changes, DocumentState, ErrorCode, Outcome, Packed, ServerFrame};
+
+use crate::script::{LOG, Script, encoded};
+
+/// A client in the middle of a snapshot of offset 5, which has covered the collection `cards` up to `b`.
+fn in_snapshot() -> Script {
+    let mut script = Script::new();
+    script.connect(0);
+    script.snapshot(5, None, Some(("cards", "b")), &[(5, "cards/a", "1")]);
+    script
+}
+
+fn withheld(key: &str) -> DocumentState {
+    DocumentState::withheld(DocumentId::new("cards", key))
+}
+
+/// Documents of gained channels, as they are at `offset`; the cursor stays.
+fn gained(script: &mut Script, cursor: u64, offset: u64, id: &str, json: &str) {
+    script.receive(&ServerFrame::Changes(Changes {
+        changelog: LOG,
+        subscriptions: vec![SubscriptionId(1)],
+        from: Offset(cursor),
+        to: Offset(cursor),
+        last: false,
+        changes: Packed(encoded(&[(offset, id, json)])),
+        more: false,
+    }));
+}
+
+#[test]
+fn a_document_deleted_between_its_result_and_a_snapshot_goes() {
+    let mut script = Script::new();
+    script.write_unseen(|tx| tx.put("cards", "c", "1"));
+    script.connect(0);
+    script.snapshot(5, None, Some(("cards", "b")), &[(5, "cards/a", "1")]);
+    assert_eq!(script.sequences(), [1]);
+    // A repetition of a mutation that another connection had pushed: it was committed at 2, and deleted by another at 4.
+    script.result(1, 2, Outcome::Accepted);
+    assert_eq!(script.row("cards/c"), Some(json!(1)));
+    script.snapshot(5, Some(("cards", "b")), None, &[]);
+    assert_eq!((script.row("cards/c"), script.confirmed()), (None, vec!["cards/a".to_owned()]));
+}
+
+#[test]
+fn a_document_created_after_a_snapshot_began_stays() {
+    let mut script = in_snapshot();
+    script.write(|tx| tx.put("cards", "c", "1"));
+    script.result(1, 6, Outcome::Accepted);
+    script.snapshot(5, Some(("cards", "b")), None, &[]);
+    script.changes(5, 6, &[]);
+    assert_eq!(script.confirmed(), ["cards/a", "cards/c"]);
+}
+
+#[test]
+fn a_refused_mutation_does_not_make_an_earlier_result_older() {
+    let mut script = in_snapshot();
+    script.write(|tx| tx.put("cards", "c", "1"));
+    script.result(1, 7, Outcome::Accepted);
+    script.write(|tx| tx.put("cards", "c", "2"));
+    // It was read at 3 together with the first, whose outcome it was compared with.
+    let version = tidelock_core::version::of_body(b"1").expect("valid JSON");
+    let state = DocumentState { id: DocumentId::new("cards", "c"), version, body: Some(b"1".to_vec()) };
+    script.result(2, 3, Outcome::Rejected(ErrorCode::Forbidden, "no".into(), vec![state]));
+    script.snapshot(5, Some(("cards", "b")), None, &[]);
+    assert_eq!(script.row("cards/c"), Some(json!(1)));
+}
+
+#[test]
+fn what_a_result_withholds_is_forgotten_with_it() {
+    let mut script = Script::live();
+    script.changes(0, 1, &[(1, "cards/a", r#"{"x":1}"#)]);
+    script.write(|tx| tx.put("cards", "a", r#"{"x":2}"#));
+    script.write_unseen(|tx| tx.put("cards", "a", r#"{"x":3}"#));
+    script.result(1, 2, Outcome::Merged(vec![withheld("a")], vec![]));
+    assert_eq!((script.row("cards/a"), script.confirmed().len()), (None, 0));
+    let listed: Vec<_> = script.database.rejected().collect();
+    assert_eq!(listed.len(), 1, "the edit that was not sent is kept for the user");
+    assert_eq!(listed[0].documents[0].mine.as_deref(), Some(&br#"{"x":3}"#[..]));
+    // A creation that was refused leaves nothing either.
+    script.write(|tx| tx.put("cards", "new", "1"));
+    script.result(2, 2, Outcome::Rejected(ErrorCode::Conflict, "no".into(), vec![withheld("new")]));
+    assert_eq!(script.row("cards/new"), None);
+    assert!(script.host.client().status().pending == 0, "{:?}", script.host.client().status());
+}
+
+#[test]
+fn what_was_withheld_may_be_gained_again() {
+    let mut script = Script::live();
+    script.write(|tx| tx.put("cards", "a", "1"));
+    script.result(1, 2, Outcome::Merged(vec![withheld("a")], vec![]));
+    gained(&mut script, 0, 1, "cards/a", "0");
+    assert_eq!(script.row("cards/a"), None, "a page that is older than the result");
+    gained(&mut script, 0, 2, "cards/a", "1");
+    assert_eq!(script.row("cards/a"), Some(json!(1)));
+}
+
+#[test]
+fn what_was_purged_may_be_gained_again() {
+    let mut script = Script::live();
+    script.write(|tx| tx.put("cards", "a", "1"));
+    script.result(1, 2, Outcome::Accepted);
+    script.purge(0, &["a"]);
+    gained(&mut script, 0, 2, "cards/a", "1");
+    assert_eq!(script.row("cards/a"), Some(json!(1)));
+}
+
+#[test]
+fn a_purge_that_waited_for_a_result_is_older_than_it() {
+    let mut script = Script::live();
+    script.changes(0, 1, &[(1, "cards/a", "1"), (1, "cards/b", "1")]);
+    script.write(|tx| {
+        tx.put("cards", "a", "2");
+        tx.put("cards", "b", "2");
+    });
+    // Both left the client's channels; its own mutation brings the first back, and says nothing of the second.
+    script.purge(0, &["a", "b"]);
+    let state = DocumentState { id: DocumentId::new("cards", "a"), version: Version(3), body: Some(b"3".to_vec()) };
+    script.result(1, 2, Outcome::Rejected(ErrorCode::Conflict, "no".into(), vec![state]));
+    assert_eq!((script.row("cards/a"), script.row("cards/b")), (Some(json!(3)), None));
+    script.write(|tx| tx.put("cards", "a", "4"));
+    script.purge(0, &["a"]);
+    script.result(2, 3, Outcome::Accepted);
+    assert_eq!((script.row("cards/a"), script.confirmed()), (Some(json!(4)), vec!["cards/a".to_owned()]));
+    script.purge(0, &["a"]);
+    assert_eq!(script.row("cards/a"), None, "a later one counts");
+}
+
+#[test]
+fn a_client_that_gains_documents_is_not_caught_up() {
+    let mut script = Script::live();
+    assert!(script.host.client().is_synced());
+    gained(&mut script, 0, 4, "cards/a", "1");
+    assert!(!script.host.client().is_synced(), "other documents of that mutation may be on their way");
+    script.changes(0, 4, &[(4, "cards/b", "1")]);
+    assert!(script.host.client().is_synced());
+}
+
+#[test]
+fn a_client_that_is_sent_a_snapshot_is_not_caught_up() {
+    let mut script = Script::live();
+    script.snapshot(3, None, Some(("cards", "b")), &[(3, "cards/a", "1")]);
+    assert!(!script.host.client().is_synced());
+    script.snapshot(3, Some(("cards", "b")), None, &[]);
+    script.changes(3, 3, &[]);
+    assert!(script.host.client().is_synced());
+}
+
+#[test]
+fn an_absent_state_is_not_withheld() {
+    let absent = DocumentState { id: DocumentId::new("cards", "a"), version: Version::ABSENT, body: None };
+    assert!(withheld("a").is_withheld() && !absent.is_withheld());
+}

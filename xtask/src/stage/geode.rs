@@ -1,0 +1,59 @@
+//! The stage `geode`: tests against a real Apache Geode cluster, integration test targets named `geode_*`.
+//!
+//! The cluster is started here, unless `TIDELOCK_TEST_GEODE=host[port]` names the locator of another one. That one
+//! must have the regions of `crates/geode-cluster/java/cache.xml`. Tests that end its processes, or that need the Java
+//! application beside it, are skipped then: they are in modules named `local_*`.
+
+use std::env;
+
+use tidelock_geode_cluster::{Artifacts, Cluster};
+
+use super::rust;
+use crate::process::{self, Echo};
+use crate::project::Project;
+use crate::setup;
+use crate::summary;
+use crate::tally::Tally;
+
+const LOCATOR: &str = "TIDELOCK_TEST_GEODE";
+const FOLDER: &str = "TIDELOCK_GEODE_CLUSTER";
+/// Features of crates that only these tests need.
+const FEATURES: &str = "tidelock-geode-client/tls";
+
+pub(super) fn run(project: &Project) -> Result<Tally, String> {
+    let targets = rust::targets(project, rust::is_geode);
+    if targets.is_empty() {
+        println!("   no Geode tests yet: integration test targets named `geode_*` belong here");
+        return Ok(Tally::default());
+    }
+    let mut command = project.cargo();
+    command.args(["test", "--workspace", "--no-fail-fast", "--features", FEATURES]);
+    for target in targets {
+        command.args(["--test", target]);
+    }
+    // One after the other: they share one cluster and two cores, and some end its processes.
+    command.args(["--", "--test-threads=1"]);
+    if let Some(locator) = env::var_os(LOCATOR).filter(|locator| !locator.is_empty()) {
+        command.args(["--skip", "local_"]).env(LOCATOR, locator);
+        let mut tally = tests(&mut command)?;
+        tally += Tally::skipped(format!(
+            "tests in modules named local_*: {LOCATOR} names a cluster whose processes are not ours to end"
+        ));
+        return Ok(tally);
+    }
+    if let Err(sentence) = setup::java(project) {
+        return Ok(Tally::skipped(format!("all tests against a real Geode cluster: {sentence}")));
+    }
+    println!("   > Geode's jars from Maven Central, and the Java application");
+    let folder = project.target_dir.join("geode");
+    let artifacts = Artifacts::prepare(&folder)?;
+    println!("   > a Geode cluster: one locator, two servers");
+    let cluster = Cluster::start(&artifacts, &folder.join("cluster"), &[])?;
+    command.env(LOCATOR, cluster.locator()).env(FOLDER, cluster.folder());
+    tests(&mut command)
+}
+
+fn tests(command: &mut std::process::Command) -> Result<Tally, String> {
+    println!("   > cargo test (Geode tests)");
+    Ok(summary::cargo_test(&process::run("Geode tests", command, Echo::Shown)?))
+}
