@@ -15,6 +15,8 @@ use crate::clock::Clock;
 use crate::config::LimitsConfig;
 use crate::database::Database;
 use crate::metrics::Metrics;
+use crate::quota::Quota;
+use crate::tls::Tls;
 
 /// How the gateway behaves.
 #[derive(Clone, Debug, Default)]
@@ -29,6 +31,8 @@ pub struct GatewayOptions {
     pub app_dir: Option<PathBuf>,
     /// What clients may use.
     pub limits: LimitsConfig,
+    /// Encrypts the data listener.
+    pub tls: Option<Arc<Tls>>,
 }
 
 /// What may change while the server runs, besides the rules of its databases.
@@ -60,6 +64,8 @@ pub struct App {
     pub(crate) clock: Clock,
     /// Becomes true when the server stops.
     pub(crate) stopping: watch::Sender<bool>,
+    /// REST requests by identity.
+    pub(crate) quota: Quota,
     peers: Mutex<Peers>,
     session_seed: AtomicU64,
     draining: AtomicBool,
@@ -112,6 +118,7 @@ impl App {
             metrics,
             clock: surroundings.clock,
             stopping: watch::Sender::new(false),
+            quota: Quota::default(),
             peers: Mutex::default(),
             session_seed: AtomicU64::new(surroundings.session_seed),
             draining: AtomicBool::new(false),

@@ -11,11 +11,13 @@ mod hub;
 mod metrics;
 mod pipeline;
 mod purge;
+mod quota;
 mod reindex;
 mod reload;
 pub mod rules;
 mod serve;
 mod sought;
+mod tls;
 
 pub use app::{App, GatewayOptions, Surroundings};
 pub use clock::{Clock, TimeSource};
@@ -25,3 +27,4 @@ pub use hub::Hub;
 pub use metrics::Metrics;
 pub use reload::ReloadError;
 pub use serve::{ServeError, Server};
+pub use tls::Tls;

@@ -1,11 +1,12 @@
 //! The running server: listener, fan-out tasks, graceful stop.
 
-use std::future::Future;
+use std::future::{Future, IntoFuture as _};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use futures_util::future::BoxFuture;
 use tidelock_store::StoreError;
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
@@ -16,6 +17,7 @@ use crate::clock::Clock;
 use crate::database::Database;
 use crate::gateway::{admin_router, router};
 use crate::hub::Hub;
+use crate::tls::TlsListener;
 use crate::{purge, reindex};
 
 /// How often a stopping server looks whether its connections are gone.
@@ -89,7 +91,14 @@ impl Server {
                 app.stop();
             }
         };
-        let serving = axum::serve(self.listener, router(Arc::clone(&app))).with_graceful_shutdown(stopped);
+        let routes = router(Arc::clone(&app));
+        let serving: BoxFuture<'_, std::io::Result<()>> = match &app.options.tls {
+            Some(tls) => {
+                let listener = TlsListener::new(self.listener, self.address, Arc::clone(tls));
+                Box::pin(axum::serve(listener, routes).with_graceful_shutdown(stopped).into_future())
+            }
+            None => Box::pin(axum::serve(self.listener, routes).with_graceful_shutdown(stopped).into_future()),
+        };
         let limit = Duration::from_millis(u64::from(app.options.limits.shutdown_ms_max));
         let mut stopping = app.stopping.subscribe();
         let overdue = async move {

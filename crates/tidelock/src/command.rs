@@ -10,7 +10,7 @@ use clap::{Args, Parser, Subcommand};
 use tidelock_server::auth::Authenticator;
 use tidelock_server::config::{Config, ConfigError};
 use tidelock_server::rules::Rules;
-use tidelock_server::{App, Database, GatewayOptions, Metrics, Server};
+use tidelock_server::{App, Database, GatewayOptions, Metrics, Server, Tls};
 use tidelock_store::EmbeddedStore;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::task::JoinHandle;
@@ -91,6 +91,7 @@ async fn run_dev(dev: Dev) -> Result<(), String> {
         allow_missing_origin: true,
         app_dir: existing_directory(dev.app)?,
         limits: config.limits.clone(),
+        tls: None,
     };
     let address = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), dev.port);
     let source = dev.config.map(|path| Source { path, load: Config::load_dev });
@@ -99,15 +100,14 @@ async fn run_dev(dev: Dev) -> Result<(), String> {
 
 async fn run_serve(arguments: Serve) -> Result<(), String> {
     let config = Config::load(&arguments.config).map_err(|error| error.to_string())?;
-    if config.server.tls.is_some() {
-        return Err("server.tls is not supported yet: put a proxy that speaks TLS in front".to_owned());
-    }
+    let tls = config.server.tls.as_ref().map(Tls::load).transpose().map_err(|error| error.to_string())?;
     let options = GatewayOptions {
         dev: false,
         origins: config.server.public_origins.clone(),
         allow_missing_origin: false,
         app_dir: existing_directory(arguments.app)?,
         limits: config.limits.clone(),
+        tls: tls.map(Arc::new),
     };
     let address = config.server.listen;
     let source = Source { path: arguments.config, load: Config::load };
@@ -141,6 +141,7 @@ async fn serve(
         let database = Database::new(name, opened.store, opened.changelog, rules, limits, kept, metrics);
         databases.push(Arc::new(database));
     }
+    let scheme = if options.tls.is_some() { "https" } else { "http" };
     let app = Arc::new(App::new(options, authenticator, databases, metrics));
     let mut server = Server::bind(app, address).await.map_err(|error| error.to_string())?;
     if let Some(admin) = config.server.admin_listen {
@@ -150,7 +151,7 @@ async fn serve(
     // Before the line that says that it listens: a script may send the signal at once.
     let reloads = follow(server.app(), config, source)?;
     let stop = stop_signal()?;
-    announce(server.address());
+    announce(scheme, server.address());
     let result = server.run(stop).await.map_err(|error| error.to_string());
     reloads.abort();
     for store in embedded {
@@ -194,10 +195,10 @@ fn existing_directory(path: Option<PathBuf>) -> Result<Option<PathBuf>, String> 
 }
 
 /// One line on stdout when the server is ready: what scripts and tests wait for.
-fn announce(address: SocketAddr) {
+fn announce(scheme: &str, address: SocketAddr) {
     let mut stdout = std::io::stdout().lock();
     // A closed stdout is no reason not to serve.
-    let _ = writeln!(stdout, "listening on http://{address}").and_then(|()| stdout.flush());
+    let _ = writeln!(stdout, "listening on {scheme}://{address}").and_then(|()| stdout.flush());
 }
 
 /// Resolves at SIGTERM or SIGINT.

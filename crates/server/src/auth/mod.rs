@@ -3,12 +3,14 @@
 //! A token never chooses how it is checked: its `alg` must be one that the configuration has a key for, and each key serves one
 //! algorithm. Nothing in a token is believed, or quoted in an error, before its signature is checked.
 
+mod jwks;
 #[cfg(test)]
 mod tests;
 mod token;
 
 use std::collections::hash_map::DefaultHasher;
 use std::hash::{Hash as _, Hasher as _};
+use std::ops::RangeInclusive;
 
 use jsonwebtoken::{DecodingKey, EncodingKey};
 use serde_json::{Map, Value};
@@ -16,6 +18,9 @@ use serde_json::{Map, Value};
 use crate::config::{Algorithm, AuthConfig, ConfigError, PublicKey};
 
 pub use token::{AuthError, TOKEN_BYTES_MAX};
+
+/// Bytes of the DER form of an RSA public key of 2048 to 8192 bits: shorter ones are weak, longer ones cost too much to check.
+const RSA_DER_BYTES: RangeInclusive<usize> = 266..=1_100;
 
 /// An authenticated user or service.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -76,6 +81,9 @@ impl Authenticator {
             let key = decoding_key(public_key)?;
             keys.push(Key::new(public_key.algorithm, None, public_key.pem.trim().as_bytes(), key));
         }
+        if let Some(key_set) = &config.key_set {
+            keys.extend(jwks::keys(key_set)?);
+        }
         Ok(Self {
             keys,
             signing_key: config.secret.as_ref().map(|secret| EncodingKey::from_secret(secret.expose())),
@@ -132,9 +140,10 @@ impl Authenticator {
 /// Parses a public key and makes sure that it is one for its algorithm.
 fn decoding_key(public_key: &PublicKey) -> Result<DecodingKey, ConfigError> {
     let refuse = |message: String| ConfigError::new(public_key.location.clone(), message);
-    let (name, curve, bytes) = match public_key.algorithm {
-        Algorithm::EdDsa => ("EdDSA", "Ed25519", 32),
-        Algorithm::Es256 => ("ES256", "P-256", 65),
+    let (name, expected, bytes) = match public_key.algorithm {
+        Algorithm::EdDsa => ("EdDSA", "on Ed25519", 32..=32),
+        Algorithm::Es256 => ("ES256", "on P-256", 65..=65),
+        Algorithm::Rs256 => ("RS256", "of 2048 to 8192 bits", RSA_DER_BYTES),
         Algorithm::Hs256 => return Err(refuse("HS256 takes a secret, not a public key".to_owned())),
     };
     if public_key.pem.contains("PRIVATE KEY") {
@@ -144,11 +153,12 @@ fn decoding_key(public_key: &PublicKey) -> Result<DecodingKey, ConfigError> {
     let pem = public_key.pem.as_bytes();
     let key = match public_key.algorithm {
         Algorithm::EdDsa => DecodingKey::from_ed_pem(pem),
+        Algorithm::Rs256 => DecodingKey::from_rsa_pem(pem),
         Algorithm::Es256 | Algorithm::Hs256 => DecodingKey::from_ec_pem(pem),
     };
-    let fits = |key: &DecodingKey| key.try_get_as_bytes().is_ok_and(|found| found.len() == bytes);
+    let fits = |key: &DecodingKey| key.try_get_as_bytes().is_ok_and(|found| bytes.contains(&found.len()));
     match key {
         Ok(key) if fits(&key) => Ok(key),
-        _ => Err(refuse(format!("not a public key for {name}; expected PEM (`BEGIN PUBLIC KEY`) of a key on {curve}"))),
+        _ => Err(refuse(format!("not a public key for {name}; expected PEM (`BEGIN PUBLIC KEY`) of a key {expected}"))),
     }
 }

@@ -4,7 +4,7 @@ use jsonwebtoken::{EncodingKey, Header};
 use serde_json::{Map, Value, json};
 
 use super::{AuthError, Authenticator, Identity, TOKEN_BYTES_MAX};
-use crate::config::{Algorithm, AuthConfig, Location, PublicKey, Secret};
+use crate::config::{Algorithm, AuthConfig, KeySet, Location, PublicKey, Secret};
 
 const NOW_MS: u64 = 1_800_000_000_000;
 const NOW_S: u64 = NOW_MS / 1000;
@@ -13,6 +13,9 @@ const ES256: &str = include_str!("testdata/es256.pem");
 const ES256_PUBLIC: &str = include_str!("testdata/es256.pub.pem");
 const EDDSA: &str = include_str!("testdata/eddsa.pem");
 const EDDSA_PUBLIC: &str = include_str!("testdata/eddsa.pub.pem");
+const RS256: &str = include_str!("testdata/rsa.pem");
+const RS256_PUBLIC: &str = include_str!("testdata/rsa.pub.pem");
+const RSA1024_PUBLIC: &str = include_str!("testdata/rsa1024.pub.pem");
 const P384_PUBLIC: &str = include_str!("testdata/p384.pub.pem");
 
 fn hs256() -> AuthConfig {
@@ -55,10 +58,12 @@ fn with(changes: &Value) -> Value {
 fn each_algorithm_gives_the_identity() {
     let es256 = EncodingKey::from_ec_pem(ES256.as_bytes()).expect("PEM");
     let eddsa = EncodingKey::from_ed_pem(EDDSA.as_bytes()).expect("PEM");
+    let rs256 = EncodingKey::from_rsa_pem(RS256.as_bytes()).expect("PEM");
     let cases = [
         (hs256(), hs(&good())),
         (public_key(Algorithm::Es256, ES256_PUBLIC), sign(jsonwebtoken::Algorithm::ES256, &es256, &good())),
         (public_key(Algorithm::EdDsa, EDDSA_PUBLIC), sign(jsonwebtoken::Algorithm::EdDSA, &eddsa, &good())),
+        (public_key(Algorithm::Rs256, RS256_PUBLIC), sign(jsonwebtoken::Algorithm::RS256, &rs256, &good())),
     ];
     for (index, (config, token)) in cases.iter().enumerate() {
         let identity = check(config, token).expect("a good token");
@@ -309,4 +314,76 @@ fn encode_part(text: &str) -> String {
         encoded.extend((0..=chunk.len()).map(|index| digit(group >> (18 - 6 * index))));
     }
     encoded
+}
+
+/// A set with the named keys, each as the public half of the test keys.
+fn key_set(names: &[(&str, Algorithm)]) -> AuthConfig {
+    let jwk = |(name, algorithm): &(&str, Algorithm)| {
+        let (wire, key) = match algorithm {
+            Algorithm::Es256 => (jsonwebtoken::Algorithm::ES256, EncodingKey::from_ec_pem(ES256.as_bytes())),
+            Algorithm::EdDsa => (jsonwebtoken::Algorithm::EdDSA, EncodingKey::from_ed_pem(EDDSA.as_bytes())),
+            Algorithm::Rs256 => (jsonwebtoken::Algorithm::RS256, EncodingKey::from_rsa_pem(RS256.as_bytes())),
+            Algorithm::Hs256 => panic!("a secret is not published"),
+        };
+        let mut jwk = jsonwebtoken::jwk::Jwk::from_encoding_key(&key.expect("PEM"), wire).expect("a public half");
+        jwk.common.key_id = Some((*name).to_owned());
+        serde_json::to_value(jwk).expect("JSON")
+    };
+    set_of(&json!({ "keys": names.iter().map(jwk).collect::<Vec<_>>() }))
+}
+
+fn set_of(keys: &Value) -> AuthConfig {
+    let location = Location { file: "t.toml".to_owned(), line: 3, column: 7, key: "auth.jwks_file".to_owned() };
+    let algorithms = vec![Algorithm::Es256, Algorithm::EdDsa, Algorithm::Rs256];
+    AuthConfig { key_set: Some(KeySet { algorithms, text: keys.to_string(), location }), ..AuthConfig::default() }
+}
+
+fn named(algorithm: jsonwebtoken::Algorithm, name: Option<&str>, key: &EncodingKey) -> String {
+    let header = Header { kid: name.map(str::to_owned), ..Header::new(algorithm) };
+    jsonwebtoken::encode(&header, &good(), key).expect("the key fits")
+}
+
+#[test]
+fn a_key_set_knows_its_keys_by_name() {
+    let es256 = EncodingKey::from_ec_pem(ES256.as_bytes()).expect("PEM");
+    let rs256 = EncodingKey::from_rsa_pem(RS256.as_bytes()).expect("PEM");
+    let both = key_set(&[("old", Algorithm::Es256), ("new", Algorithm::Rs256)]);
+    let old = named(jsonwebtoken::Algorithm::ES256, Some("old"), &es256);
+    let identity = check(&both, &old).expect("a good token");
+    assert_eq!(
+        check(&both, &named(jsonwebtoken::Algorithm::RS256, Some("new"), &rs256)).map(|who| who.subject),
+        Ok("ann".into())
+    );
+    assert!(
+        check(&both, &named(jsonwebtoken::Algorithm::RS256, None, &rs256)).is_ok(),
+        "a token may leave the name out"
+    );
+    for name in ["new", "unknown"] {
+        let token = named(jsonwebtoken::Algorithm::ES256, Some(name), &es256);
+        assert_eq!(check(&both, &token), Err(AuthError::Signature), "the name {name} is another key's or nobody's");
+    }
+    // Rotation: the old key goes, and with it the sessions of its tokens.
+    let rotated = key_set(&[("new", Algorithm::Rs256)]);
+    assert_eq!(check(&rotated, &old), Err(AuthError::Algorithm));
+    let (before, after) = (Authenticator::new(&both).expect("good"), Authenticator::new(&rotated).expect("good"));
+    assert!(before.still_accepts(&identity) && !after.still_accepts(&identity));
+}
+
+#[test]
+fn a_key_set_cannot_bring_secrets_and_weak_keys() {
+    let secret = json!({"kty": "oct", "k": "c2VjcmV0c2VjcmV0c2VjcmV0c2VjcmV0c2VjcmV0c2U", "alg": "HS256"});
+    let weak = json!({"kty": "RSA", "n": "A".repeat(171), "e": "AQAB"});
+    let other = json!({"kty": "EC", "crv": "P-384", "x": "A".repeat(64), "y": "A".repeat(64)});
+    for keys in [json!({"keys": []}), json!({"keys": [secret]}), json!({"keys": [weak]}), json!({"keys": [other]})] {
+        let error = Authenticator::new(&set_of(&keys)).err().expect("no usable key").to_string();
+        assert_eq!(error, "t.toml:3:7: auth.jwks_file: found no key for any of `algorithms`", "{keys}");
+    }
+    let mut encrypting = key_set(&[("a", Algorithm::Rs256)]);
+    let set = encrypting.key_set.as_mut().expect("a set");
+    set.text = set.text.replace("\"kty\"", "\"use\":\"enc\",\"kty\"");
+    assert!(Authenticator::new(&encrypting).is_err(), "a key for encryption signs nothing");
+    let error = Authenticator::new(&set_of(&json!([1]))).err().expect("not a set").to_string();
+    assert!(error.contains("not a JSON Web Key Set"), "{error}");
+    let error = Authenticator::new(&public_key(Algorithm::Rs256, RSA1024_PUBLIC)).err().expect("weak").to_string();
+    assert!(error.contains("2048 to 8192 bits"), "{error}");
 }

@@ -19,12 +19,18 @@ pub enum Algorithm {
     Es256,
     /// Ed25519.
     EdDsa,
+    /// RSA (PKCS #1 v1.5) with SHA-256, keys of 2048 bits or more.
+    Rs256,
 }
 
 impl Algorithm {
     /// Every algorithm with the name that tokens and configurations use.
-    pub const ALL: &'static [(&'static str, Algorithm)] =
-        &[("HS256", Algorithm::Hs256), ("ES256", Algorithm::Es256), ("EdDSA", Algorithm::EdDsa)];
+    pub const ALL: &'static [(&'static str, Algorithm)] = &[
+        ("HS256", Algorithm::Hs256),
+        ("ES256", Algorithm::Es256),
+        ("EdDSA", Algorithm::EdDsa),
+        ("RS256", Algorithm::Rs256),
+    ];
 }
 
 /// How tokens are checked. Each algorithm is allowed by the key it needs being present.
@@ -32,8 +38,10 @@ impl Algorithm {
 pub struct AuthConfig {
     /// For HS256.
     pub secret: Option<Secret>,
-    /// For ES256 or `EdDSA`.
+    /// For one of the other algorithms.
     pub public_key: Option<PublicKey>,
+    /// Public keys by name, for any of the other algorithms.
+    pub key_set: Option<KeySet>,
     /// When set, `iss` is required and equal.
     pub issuer: Option<String>,
     /// When not empty, `aud` is required and names one of these.
@@ -49,7 +57,7 @@ pub struct AuthConfig {
 /// A public key and the one algorithm that it is for.
 #[derive(Clone, Debug)]
 pub struct PublicKey {
-    /// `Es256` or `EdDsa`.
+    /// Any but `Hs256`.
     pub algorithm: Algorithm,
     /// PEM text (`BEGIN PUBLIC KEY`).
     pub pem: String,
@@ -57,11 +65,28 @@ pub struct PublicKey {
     pub location: Location,
 }
 
+/// A JSON Web Key Set (RFC 7517) and the algorithms that its keys may serve.
+#[derive(Clone, Debug)]
+pub struct KeySet {
+    /// Each key is for one of these.
+    pub algorithms: Vec<Algorithm>,
+    /// JSON text.
+    pub text: String,
+    /// Where the configuration names it.
+    pub location: Location,
+}
+
 pub(super) fn read(section: &Section<'_, '_>, mode: Mode) -> AuthConfig {
     let algorithms = algorithms(section);
     let secret = text_or_file(section, "secret", "secret_file");
     let public_key = text_or_file(section, "public_key", "public_key_file");
+    let key_set = file(section, "jwks_file");
     let config = AuthConfig {
+        key_set: key_set.map(|found| KeySet {
+            algorithms: algorithms.iter().copied().filter(|algorithm| *algorithm != Algorithm::Hs256).collect(),
+            text: found.value,
+            location: found.location,
+        }),
         secret: secret.and_then(|found| checked_secret(section, &algorithms, found)),
         public_key: public_key.and_then(|found| checked_public_key(section, &algorithms, found)),
         issuer: section.string("issuer", "the `iss` that tokens carry (a string)").map(|found| found.value),
@@ -113,14 +138,19 @@ fn algorithms(section: &Section<'_, '_>) -> Vec<Algorithm> {
 }
 
 /// A value given in the configuration itself or in a file that it names.
-fn text_or_file(section: &Section<'_, '_>, text: &'static str, file: &'static str) -> Option<Found<String>> {
+fn text_or_file(section: &Section<'_, '_>, text: &'static str, named: &'static str) -> Option<Found<String>> {
     let inline = section.secret(text);
-    let named = section.string(file, "the path of a file");
-    let Some(named) = named else { return inline };
+    let Some(location) = section.raw(named).map(|found| found.location) else { return inline };
     if inline.is_some() {
-        section.source().problem(named.location, format!("found both `{text}` and `{file}`; expected one of them"));
+        section.source().problem(location, format!("found both `{text}` and `{named}`; expected one of them"));
         return None;
     }
+    file(section, named)
+}
+
+/// The content of a file that the configuration names, without the line end after it.
+fn file(section: &Section<'_, '_>, name: &'static str) -> Option<Found<String>> {
+    let named = section.string(name, "the path of a file")?;
     let path = section.source().resolve(&named.value);
     match std::fs::read_to_string(&path) {
         Ok(content) => {
@@ -150,7 +180,7 @@ fn checked_secret(section: &Section<'_, '_>, algorithms: &[Algorithm], found: Fo
 fn checked_public_key(section: &Section<'_, '_>, algorithms: &[Algorithm], found: Found<String>) -> Option<PublicKey> {
     let mut fitting = algorithms.iter().filter(|algorithm| **algorithm != Algorithm::Hs256);
     let (Some(algorithm), None) = (fitting.next(), fitting.next()) else {
-        let message = "a public key is for one algorithm; expected `algorithms` to name `ES256` or `EdDSA`";
+        let message = "a public key is for one algorithm; expected `algorithms` to name `ES256`, `EdDSA` or `RS256`";
         section.source().problem(found.location, message);
         return None;
     };
@@ -171,7 +201,8 @@ fn require_keys(section: &Section<'_, '_>, algorithms: &[Algorithm]) {
         section.source().problem(section.location(), "`HS256` needs `secret` or `secret_file`");
     }
     let asymmetric = algorithms.iter().any(|algorithm| *algorithm != Algorithm::Hs256);
-    if asymmetric && !given(["public_key", "public_key_file"]) {
-        section.source().problem(section.location(), "`ES256` and `EdDSA` need `public_key` or `public_key_file`");
+    if asymmetric && !given(["public_key", "public_key_file"]) && section.raw("jwks_file").is_none() {
+        let message = "`ES256`, `EdDSA` and `RS256` need `public_key`, `public_key_file` or `jwks_file`";
+        section.source().problem(section.location(), message);
     }
 }

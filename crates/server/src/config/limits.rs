@@ -15,6 +15,8 @@ pub struct LimitsConfig {
     pub connections_per_identity_max: u32,
     /// Messages that one connection may send per second, averaged over ten seconds.
     pub messages_per_second_max: u32,
+    /// REST requests that one identity may make per second, averaged over ten seconds.
+    pub requests_per_second_max: u32,
     /// Bytes that wait for a slow client before the server closes the connection.
     pub slow_consumer_bytes_max: u32,
     /// How long bytes may wait for a slow client, in milliseconds.
@@ -32,6 +34,7 @@ impl Default for LimitsConfig {
             connections_max: 15_000,
             connections_per_identity_max: 100,
             messages_per_second_max: 200,
+            requests_per_second_max: 100,
             slow_consumer_bytes_max: 1 << 20,
             slow_consumer_ms_max: 10_000,
             hello_ms_max: 5_000,
@@ -75,6 +78,7 @@ pub(super) fn read(section: &Section<'_, '_>) -> LimitsConfig {
             base.connections_per_identity_max,
         ),
         messages_per_second_max: count("messages_per_second_max", "messages", 1_000_000, base.messages_per_second_max),
+        requests_per_second_max: count("requests_per_second_max", "requests", 1_000_000, base.requests_per_second_max),
         slow_consumer_bytes_max: bytes("slow_consumer_bytes_max", 64 << 10, 1 << 30, base.slow_consumer_bytes_max),
         slow_consumer_ms_max: milliseconds("slow_consumer_ms_max", base.slow_consumer_ms_max),
         hello_ms_max: milliseconds("hello_ms_max", base.hello_ms_max),

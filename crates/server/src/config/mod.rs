@@ -20,7 +20,7 @@ use std::path::{Path, PathBuf};
 use tidelock_core::wire::Policy;
 use toml::de::DeTable;
 
-pub use auth::{Algorithm, AuthConfig, PublicKey};
+pub use auth::{Algorithm, AuthConfig, KeySet, PublicKey};
 pub(crate) use databases::is_name;
 pub use error::{ConfigError, Location, Problem};
 pub use limits::LimitsConfig;
@@ -155,7 +155,7 @@ impl Config {
         let differs = [
             ("server.listen", server.listen != former.listen),
             ("server.admin_listen", server.admin_listen != former.admin_listen),
-            ("server.tls", server.tls != former.tls),
+            ("server.tls", server.tls.is_some() != former.tls.is_some()),
             ("limits", self.limits != before.limits),
             ("databases", stores(self) != stores(before)),
         ];

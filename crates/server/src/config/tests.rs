@@ -123,7 +123,7 @@ const WRONG_VALUES: &[(&str, &str)] = &[
     ),
     (
         "limits.x = 3",
-        "t.toml:4:1: auth.limits: unknown key in [auth]; expected `algorithms`, `allow_no_expiry`, `anonymous`, `audience`, `issuer`, `leeway_s`, `public_key`, `public_key_file`, `secret` or `secret_file`",
+        "t.toml:4:1: auth.limits: unknown key in [auth]; expected `algorithms`, `allow_no_expiry`, `anonymous`, `audience`, `issuer`, `jwks_file`, `leeway_s`, `public_key`, `public_key_file`, `secret` or `secret_file`",
     ),
     (
         "[server]\nlisten = 4860",
@@ -258,23 +258,23 @@ fn production_needs_authentication_and_a_database() {
         ("[auth]\nalgorithms = [\"HS256\"]\n", "t.toml:1:1: auth: `HS256` needs `secret` or `secret_file`"),
         (
             "[auth]\nalgorithms = [\"ES256\"]\n",
-            "t.toml:1:1: auth: `ES256` and `EdDSA` need `public_key` or `public_key_file`",
+            "t.toml:1:1: auth: `ES256`, `EdDSA` and `RS256` need `public_key`, `public_key_file` or `jwks_file`",
         ),
         (
             "[auth]\nalgorithms = [\"none\"]\n",
-            "t.toml:2:15: auth.algorithms: found the string \"none\"; expected `HS256`, `ES256` or `EdDSA`",
+            "t.toml:2:15: auth.algorithms: found the string \"none\"; expected `HS256`, `ES256`, `EdDSA` or `RS256`",
         ),
         (
-            "[auth]\nalgorithms = [\"RS256\"]\n",
-            "t.toml:2:15: auth.algorithms: found the string \"RS256\"; expected `HS256`, `ES256` or `EdDSA` (did you mean `ES256`?)",
+            "[auth]\nalgorithms = [\"PS256\"]\n",
+            "t.toml:2:15: auth.algorithms: found the string \"PS256\"; expected `HS256`, `ES256`, `EdDSA` or `RS256` (did you mean `ES256`?)",
         ),
         (
             "[auth]\nalgorithms = \"HS256\"\n",
-            "t.toml:2:14: auth.algorithms: found the string \"HS256\"; expected a list of `HS256`, `ES256` or `EdDSA`",
+            "t.toml:2:14: auth.algorithms: found the string \"HS256\"; expected a list of `HS256`, `ES256`, `EdDSA` or `RS256`",
         ),
         (
             "[auth]\nalgorithms = [\"ES256\", \"EdDSA\"]\npublic_key = \"x\"\n",
-            "t.toml:3:14: auth.public_key: a public key is for one algorithm; expected `algorithms` to name `ES256` or `EdDSA`",
+            "t.toml:3:14: auth.public_key: a public key is for one algorithm; expected `algorithms` to name `ES256`, `EdDSA` or `RS256`",
         ),
         (
             "[auth]\nalgorithms = [\"HS256\"]\nsecret = 12345\n",
@@ -423,5 +423,5 @@ fn development_needs_no_file() {
 #[test]
 fn every_algorithm_has_a_name() {
     let named: Vec<Algorithm> = Algorithm::ALL.iter().map(|(_, algorithm)| *algorithm).collect();
-    assert_eq!(named, [Algorithm::Hs256, Algorithm::Es256, Algorithm::EdDsa]);
+    assert_eq!(named, [Algorithm::Hs256, Algorithm::Es256, Algorithm::EdDsa, Algorithm::Rs256]);
 }

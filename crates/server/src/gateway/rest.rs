@@ -45,6 +45,12 @@ impl Call {
         add(&app.metrics.requests, 1);
         let token = bearer(headers)?;
         let identity: Identity = app.authenticate(token)?;
+        let per_second = app.options.limits.requests_per_second_max;
+        app.quota.take(&identity.subject, app.clock.now_ms(), per_second).map_err(|wait_ms| Refusal {
+            code: ErrorCode::RateLimited,
+            message: format!("more than {per_second} requests per second of one identity"),
+            retry_after_ms: Some(wait_ms),
+        })?;
         let database = Arc::clone(app.database(database)?);
         let filter = database.access(&identity).await?;
         let caller = Caller { identity: Arc::new(identity), filter, session: SessionId(0), clock: app.clock.clone() };
