@@ -310,6 +310,7 @@ fn absent(batch: &Batch, client: &Client, desk: &Desk) -> Vec<DocumentId> {
 fn apply_batch(batch: &Batch, client: &Client, desk: &mut Desk) {
     for id in absent(batch, client, desk) {
         desk.receive(client, &id, None, client.mirror.may_be_dirty(&id));
+        desk.after.forgotten.push(id);
     }
     for change in &batch.changes {
         let Some(id) = client.document_id(change) else { continue };

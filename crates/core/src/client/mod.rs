@@ -109,7 +109,7 @@ pub struct Client {
     answered: Sequence,
     /// Answers of the application's resolver that wait to be applied.
     resolved: VecDeque<(DocumentId, Option<Vec<u8>>)>,
-    /// Offsets of results that may be ahead of the changes still to come.
+    /// Offsets of results that may be at or ahead of the changes still to come.
     settled: OrderedMap<DocumentId, Offset>,
     /// Whether the application may have written since the outboxes were read.
     captured: bool,

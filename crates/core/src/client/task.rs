@@ -374,7 +374,8 @@ impl Client {
         // During a snapshot, frames to come may be as old as its beginning.
         let complete = self.position.cursor.as_ref().filter(|cursor| cursor.snapshot.is_none());
         if let Some(position) = complete.map(|cursor| cursor.offset) {
-            self.settled.retain(|_, offset| *offset > position);
+            // Documents of gained channels may be as old as the cursor itself.
+            self.settled.retain(|_, offset| *offset >= position);
         }
         self.rejected = self.rejected.saturating_add(after.rejected_added);
         self.caught_up = after.caught_up.unwrap_or(self.caught_up);

@@ -45,7 +45,7 @@ pub(super) struct Aftermath {
     pub(super) events: Vec<Event>,
     pub(super) rejected_added: u64,
     pub(super) settled: Vec<(DocumentId, Offset)>,
-    /// Documents that the client does not hold any more.
+    /// Documents that the client does not hold any more, because they left its channels or may have.
     pub(super) forgotten: Vec<DocumentId>,
     pub(super) unresolved: Option<OrderedMap<DocumentId, Unresolved>>,
     /// Conflicts whose question is void.

@@ -151,7 +151,7 @@ impl Session {
         }
     }
 
-    /// Documents of gained channels: newer than the cursor, which they leave where it is.
+    /// Documents of gained channels, as of the cursor or later; the cursor stays where it is.
     pub(super) fn deliver_gain(&mut self, id: SubscriptionId, page: &SnapshotPage) {
         let chunk_bytes_max = self.chunk_bytes_max();
         let State::Open(open) = &mut self.state else { return };

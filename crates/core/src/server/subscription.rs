@@ -139,7 +139,7 @@ impl Subscription {
             gained = gained.common(&self.filter);
         }
         self.gain = (!gained.is_empty()).then(|| GainPhase { filter: Arc::new(gained), after: None });
-        // What is gained comes document by document and is newer than the cursor: no consistent cut until both have met.
+        // What is gained comes document by document and may be newer than the cursor: no consistent cut until both have met.
         self.confirmed &= self.gain.is_none();
     }
 }

@@ -109,6 +109,30 @@ fn what_was_purged_may_be_gained_again() {
 }
 
 #[test]
+fn a_gain_at_the_cursor_that_waited_for_a_result_is_older_than_it() {
+    let mut script = Script::live();
+    script.changes(0, 1, &[(1, "cards/b", "1")]);
+    script.write(|tx| tx.put("cards", "a", "1"));
+    // Read at 1, before the client's own mutation deleted it or took it out of its channels at 2.
+    gained(&mut script, 1, 1, "cards/a", "0");
+    script.result(1, 2, Outcome::Merged(vec![withheld("a")], vec![]));
+    assert_eq!((script.row("cards/a"), script.confirmed()), (None, vec!["cards/b".to_owned()]));
+}
+
+#[test]
+fn what_a_snapshot_left_out_may_be_gained_again() {
+    let mut script = Script::live();
+    script.write(|tx| tx.put("cards", "a", "1"));
+    script.result(1, 2, Outcome::Accepted);
+    script.changes(0, 2, &[]);
+    // The session started over, after the channel was lost; then it is granted again, and nobody wrote meanwhile.
+    script.snapshot(2, None, None, &[]);
+    assert_eq!(script.row("cards/a"), None);
+    gained(&mut script, 2, 2, "cards/a", "1");
+    assert_eq!(script.row("cards/a"), Some(json!(1)));
+}
+
+#[test]
 fn a_purge_that_waited_for_a_result_is_older_than_it() {
     let mut script = Script::live();
     script.changes(0, 1, &[(1, "cards/a", "1"), (1, "cards/b", "1")]);
