@@ -169,7 +169,7 @@ async fn what_may_not_be_read_is_as_if_it_did_not_exist() {
     let told = ann.ask(&[item(log, ("cards", "secret", secret))], &[(cards, "secret"), (cards, "nothing")]).await;
     assert_eq!(told, ["-nothing", "-secret"]);
     assert!(ann.changes().await.last);
-    // The rules decide by the document as it is now, not by what the changelog said of it when the symbols were made.
+    // The rules decide by the document as it is at that moment, not by what the changelog said of it when the symbols were made.
     let differs = ann.learn(log, &["cards"], &[]).await;
     root.commit(vec![DocumentChange { base: of_body(mine.as_bytes()).unwrap(), ..put("cards", "mine", secret) }]).await;
     let told = ann.ask(&differs.theirs, &[(cards, "mine")]).await;
