@@ -7,7 +7,7 @@ use std::sync::Arc;
 use axum::Router;
 use axum::body::{Body, Bytes};
 use axum::extract::{Path, Request, State as Extract};
-use axum::http::{HeaderMap, StatusCode, header};
+use axum::http::{StatusCode, header};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{delete, get, post};
@@ -223,10 +223,8 @@ async fn drop_scope(Extract(service): Extract<Service>, Path((bucket, scope)): P
 async fn create_collection(
     Extract(service): Extract<Service>,
     Path((bucket, scope)): Path<(String, String)>,
-    headers: HeaderMap,
     body: String,
 ) -> Response {
-    let _ = headers;
     let name = field(&body, "name").unwrap_or_default();
     let max_ttl = field(&body, "maxTTL").and_then(|text| text.parse().ok()).unwrap_or(0);
     change(&service, &bucket, |manifest| manifest.create_collection(&scope, &name, max_ttl))
