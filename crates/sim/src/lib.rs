@@ -12,6 +12,7 @@ mod faults;
 mod host;
 mod network;
 mod node;
+mod platform;
 mod random;
 mod rules;
 mod slow;
