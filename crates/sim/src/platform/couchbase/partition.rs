@@ -209,11 +209,13 @@ impl Partition {
     }
 
     /// Replicas have these prepares: those that a majority of the copies has are committed and acknowledged.
-    fn commit(&mut self, arrived: &[DocumentId], durability: Durability, now_ms: u64) {
+    fn commit(&mut self, arrived: &[(DocumentId, u64)], durability: Durability, now_ms: u64) {
         let copies = self.replicas.len() + 1;
         let majority = if durability == Durability::Majority { copies / 2 + 1 } else { 1 };
-        for id in arrived {
-            let Some(prepare) = self.prepares.get_mut(id) else { continue };
+        for (id, cas) in arrived {
+            // An earlier prepare of the document may arrive after that was committed.
+            let prepare = self.prepares.get_mut(id).filter(|prepare| prepare.item.cas == *cas);
+            let Some(prepare) = prepare else { continue };
             prepare.acknowledged += 1;
             if prepare.acknowledged + 1 < majority {
                 continue;
@@ -309,13 +311,13 @@ impl Partition {
 
 impl Replica {
     /// Takes what has arrived; notes the durable writes among it.
-    fn take_arrivals(&mut self, now_ms: u64, prepared: &mut Vec<DocumentId>) {
+    fn take_arrivals(&mut self, now_ms: u64, prepared: &mut Vec<(DocumentId, u64)>) {
         while self.arriving.front().is_some_and(|(at_ms, _)| *at_ms <= now_ms) {
             let Some((_, step)) = self.arriving.pop_front() else { return };
             self.steps += 1;
             match step {
                 Step::Prepare(id, item) => {
-                    prepared.push(id.clone());
+                    prepared.push((id.clone(), item.cas));
                     self.prepared.insert(id, item);
                 }
                 Step::Store(id, item) => {
