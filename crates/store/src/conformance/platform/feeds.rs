@@ -104,8 +104,8 @@ pub(super) async fn what_was_not_acknowledged_comes_again<P: Platform>(subject: 
     subject.put(&first, json("1"), Some("m")).await;
     follower.until(&first, "a change before the position", |_| true).await;
     let position = follower.position().await;
-    follower.feed.acknowledge(&position).await.unwrap();
     subject.put(&second, json("1"), Some("m")).await;
+    follower.feed.acknowledge(&position).await.unwrap();
     follower.until(&second, "a change after the position", |_| true).await;
     follower.position().await;
     for _ in 0..2 {
