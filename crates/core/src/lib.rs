@@ -6,6 +6,7 @@
 //!
 //! | module | rule |
 //! |---|---|
+//! | [`base64`] | bytes in texts |
 //! | [`json`] | strict JSON with exact numbers |
 //! | [`key`] | IndexedDB keys as platform strings |
 //! | [`escape`] | structured-clone values as JSON |
@@ -15,7 +16,7 @@
 //! | [`server`] | a session as the server sees it |
 //! | [`wire`] | frames and their codec (`docs/protocol.md`) |
 
-mod base64;
+pub mod base64;
 pub mod client;
 pub mod escape;
 pub mod ids;

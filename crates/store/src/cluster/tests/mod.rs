@@ -1,0 +1,5 @@
+//! Tests of the cluster store over a platform in memory, on virtual time.
+
+mod conformance;
+mod host;
+mod platform;
