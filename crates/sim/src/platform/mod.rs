@@ -8,8 +8,8 @@
 //! to be woken at the next thing due.
 
 mod client;
-mod couchbase;
-mod geode;
+pub(crate) mod couchbase;
+pub(crate) mod geode;
 mod path;
 #[cfg(test)]
 mod tests;
@@ -25,8 +25,7 @@ use tidelock_store::platform::{
 };
 
 pub(crate) use client::PlatformClient;
-pub(crate) use couchbase::{Couchbase, Durability};
-pub(crate) use geode::Geode;
+
 pub(crate) use path::{Path, Weather};
 
 use crate::time::VirtualTime;

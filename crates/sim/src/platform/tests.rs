@@ -9,7 +9,9 @@ use tidelock_server::TimeSource;
 use tidelock_store::BoxFuture;
 use tidelock_store::conformance::platform::{Foreign, Subject, run};
 
-use super::{Body, Cluster, Couchbase, Durability, Geode, Model, Path, PlatformClient, Weather, couchbase, geode};
+use super::couchbase::{self, Couchbase, Durability};
+use super::geode::{self, Geode};
+use super::{Body, Cluster, Model, Path, PlatformClient, Weather};
 use crate::time::VirtualTime;
 
 mod defects;

@@ -7,7 +7,8 @@ use tidelock_server::TimeSource;
 use tidelock_store::platform::{Feed, FeedEvent, Platform, Position, PutContent, PutIf, PutOutcome, Token};
 
 use super::{COLLECTIONS, block_on, bucket, members};
-use crate::platform::{Body, Cluster, Durability, Model, Path, PlatformClient, PlatformError, Weather};
+use crate::platform::couchbase::Durability;
+use crate::platform::{Body, Cluster, Model, Path, PlatformClient, PlatformError, Weather};
 use crate::time::VirtualTime;
 
 /// A cluster and its clock.
