@@ -281,6 +281,8 @@ impl World {
                 self.scheduled.remove(&task);
                 self.tasks.poll(task);
             }
+            // One that was overtaken by an earlier one has nothing to do.
+            Event::Tick if self.tick_ms.is_none_or(|at_ms| at_ms > self.now_ms) => {}
             Event::Tick => {
                 self.tick_ms = None;
                 self.time.wake();
