@@ -115,10 +115,14 @@ pub(super) struct Book {
     noted: Mutex<BTreeMap<(DocumentId, Vec<u8>), (Version, Vec<String>)>>,
     pub(super) policy: Policy,
     /// Whether outcomes depend on the state.
-    pub(super) depends: bool,
+    depends: bool,
 }
 
 impl Book {
+    pub(super) fn new(policy: Policy, depends: bool) -> Self {
+        Self { policy, depends, ..Self::default() }
+    }
+
     pub(super) fn note(&self, id: &DocumentId, body: &[u8], version: Version, channels: &[String]) {
         self.noted.lock().unwrap().insert((id.clone(), body.to_vec()), (version, channels.to_vec()));
     }

@@ -1,12 +1,12 @@
 //! A platform in memory with scripted faults.
 
 use std::collections::BTreeMap;
-use std::future::pending;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::task::{Poll, Waker};
 
 use tidelock_core::ids::DocumentId;
 
+use crate::cluster::meta::{IntentRow, unseal};
 use crate::platform::{
     Entry, Feed, FeedEvent, Finding, Order, Platform, PlatformCapabilities, PlatformError, Position, PutContent, PutIf,
     PutOutcome, Scan, Token, Written,
@@ -64,6 +64,10 @@ struct Script {
     fault: Option<(u64, Fault)>,
     /// Runs before the call of this number.
     hook: Option<(u64, Box<dyn FnOnce(&Cluster) + Send>)>,
+    stopped: bool,
+    resumed: bool,
+    waker: Option<Waker>,
+    resuming: Option<Waker>,
 }
 
 impl Cluster {
@@ -97,6 +101,27 @@ impl Cluster {
 
     pub(super) fn meta(&self, id: &DocumentId) -> Option<Arc<[u8]>> {
         self.data().entries.get(id)?.meta.clone()
+    }
+
+    /// What a reader of a collection would see.
+    pub(super) fn documents(&self, collection: &str) -> BTreeMap<String, String> {
+        let data = self.data();
+        let entries = data.entries.iter().filter(|(id, _)| id.collection == collection);
+        let content = |item: &Item| Some(String::from_utf8(item.content.as_ref()?.to_vec()).unwrap());
+        entries.filter_map(|(id, item)| Some((id.key.clone(), content(item)?))).collect()
+    }
+
+    /// Whether an intent is not settled.
+    pub(super) fn is_live(&self, key: &str) -> bool {
+        let content = self.content(&DocumentId::new(crate::platform::system::INTENTS, key));
+        content.and_then(|content| unseal::<IntentRow>(content.as_bytes())).is_some_and(|row| row.is_live())
+    }
+
+    /// How often documents of a collection were written.
+    pub(super) fn writes(&self, collection: &str) -> usize {
+        let data = self.data();
+        let written = |event: &&FeedEvent| matches!(event, FeedEvent::Changed(id, _) if id.collection == collection);
+        data.log.iter().filter(written).count()
     }
 
     /// Every entry of a collection with something in it.
@@ -202,14 +227,47 @@ impl TestPlatform {
         script.hook = Some((script.calls + call, Box::new(hook)));
     }
 
-    pub(super) fn calls(&self) -> u64 {
-        self.script.lock().unwrap().calls
+    /// Takes the fault or hook back. Whether it has happened.
+    pub(super) fn is_played(&self) -> bool {
+        let mut script = self.script.lock().unwrap();
+        script.fault.take().is_none() && script.hook.take().is_none()
     }
 
-    /// Whether the fault or hook has happened.
-    pub(super) fn is_played(&self) -> bool {
-        let script = self.script.lock().unwrap();
-        script.fault.is_none() && script.hook.is_none()
+    /// Resolves once the node has stopped.
+    pub(super) async fn stopped(&self) {
+        std::future::poll_fn(|context| {
+            let mut script = self.script.lock().unwrap();
+            script.waker = Some(context.waker().clone());
+            if script.stopped { Poll::Ready(()) } else { Poll::Pending }
+        })
+        .await;
+    }
+
+    /// Goes on where it stopped.
+    pub(super) fn resume(&self) {
+        let waker = {
+            let mut script = self.script.lock().unwrap();
+            script.stopped = false;
+            script.resumed = true;
+            script.resuming.take()
+        };
+        waker.into_iter().for_each(Waker::wake);
+    }
+
+    /// Stops here, until it is told to go on.
+    async fn stop(&self) {
+        let waker = {
+            let mut script = self.script.lock().unwrap();
+            script.stopped = true;
+            script.waker.take()
+        };
+        waker.into_iter().for_each(Waker::wake);
+        std::future::poll_fn(|context| {
+            let mut script = self.script.lock().unwrap();
+            script.resuming = Some(context.waker().clone());
+            if script.resumed { Poll::Ready(()) } else { Poll::Pending }
+        })
+        .await;
     }
 
     async fn call<T>(&self, call: impl FnOnce(&mut Data) -> T) -> Result<T, PlatformError> {
@@ -225,14 +283,17 @@ impl TestPlatform {
         }
         let lost = || PlatformError::Unavailable("no answer".to_owned());
         match fault {
-            Some(Fault::StopBefore) => pending().await,
+            Some(Fault::StopBefore) => self.stop().await,
             Some(Fault::LostBefore) => return Err(lost()),
             Some(Fault::StopAfter | Fault::LostAfter) | None => {}
         }
         yield_once().await;
         let answer = call(&mut self.cluster.data());
         match fault {
-            Some(Fault::StopAfter) => pending().await,
+            Some(Fault::StopAfter) => {
+                self.stop().await;
+                Ok(answer)
+            }
             Some(Fault::LostAfter) => Err(lost()),
             Some(Fault::StopBefore | Fault::LostBefore) | None => Ok(answer),
         }
