@@ -67,7 +67,7 @@ struct Script {
     stopped: bool,
     resumed: bool,
     waker: Option<Waker>,
-    resuming: Option<Waker>,
+    resuming: Vec<Waker>,
 }
 
 impl Cluster {
@@ -133,6 +133,12 @@ impl Cluster {
     /// Tells every feed something.
     pub(super) fn announce(&self, event: FeedEvent) {
         self.data().append(event);
+    }
+
+    /// The last event about a document.
+    pub(super) fn last_event(&self, id: &DocumentId) -> Option<FeedEvent> {
+        let data = self.data();
+        data.log.iter().rev().find(|event| matches!(event, FeedEvent::Changed(changed, _) if changed == id)).cloned()
     }
 
     /// Drops what the feed has, so that who follows hears of changes no more.
@@ -249,7 +255,7 @@ impl TestPlatform {
             let mut script = self.script.lock().unwrap();
             script.stopped = false;
             script.resumed = true;
-            script.resuming.take()
+            std::mem::take(&mut script.resuming)
         };
         waker.into_iter().for_each(Waker::wake);
     }
@@ -264,30 +270,36 @@ impl TestPlatform {
         waker.into_iter().for_each(Waker::wake);
         std::future::poll_fn(|context| {
             let mut script = self.script.lock().unwrap();
-            script.resuming = Some(context.waker().clone());
+            script.resuming.push(context.waker().clone());
             if script.resumed { Poll::Ready(()) } else { Poll::Pending }
         })
         .await;
     }
 
     async fn call<T>(&self, call: impl FnOnce(&mut Data) -> T) -> Result<T, PlatformError> {
-        let (fault, hook) = {
+        let (number, fault, hook) = {
             let mut script = self.script.lock().unwrap();
             let number = script.calls;
             script.calls += 1;
             let fault = script.fault.take_if(|(at, _)| *at == number).map(|(_, fault)| fault);
-            (fault, script.hook.take_if(|(at, _)| *at == number))
+            (number, fault, script.hook.take_if(|(at, _)| *at == number))
         };
         if let Some((_, hook)) = hook {
             hook(&self.cluster);
         }
         let lost = || PlatformError::Unavailable("no answer".to_owned());
+        // Calls made at the same time overtake each other.
+        for _ in 0..=number % 3 {
+            yield_once().await;
+        }
         match fault {
             Some(Fault::StopBefore) => self.stop().await,
             Some(Fault::LostBefore) => return Err(lost()),
-            Some(Fault::StopAfter | Fault::LostAfter) | None => {}
+            Some(Fault::StopAfter | Fault::LostAfter) => {}
+            // Its node has stopped at another call.
+            None if self.script.lock().unwrap().stopped => self.stop().await,
+            None => {}
         }
-        yield_once().await;
         let answer = call(&mut self.cluster.data());
         match fault {
             Some(Fault::StopAfter) => {
