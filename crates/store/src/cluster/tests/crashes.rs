@@ -4,10 +4,10 @@ use std::collections::BTreeMap;
 
 use tidelock_core::ids::{Incarnation, MutationId, Sequence, Version};
 use tidelock_core::version;
-use tidelock_core::wire::{DocumentPolicy, FieldPatch, Operation};
+use tidelock_core::wire::{DocumentPolicy, Operation};
 
 use super::platform::Fault;
-use super::rig::{Node, Push, Rig, Told, commit_of, counter, doc, increment, mutation};
+use super::rig::{Node, Rig, Told, commit_of, counter, doc, increment, mutation};
 use crate::cluster::host::Host;
 use crate::store::{CommitOutcome, ConflictQuery, Store, Write};
 

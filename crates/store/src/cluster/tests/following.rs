@@ -39,7 +39,9 @@ fn everything() -> Filter {
 fn published(node: &mut Node) -> BTreeMap<String, usize> {
     let mut times = BTreeMap::new();
     for (_, step) in node.history() {
-        step.into_keys().for_each(|key| *times.entry(key).or_default() += 1);
+        for key in step.into_keys() {
+            *times.entry(key).or_default() += 1;
+        }
     }
     times
 }

@@ -57,13 +57,19 @@ pub(super) struct TestPlatform {
     script: Arc<Mutex<Script>>,
 }
 
+/// What somebody else does.
+type Hook = Box<dyn FnOnce(&Cluster) + Send>;
+
+/// Contents and metas.
+pub(super) type Backup = BTreeMap<DocumentId, (Option<Arc<[u8]>>, Option<Arc<[u8]>>)>;
+
 #[derive(Default)]
 struct Script {
     /// Calls so far.
     calls: u64,
     fault: Option<(u64, Fault)>,
     /// Runs before the call of this number.
-    hook: Option<(u64, Box<dyn FnOnce(&Cluster) + Send>)>,
+    hook: Option<(u64, Hook)>,
     stopped: bool,
     resumed: bool,
     waker: Option<Waker>,
@@ -149,13 +155,13 @@ impl Cluster {
     }
 
     /// A copy of the data.
-    pub(super) fn backup(&self) -> BTreeMap<DocumentId, (Option<Arc<[u8]>>, Option<Arc<[u8]>>)> {
+    pub(super) fn backup(&self) -> Backup {
         let data = self.data();
         data.entries.iter().map(|(id, item)| (id.clone(), (item.content.clone(), item.meta.clone()))).collect()
     }
 
     /// Puts a copy in the place of the data; orders count anew.
-    pub(super) fn restore(&self, backup: BTreeMap<DocumentId, (Option<Arc<[u8]>>, Option<Arc<[u8]>>)>) {
+    pub(super) fn restore(&self, backup: Backup) {
         let mut data = self.data();
         data.history += 1;
         let now = std::mem::take(&mut data.entries);
@@ -295,10 +301,9 @@ impl TestPlatform {
         match fault {
             Some(Fault::StopBefore) => self.stop().await,
             Some(Fault::LostBefore) => return Err(lost()),
-            Some(Fault::StopAfter | Fault::LostAfter) => {}
             // Its node has stopped at another call.
             None if self.script.lock().unwrap().stopped => self.stop().await,
-            None => {}
+            Some(Fault::StopAfter | Fault::LostAfter) | None => {}
         }
         let answer = call(&mut self.cluster.data());
         match fault {
@@ -406,12 +411,13 @@ impl Feed for TestFeed {
                     return Poll::Pending;
                 };
                 self.at += 1;
-                match event {
-                    FeedEvent::Changed(id, _) if !self.collections.contains(&id.collection) => {
-                        self.told = Some(self.at)
-                    }
-                    event => return Poll::Ready(Ok(event)),
+                if let FeedEvent::Changed(id, _) = &event
+                    && !self.collections.contains(&id.collection)
+                {
+                    self.told = Some(self.at);
+                    continue;
                 }
+                return Poll::Ready(Ok(event));
             }
         }))
     }
