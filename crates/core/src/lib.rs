@@ -23,6 +23,8 @@ extern crate alloc;
 extern crate std;
 
 mod base64;
+#[cfg(any(test, target_arch = "wasm32"))]
+mod blake3;
 pub mod client;
 pub mod escape;
 pub mod ids;

@@ -1,5 +1,7 @@
 //! One coded symbol, and which symbols an item takes part in.
 
+#[cfg(target_arch = "wasm32")]
+use crate::blake3;
 use crate::ids::ChangelogId;
 use crate::prelude::*;
 
