@@ -1,12 +1,12 @@
 //! A platform in memory with scripted faults.
 
 use std::collections::BTreeMap;
-use std::future::pending;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::task::{Poll, Waker};
 
 use tidelock_core::ids::DocumentId;
 
+use crate::cluster::meta::{IntentRow, unseal};
 use crate::platform::{
     Entry, Feed, FeedEvent, Finding, Order, Platform, PlatformCapabilities, PlatformError, Position, PutContent, PutIf,
     PutOutcome, Scan, Token, Written,
@@ -57,13 +57,23 @@ pub(super) struct TestPlatform {
     script: Arc<Mutex<Script>>,
 }
 
+/// What somebody else does.
+type Hook = Box<dyn FnOnce(&Cluster) + Send>;
+
+/// Contents and metas.
+pub(super) type Backup = BTreeMap<DocumentId, (Option<Arc<[u8]>>, Option<Arc<[u8]>>)>;
+
 #[derive(Default)]
 struct Script {
     /// Calls so far.
     calls: u64,
     fault: Option<(u64, Fault)>,
     /// Runs before the call of this number.
-    hook: Option<(u64, Box<dyn FnOnce(&Cluster) + Send>)>,
+    hook: Option<(u64, Hook)>,
+    stopped: bool,
+    resumed: bool,
+    waker: Option<Waker>,
+    resuming: Vec<Waker>,
 }
 
 impl Cluster {
@@ -99,6 +109,27 @@ impl Cluster {
         self.data().entries.get(id)?.meta.clone()
     }
 
+    /// What a reader of a collection would see.
+    pub(super) fn documents(&self, collection: &str) -> BTreeMap<String, String> {
+        let data = self.data();
+        let entries = data.entries.iter().filter(|(id, _)| id.collection == collection);
+        let content = |item: &Item| Some(String::from_utf8(item.content.as_ref()?.to_vec()).unwrap());
+        entries.filter_map(|(id, item)| Some((id.key.clone(), content(item)?))).collect()
+    }
+
+    /// Whether an intent is not settled.
+    pub(super) fn is_live(&self, key: &str) -> bool {
+        let content = self.content(&DocumentId::new(crate::platform::system::INTENTS, key));
+        content.and_then(|content| unseal::<IntentRow>(content.as_bytes())).is_some_and(|row| row.is_live())
+    }
+
+    /// How often documents of a collection were written.
+    pub(super) fn writes(&self, collection: &str) -> usize {
+        let data = self.data();
+        let written = |event: &&FeedEvent| matches!(event, FeedEvent::Changed(id, _) if id.collection == collection);
+        data.log.iter().filter(written).count()
+    }
+
     /// Every entry of a collection with something in it.
     pub(super) fn keys(&self, collection: &str) -> Vec<String> {
         let data = self.data();
@@ -110,6 +141,12 @@ impl Cluster {
         self.data().append(event);
     }
 
+    /// The last event about a document.
+    pub(super) fn last_event(&self, id: &DocumentId) -> Option<FeedEvent> {
+        let data = self.data();
+        data.log.iter().rev().find(|event| matches!(event, FeedEvent::Changed(changed, _) if changed == id)).cloned()
+    }
+
     /// Drops what the feed has, so that who follows hears of changes no more.
     pub(super) fn silence(&self, change: impl FnOnce(&Self)) {
         let length = self.data().log.len();
@@ -118,13 +155,13 @@ impl Cluster {
     }
 
     /// A copy of the data.
-    pub(super) fn backup(&self) -> BTreeMap<DocumentId, (Option<Arc<[u8]>>, Option<Arc<[u8]>>)> {
+    pub(super) fn backup(&self) -> Backup {
         let data = self.data();
         data.entries.iter().map(|(id, item)| (id.clone(), (item.content.clone(), item.meta.clone()))).collect()
     }
 
     /// Puts a copy in the place of the data; orders count anew.
-    pub(super) fn restore(&self, backup: BTreeMap<DocumentId, (Option<Arc<[u8]>>, Option<Arc<[u8]>>)>) {
+    pub(super) fn restore(&self, backup: Backup) {
         let mut data = self.data();
         data.history += 1;
         let now = std::mem::take(&mut data.entries);
@@ -202,37 +239,78 @@ impl TestPlatform {
         script.hook = Some((script.calls + call, Box::new(hook)));
     }
 
-    pub(super) fn calls(&self) -> u64 {
-        self.script.lock().unwrap().calls
+    /// Takes the fault or hook back. Whether it has happened.
+    pub(super) fn is_played(&self) -> bool {
+        let mut script = self.script.lock().unwrap();
+        script.fault.take().is_none() && script.hook.take().is_none()
     }
 
-    /// Whether the fault or hook has happened.
-    pub(super) fn is_played(&self) -> bool {
-        let script = self.script.lock().unwrap();
-        script.fault.is_none() && script.hook.is_none()
+    /// Resolves once the node has stopped.
+    pub(super) async fn stopped(&self) {
+        std::future::poll_fn(|context| {
+            let mut script = self.script.lock().unwrap();
+            script.waker = Some(context.waker().clone());
+            if script.stopped { Poll::Ready(()) } else { Poll::Pending }
+        })
+        .await;
+    }
+
+    /// Goes on where it stopped.
+    pub(super) fn resume(&self) {
+        let waker = {
+            let mut script = self.script.lock().unwrap();
+            script.stopped = false;
+            script.resumed = true;
+            std::mem::take(&mut script.resuming)
+        };
+        waker.into_iter().for_each(Waker::wake);
+    }
+
+    /// Stops here, until it is told to go on.
+    async fn stop(&self) {
+        let waker = {
+            let mut script = self.script.lock().unwrap();
+            script.stopped = true;
+            script.waker.take()
+        };
+        waker.into_iter().for_each(Waker::wake);
+        std::future::poll_fn(|context| {
+            let mut script = self.script.lock().unwrap();
+            script.resuming.push(context.waker().clone());
+            if script.resumed { Poll::Ready(()) } else { Poll::Pending }
+        })
+        .await;
     }
 
     async fn call<T>(&self, call: impl FnOnce(&mut Data) -> T) -> Result<T, PlatformError> {
-        let (fault, hook) = {
+        let (number, fault, hook) = {
             let mut script = self.script.lock().unwrap();
             let number = script.calls;
             script.calls += 1;
             let fault = script.fault.take_if(|(at, _)| *at == number).map(|(_, fault)| fault);
-            (fault, script.hook.take_if(|(at, _)| *at == number))
+            (number, fault, script.hook.take_if(|(at, _)| *at == number))
         };
         if let Some((_, hook)) = hook {
             hook(&self.cluster);
         }
         let lost = || PlatformError::Unavailable("no answer".to_owned());
+        // Calls made at the same time overtake each other.
+        for _ in 0..=number % 3 {
+            yield_once().await;
+        }
         match fault {
-            Some(Fault::StopBefore) => pending().await,
+            Some(Fault::StopBefore) => self.stop().await,
             Some(Fault::LostBefore) => return Err(lost()),
+            // Its node has stopped at another call.
+            None if self.script.lock().unwrap().stopped => self.stop().await,
             Some(Fault::StopAfter | Fault::LostAfter) | None => {}
         }
-        yield_once().await;
         let answer = call(&mut self.cluster.data());
         match fault {
-            Some(Fault::StopAfter) => pending().await,
+            Some(Fault::StopAfter) => {
+                self.stop().await;
+                Ok(answer)
+            }
             Some(Fault::LostAfter) => Err(lost()),
             Some(Fault::StopBefore | Fault::LostBefore) | None => Ok(answer),
         }
@@ -333,12 +411,13 @@ impl Feed for TestFeed {
                     return Poll::Pending;
                 };
                 self.at += 1;
-                match event {
-                    FeedEvent::Changed(id, _) if !self.collections.contains(&id.collection) => {
-                        self.told = Some(self.at)
-                    }
-                    event => return Poll::Ready(Ok(event)),
+                if let FeedEvent::Changed(id, _) = &event
+                    && !self.collections.contains(&id.collection)
+                {
+                    self.told = Some(self.at);
+                    continue;
                 }
+                return Poll::Ready(Ok(event));
             }
         }))
     }
