@@ -14,13 +14,13 @@ fn main() -> ExitCode {
     let mut say = |line: String| drop(writeln!(out, "{line}"));
     if let Some(seed) = number("--seed") {
         let quiet = arguments.iter().any(|argument| argument == "--quiet");
-        return match tidelock_sim::run(seed, !quiet) {
+        return match tidelock_sim::run(seed, &tidelock_sim::Options { verbose: !quiet, ..Default::default() }) {
             Ok(report) => {
                 say(format!("seed {seed}: {report:?}"));
                 ExitCode::SUCCESS
             }
             Err(error) => {
-                say(format!("seed {seed} fails: {error}"));
+                say(format!("seed {seed} fails: {}", error.violation));
                 ExitCode::FAILURE
             }
         };
@@ -52,5 +52,6 @@ fn main() -> ExitCode {
 
 /// A panic is a failure of its seed.
 fn guarded(seed: u64) -> Result<tidelock_sim::Report, String> {
-    std::panic::catch_unwind(|| tidelock_sim::run(seed, false)).unwrap_or_else(|_| Err("panicked".into()))
+    std::panic::catch_unwind(|| tidelock_sim::run(seed, &tidelock_sim::Options::default()).map_err(|failure| failure.violation.to_string()))
+        .unwrap_or_else(|_| Err("panicked".into()))
 }

@@ -11,17 +11,18 @@ use tidelock_core::ids::ChangelogId;
 use tidelock_core::limits::Limits;
 use tidelock_server::config::LimitsConfig;
 use tidelock_server::{
-    App, Bytes, Clock, Database, GatewayOptions, Hub, Metrics, Surroundings, Transport, TransportEvent, host,
+    App, Bytes, Clock, Database, GatewayOptions, Metrics, Surroundings, Transport, TransportEvent, host,
 };
 use tidelock_store::MemoryStore;
 
-use crate::rules;
-use crate::slow::SlowStore;
+use crate::journal::Journal;
+use crate::rules::Settings;
+use crate::slow::{SlowStore, Trap};
 use crate::tasks::{TaskId, Tasks};
-use crate::time::VirtualTime;
+use crate::time::{SkewedTime, VirtualTime};
 
-/// Not asked for: the simulation itself decides when tombstones go.
-const TOMBSTONES_KEPT: Duration = Duration::MAX;
+/// How long the servers' own task remembers deletes: months pass in some runs. The fault `tombstones` forgets sooner.
+pub(crate) const TOMBSTONES_KEPT: Duration = Duration::from_secs(21 * 86_400);
 
 /// Names a connection.
 pub(crate) type LinkId = u64;
@@ -44,14 +45,38 @@ pub(crate) struct NodeConfig {
     pub(crate) store_ms_max: u64,
 }
 
+/// What every node stands on.
+#[derive(Clone)]
+pub(crate) struct Ground {
+    pub(crate) store: Arc<MemoryStore>,
+    pub(crate) journal: Arc<Journal>,
+    pub(crate) time: Arc<VirtualTime>,
+}
+
+/// What differs between the lives of nodes.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Life {
+    pub(crate) changelog: ChangelogId,
+    /// Everything random follows from it.
+    pub(crate) seed: u64,
+    /// How far its clock is ahead, in milliseconds.
+    pub(crate) skew_ms: i64,
+    pub(crate) settings: Settings,
+}
+
 /// A node that runs.
 pub(crate) struct Node {
     app: Arc<App>,
     store: Arc<SlowStore>,
     pub(crate) changelog: ChangelogId,
-    hub: TaskId,
+    /// Fan-out, purge and reindex.
+    background: Vec<TaskId>,
     wires: Arc<Mutex<Wires>>,
     links: BTreeMap<LinkId, TaskId>,
+    /// The configuration that the operator asked for last.
+    wanted: Arc<Mutex<Settings>>,
+    /// The configuration in force; held while it is replaced.
+    in_force: Arc<tokio::sync::Mutex<Settings>>,
 }
 
 /// The server's ends of its connections.
@@ -66,26 +91,26 @@ struct Wire {
     arrived: VecDeque<Vec<u8>>,
     closed: bool,
     waker: Option<Waker>,
+    /// What the peer does not take, while it takes nothing.
+    held: Option<VecDeque<Output>>,
+    /// Messages taken.
+    taken: u64,
+    /// Everything held was taken, which the connection is to be told.
+    flushed: bool,
 }
 
 impl Node {
-    /// Starts a node over `store`; everything random follows from `seed`.
-    pub(crate) fn start(
-        store: &Arc<MemoryStore>,
-        changelog: ChangelogId,
-        time: &Arc<VirtualTime>,
-        tasks: &mut Tasks,
-        config: NodeConfig,
-        seed: u64,
-    ) -> Self {
+    /// Starts a node.
+    pub(crate) fn start(ground: &Ground, life: Life, tasks: &mut Tasks, config: NodeConfig) -> Self {
+        let Life { changelog, seed, skew_ms, settings } = life;
         let metrics = Arc::new(Metrics::default());
-        let slow = Arc::new(SlowStore::new(Arc::clone(store), changelog, Arc::clone(time), seed, config.store_ms_max));
+        let slow = Arc::new(SlowStore::new(ground.clone(), changelog, seed, config.store_ms_max));
         let (as_store, as_changelog) = (Arc::clone(&slow), Arc::clone(&slow));
         let database = Arc::new(Database::new(
             "main",
             as_store,
             as_changelog,
-            rules::rules(),
+            settings.rules(),
             config.limits,
             TOMBSTONES_KEPT,
             Arc::clone(&metrics),
@@ -93,19 +118,70 @@ impl Node {
         let limits =
             LimitsConfig { protocol: config.limits, messages_per_second_max: 5_000, ..LimitsConfig::default() };
         let surroundings = Surroundings {
-            clock: Clock::following(Arc::clone(time) as _),
+            clock: Clock::following(Arc::new(SkewedTime::new(Arc::clone(&ground.time), skew_ms))),
             session_seed: seed,
             page_bytes_max: config.page_bytes_max,
         };
         let options = GatewayOptions { limits, ..GatewayOptions::default() };
-        let app = App::within(surroundings, options, rules::authenticator(), vec![Arc::clone(&database)], metrics);
-        let hub = tasks.spawn(Box::pin(Hub::run(database)));
-        Self { app: Arc::new(app), store: slow, changelog, hub, wires: Arc::default(), links: BTreeMap::new() }
+        let background = database.tasks(&surroundings.clock).map(|task| tasks.spawn(task)).into();
+        let app = App::within(surroundings, options, settings.authenticator(), vec![database], metrics);
+        Self {
+            app: Arc::new(app),
+            store: slow,
+            changelog,
+            background,
+            wires: Arc::default(),
+            links: BTreeMap::new(),
+            wanted: Arc::new(Mutex::new(settings)),
+            in_force: Arc::new(tokio::sync::Mutex::new(settings)),
+        }
+    }
+
+    /// Another configuration comes into force, in its own time and after those before it.
+    pub(crate) fn reload(&mut self, settings: Settings, tasks: &mut Tasks) {
+        *self.wanted.lock().unwrap_or_else(PoisonError::into_inner) = settings;
+        let (app, wanted, in_force) = (Arc::clone(&self.app), Arc::clone(&self.wanted), Arc::clone(&self.in_force));
+        let reload = async move {
+            let mut before = in_force.lock().await;
+            let settings = *wanted.lock().unwrap_or_else(PoisonError::into_inner);
+            // A store that fails leaves the present rules in force: the operator tries again.
+            while app.reload(settings.config(), before.config()).await.is_err() {}
+            *before = settings;
+        };
+        self.background.push(tasks.spawn(Box::pin(reload)));
+    }
+
+    /// The process dies between the next commit and its answer.
+    pub(crate) fn set_trap(&self, trap: Trap) {
+        self.store.set_trap(trap);
+    }
+
+    /// Whether that commit was made.
+    pub(crate) fn is_trapped(&self) -> bool {
+        self.store.trap() == Trap::Sprung
+    }
+
+    /// The peer of a connection takes nothing from here on.
+    pub(crate) fn stall(&self, link: LinkId) {
+        if let Some(wire) = self.wires().open.get_mut(&link) {
+            wire.held.get_or_insert_default();
+        }
+    }
+
+    /// The peer of a connection takes what waits for it.
+    pub(crate) fn unstall(&self, link: LinkId) {
+        let mut wires = self.wires();
+        let Some(wire) = wires.open.get_mut(&link) else { return };
+        let Some(held) = wire.held.take() else { return };
+        wire.taken += held.len() as u64;
+        wire.flushed = true;
+        wire.waker.take().into_iter().for_each(Waker::wake);
+        wires.outputs.extend(held);
     }
 
     /// The process ends: what is under way stops where it stands.
     pub(crate) fn end(self, tasks: &mut Tasks) {
-        tasks.end(self.hub);
+        self.background.iter().for_each(|task| tasks.end(*task));
         self.links.values().for_each(|task| tasks.end(*task));
     }
 
@@ -117,7 +193,7 @@ impl Node {
     /// A connection was accepted.
     pub(crate) fn connected(&mut self, link: LinkId, tasks: &mut Tasks) {
         self.wires().open.insert(link, Wire::default());
-        let transport = LinkTransport { link, wires: Arc::clone(&self.wires), taken: 0 };
+        let transport = LinkTransport { link, wires: Arc::clone(&self.wires) };
         let task = tasks.spawn(Box::pin(host(Arc::clone(&self.app), transport)));
         self.links.insert(link, task);
     }
@@ -152,40 +228,59 @@ impl Node {
 struct LinkTransport {
     link: LinkId,
     wires: Arc<Mutex<Wires>>,
-    taken: u64,
 }
 
 impl LinkTransport {
     fn wires(&self) -> MutexGuard<'_, Wires> {
         self.wires.lock().unwrap_or_else(PoisonError::into_inner)
     }
+
+    /// Sends, unless the peer takes nothing.
+    fn put(&self, output: Output) {
+        let mut wires = self.wires();
+        match wires.open.get_mut(&self.link) {
+            Some(Wire { held: Some(held), .. }) => held.push_back(output),
+            Some(wire) => {
+                wire.taken += 1;
+                wires.outputs.push(output);
+            }
+            None => {}
+        }
+    }
+
+    fn of_wire<R: Default>(&self, look: impl FnOnce(&Wire) -> R) -> R {
+        self.wires().open.get(&self.link).map(look).unwrap_or_default()
+    }
 }
 
 impl Transport for LinkTransport {
     fn push(&mut self, message: Bytes) {
-        self.taken += 1;
-        self.wires().outputs.push(Output::Send(self.link, message));
+        self.put(Output::Send(self.link, message));
     }
 
     fn push_close(&mut self, _code: u16, _reason: &str) {
-        self.wires().outputs.push(Output::Close(self.link));
+        self.put(Output::Close(self.link));
     }
 
     fn queued_bytes(&self) -> usize {
-        0
+        let bytes = |output: &Output| if let Output::Send(_, bytes) = output { bytes.len() } else { 0 };
+        self.of_wire(|wire| wire.held.iter().flatten().map(bytes).sum())
     }
 
     fn taken(&self) -> u64 {
-        self.taken
+        self.of_wire(|wire| wire.taken)
     }
 
     fn is_writing(&self) -> bool {
-        false
+        self.of_wire(|wire| wire.held.as_ref().is_some_and(|held| !held.is_empty()))
     }
 
     fn poll_next(&mut self, context: &mut Context<'_>, reads: bool) -> Poll<TransportEvent> {
         let mut wires = self.wires();
         let Some(wire) = wires.open.get_mut(&self.link) else { return Poll::Ready(TransportEvent::Closed) };
+        if std::mem::take(&mut wire.flushed) {
+            return Poll::Ready(TransportEvent::Flushed);
+        }
         if reads && let Some(bytes) = wire.arrived.pop_front() {
             return Poll::Ready(TransportEvent::Message(bytes.into()));
         }
