@@ -103,12 +103,7 @@ async fn pass(database: &Database, clock: &Clock) -> Result<(), StoreError> {
 }
 
 /// Looks at every document of a collection. Returns whether that was done: not when the rules changed meanwhile.
-async fn reindex(
-    database: &Database,
-    clock: &Clock,
-    rules: &Arc<Rules>,
-    collection: &str,
-) -> Result<bool, StoreError> {
+async fn reindex(database: &Database, clock: &Clock, rules: &Arc<Rules>, collection: &str) -> Result<bool, StoreError> {
     let (name, progress) = (&database.name, &database.reindex_progress);
     let filter = Filter { collections: [(collection.to_owned(), ChannelSet::All)].into() };
     let (mut looked_at, mut changed) = (0_u64, 0_u64);

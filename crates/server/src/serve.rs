@@ -76,8 +76,13 @@ impl Server {
             let checked = database.forget_outdated(&database.rules()).await;
             checked.map_err(|error| ServeError::Store(database.name.clone(), error))?;
         }
-        let tasks: Vec<_> =
-            self.app.databases.values().flat_map(|database| database.tasks(&self.app.clock)).map(tokio::spawn).collect();
+        let tasks: Vec<_> = self
+            .app
+            .databases
+            .values()
+            .flat_map(|database| database.tasks(&self.app.clock))
+            .map(tokio::spawn)
+            .collect();
         let app = Arc::clone(&self.app);
         let admin = self.admin.map(|listener| {
             let router = admin_router(Arc::clone(&app));

@@ -31,6 +31,8 @@ pub(crate) struct Plan {
     /// When faults and writes stop, in virtual milliseconds.
     pub(crate) duration_ms: u64,
     pub(crate) items: Vec<Item>,
+    /// Whether a client is away for long, once everything is healed.
+    pub(crate) goes_away: bool,
 }
 
 /// What is left of a schedule.
@@ -59,6 +61,7 @@ impl Plan {
     pub(crate) fn draw(seed: u64, writers: &[bool]) -> Self {
         let mut random = Random::new(seed);
         let duration_ms = random.between(500, 25_000);
+        let goes_away = random.chance(300);
         let mut items = Vec::new();
         for (replica, _) in writers.iter().enumerate().filter(|(_, writes)| **writes) {
             for _ in 0..random.between(1, 40) {
@@ -72,7 +75,7 @@ impl Plan {
             items.push(Item { at_ms, seed, replica, what: What::Fault(faults::draw(&mut random)) });
         }
         items.sort_by_key(|item| item.at_ms);
-        Self { duration_ms, items }
+        Self { duration_ms, items, goes_away }
     }
 }
 

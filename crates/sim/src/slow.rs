@@ -47,12 +47,7 @@ pub(crate) enum Trap {
 }
 
 impl SlowStore {
-    pub(crate) fn new(
-        ground: Ground,
-        changelog: ChangelogId,
-        seed: u64,
-        delay_ms_max: u64,
-    ) -> Self {
+    pub(crate) fn new(ground: Ground, changelog: ChangelogId, seed: u64, delay_ms_max: u64) -> Self {
         let Ground { store, journal, time } = ground;
         let state = Mutex::new(State { random: Random::new(seed), delay_ms_max, failing: 0, trap: Trap::Unset });
         Self { store, journal, changelog, time, state }

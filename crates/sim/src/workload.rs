@@ -58,7 +58,8 @@ pub struct Entry {
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Registered {
     pub(crate) keys: BTreeSet<String>,
-    /// What its application saw in the registers before.
+    /// What was confirmed to its replica in the registers before. What was unsent does not count: transactions that are unsent together
+    /// may become one mutation, which then overtakes those between them.
     pub(crate) saw: BTreeMap<String, u64>,
 }
 
@@ -122,7 +123,7 @@ impl Ledger {
         random: &mut Random,
     ) -> bool {
         let value = self.value + 1;
-        let mut entry = Registered { keys: BTreeSet::new(), saw: registers(database) };
+        let mut entry = Registered { keys: BTreeSet::new(), saw: confirmed_registers(database) };
         for _ in 0..random.between(1, 3) {
             entry.keys.extend(random.pick(&REGISTER_KEYS).map(|key| (*key).to_owned()));
         }
@@ -153,6 +154,13 @@ pub(crate) fn registers(database: &ModelDatabase) -> BTreeMap<String, u64> {
     let rows = database.scan(REGISTERS, None, usize::MAX).into_iter();
     let value = |row: Row| if let Row::Json(json) = row { register_value(&json) } else { None };
     rows.filter_map(|(key, row)| Some((key, value(row)?))).collect()
+}
+
+/// What is confirmed to a replica in the registers.
+fn confirmed_registers(database: &ModelDatabase) -> BTreeMap<String, u64> {
+    let pages = database.shadow().filter(|(page, _)| page.collection == REGISTERS);
+    let documents = pages.flat_map(|(_, bytes)| tidelock_core::client::shadow_documents(bytes).unwrap_or_default());
+    documents.filter_map(|(key, _, body)| Some((key, register_value(&body)?))).collect()
 }
 
 /// The value of a register's document.

@@ -496,7 +496,8 @@ impl World {
         }
     }
 
-    fn write(&mut self, replica: usize, number: usize) {
+    /// The application of a replica commits a transaction. Its token has the number.
+    pub(crate) fn write(&mut self, replica: usize, number: usize) {
         let token = format!("c{replica}-{number}");
         let now_ms = self.wall_ms(replica);
         let Some(target) = self.replicas.get_mut(replica) else { return };

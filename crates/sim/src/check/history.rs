@@ -67,11 +67,7 @@ impl History {
     /// Offsets of the states of a document up to the last one with this version; `None` when it never had it.
     pub(crate) fn until(&self, id: &DocumentId, version: Version) -> Option<Vec<Offset>> {
         let states = self.documents.get(id).map_or(&[][..], Vec::as_slice);
-        let count = if version.exists() {
-            states.iter().rposition(|state| state.version == version)? + 1
-        } else {
-            0
-        };
+        let count = if version.exists() { states.iter().rposition(|state| state.version == version)? + 1 } else { 0 };
         Some(states.iter().take(count).map(|state| state.offset).collect())
     }
 

@@ -77,7 +77,8 @@ impl Checkers {
         let tokens = self.wires.get(&link).map_or(&[][..], |wire| wire.tokens.as_slice());
         // A token counts until the next one has been at the server for a while.
         let replaced_ms = tokens.iter().skip(1).map(|(at_ms, _)| *at_ms).chain([u64::MAX]);
-        let current = tokens.iter().zip(replaced_ms).filter(|(_, until)| until.saturating_add(REVOKED_MS_MAX) >= now_ms);
+        let current =
+            tokens.iter().zip(replaced_ms).filter(|(_, until)| until.saturating_add(REVOKED_MS_MAX) >= now_ms);
         let rules = self.rules_between(now_ms);
         current.into_iter().any(|((_, rooms), _)| rules.iter().any(|one| one.may_read(rooms, &id.collection, body)))
     }

@@ -69,10 +69,8 @@ impl World {
             }
             rejected += 1;
             if !self.is_listed(entry.replica, token) {
-                let text = format!(
-                    "{token} {:?} is neither on the server nor in the list of rejected",
-                    entry.documents
-                );
+                let text =
+                    format!("{token} {:?} is neither on the server nor in the list of rejected", entry.documents);
                 return Err(Violation::new("ledger", text));
             }
         }

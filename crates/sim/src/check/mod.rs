@@ -152,6 +152,9 @@ fn judge(world: &mut World) -> Result<Report, Violation> {
     }
     world.heal();
     let drained_ms = drain(world)?;
+    if world.plan.goes_away {
+        world.check_bytes()?;
+    }
     let documents = world.server_documents();
     let rejected = world.check_ledger(&documents)?;
     world.check_absence()?;

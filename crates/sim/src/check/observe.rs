@@ -90,7 +90,8 @@ impl World {
     /// At the end nothing is there that was deleted for good.
     pub(crate) fn check_absence(&self) -> Result<(), Violation> {
         let found = self.server_documents();
-        let risen = found.keys().find(|id| id.collection == MORTAL && self.checkers.graves.holds(&id.key, Offset(u64::MAX)));
+        let risen =
+            found.keys().find(|id| id.collection == MORTAL && self.checkers.graves.holds(&id.key, Offset(u64::MAX)));
         let text = |id| format!("{id} is on the server, and was deleted");
         risen.map_or(Ok(()), |id| Err(Violation::new("resurrection", text(id))))
     }

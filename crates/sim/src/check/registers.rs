@@ -78,9 +78,8 @@ mod tests {
         });
         let transactions = transactions.collect();
         let mut registers = Registers::default();
-        let mut observe = |(session, text): &(i64, &str)| {
-            registers.observe(*session, view(text), true, &transactions).is_ok()
-        };
+        let mut observe =
+            |(session, text): &(i64, &str)| registers.observe(*session, view(text), true, &transactions).is_ok();
         assert_eq!(shown.iter().all(&mut observe), sound, "{shown:?}");
     }
 

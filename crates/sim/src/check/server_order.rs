@@ -115,7 +115,8 @@ impl ServerOrder {
         let mut asked = Vec::new();
         let mut answered = Vec::new();
         for (key, offset) in appends {
-            let append = Mop::Append { key: interner.intern(Scalar::Str(key.clone())), value: element(interner, offset) };
+            let append =
+                Mop::Append { key: interner.intern(Scalar::Str(key.clone())), value: element(interner, offset) };
             asked.push(append.clone());
             answered.push(append);
         }

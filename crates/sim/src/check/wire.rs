@@ -17,7 +17,7 @@ pub(crate) struct Wire {
     replica: Option<(ClientId, Incarnation)>,
     /// The tokens that reached the server: when, and the rooms that they grant.
     pub(crate) tokens: Vec<(u64, Vec<String>)>,
-    /// The highest offset of a result.
+    /// The highest offset of a result that was sent.
     pub(crate) result_offset: Offset,
     /// Bytes both ways.
     pub(crate) bytes: u64,
@@ -87,13 +87,18 @@ impl Checkers {
         let Ok(frame) = decode::<ServerFrame>(bytes) else { return Ok(()) };
         self.check_frame(link, now_ms, &frame)?;
         let ServerFrame::Result(result) = &frame else { return Ok(()) };
-        let Some((client, incarnation)) = self.wires.get(&link).and_then(|wire| wire.replica) else { return Ok(()) };
+        let Some(wire) = self.wires.get_mut(&link) else { return Ok(()) };
+        wire.result_offset = wire.result_offset.max(result.offset);
+        let Some((client, incarnation)) = wire.replica else { return Ok(()) };
         let mutation = MutationId { client, incarnation, sequence: result.sequence };
         if !matches!(result.outcome, Outcome::Accepted | Outcome::Merged(..)) {
             return Ok(());
         }
         if self.history.finished(mutation).is_none() {
-            return Err(Violation::new("acknowledged", format!("{mutation:?} is acknowledged and was never committed")));
+            return Err(Violation::new(
+                "acknowledged",
+                format!("{mutation:?} is acknowledged and was never committed"),
+            ));
         }
         let changes = self.pushes.changes(mutation).unwrap_or_default();
         let claims = changes.iter().flat_map(claims).map(|(key, token)| (mutation, key, token));
@@ -103,11 +108,7 @@ impl Checkers {
 
     /// A message of a server reached its client.
     pub(crate) fn at_client(&mut self, link: LinkId, bytes: &[u8]) {
-        let wire = self.wires.entry(link).or_default();
-        wire.bytes += bytes.len() as u64;
-        if let Ok(ServerFrame::Result(result)) = decode::<ServerFrame>(bytes) {
-            wire.result_offset = wire.result_offset.max(result.offset);
-        }
+        self.wires.entry(link).or_default().bytes += bytes.len() as u64;
     }
 }
 

@@ -57,15 +57,14 @@ const FAULTS: &[FaultKind] = &[
 /// One of the kinds.
 pub(crate) fn draw(random: &mut Random) -> &'static FaultKind {
     let mut left = random.below(FAULTS.iter().map(|kind| kind.weight).sum());
-    let mut last = &FAULTS[0];
-    for kind in FAULTS {
-        last = kind;
-        if left < kind.weight {
-            break;
+    let found = FAULTS.iter().find(|kind| match left.checked_sub(kind.weight) {
+        Some(rest) => {
+            left = rest;
+            false
         }
-        left -= kind.weight;
-    }
-    last
+        None => true,
+    });
+    found.expect("what was drawn is below the sum of the weights")
 }
 
 impl World {
@@ -103,7 +102,7 @@ impl World {
                 seat.dies_in_task = false;
             }
             self.schedule(0, Event::Thaw(host));
-            let now = self.now_ms;
+            let now = self.host_ms(host);
             self.tell(host, |client| client.handle_network_hint(now));
         }
     }

@@ -106,7 +106,9 @@ impl World {
     /// The client takes nothing from its connection for a while.
     pub(crate) fn stall(&mut self, replica: usize) -> bool {
         let Some(id) = self.link_of(replica) else { return false };
-        let Some(node) = self.links.get(&id).filter(|link| link.server_open).map(|link| link.node) else { return false };
+        let Some(node) = self.links.get(&id).filter(|link| link.server_open).map(|link| link.node) else {
+            return false;
+        };
         self.link(id, |link| link.stalled = true);
         self.nodes.get(node).into_iter().for_each(|node| node.stall(id));
         let delay = self.random.between(100, STALL_MS_MAX);
