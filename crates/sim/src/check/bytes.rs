@@ -1,0 +1,79 @@
+//! A client that was away for long transfers about the difference, never everything.
+
+use std::collections::BTreeSet;
+
+use tidelock_core::ids::DocumentId;
+
+use super::convergence::Documents;
+use super::{Violation, drain};
+use crate::world::World;
+
+/// What a connection costs without any difference: hello with a token, welcome with the policies, a subscription, symbols or a list of a
+/// small store, pings, in bytes.
+const FIXED_BYTES: u64 = 3_000;
+/// What a document costs beside its content: collection, version, offset, and its share of the symbols.
+const DOCUMENT_BYTES: u64 = 40;
+/// Most transactions that others make meanwhile.
+const TRANSACTIONS_MAX: u64 = 30;
+/// Numbers of those transactions: beyond those of any plan.
+const FIRST_NUMBER: usize = 1 << 20;
+
+impl World {
+    /// One client is away while the others go on, sometimes for months; then it comes back. Nothing else disturbs it.
+    pub(crate) fn check_bytes(&mut self) -> Result<(), Violation> {
+        let present: Vec<usize> = (0..self.replicas.len()).filter(|index| self.takes_part(*index)).collect();
+        let Some(away) = self.random.pick(&present).copied().filter(|_| present.len() > 1) else { return Ok(()) };
+        self.end_client(away);
+        self.set_takes_part(away, false);
+        let others: Vec<usize> = present.into_iter().filter(|index| *index != away).collect();
+        for number in 0..self.random.between(1, TRANSACTIONS_MAX) {
+            let Some(writer) = self.random.pick(&others).copied() else { break };
+            self.write(writer, FIRST_NUMBER + usize::try_from(number).unwrap_or_default());
+        }
+        drain(self)?;
+        if self.random.chance(500) {
+            self.sleep_for_weeks(away);
+            drain(self)?;
+        }
+        let (server, held) = (self.server_documents(), self.shadow_of(away));
+        let difference = self.difference_bytes(away, &server, &held);
+        self.set_takes_part(away, true);
+        let host = self.start_host(away);
+        drain(self)?;
+        let wires = &self.checkers.wires;
+        let of_host = self.links.iter().filter(|(_, link)| link.host == host);
+        let bytes: u64 = of_host.filter_map(|(id, _)| wires.get(id)).map(|wire| wire.bytes).sum();
+        if bytes <= difference * 3 / 2 + FIXED_BYTES {
+            return Ok(());
+        }
+        let text = format!(
+            "client {away} transferred {bytes} bytes for a difference of {difference} ({} documents at the server, {} held)",
+            server.len(),
+            held.len()
+        );
+        Err(Violation::new("bytes", text))
+    }
+
+    fn takes_part(&self, index: usize) -> bool {
+        self.replicas.get(index).is_some_and(|replica| replica.takes_part)
+    }
+
+    fn set_takes_part(&mut self, index: usize, takes_part: bool) {
+        if let Some(replica) = self.replicas.get_mut(index) {
+            replica.takes_part = takes_part;
+        }
+    }
+
+    /// Bytes of what a client has to learn.
+    fn difference_bytes(&self, index: usize, server: &Documents, held: &Documents) -> u64 {
+        let ids: BTreeSet<&DocumentId> = server.keys().chain(held.keys()).collect();
+        let mut bytes = 0;
+        for id in ids {
+            let theirs = server.get(id).filter(|(_, body)| self.may_read(index, id, body));
+            if theirs.map(|(version, _)| version) != held.get(id).map(|(version, _)| version) {
+                bytes += DOCUMENT_BYTES + id.key.len() as u64 + theirs.map_or(0, |(_, body)| body.len() as u64);
+            }
+        }
+        bytes
+    }
+}
