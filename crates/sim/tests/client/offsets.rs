@@ -154,6 +154,43 @@ fn a_purge_that_waited_for_a_result_is_older_than_it() {
 }
 
 #[test]
+fn what_a_result_withholds_is_not_brought_back_by_what_came_before() {
+    let mut script = Script::live();
+    script.write(|tx| tx.put("cards", "a", "1"));
+    // Committed at 2 and gained at once, then lost again; the result is the last to come.
+    gained(&mut script, 0, 3, "cards/a", "1");
+    script.purge(0, &["a"]);
+    script.result(1, 2, Outcome::Merged(vec![withheld("a")], vec![]));
+    assert_eq!((script.row("cards/a"), script.confirmed().len()), (None, 0));
+    gained(&mut script, 0, 3, "cards/a", "1");
+    assert_eq!(script.row("cards/a"), Some(json!(1)), "granted once more");
+}
+
+#[test]
+fn a_gain_and_a_result_meet_in_any_order() {
+    // The mutation was merged at 2 into what another wrote; the channel was granted meanwhile. The page of what was gained may have
+    // been read before the commit, after it, or not yet.
+    let merged = || {
+        let version = tidelock_core::version::of_body(b"3").expect("valid JSON");
+        let state = DocumentState { id: DocumentId::new("cards", "a"), version, body: Some(b"3".to_vec()) };
+        Outcome::Merged(vec![state], vec![])
+    };
+    for (before, after) in [(None, None), (Some((1, "0")), None), (Some((2, "3")), None), (None, Some((2, "3")))] {
+        let mut script = Script::live();
+        script.write(|tx| tx.put("cards", "a", "1"));
+        if let Some((offset, json)) = before {
+            gained(&mut script, 0, offset, "cards/a", json);
+        }
+        script.result(1, 2, merged());
+        if let Some((offset, json)) = after {
+            gained(&mut script, 0, offset, "cards/a", json);
+        }
+        script.changes(0, 2, &[]);
+        assert_eq!((script.row("cards/a"), script.confirmed().len()), (Some(json!(3)), 1), "{before:?} {after:?}");
+    }
+}
+
+#[test]
 fn a_client_that_gains_documents_is_not_caught_up() {
     let mut script = Script::live();
     assert!(script.host.client().is_synced());
