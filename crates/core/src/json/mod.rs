@@ -14,6 +14,7 @@ use core::cmp::Ordering;
 pub(crate) use double::nearest;
 pub use number::{Number, SAFE_INTEGER_MAX};
 pub use parse::{JsonError, JsonErrorKind, parse};
+pub(crate) use write::quoted;
 pub use write::{canonical, write};
 
 use crate::limits::Limits;
