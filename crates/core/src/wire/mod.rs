@@ -9,6 +9,7 @@ mod cbor;
 mod change;
 mod client;
 mod codec;
+mod columns;
 mod error;
 mod mutation;
 mod outcome;
@@ -23,6 +24,7 @@ pub use client::{
     Auth, ClientFrame, Credit, Cursor, Difference, Hello, MoreSymbols, Ping, Push, Subscribe, Unsubscribe,
 };
 pub use codec::{decode, encode};
+pub use columns::{Columns, UNPACKED_BYTES_MAX, pack, unpack_changes};
 pub use error::{ErrorCode, WireError};
 pub use mutation::{DocumentChange, FieldPatch, Mutation, Operation};
 pub use outcome::{ConflictNote, DocumentState, Outcome, PushResult};
