@@ -18,7 +18,9 @@ use tidelock_core::server::{
     ChangeRecord, ChannelSet, DocumentPage, Effect, Filter, Grant, Opening, Session, SessionConfig, Sought,
 };
 use tidelock_core::version::{ItemHasher, of_body};
-use tidelock_core::wire::{ChangeKind, ClientFrame, CollectionInfo, Outcome, Policy, ServerFrame, decode, unpack_changes};
+use tidelock_core::wire::{
+    ChangeKind, ClientFrame, CollectionInfo, Outcome, Policy, ServerFrame, decode, unpack_changes,
+};
 use tidelock_store::{BoxFuture, Changelog, Commit, CommitOutcome, MemoryStore, Store, StoreError, Write};
 
 use crate::rows::{COLLECTION, body, key, splitmix};

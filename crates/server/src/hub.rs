@@ -1,4 +1,4 @@
-//! Fan-out: every commit is encoded once and handed to the sessions whose filter it matches.
+//! Fan-out: every commit is handed to the sessions whose filter it matches; those that tell the same of it share the frame.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
