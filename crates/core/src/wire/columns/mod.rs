@@ -20,10 +20,10 @@ const KEY: u8 = 1;
 pub const UNPACKED_BYTES_MAX: usize = 64 << 20;
 
 /// Numbers of the kinds of changes.
-const PUT: u8 = 0;
-const DELETE: u8 = 1;
-const LEAVE: u8 = 2;
-const SAME: u8 = 3;
+const PUT: u64 = 0;
+const DELETE: u64 = 1;
+const LEAVE: u64 = 2;
+const SAME: u64 = 3;
 
 /// Packed [`Change`]s.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

@@ -20,7 +20,7 @@ pub fn pack(changes: &[Change]) -> Columns {
         shared.unsigned(common as u64);
         keys.text(change.key.get(common..).unwrap_or_default());
         before = (change.offset.0, &change.key);
-        kinds.0.push(match &change.kind {
+        kinds.unsigned(match &change.kind {
             ChangeKind::Put(_, body) => {
                 let place = shapes.place(at);
                 places.unsigned(place);
@@ -37,8 +37,8 @@ pub fn pack(changes: &[Change]) -> Columns {
             }
         });
     }
-    for template in shapes.templates() {
-        templates.bytes(template);
+    for shape in shapes.shared() {
+        templates.bytes(&shape.template);
     }
     let mut packed = Writer::default();
     packed.array(columns.len() + 1);
@@ -72,6 +72,8 @@ struct Shapes {
 /// A shape.
 struct Seen {
     template: Vec<u8>,
+    /// How many values each body has.
+    marks: usize,
     /// How many bodies have it.
     bodies: usize,
     /// Its place among the templates that travel, from 1; 0 when it does not: a body that is alone with its shape travels whole.
@@ -86,9 +88,9 @@ impl Shapes {
             let shape = match &change.kind {
                 // The scan is not worth it for one body.
                 ChangeKind::Put(_, body) if changes.len() > 1 => split(body, &mut template),
-                _ => None,
+                ChangeKind::Put(..) | ChangeKind::Delete | ChangeKind::Leave | ChangeKind::Same(_) => None,
             };
-            let body = shape.map(|values| (shapes.number(&template), values));
+            let body = shape.map(|values| (shapes.number(&template, values.len()), values));
             shapes.bodies.push(body);
         }
         let mut place = 0;
@@ -99,12 +101,12 @@ impl Shapes {
         shapes
     }
 
-    fn number(&mut self, template: &[u8]) -> usize {
+    fn number(&mut self, template: &[u8], marks: usize) -> usize {
         let next = self.seen.len();
         let number = self.numbers.get(template).copied().unwrap_or(next);
         if number == next {
             self.numbers.insert(template.to_vec(), number);
-            self.seen.push(Seen { template: template.to_vec(), bodies: 0, place: 0 });
+            self.seen.push(Seen { template: template.to_vec(), marks, bodies: 0, place: 0 });
         }
         if let Some(shape) = self.seen.get_mut(number) {
             shape.bodies += 1;
@@ -122,17 +124,17 @@ impl Shapes {
         Some((self.seen.get(*number)?, values))
     }
 
-    fn templates(&self) -> impl Iterator<Item = &[u8]> {
-        self.seen.iter().filter(|shape| shape.place > 0).map(|shape| shape.template.as_slice())
+    /// The shapes whose templates travel, by their places.
+    fn shared(&self) -> impl Iterator<Item = &Seen> {
+        self.seen.iter().filter(|shape| shape.place > 0)
     }
 
     /// The columns of all templates, in their order.
     fn values(&self, changes: &[Change]) -> Vec<Vec<u8>> {
         let mut columns: Vec<Vec<u8>> = Vec::new();
         let mut firsts = vec![0];
-        for template in self.templates() {
-            let marks = template.iter().filter(|byte| **byte == MARK).count();
-            columns.resize_with(columns.len() + marks, Vec::new);
+        for shape in self.shared() {
+            columns.resize_with(columns.len() + shape.marks, Vec::new);
             firsts.push(columns.len());
         }
         for (at, change) in changes.iter().enumerate() {

@@ -56,7 +56,7 @@ fn read(reader: &mut Reader<'_>, changes: &mut Vec<Change>) -> Result<(), &'stat
         let before = changes.last().map_or("", |change: &Change| &change.key);
         let common = usize::try_from(shared.unsigned()).ok().and_then(|common| before.get(..common));
         let key = [common.ok_or("a key that shares too much")?, keys.text()].concat();
-        let kind = match kinds.unsigned() as u8 {
+        let kind = match kinds.unsigned() {
             PUT => {
                 let place = usize::try_from(places.unsigned()).unwrap_or(usize::MAX);
                 let body = match place.checked_sub(1) {
