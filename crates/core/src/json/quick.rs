@@ -4,6 +4,7 @@ use core::ops::Range;
 
 use super::utf16_order;
 use crate::limits::DEPTH_MAX;
+use crate::prelude::*;
 
 /// Objects beyond so many members are left to the parser: sorting here is by insertion.
 const MEMBERS_MAX: usize = 64;

@@ -3,12 +3,15 @@
 //! A body of which others have the shape is taken apart: a *template* is the text with a mark in place of each outermost member's
 //! value, and the values at one mark make one column. The texts come back byte for byte, and neither side parses them.
 
+#[cfg(not(target_arch = "wasm32"))]
 mod pack;
 mod unpack;
 
 use super::cbor::{Cbor, Reader, Writer};
 use super::change::{Change, ChangeKind};
+use crate::prelude::*;
 
+#[cfg(not(target_arch = "wasm32"))]
 pub use pack::pack;
 pub use unpack::unpack_changes;
 
@@ -18,6 +21,9 @@ const MARK: u8 = 0;
 const KEY: u8 = 1;
 /// Most bytes that changes unpack to, each counted as [`Change::bytes`] does.
 pub const UNPACKED_BYTES_MAX: usize = 64 << 20;
+
+/// Most pieces between marks that all templates of a batch have: what is read has to be kept at hand while it is put together.
+const PIECES_MAX: usize = 1 << 16;
 
 /// Numbers of the kinds of changes.
 const PUT: u64 = 0;

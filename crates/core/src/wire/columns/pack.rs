@@ -1,9 +1,10 @@
 //! Changes into columns: the server's half.
 
+use core::ops::Range;
 use std::collections::BTreeMap;
-use std::ops::Range;
 
-use super::{Columns, DELETE, KEY, LEAVE, MARK, PUT, SAME};
+use super::{Columns, DELETE, KEY, LEAVE, MARK, PIECES_MAX, PUT, SAME};
+use crate::prelude::*;
 use crate::wire::cbor::Writer;
 use crate::wire::{Change, ChangeKind};
 
@@ -76,7 +77,8 @@ struct Seen {
     marks: usize,
     /// How many bodies have it.
     bodies: usize,
-    /// Its place among the templates that travel, from 1; 0 when it does not: a body that is alone with its shape travels whole.
+    /// Its place among the templates that travel, from 1; 0 when it does not: a body that is alone with its shape travels whole, and
+    /// one for whose template there is no room.
     place: u64,
 }
 
@@ -93,8 +95,10 @@ impl Shapes {
             let body = shape.map(|values| (shapes.number(&template, values.len()), values));
             shapes.bodies.push(body);
         }
-        let mut place = 0;
+        let (mut place, mut room) = (0, PIECES_MAX);
         for shape in shapes.seen.iter_mut().filter(|shape| shape.bodies > 1) {
+            let Some(left) = room.checked_sub(shape.marks + 1) else { continue };
+            room = left;
             place += 1;
             shape.place = place;
         }

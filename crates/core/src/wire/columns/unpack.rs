@@ -1,7 +1,8 @@
 //! Columns into changes: the client's half. It is part of the browser's core, so it is written to be small.
 
-use super::{Columns, DELETE, KEY, LEAVE, MARK, PUT, SAME, UNPACKED_BYTES_MAX};
+use super::{Columns, DELETE, KEY, LEAVE, MARK, PIECES_MAX, PUT, SAME, UNPACKED_BYTES_MAX};
 use crate::ids::{Offset, Version};
+use crate::prelude::*;
 use crate::version;
 use crate::wire::cbor::Reader;
 use crate::wire::{Change, ChangeKind, WireError};
@@ -35,8 +36,10 @@ fn read(reader: &mut Reader<'_>, changes: &mut Vec<Change>) -> Result<(), &'stat
     let [kinds, offsets, collections, shared, keys, versions, places, whole, templates] = &mut columns;
     let mut shapes = Vec::new();
     let mut values = if reader.more(&mut fields) { Some(reader.items()) } else { None };
+    let mut pieces_left = PIECES_MAX;
     while templates.rest() > 0 {
-        let pieces: Vec<&[u8]> = templates.bytes().split(|byte| *byte == MARK).collect();
+        let pieces: Vec<&[u8]> = templates.bytes().split(|byte| *byte == MARK).take(pieces_left + 1).collect();
+        pieces_left = pieces_left.checked_sub(pieces.len()).ok_or("too many marks")?;
         let mut columns = Vec::new();
         for _ in 1..pieces.len() {
             if !values.as_mut().is_some_and(|values| reader.more(values)) {

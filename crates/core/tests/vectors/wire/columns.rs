@@ -150,6 +150,28 @@ fn what_would_unpack_to_too_much_is_refused() {
     refused(&[object.clone(), object]);
 }
 
+/// Templates have so many pieces at most; bodies beyond them travel whole.
+#[test]
+fn marks_are_limited() {
+    let object = |first: usize, members: usize| {
+        let members: Vec<String> = (first..first + members).map(|number| format!(r#""{number}":1"#)).collect();
+        format!("{{{}}}", members.join(","))
+    };
+    let shapes = [object(0, 40_000), object(1, 40_000), object(2, 20_000)];
+    let changes: Vec<Change> = shapes.iter().chain(&shapes).map(|text| put(1, "a", text)).collect();
+    let columns = pack(&changes);
+    let whole = columns.0.windows(shapes[1].len()).filter(|bytes| *bytes == shapes[1].as_bytes()).count();
+    assert_eq!(whole, 2, "the second shape has no room");
+    assert_eq!(unpack_changes(&columns), Ok(changes));
+    let mut marks = vec![0x5a, 0, 1, 0, 0];
+    marks.resize(5 + (1 << 16), 0);
+    let head = [0x8a, 0x40, 0x40, 0x40, 0x40, 0x40, 0x40, 0x40, 0x40, 0x5a, 0, 1, 0, 5];
+    let mut values = vec![0x9a, 0, 1, 0, 0];
+    values.resize(5 + (1 << 16), 0x40);
+    let error = unpack_changes(&Columns([&head[..], &marks, &values].concat())).unwrap_err().to_string();
+    assert!(error.contains("too many marks"), "{error}");
+}
+
 /// A text of one of a few shapes, or of none.
 fn text() -> impl Strategy<Value = String> {
     let odd = vec!["null", "true", "[]", "{}", "1e5", r#""\u0000\u0001""#, r#""}\",{""#, r#""k""#, r#""l""#];
