@@ -11,7 +11,7 @@ use crate::prelude::*;
 use crate::version;
 use crate::wire::{
     Change, ChangeKind, Changes, Cursor, DocumentPolicy, DocumentState, FieldStrategy, Outcome, Policy, Purge,
-    PushResult, Reconciled, Snapshot, WireError, unpack,
+    PushResult, Reconciled, Snapshot, WireError, unpack_changes,
 };
 
 /// How often a batch waits for unsent changes that a rebase could handle as well.
@@ -44,19 +44,19 @@ enum Cover {
 impl Inbound {
     /// A changes frame of `wire_bytes` bytes; its entries are unpacked here, once.
     pub(super) fn changes(mut frame: Changes, wire_bytes: usize) -> Result<Self, WireError> {
-        let changes = unpack(&core::mem::take(&mut frame.changes))?;
+        let changes = unpack_changes(&core::mem::take(&mut frame.changes))?;
         Ok(Inbound::Batch(Batch { changes, cover: Cover::Changes(frame), wire_bytes }))
     }
 
     /// A snapshot frame of `wire_bytes` bytes; its entries are unpacked here, once.
     pub(super) fn snapshot(mut frame: Snapshot, wire_bytes: usize) -> Result<Self, WireError> {
-        let changes = unpack(&core::mem::take(&mut frame.changes))?;
+        let changes = unpack_changes(&core::mem::take(&mut frame.changes))?;
         Ok(Inbound::Batch(Batch { changes, cover: Cover::Snapshot(frame), wire_bytes }))
     }
 
     /// A reconciled frame of `wire_bytes` bytes; its entries are unpacked here, once.
     pub(super) fn reconciled(mut frame: Reconciled, wire_bytes: usize) -> Result<Self, WireError> {
-        let changes = unpack(&core::mem::take(&mut frame.changes))?;
+        let changes = unpack_changes(&core::mem::take(&mut frame.changes))?;
         Ok(Inbound::Batch(Batch { changes, cover: Cover::Reconciled(frame), wire_bytes }))
     }
 

@@ -2,9 +2,9 @@
 
 use serde_json::json;
 use tidelock_core::ids::{DocumentId, Offset, SubscriptionId, Version};
-use tidelock_core::wire::{Changes, DocumentState, ErrorCode, Outcome, Packed, ServerFrame};
+use tidelock_core::wire::{Changes, DocumentState, ErrorCode, Outcome, ServerFrame};
 
-use crate::script::{LOG, Script, encoded};
+use crate::script::{LOG, Script, columns};
 
 /// A client in the middle of a snapshot of offset 5, which has covered the collection `cards` up to `b`.
 fn in_snapshot() -> Script {
@@ -26,7 +26,7 @@ fn gained(script: &mut Script, cursor: u64, offset: u64, id: &str, json: &str) {
         from: Offset(cursor),
         to: Offset(cursor),
         last: false,
-        changes: Packed(encoded(&[(offset, id, json)])),
+        changes: columns(&[(offset, id, json)]),
         more: false,
     }));
 }
