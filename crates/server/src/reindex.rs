@@ -192,6 +192,7 @@ fn commit_of(writes: Vec<Write>, now_ms: u64) -> Commit {
         acknowledged: Sequence(0),
         writes,
         outcome: Outcome::Accepted,
+        named: Vec::new(),
         conflicts: Vec::new(),
         actor: String::new(),
         now_ms,

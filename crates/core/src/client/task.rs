@@ -12,6 +12,7 @@ use super::{Client, state};
 use crate::ids::{Incarnation, Sequence};
 use crate::ordered::OrderedMap;
 use crate::planted::{self, Bug};
+use crate::prelude::*;
 
 /// What a task does next.
 #[derive(Debug)]

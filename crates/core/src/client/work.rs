@@ -9,6 +9,7 @@ use crate::ids::{DocumentId, Offset, Sequence, Version};
 use crate::json::{self, Value};
 use crate::ordered::{OrderedMap, OrderedSet};
 use crate::planted::{self, Bug};
+use crate::prelude::*;
 use crate::wire::{ConflictNote, DocumentPolicy, ErrorCode, encode};
 use crate::{merge, version};
 

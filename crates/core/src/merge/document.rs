@@ -8,6 +8,7 @@ use super::object::{Index, splittable};
 use crate::ids::Version;
 use crate::json::{Value, parse};
 use crate::planted::{self, Bug};
+use crate::prelude::*;
 use crate::wire::{ConflictNote, DeletePolicy, DocumentChange, DocumentPolicy, Operation, Policy};
 
 /// A document as it is.

@@ -8,6 +8,7 @@ use super::filter::Filter;
 use super::push::PushState;
 use super::session::{OpenSession, Session, State};
 use crate::planted::{self, Bug};
+use crate::prelude::*;
 use crate::wire::{ErrorCode, Hello, PROTOCOL_VERSION, PROTOCOL_VERSION_MIN, ServerFrame, Welcome};
 
 impl Session {
