@@ -9,6 +9,7 @@ use tidelock_core::client::storage::StorageFailure;
 use tidelock_core::client::{Config, Event as ClientEvent, Phase};
 use tidelock_core::ids::{ChangelogId, DocumentId};
 use tidelock_core::limits::Limits;
+use tidelock_core::wire::ErrorCode;
 use tidelock_server::{Bytes, TimeSource as _};
 
 use crate::check::{Checkers, Options, Violation};
@@ -29,6 +30,8 @@ use crate::workload::{Ledger, Writer};
 const START_MS: u64 = 1_700_000_000_000;
 /// After faults stop, everything is to be drained within this.
 pub(crate) const DRAIN_MS_MAX: u64 = 30_000;
+/// How long it takes to get another token.
+const SIGN_IN_MS: u64 = 1_000;
 
 /// Names a host: one life of one client.
 pub type HostId = u64;
@@ -149,6 +152,8 @@ pub(crate) enum Event {
     Run(TaskId),
     /// Time wakes tasks.
     Tick,
+    /// The application has a fresh token.
+    SignedIn(HostId),
     Resolved(HostId, DocumentId, u64, Option<Vec<u8>>),
     Thaw(HostId),
     /// A writer that knows nothing of the servers stores what it made of what it read before.
@@ -369,7 +374,11 @@ impl World {
                 self.at_server(link, |node| node.disconnected(link));
                 self.link(link, |open| open.server_open = false);
             }
-            Event::Captured(host) | Event::Step(host) | Event::HostTimer(host) | Event::Resolved(host, ..) => {
+            Event::Captured(host)
+            | Event::SignedIn(host)
+            | Event::Step(host)
+            | Event::HostTimer(host)
+            | Event::Resolved(host, ..) => {
                 self.at_host(host, event);
             }
             Event::ToClient(link, _) | Event::ClosedAtClient(link) => {
@@ -389,6 +398,7 @@ impl World {
         let now = self.now_ms.saturating_add_signed(seat.skew_ms);
         match event {
             Event::Captured(_) => self.tell(id, |client| client.handle_captured(now)),
+            Event::SignedIn(_) => self.tell(id, |client| client.handle_network_hint(now)),
             Event::Step(_) => self.step_host(id),
             Event::HostTimer(_) => {
                 if seat.timer_ms.is_some_and(|at| at <= self.now_ms) {
@@ -476,8 +486,13 @@ impl World {
                 let delay = self.latency();
                 self.schedule(delay, Event::Resolved(host, id, round, value));
             }
-            ClientEvent::Status(_)
-            | ClientEvent::Changed { .. }
+            ClientEvent::Status(status) => {
+                // The user signs in again, or the application fetches a fresh token.
+                if status.error.is_some_and(|(code, ..)| code == ErrorCode::Unauthenticated.name()) {
+                    self.schedule(SIGN_IN_MS, Event::SignedIn(host));
+                }
+            }
+            ClientEvent::Changed { .. }
             | ClientEvent::Rejected { .. }
             | ClientEvent::Conflicts(_)
             | ClientEvent::Problem { .. }

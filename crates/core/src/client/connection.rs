@@ -424,7 +424,9 @@ impl Client {
 
     fn note_activity(&mut self) {
         self.connection.deadline_ms = None;
-        self.connection.ping_at_ms = Some(self.now_ms.saturating_add(self.connection.silence_ms_max / 3));
+        // What arrives does not postpone the ping: a client that only listens, because its storage is slow, must not seem to be gone.
+        let ping_at_ms = self.now_ms.saturating_add(self.connection.silence_ms_max / 3);
+        self.connection.ping_at_ms.get_or_insert(ping_at_ms);
     }
 
     /// Ends the connection and opens another one at once.

@@ -58,7 +58,7 @@ use task::Task;
 /// First delay after a storage failure; it doubles up to [`STORAGE_RETRY_MS_MAX`].
 const STORAGE_RETRY_MS: u64 = 500;
 /// Longest delay between attempts after storage failures.
-const STORAGE_RETRY_MS_MAX: u64 = 30_000;
+const STORAGE_RETRY_MS_MAX: u64 = 10_000;
 
 /// What a client is set up with.
 #[derive(Clone, Debug, PartialEq, Eq)]

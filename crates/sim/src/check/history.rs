@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use tidelock_core::ids::{ClientId, DocumentId, Incarnation, MutationId, Offset, Sequence, Version};
+use tidelock_core::wire::Outcome;
 
 use crate::journal::Committed;
 use crate::workload::LEDGER;
@@ -21,6 +22,8 @@ pub(crate) struct State {
 #[derive(Clone, Debug)]
 pub(crate) struct Finished {
     pub(crate) offset: Offset,
+    /// Whether it was carried out, not refused.
+    pub(crate) done: bool,
     /// The ledger documents that it changed.
     pub(crate) ledger: Vec<String>,
 }
@@ -49,7 +52,8 @@ impl History {
             self.documents.entry(write.id.clone()).or_default().push(state);
         }
         if let Some(mutation) = committed.mutation {
-            let finished = Finished { offset: committed.offset, ledger: ledger.into_iter().collect() };
+            let done = matches!(committed.outcome, Outcome::Accepted | Outcome::Merged(..));
+            let finished = Finished { offset: committed.offset, done, ledger: ledger.into_iter().collect() };
             self.finished.insert(mutation, finished);
         }
     }

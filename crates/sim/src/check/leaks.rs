@@ -1,7 +1,7 @@
 //! The leak oracle: what is sent and what is held is allowed by the rules, evaluated once more without the server's code.
 
 use tidelock_core::ids::{DocumentId, Offset};
-use tidelock_core::wire::{Change, ChangeKind, ConflictNote, DocumentState, Outcome, Packed, ServerFrame, unpack};
+use tidelock_core::wire::{ChangeKind, Columns, ConflictNote, DocumentState, Outcome, ServerFrame, unpack_changes};
 
 use super::{Checkers, Violation};
 use crate::node::LinkId;
@@ -58,12 +58,12 @@ impl Checkers {
 
     fn check_changes(
         &self,
-        packed: &Packed,
+        columns: &Columns,
         leak: impl Fn(&DocumentId, &[u8]) -> Result<(), Violation>,
     ) -> Result<(), Violation> {
         // The numbers of the simulated server's collections are those of their names in order.
         let Some(rooms) = policies().keys().position(|name| name == ROOMS) else { return Ok(()) };
-        for change in unpack::<Change>(packed).unwrap_or_default() {
+        for change in unpack_changes(columns).unwrap_or_default() {
             if change.collection as usize == rooms
                 && let ChangeKind::Put(_, body) = &change.kind
             {
