@@ -18,7 +18,8 @@ use crate::database::Database;
 pub(crate) struct View {
     /// What was read is at least as new as this.
     pub(crate) offset: Offset,
-    documents: BTreeMap<DocumentId, State>,
+    /// By rising id, each once.
+    documents: Vec<(DocumentId, State)>,
 }
 
 /// One document of a [`View`].
@@ -64,16 +65,31 @@ struct Plan {
 }
 
 impl View {
-    pub(crate) fn new(offset: Offset) -> Self {
-        Self { offset, documents: BTreeMap::new() }
+    /// Of documents that were read: by rising id, each once.
+    pub(crate) fn new(offset: Offset, documents: impl Iterator<Item = (DocumentId, Option<Document>)>) -> Self {
+        let state = |document: Option<Document>| document.map_or_else(State::default, State::of);
+        Self { offset, documents: documents.map(|(id, document)| (id, state(document))).collect() }
     }
 
-    pub(crate) fn insert(&mut self, id: DocumentId, document: Option<Document>) {
-        self.documents.insert(id, document.map_or_else(State::default, State::of));
-    }
-
+    /// A document as it is; one that was not read does not exist.
     pub(crate) fn state(&self, id: &DocumentId) -> State {
-        self.documents.get(id).cloned().unwrap_or_default()
+        let found = self.place(id).ok().and_then(|place| self.documents.get(place));
+        found.map(|(_, state)| state.clone()).unwrap_or_default()
+    }
+
+    fn set(&mut self, id: DocumentId, state: State) {
+        match self.place(&id) {
+            Ok(place) => {
+                if let Some((_, former)) = self.documents.get_mut(place) {
+                    *former = state;
+                }
+            }
+            Err(place) => self.documents.insert(place, (id, state)),
+        }
+    }
+
+    fn place(&self, id: &DocumentId) -> Result<usize, usize> {
+        self.documents.binary_search_by(|(other, _)| other.cmp(id))
     }
 }
 
@@ -121,7 +137,7 @@ pub(crate) fn prepare(database: &Database, caller: &Caller, submission: &Submiss
         }
     };
     for (id, state) in plan.results {
-        view.documents.insert(id, state);
+        view.set(id, state);
     }
     let commit = Commit {
         mutation: Some(submission.id),
@@ -243,6 +259,9 @@ pub(super) fn predicted(operation: &Operation) -> Option<Version> {
 
 /// Accepted or merged; nothing that the caller may not read is told.
 fn outcome_of(database: &Database, caller: &Caller, view: &View, plan: &mut Plan) -> Outcome {
+    if plan.states.is_empty() && plan.conflicts.is_empty() {
+        return Outcome::Accepted;
+    }
     let results: BTreeMap<&DocumentId, &State> = plan.results.iter().map(|(id, state)| (id, state)).collect();
     let after = |id: &DocumentId| match results.get(id) {
         Some(state) => (*state).clone(),
