@@ -12,6 +12,7 @@ mod embedded;
 mod error;
 pub mod limits;
 mod memory;
+pub mod platform;
 mod sketches;
 mod store;
 
