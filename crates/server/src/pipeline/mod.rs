@@ -16,6 +16,7 @@ use std::task::Poll;
 use std::time::Instant;
 
 use tidelock_core::ids::{DocumentId, Offset, SessionId};
+use tidelock_core::planted::{self, Bug};
 use tidelock_core::server::{Filter, Processed, Refusal, Submission};
 use tidelock_core::wire::{ErrorCode, PushResult};
 use tidelock_store::{BoxFuture, CommitOutcome, StoreError};
@@ -90,6 +91,11 @@ async fn round(
     database.metrics.observe_commit(started.elapsed());
     for (one, outcome) in prepared.into_iter().zip(outcomes) {
         let Some(submission) = waiting.front() else { return Ok(()) };
+        if planted::has(Bug::AckWithoutCommit) && outcome.is_err() {
+            answers.push(Ok(one.committed(database.changelog.head())));
+            waiting.pop_front();
+            continue;
+        }
         let processed = match outcome.map_err(|error| store_refusal(&error))? {
             CommitOutcome::Committed(offset) => one.committed(offset),
             CommitOutcome::Repeated(recorded) => repeated::answer(database, submission, recorded).await?,

@@ -6,6 +6,7 @@ use std::sync::{Arc, OnceLock};
 use tidelock_core::ids::{DocumentId, Offset, Sequence, Version};
 use tidelock_core::json::{self, Value};
 use tidelock_core::merge::{self, Context, Current, MergeError, Merged};
+use tidelock_core::planted::{self, Bug};
 use tidelock_core::server::Submission;
 use tidelock_core::wire::{ConflictNote, DocumentChange, DocumentState, ErrorCode, Mutation, Operation, Outcome};
 use tidelock_core::{key, version};
@@ -160,7 +161,7 @@ pub(crate) fn prepare(database: &Database, caller: &Caller, submission: &Submiss
                 .chain(&noted)
                 .all(|(one, channels)| one != id || caller.filter.matches(&id.collection, channels))
         }),
-        conflicts: plan.conflicts,
+        conflicts: if planted::has(Bug::ConflictUnlogged) { Vec::new() } else { plan.conflicts },
         actor: caller.identity.subject.clone(),
         now_ms,
     };
