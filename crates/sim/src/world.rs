@@ -101,6 +101,7 @@ pub(crate) struct Replica {
 
 /// A running host.
 #[derive(Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "each may hold without the others")]
 pub(crate) struct Seat {
     pub(crate) host: Host,
     pub(crate) replica: usize,
@@ -120,6 +121,7 @@ pub(crate) struct Seat {
 
 /// A connection.
 #[derive(Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "each may hold without the others")]
 pub(crate) struct Link {
     pub(crate) host: HostId,
     pub(crate) up_ms: u64,
