@@ -152,18 +152,39 @@ pub(crate) async fn read_one(place: &Place, key: &Key) -> Result<Values, Platfor
 pub(crate) async fn read_many(place: &Place, keys: &[Key]) -> Result<Vec<Values>, PlatformError> {
     let mut all = Vec::with_capacity(keys.len());
     for keys in keys.chunks(BATCH) {
-        all.extend(read_batch(place, keys).await?);
+        match read_batch(place, keys).await {
+            Ok(values) => all.extend(values),
+            Err(BatchError::Failed(error)) => return Err(error),
+            Err(BatchError::Unreadable) => {
+                for key in keys {
+                    all.push(read_one(place, key).await?);
+                }
+            }
+        }
     }
     Ok(all)
 }
 
-async fn read_batch(place: &Place, keys: &[Key]) -> Result<Vec<Values>, PlatformError> {
+enum BatchError {
+    /// In an answer to many keys the values have no lengths: where an object is that only Java reads, its end is not known.
+    Unreadable,
+    Failed(PlatformError),
+}
+
+impl From<PlatformError> for BatchError {
+    fn from(error: PlatformError) -> Self {
+        Self::Failed(error)
+    }
+}
+
+async fn read_batch(place: &Place, keys: &[Key]) -> Result<Vec<Values>, BatchError> {
     if let [key] = keys {
         return Ok(vec![read_one(place, key).await?]);
     }
-    let get_all = async |region: &Region| {
-        let found = region.get_all(keys).await.map_err(|error| refused(&error))?;
-        Ok::<_, PlatformError>(found.into_iter().map(value_of))
+    let get_all = async |region: &Region| match region.get_all(keys).await {
+        Ok(found) => Ok(found.into_iter().map(value_of)),
+        Err(Error::Protocol(_)) => Err(BatchError::Unreadable),
+        Err(error) => Err(BatchError::Failed(refused(&error))),
     };
     let (region, meta_region) = match place {
         Place::System(region) => {
