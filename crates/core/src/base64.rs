@@ -1,5 +1,7 @@
 //! Base64 (RFC 4648), strict: one text for one byte string.
 
+use crate::prelude::*;
+
 /// Which alphabet and padding.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Variant {

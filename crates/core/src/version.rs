@@ -6,6 +6,8 @@
 //!             over collection, 00, key, 00, version (8 bytes, big-endian); [0..8], big-endian
 //! ```
 
+#[cfg(target_arch = "wasm32")]
+use crate::blake3;
 use crate::ids::{ChangelogId, Version};
 use crate::json::{JsonError, Value, canonical, parse};
 
@@ -14,7 +16,7 @@ const ITEM_HASH_CONTEXT: &str = "tidelock 2026 item hash v1";
 
 /// The version of a document with this content.
 pub fn of(value: &Value) -> Version {
-    match first_eight(&blake3::hash(&canonical(value))) {
+    match first_eight(blake3::hash(&canonical(value))) {
         0 => Version(1),
         hash => Version(hash),
     }
@@ -47,12 +49,12 @@ impl ItemHasher {
         // One piece: the hasher for several is set up for longer than such a piece takes.
         let version = version.0.to_be_bytes();
         let item = [collection.as_bytes(), &[0], key.as_bytes(), &[0], &version].concat();
-        first_eight(&blake3::keyed_hash(&self.0, &item))
+        first_eight(blake3::keyed_hash(&self.0, &item))
     }
 }
 
-fn first_eight(hash: &blake3::Hash) -> u64 {
-    hash.as_bytes().iter().take(8).fold(0, |number, byte| (number << 8) | u64::from(*byte))
+fn first_eight(hash: impl Into<[u8; 32]>) -> u64 {
+    hash.into().iter().take(8).fold(0, |number, byte| (number << 8) | u64::from(*byte))
 }
 
 #[cfg(test)]

@@ -7,6 +7,7 @@ use super::work::{Desk, Theirs};
 use crate::ids::{DocumentId, Version};
 use crate::order::sorted_by;
 use crate::ordered::OrderedSet;
+use crate::prelude::*;
 use crate::version;
 use crate::wire::{
     Change, ChangeKind, Changes, Cursor, DocumentPolicy, FieldStrategy, Outcome, Policy, Purge, PushResult, Reconciled,

@@ -5,6 +5,7 @@ use super::state::{FENCE, POSITION, REPLICA, Replica, UNRESOLVED, Unresolved};
 use super::storage::{Read, ReadResult, WriteOp};
 use super::{Client, Event, Mirror, Pending};
 use crate::ids::{ClientId, Incarnation, Sequence};
+use crate::prelude::*;
 use crate::wire::{Mutation, decode, encode};
 
 /// The first task.

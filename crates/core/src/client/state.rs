@@ -1,6 +1,7 @@
 //! Durable records of the state store.
 
 use crate::ids::{ClientId, Epoch, Incarnation, Sequence};
+use crate::prelude::*;
 use crate::wire::Cursor;
 use crate::wire::cbor_struct;
 

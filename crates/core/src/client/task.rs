@@ -11,6 +11,7 @@ use super::work::Desk;
 use super::{Client, state};
 use crate::ids::{Incarnation, Sequence};
 use crate::ordered::OrderedMap;
+use crate::prelude::*;
 
 /// What a task does next.
 #[derive(Debug)]

@@ -18,6 +18,7 @@ pub use write::{canonical, write};
 
 use crate::limits::Limits;
 use crate::order::sorted_by;
+use crate::prelude::*;
 
 /// A JSON value. Equality is that of canonical forms: member order and the spelling of numbers do not count.
 #[derive(Clone, Debug)]

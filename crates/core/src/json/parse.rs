@@ -2,6 +2,7 @@
 
 use super::{Number, Value, sorted};
 use crate::limits::DEPTH_MAX;
+use crate::prelude::*;
 
 /// Objects up to this many members are searched for duplicates pair by pair: faster than sorting.
 const PAIRWISE_MEMBERS_MAX: usize = 12;

@@ -1,6 +1,7 @@
 //! Writers: as it was read, and canonical.
 
 use super::{Value, sorted};
+use crate::prelude::*;
 
 /// Compact JSON text: members in their order, numbers as their literals.
 pub fn write(value: &Value) -> Vec<u8> {

@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use super::effect::Outgoing;
 use super::record::ChangeRecord;
 use crate::ids::{ChangelogId, Offset, SubscriptionId, Version};
+use crate::prelude::*;
 use crate::wire::{Change, ChangeKind, Changes, Packed, ServerFrame, encode};
 
 /// Most different frames of one batch that are kept for sharing; sessions beyond them encode their own.

@@ -9,6 +9,7 @@ use super::record::{ChangePage, ChangeRecord, SnapshotPage};
 use super::session::{Session, State};
 use super::subscription::PurgeStep;
 use crate::ids::{DocumentId, Offset, SubscriptionId};
+use crate::prelude::*;
 use crate::version::ItemHasher;
 use crate::wire::{Changes, Packed, Purge, ServerFrame, Snapshot};
 

@@ -4,6 +4,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use super::filter::Filter;
 use crate::ids::{ChangelogId, DocumentId, Epoch, MutationId, Offset, Sequence, SessionId};
+use crate::prelude::*;
 use crate::wire::{CollectionInfo, ErrorCode, Hello, Mutation, PushResult};
 
 /// What the host has to do, in this order.

@@ -6,6 +6,7 @@ use super::effect::{Effect, Processed, Refusal, Submission};
 use super::session::{Session, State};
 use crate::ids::{DocumentId, MutationId, Sequence};
 use crate::limits::Limits;
+use crate::prelude::*;
 use crate::wire::{
     DocumentChange, DocumentState, ErrorCode, Mutation, Operation, Outcome, Packed, Push, PushResult, ServerFrame,
     unpack,

@@ -9,6 +9,7 @@ use super::pump::Load;
 use super::record::{ChangeRecord, DocumentPage, SymbolPage};
 use super::session::{OpenSession, Session, State};
 use crate::ids::{DocumentId, Offset, SubscriptionId};
+use crate::prelude::*;
 use crate::reconcile::{SYMBOL_BYTES, SYMBOLS_MAX, Symbol, symbols_to_bytes};
 use crate::wire::{Difference, ErrorCode, MoreSymbols, Packed, Reconciled, Restart, ServerFrame, Symbols, unpack};
 

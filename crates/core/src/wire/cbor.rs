@@ -8,6 +8,7 @@
 //! type has to handle errors halfway; [`decode`](super::decode) looks once, at the end.
 
 use super::error::WireError;
+use crate::prelude::*;
 
 /// A type with a form on the wire.
 pub trait Cbor: Sized {

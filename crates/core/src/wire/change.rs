@@ -4,6 +4,7 @@
 
 use super::packed::Packed;
 use crate::ids::{ChangelogId, Offset, SubscriptionId, Version};
+use crate::prelude::*;
 use crate::wire::{cbor_enum, cbor_struct};
 
 /// The state of one document at an offset.
