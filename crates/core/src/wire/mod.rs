@@ -16,7 +16,7 @@ mod packed;
 mod policy;
 mod server;
 
-pub use cbor::{Cbor, Reader, Writer};
+pub use cbor::{Cbor, Items, Reader, Writer};
 pub(crate) use cbor::{cbor_enum, cbor_number, cbor_struct};
 pub use change::{Change, ChangeKind, Changes, Purge, Reconciled, Restart, Snapshot, Symbols};
 pub use client::{

@@ -123,12 +123,15 @@ pub(crate) fn prepare(database: &Database, caller: &Caller, submission: &Submiss
     for (id, state) in plan.results {
         view.documents.insert(id, state);
     }
+    // Only such a store looks for traces of the mutation in its documents.
+    let named = if database.store.capabilities().foreign_writers { &mutation.changes[..] } else { &[] };
     let commit = Commit {
         mutation: Some(submission.id),
         session: caller.session,
         acknowledged: submission.acknowledged,
         writes: plan.writes,
         outcome: without_states(&outcome),
+        named: named.iter().map(|change| change.id.clone()).collect(),
         conflicts: plan.conflicts,
         actor: caller.identity.subject.clone(),
         now_ms,
