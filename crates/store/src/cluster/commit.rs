@@ -72,7 +72,8 @@ impl<P: Platform> ClusterStore<P> {
         };
         let client = self.clients.client(mutation.client, mutation.incarnation);
         let mut turn = client.turn().await;
-        if !turn.is_read() || mutation.sequence > turn.finished().next() {
+        // What this node knows of other sequences may be out of date: another node went on, or the platform went back.
+        if !turn.is_read() || mutation.sequence != turn.finished().next() {
             self.read_client(mutation, &mut turn).await?;
         }
         if mutation.sequence <= turn.finished() {
@@ -137,21 +138,21 @@ impl<P: Platform> ClusterStore<P> {
         client: Option<(MutationId, &mut Turn)>,
     ) -> Result<Step, StoreError> {
         let commit = attempt.commit;
-        let mut taken = self.take(attempt.ids.clone()).await?;
+        let mut locked = self.take(attempt.ids.clone()).await?;
         if let Some((mutation, turn)) = client {
             self.read_client(mutation, turn).await?;
             if turn.recorded() >= mutation.sequence {
                 return Ok(Step::Written(Written::Passed));
             }
-            if attempt.unsure && is_written(attempt, &taken) {
-                return self.found(commit, taken).await;
+            if attempt.unsure && is_written(attempt, &locked) {
+                return self.found(commit, locked).await;
             }
             let seen = |id: &DocumentId, state: &State| {
                 let meta = state.meta.as_ref();
                 meta.is_some_and(|meta| meta.has_seen(mutation)) || turn.has_moved(id, mutation.sequence)
             };
-            if attempt.ids.iter().any(|id| taken.state(id).is_some_and(|state| seen(id, state))) {
-                let offset = self.ingest(&mut taken, commit.session, &[]).await?;
+            if attempt.ids.iter().any(|id| locked.state(id).is_some_and(|state| seen(id, state))) {
+                let offset = self.ingest(&mut locked, commit.session, &[]).await?;
                 return Ok(Step::Written(Written::Found(offset)));
             }
             if commit.writes.is_empty()
@@ -160,23 +161,23 @@ impl<P: Platform> ClusterStore<P> {
                 return Ok(step);
             }
         }
-        if attempt.unsure && is_written(attempt, &taken) {
-            return self.found(commit, taken).await;
+        if attempt.unsure && is_written(attempt, &locked) {
+            return self.found(commit, locked).await;
         }
-        if let Some(intent) = self.marking(&taken, attempt).await? {
+        if let Some(intent) = self.marking(&locked, attempt).await? {
             return Ok(Step::Blocked(intent));
         }
-        let expects = |write: &&Write| taken.state(&write.id).map(State::version) != Some(write.expected);
+        let expects = |write: &&Write| locked.state(&write.id).map(State::version) != Some(write.expected);
         let mismatched: Vec<DocumentId> = commit.writes.iter().filter(expects).map(|write| write.id.clone()).collect();
         if !mismatched.is_empty() {
-            self.ingest(&mut taken, commit.session, &[]).await?;
+            self.ingest(&mut locked, commit.session, &[]).await?;
             if attempt.unsure && commit.mutation.is_none() {
                 return Err(StoreError::Unavailable("whether a write went through is not known".to_owned()));
             }
             return Ok(Step::Written(Written::Mismatch(mismatched)));
         }
         if !commit.writes.iter().any(changes) && commit.conflicts.is_empty() {
-            let offset = self.ingest(&mut taken, commit.session, &commit.writes).await?;
+            let offset = self.ingest(&mut locked, commit.session, &commit.writes).await?;
             return Ok(Step::Written(Written::Done { offset, traced: false }));
         }
         let ids: Vec<&DocumentId> = commit.writes.iter().map(|write| &write.id).collect();
@@ -185,24 +186,24 @@ impl<P: Platform> ClusterStore<P> {
             count => !attempt.apart && count <= TOGETHER_DOCUMENTS_MAX && self.platform.together(&ids),
         };
         if direct && commit.conflicts.is_empty() {
-            return self.write_at_once(attempt, taken).await;
+            return self.write_at_once(attempt, locked).await;
         }
-        self.write_by_intent(attempt, taken).await
+        self.write_by_intent(attempt, locked).await
     }
 
     /// Takes in what this commit wrote: as it says, unless somebody changed it since.
-    pub(super) async fn found(&self, commit: &Commit, mut taken: Taken<'_>) -> Result<Step, StoreError> {
-        let offset = self.ingest(&mut taken, commit.session, &commit.writes).await?;
+    pub(super) async fn found(&self, commit: &Commit, mut locked: Taken<'_>) -> Result<Step, StoreError> {
+        let offset = self.ingest(&mut locked, commit.session, &commit.writes).await?;
         let mut writes = commit.writes.iter();
-        let whole = writes.all(|write| taken.state(&write.id).map(State::version) == Some(write.version));
+        let whole = writes.all(|write| locked.state(&write.id).map(State::version) == Some(write.version));
         let done = Written::Done { offset, traced: true };
         Ok(Step::Written(if whole { done } else { Written::Found(offset) }))
     }
 
     /// An intent that marks one of the documents and is not settled.
-    async fn marking(&self, taken: &Taken<'_>, attempt: &Attempt<'_>) -> Result<Option<IntentName>, StoreError> {
+    async fn marking(&self, locked: &Taken<'_>, attempt: &Attempt<'_>) -> Result<Option<IntentName>, StoreError> {
         for write in &attempt.commit.writes {
-            let mark = taken.state(&write.id).and_then(|state| state.meta.as_ref()?.mark.clone());
+            let mark = locked.state(&write.id).and_then(|state| state.meta.as_ref()?.mark.clone());
             if let Some(mark) = mark
                 && self.is_live(&mark, attempt.tag).await?
             {
@@ -213,15 +214,16 @@ impl<P: Platform> ClusterStore<P> {
     }
 
     /// Writes the documents in one step.
-    async fn write_at_once(&self, attempt: &mut Attempt<'_>, mut taken: Taken<'_>) -> Result<Step, StoreError> {
+    async fn write_at_once(&self, attempt: &mut Attempt<'_>, mut locked: Taken<'_>) -> Result<Step, StoreError> {
         let commit = attempt.commit;
         let group = (commit.writes.len() > 1).then(|| Group {
             name: IntentName { key: format!("{:016x}", attempt.tag), attempt: 0 },
             members: commit.writes.iter().map(|write| write.id.clone()).collect(),
+            at_ms: self.host.now_ms(),
         });
         let mut puts = Vec::with_capacity(commit.writes.len());
         for write in &commit.writes {
-            let Some(state) = taken.state(&write.id) else { return Ok(Step::Again) };
+            let Some(state) = locked.state(&write.id) else { return Ok(Step::Again) };
             if !changes(write) {
                 // It has to stay as it is while the others are written.
                 let (token, meta) = (state.token.clone(), state.meta_bytes.clone());
@@ -241,9 +243,9 @@ impl<P: Platform> ClusterStore<P> {
         match self.platform.put_if(&puts).await {
             Ok(PutOutcome::Done(written)) => {
                 for ((write, put), written) in commit.writes.iter().zip(puts).zip(written) {
-                    taken.wrote(write, put.meta, written);
+                    locked.wrote(write, put.meta, written);
                 }
-                let offset = self.ingest(&mut taken, commit.session, &commit.writes).await?;
+                let offset = self.ingest(&mut locked, commit.session, &commit.writes).await?;
                 if let Some(group) = group {
                     self.known.publish(group.name);
                 }
@@ -279,8 +281,10 @@ impl<P: Platform> ClusterStore<P> {
             let finished = self.finished(&seen).await?;
             seen.retain(|one| finished.get(&(one.client, one.incarnation)).is_none_or(|last| *last < one.sequence));
         }
-        let deleted_ms = (!version.exists()).then(|| self.host.now_ms());
-        Ok(Meta { version, edited_ms, tag, deleted_ms, seen, mark: None, groups: former.groups })
+        let (now_ms, kept_ms) = (self.host.now_ms(), self.options.intents_kept_ms);
+        let groups = former.groups.into_iter().filter(|group| group.at_ms.saturating_add(kept_ms) > now_ms).collect();
+        let deleted_ms = (!version.exists()).then_some(now_ms);
+        Ok(Meta { version, edited_ms, tag, deleted_ms, seen, mark: None, groups })
     }
 
     /// What the records of clients have passed.
@@ -299,8 +303,8 @@ impl<P: Platform> ClusterStore<P> {
 }
 
 /// Whether a write of unknown outcome went through: a document bears its tag.
-fn is_written(attempt: &Attempt<'_>, taken: &Taken<'_>) -> bool {
-    taken.states.values().filter_map(|state| state.meta.as_ref()).any(|meta| meta.tag == attempt.tag)
+fn is_written(attempt: &Attempt<'_>, locked: &Taken<'_>) -> bool {
+    locked.states.values().filter_map(|state| state.meta.as_ref()).any(|meta| meta.tag == attempt.tag)
 }
 
 /// Whether a write changes the content of its document.

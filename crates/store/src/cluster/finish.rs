@@ -84,24 +84,21 @@ impl<P: Platform> ClusterStore<P> {
         if !part.is_written() {
             return Ok(true);
         }
-        let put = match result.content {
-            Some((content, version)) => {
-                let mut meta = self.next_meta(state, self.host.random(), version, part.edited_ms).await?;
-                meta.see(body.writer);
-                meta.join(Group { name: name.clone(), members: Vec::new() });
-                put(state, content, &meta)
-            }
-            None => {
-                let fresh = Meta {
-                    version: state.version(),
-                    deleted_ms: (!state.version().exists()).then(|| self.host.now_ms()),
-                    ..Meta::default()
-                };
-                let mut meta = Meta { mark: None, ..state.meta.clone().unwrap_or(fresh) };
-                meta.see(body.writer);
-                let (id, token) = (state.id.clone(), state.token.clone());
-                PutIf { id, token, content: PutContent::Keep, meta: Some(meta.write()) }
-            }
+        let put = if let Some((content, version)) = result.content {
+            let mut meta = self.next_meta(state, self.host.random(), version, part.edited_ms).await?;
+            meta.see(body.writer);
+            meta.join(Group { name: name.clone(), members: Vec::new(), at_ms: self.host.now_ms() });
+            put(state, content, &meta)
+        } else {
+            let fresh = Meta {
+                version: state.version(),
+                deleted_ms: (!state.version().exists()).then(|| self.host.now_ms()),
+                ..Meta::default()
+            };
+            let mut meta = Meta { mark: None, ..state.meta.clone().unwrap_or(fresh) };
+            meta.see(body.writer);
+            let (id, token) = (state.id.clone(), state.token.clone());
+            PutIf { id, token, content: PutContent::Keep, meta: Some(meta.write()) }
         };
         self.is_put(&put).await
     }

@@ -181,14 +181,18 @@ impl<P: Platform> ClusterStore<P> {
         let Some(intent) = self.try_take_in(&documents).await? else { return Ok(()) };
         if documents.len() == 1 {
             self.intents.meet(&intent, self.host.now_ms());
-            documents.into_keys().for_each(|id| following.put_off(intent.clone(), id));
+            for id in documents.into_keys() {
+                following.put_off(intent.clone(), id);
+            }
             return Ok(());
         }
         for (id, entry) in documents {
             let one = BTreeMap::from([(id, entry)]);
             if let Some(intent) = self.try_take_in(&one).await? {
                 self.intents.meet(&intent, self.host.now_ms());
-                one.into_keys().for_each(|id| following.put_off(intent.clone(), id));
+                for id in one.into_keys() {
+                    following.put_off(intent.clone(), id);
+                }
             }
         }
         Ok(())

@@ -203,7 +203,7 @@ impl<P: Platform> ClusterStore<P> {
     pub(super) async fn write_by_intent(
         &self,
         attempt: &mut Attempt<'_>,
-        mut taken: Taken<'_>,
+        mut locked: Taken<'_>,
     ) -> Result<Step, StoreError> {
         let key = intent_key(attempt.commit.mutation, attempt.tag);
         let (row, token) = self.intent_row(&key).await?;
@@ -218,19 +218,19 @@ impl<P: Platform> ClusterStore<P> {
                     return Ok(Step::Again);
                 }
                 Stage::Done => {
-                    let offset = self.ingest(&mut taken, attempt.commit.session, &[]).await?;
+                    let offset = self.ingest(&mut locked, attempt.commit.session, &[]).await?;
                     return Ok(Step::Written(Written::Found(offset)));
                 }
             },
         };
         let name = IntentName { key, attempt: number };
-        let body = self.body_of(attempt, &taken);
+        let body = self.body_of(attempt, &locked);
         let prepared = match row.filter(|row| row.stage == Stage::Prepared) {
             Some(row) => Some((row, token)),
             None => self.prepare(&name, attempt.tag, &body, token).await?,
         };
         let Some((row, token)) = prepared else { return Ok(Step::Again) };
-        if !self.mark(&name, &body, &taken).await? {
+        if !self.mark(&name, &body, &locked).await? {
             self.turn_to(Stage::Aborted, &name.key, &row, token).await?;
             return Ok(Step::Again);
         }
@@ -239,14 +239,14 @@ impl<P: Platform> ClusterStore<P> {
         }
         self.finish(&name).await?;
         let groups = BTreeSet::from([name]);
-        match self.take_locked(taken.guard, Unfinished::Finish, BTreeMap::new(), groups).await {
-            Ok(taken) => self.found(attempt.commit, taken).await,
+        match self.take_locked(locked.guard, Unfinished::Finish, BTreeMap::new(), groups).await {
+            Ok(locked) => self.found(attempt.commit, locked).await,
             Err(NotTaken::Failed(error)) => Err(error),
             Err(NotTaken::Unfinished(_)) => Ok(Step::Again),
         }
     }
 
-    fn body_of(&self, attempt: &Attempt<'_>, taken: &Taken<'_>) -> IntentBody {
+    fn body_of(&self, attempt: &Attempt<'_>, locked: &Taken<'_>) -> IntentBody {
         let commit = attempt.commit;
         let writer = commit.mutation.unwrap_or_else(|| {
             let (tag, other) = (attempt.tag, self.host.random());
@@ -273,7 +273,7 @@ impl<P: Platform> ClusterStore<P> {
         let written: BTreeSet<&DocumentId> = commit.writes.iter().map(|write| &write.id).collect();
         let others: BTreeSet<&DocumentId> = commit.conflicts.iter().map(|note| &note.id).collect();
         for id in others.difference(&written) {
-            let version = taken.state(id).map(State::version).unwrap_or_default();
+            let version = locked.state(id).map(State::version).unwrap_or_default();
             let (id, notes) = ((*id).clone(), notes(id));
             let (change, body, edited_ms) = (None, None, 0);
             parts.push(Part { id, expected: version, change, body, version, edited_ms, marked: false, notes });
@@ -318,8 +318,8 @@ impl<P: Platform> ClusterStore<P> {
     }
 
     /// Marks the documents that have to stay as they are. Whether all of them did.
-    async fn mark(&self, name: &IntentName, body: &IntentBody, taken: &Taken<'_>) -> Result<bool, StoreError> {
-        let marked = body.parts.iter().filter(|part| part.marked).filter_map(|part| taken.state(&part.id));
+    async fn mark(&self, name: &IntentName, body: &IntentBody, locked: &Taken<'_>) -> Result<bool, StoreError> {
+        let marked = body.parts.iter().filter(|part| part.marked).filter_map(|part| locked.state(&part.id));
         let puts: Vec<PutIf> = marked
             .map(|state| {
                 let fresh = || Meta {

@@ -44,9 +44,11 @@ pub(super) struct Group {
     pub(super) name: IntentName,
     /// All of them; none where the intent's record names them.
     pub(super) members: Vec<DocumentId>,
+    /// When, by the clock of the node that changed them.
+    pub(super) at_ms: u64,
 }
 
-cbor_struct!(Group { name, members });
+cbor_struct!(Group { name, members, at_ms });
 
 /// Names one attempt of an intent.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

@@ -112,8 +112,10 @@ impl<P: Platform> ClusterStore<P> {
         Ok(())
     }
 
-    /// Whether every collection was gone through once; if not, all are to be.
+    /// Whether every collection was gone through once; if not, all are to be. Intents are in any case: what was to be settled may have
+    /// been forgotten with the process.
     pub(super) async fn recall_complete(&self) -> Result<(), StoreError> {
+        self.scans.request(system::INTENTS.to_owned());
         if self.journal.recall(NOTE).await?.is_some() {
             self.complete.send_replace(true);
         } else {
@@ -229,7 +231,8 @@ impl<P: Platform> ClusterStore<P> {
         for seen in &meta.seen {
             self.move_seen(id, *seen).await?;
         }
-        self.erase(id.clone(), entry.token.clone()).await
+        let (id, token) = (id.clone(), entry.token.clone());
+        self.try_put(PutIf { id, token, content: PutContent::Keep, meta: None }).await
     }
 
     /// Notes in a client's record that a document has seen a mutation, unless the record has passed it.
@@ -282,7 +285,7 @@ impl<P: Platform> ClusterStore<P> {
         Ok(row.is_some_and(|row| row.owner == owner))
     }
 
-    /// Removes everything of an entry, when it is still as it was.
+    /// Removes a record, when it is still as it was.
     async fn erase(&self, id: DocumentId, token: Token) -> Result<(), StoreError> {
         self.try_put(PutIf { id, token, content: PutContent::Delete, meta: None }).await
     }

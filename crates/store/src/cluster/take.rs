@@ -150,6 +150,7 @@ impl<P: Platform> ClusterStore<P> {
             Some(body) => {
                 let known = self.known.version(&id, &entry.token);
                 let version = known.or_else(|| self.describe(&id, &body).map(|described| described.version));
+                let version = version.filter(|version| *version != UNREADABLE);
                 version.map_or(Content::Unreadable, |version| Content::Document(version, body))
             }
         };

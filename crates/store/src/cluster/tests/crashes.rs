@@ -2,13 +2,14 @@
 
 use std::collections::BTreeMap;
 
-use tidelock_core::ids::{Incarnation, MutationId, Sequence};
-use tidelock_core::wire::{DocumentPolicy, FieldPatch, Operation};
+use tidelock_core::ids::{Incarnation, MutationId, Sequence, Version};
+use tidelock_core::version;
+use tidelock_core::wire::{DocumentPolicy, Operation};
 
 use super::platform::Fault;
-use super::rig::{Node, Push, Rig, Told, counter, doc, increment, mutation};
+use super::rig::{Node, Rig, Told, commit_of, counter, doc, increment, mutation};
 use crate::cluster::host::Host;
-use crate::store::{ConflictQuery, Store};
+use crate::store::{CommitOutcome, ConflictQuery, Store, Write};
 
 /// Calls that no scenario exceeds.
 const CALLS_MAX: u64 = 200;
@@ -324,21 +325,25 @@ fn a_patch_of_a_document_that_is_gone_writes_what_was_prepared() {
 }
 
 #[test]
-fn a_group_of_one_client_shares_a_record() {
+fn mutations_of_one_client_that_come_together_share_a_record() {
     let mut rig = Rig::new(1, false);
     let node = rig.node();
-    let body = || Operation::Patch(vec![FieldPatch { path: vec![], base: None, value: Some(counter(1)) }]);
-    let pushes: Vec<Push> = (1..=20_u64)
-        .map(|n| {
-            let id = doc(&format!("k{n}"));
-            let change = tidelock_core::wire::DocumentChange { id, base: Default::default(), operation: body() };
-            Push { id: mutation(1, n), changes: vec![change] }
-        })
-        .collect();
-    let host = std::sync::Arc::clone(&rig.host);
-    let commits = rig.run(futures_util::future::join_all(pushes.iter().map(|push| node.push(push, &host))));
-    assert!(commits.iter().all(|told| *told == Told::Done));
+    let commits = (1..=20_u64).map(|sequence| {
+        let mut commit = commit_of(mutation(1, sequence), 1);
+        commit.writes.push(Write {
+            id: doc(&format!("k{sequence}")),
+            expected: Version::ABSENT,
+            change: None,
+            body: Some(counter(1).into()),
+            version: version::of_body(&counter(1)).unwrap(),
+            channels: Vec::new(),
+            edited_ms: 1,
+        });
+        node.store.commit(commit)
+    });
+    let outcomes = rig.run(futures_util::future::join_all(commits));
+    assert!(outcomes.iter().all(|outcome| matches!(outcome, Ok(CommitOutcome::Committed(_)))), "{outcomes:?}");
     assert_eq!(finished(&mut rig, &node, 1), Sequence(20));
     let writes = rig.cluster.writes(crate::platform::system::CLIENTS);
-    assert!(writes <= 3, "{writes} writes of the record");
+    assert_eq!(writes, 1);
 }

@@ -112,7 +112,7 @@ impl Host for TestHost {
 /// Rules of a test. The channels of a content are those that somebody noted, or else those of its member `in`.
 #[derive(Default)]
 pub(super) struct Book {
-    noted: Mutex<BTreeMap<(DocumentId, Vec<u8>), (Version, Vec<String>)>>,
+    noted: Mutex<BTreeMap<(DocumentId, Vec<u8>), Described>>,
     pub(super) policy: Policy,
     /// Whether outcomes depend on the state.
     depends: bool,
@@ -124,7 +124,8 @@ impl Book {
     }
 
     pub(super) fn note(&self, id: &DocumentId, body: &[u8], version: Version, channels: &[String]) {
-        self.noted.lock().unwrap().insert((id.clone(), body.to_vec()), (version, channels.to_vec()));
+        let described = Described { version, channels: channels.to_vec() };
+        self.noted.lock().unwrap().insert((id.clone(), body.to_vec()), described);
     }
 }
 
@@ -134,8 +135,8 @@ impl Rulebook for Book {
     }
 
     fn describe(&self, id: &DocumentId, content: &[u8]) -> Result<Described, String> {
-        if let Some((version, channels)) = self.noted.lock().unwrap().get(&(id.clone(), content.to_vec())) {
-            return Ok(Described { version: *version, channels: channels.clone() });
+        if let Some(described) = self.noted.lock().unwrap().get(&(id.clone(), content.to_vec())) {
+            return Ok(described.clone());
         }
         let value: serde_json::Value = serde_json::from_slice(content).map_err(|error| error.to_string())?;
         let channels = value.get("in").and_then(|channels| channels.as_array()).into_iter().flatten();

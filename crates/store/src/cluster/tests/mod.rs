@@ -2,6 +2,7 @@
 
 mod conformance;
 mod crashes;
+mod following;
 mod host;
 mod platform;
 mod rig;

@@ -57,17 +57,23 @@ pub(super) struct TestPlatform {
     script: Arc<Mutex<Script>>,
 }
 
+/// What somebody else does.
+type Hook = Box<dyn FnOnce(&Cluster) + Send>;
+
+/// Contents and metas.
+pub(super) type Backup = BTreeMap<DocumentId, (Option<Arc<[u8]>>, Option<Arc<[u8]>>)>;
+
 #[derive(Default)]
 struct Script {
     /// Calls so far.
     calls: u64,
     fault: Option<(u64, Fault)>,
     /// Runs before the call of this number.
-    hook: Option<(u64, Box<dyn FnOnce(&Cluster) + Send>)>,
+    hook: Option<(u64, Hook)>,
     stopped: bool,
     resumed: bool,
     waker: Option<Waker>,
-    resuming: Option<Waker>,
+    resuming: Vec<Waker>,
 }
 
 impl Cluster {
@@ -135,6 +141,12 @@ impl Cluster {
         self.data().append(event);
     }
 
+    /// The last event about a document.
+    pub(super) fn last_event(&self, id: &DocumentId) -> Option<FeedEvent> {
+        let data = self.data();
+        data.log.iter().rev().find(|event| matches!(event, FeedEvent::Changed(changed, _) if changed == id)).cloned()
+    }
+
     /// Drops what the feed has, so that who follows hears of changes no more.
     pub(super) fn silence(&self, change: impl FnOnce(&Self)) {
         let length = self.data().log.len();
@@ -143,13 +155,13 @@ impl Cluster {
     }
 
     /// A copy of the data.
-    pub(super) fn backup(&self) -> BTreeMap<DocumentId, (Option<Arc<[u8]>>, Option<Arc<[u8]>>)> {
+    pub(super) fn backup(&self) -> Backup {
         let data = self.data();
         data.entries.iter().map(|(id, item)| (id.clone(), (item.content.clone(), item.meta.clone()))).collect()
     }
 
     /// Puts a copy in the place of the data; orders count anew.
-    pub(super) fn restore(&self, backup: BTreeMap<DocumentId, (Option<Arc<[u8]>>, Option<Arc<[u8]>>)>) {
+    pub(super) fn restore(&self, backup: Backup) {
         let mut data = self.data();
         data.history += 1;
         let now = std::mem::take(&mut data.entries);
@@ -249,7 +261,7 @@ impl TestPlatform {
             let mut script = self.script.lock().unwrap();
             script.stopped = false;
             script.resumed = true;
-            script.resuming.take()
+            std::mem::take(&mut script.resuming)
         };
         waker.into_iter().for_each(Waker::wake);
     }
@@ -264,30 +276,35 @@ impl TestPlatform {
         waker.into_iter().for_each(Waker::wake);
         std::future::poll_fn(|context| {
             let mut script = self.script.lock().unwrap();
-            script.resuming = Some(context.waker().clone());
+            script.resuming.push(context.waker().clone());
             if script.resumed { Poll::Ready(()) } else { Poll::Pending }
         })
         .await;
     }
 
     async fn call<T>(&self, call: impl FnOnce(&mut Data) -> T) -> Result<T, PlatformError> {
-        let (fault, hook) = {
+        let (number, fault, hook) = {
             let mut script = self.script.lock().unwrap();
             let number = script.calls;
             script.calls += 1;
             let fault = script.fault.take_if(|(at, _)| *at == number).map(|(_, fault)| fault);
-            (fault, script.hook.take_if(|(at, _)| *at == number))
+            (number, fault, script.hook.take_if(|(at, _)| *at == number))
         };
         if let Some((_, hook)) = hook {
             hook(&self.cluster);
         }
         let lost = || PlatformError::Unavailable("no answer".to_owned());
+        // Calls made at the same time overtake each other.
+        for _ in 0..=number % 3 {
+            yield_once().await;
+        }
         match fault {
             Some(Fault::StopBefore) => self.stop().await,
             Some(Fault::LostBefore) => return Err(lost()),
+            // Its node has stopped at another call.
+            None if self.script.lock().unwrap().stopped => self.stop().await,
             Some(Fault::StopAfter | Fault::LostAfter) | None => {}
         }
-        yield_once().await;
         let answer = call(&mut self.cluster.data());
         match fault {
             Some(Fault::StopAfter) => {
@@ -394,12 +411,13 @@ impl Feed for TestFeed {
                     return Poll::Pending;
                 };
                 self.at += 1;
-                match event {
-                    FeedEvent::Changed(id, _) if !self.collections.contains(&id.collection) => {
-                        self.told = Some(self.at)
-                    }
-                    event => return Poll::Ready(Ok(event)),
+                if let FeedEvent::Changed(id, _) = &event
+                    && !self.collections.contains(&id.collection)
+                {
+                    self.told = Some(self.at);
+                    continue;
                 }
+                return Poll::Ready(Ok(event));
             }
         }))
     }

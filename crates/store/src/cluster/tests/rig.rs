@@ -221,7 +221,7 @@ impl Node {
         commit.named = ids;
         let mut rejected = false;
         for (change, current) in push.changes.iter().zip(current) {
-            match self.prepare(change, current, host.now_ms()) {
+            match self.prepare(change, current.as_ref(), host.now_ms()) {
                 Some((write, notes)) => {
                     commit.writes.push(write);
                     commit.conflicts.extend(notes);
@@ -244,13 +244,13 @@ impl Node {
     fn prepare(
         &self,
         change: &DocumentChange,
-        current: Option<Document>,
+        current: Option<&Document>,
         now_ms: u64,
     ) -> Option<(Write, Vec<ConflictNote>)> {
-        let expected = current.as_ref().map_or(Version::ABSENT, |current| current.version);
-        let value = current.as_ref().map(|current| json::parse(&current.body).unwrap());
+        let expected = current.map_or(Version::ABSENT, |current| current.version);
+        let value = current.map(|current| json::parse(&current.body).unwrap());
         let met = value.as_ref().map(|value| Current { version: expected, value });
-        let current_edited_ms = current.as_ref().map_or(0, |current| current.edited_ms);
+        let current_edited_ms = current.map_or(0, |current| current.edited_ms);
         let context = Context { policy: &self.book.policy, edited_ms: now_ms, current_edited_ms };
         let (value, notes) = match merge::merge(met, change, &context).unwrap() {
             Merged::Unchanged => (value, Vec::new()),
