@@ -14,7 +14,7 @@ use tokio::sync::Notify;
 use crate::hub::Hub;
 use crate::metrics::{DatabaseFigures, Metrics};
 use crate::reindex::Progress;
-use crate::rulebook::RulesInForce;
+use crate::rulebook::LiveRules;
 use crate::rules::Rules;
 
 /// A store, the node's changelog of it, its rules, and its sessions.
@@ -41,7 +41,7 @@ pub struct Database {
     /// Wakes the task that brings stored channels up to the rules.
     pub(crate) reindex: Notify,
     pub(crate) reindex_progress: Progress,
-    rules: Arc<RulesInForce>,
+    rules: Arc<LiveRules>,
     /// Rises when clients have to be told of other collections or policies.
     shape: AtomicU64,
     numbers: RwLock<Arc<BTreeMap<String, u32>>>,
@@ -53,7 +53,7 @@ impl Database {
         name: &str,
         store: Arc<dyn Store>,
         changelog: Arc<dyn Changelog>,
-        rules: impl Into<Arc<RulesInForce>>,
+        rules: impl Into<Arc<LiveRules>>,
         limits: Limits,
         tombstones_kept: Duration,
         metrics: Arc<Metrics>,

@@ -27,6 +27,6 @@ pub use gateway::{Bytes, Transport, TransportEvent, host, router};
 pub use hub::Hub;
 pub use metrics::Metrics;
 pub use reload::ReloadError;
-pub use rulebook::RulesInForce;
+pub use rulebook::LiveRules;
 pub use serve::{ServeError, Server};
 pub use tls::Tls;

@@ -7,9 +7,7 @@ use tidelock_core::client::Phase;
 use tidelock_core::client::storage::Row;
 use tidelock_core::ids::{DocumentId, Version};
 use tidelock_core::version;
-use tidelock_store::Store;
 
-use crate::node::ready;
 use crate::rules::{channels_of, policies};
 use crate::workload::LEDGER;
 use crate::world::{DRAIN_MS_MAX, HostId, World};
@@ -17,6 +15,8 @@ use crate::world::{DRAIN_MS_MAX, HostId, World};
 /// What a run did.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Report {
+    /// What the nodes were run over.
+    pub site: &'static str,
     /// Equal for equal seeds.
     pub trace_hash: u64,
     /// Events handled.
@@ -34,6 +34,10 @@ pub struct Report {
 /// Runs a seed to its end; an error says what does not hold.
 pub fn run(seed: u64, verbose: bool) -> Result<Report, String> {
     let mut world = World::new(seed, verbose);
+    run_world(&mut world).map_err(|error| format!("over {}: {error}", world.site.name()))
+}
+
+fn run_world(world: &mut World) -> Result<Report, String> {
     let duration_ms = world.random.between(500, 25_000);
     world.begin(duration_ms);
     while world.step(duration_ms) {
@@ -52,12 +56,14 @@ pub fn run(seed: u64, verbose: bool) -> Result<Report, String> {
         return Err(format!("not drained {DRAIN_MS_MAX} ms after healing: {}", world.describe_difference()));
     }
     let rejected = world.check_ledger()?;
+    let faults = world.take_faults();
     Ok(Report {
+        site: world.site.name(),
         trace_hash: world.trace_hash(),
         events: world.event_count(),
         transactions: world.ledger.transactions.len() as u64,
         rejected,
-        faults: world.fault_counts().clone(),
+        faults,
         drained_ms,
     })
 }
@@ -96,10 +102,9 @@ impl World {
     fn server_documents(&self) -> Documents {
         let mut documents = Documents::new();
         for collection in policies().keys() {
-            let found = ready(self.store.scan(collection, None, usize::MAX));
-            for (key, document) in found.expect("the memory store answers") {
+            for (key, body) in self.site.documents(collection) {
                 let id = DocumentId::new(collection.as_str(), key);
-                documents.insert(id, (document.version, document.body.to_vec()));
+                documents.insert(id, (version::of_body(&body).unwrap_or_default(), body));
             }
         }
         documents
@@ -143,6 +148,15 @@ impl World {
         if let Err(torn) = self.check_whole(&Self::tokens(&self.rows_of(seat.replica))) {
             self.violation.get_or_insert(format!("client {} shows {torn} in part", seat.replica));
         }
+    }
+
+    /// Faults by kind, those inside the site included.
+    fn take_faults(&mut self) -> BTreeMap<&'static str, u64> {
+        let mut faults = self.fault_counts().clone();
+        for (name, count) in self.site.take_faults() {
+            *faults.entry(name).or_default() += count;
+        }
+        faults
     }
 
     pub(crate) fn take_violation(&mut self) -> Result<(), String> {
@@ -200,7 +214,7 @@ impl World {
         }
         let mut rejected = 0;
         for (token, entry) in self.ledger.transactions.iter().filter(|(_, entry)| !entry.documents.is_empty()) {
-            if found.contains_key(token) {
+            if found.contains_key(token) || entry.foreign {
                 continue;
             }
             rejected += 1;

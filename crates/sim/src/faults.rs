@@ -2,8 +2,6 @@
 
 use tidelock_core::client::Phase;
 use tidelock_core::client::storage::StorageFailure;
-use tidelock_core::ids::{ChangelogId, Offset};
-use tidelock_store::Changelog;
 
 use crate::node::{LinkId, Node};
 use crate::workload::ROOM_NAMES;
@@ -15,6 +13,7 @@ impl World {
         self.healed = true;
         self.note(|| "heal".into());
         self.nodes.iter().for_each(|node| node.fail_store(0));
+        self.site.heal();
         let silent: Vec<LinkId> = self.links.iter().filter(|(_, link)| link.silent).map(|(id, _)| *id).collect();
         for link in silent {
             self.schedule(0, Event::ClosedAtClient(link));
@@ -38,7 +37,7 @@ impl World {
         let replica = usize::try_from(self.random.below(self.replicas.len() as u64)).unwrap_or(0);
         let host = self.replicas.get(replica).map_or(0, |replica| replica.leader);
         let link = self.hosts.get(&host).and_then(|seat| seat.link);
-        let kind = self.random.below(11);
+        let kind = self.random.below(16);
         let name = match kind {
             0 | 1 => "cut",
             2 => "half-open",
@@ -49,7 +48,11 @@ impl World {
             7 => "leader-change",
             8 => "grant",
             9 => "store",
-            _ => "tombstones",
+            10 => "tombstones",
+            _ => match self.site.strike(&mut self.random) {
+                Some(name) => name,
+                None => return,
+            },
         };
         self.note(|| format!("fault {name} replica {replica} host {host}"));
         *self.faults.entry(name).or_default() += 1;
@@ -72,10 +75,9 @@ impl World {
             7 => self.change_leader(replica),
             8 => self.grant(replica),
             9 => self.fail_store(),
-            _ => {
-                let before = self.random.below(self.server_head() + 1);
-                self.store.purge_tombstones(Offset(before));
-            }
+            10 => self.site.forget_tombstones(&mut self.random),
+            // The site did it.
+            _ => {}
         }
     }
 
@@ -109,10 +111,6 @@ impl World {
         if let Some(node) = self.nodes.get(node) {
             node.fail_store(calls);
         }
-    }
-
-    fn server_head(&self) -> u64 {
-        self.store.head().0
     }
 
     /// What is under way is lost; both sides learn of it, each in its own time.
@@ -155,16 +153,17 @@ impl World {
         }
     }
 
-    /// A node's process ends where it stands; another one starts, with the old changelog or a new one.
+    /// A node's process ends where it stands; another one starts, with the old disk or a new one.
     fn restart_server(&mut self) {
         let index = usize::try_from(self.random.below(self.nodes.len() as u64)).unwrap_or(0);
-        let Some(old) = self.nodes.get(index) else { return };
-        let changelog = if self.random.chance(300) { ChangelogId(self.random.any()) } else { old.changelog };
-        let seed = self.random.any();
-        let node = Node::start(&self.store, changelog, &self.time, &mut self.tasks, self.node_config, seed);
-        if let Some(slot) = self.nodes.get_mut(index) {
-            std::mem::replace(slot, node).end(&mut self.tasks);
+        if index >= self.nodes.len() {
+            return;
         }
+        self.nodes.remove(index).end(&mut self.tasks);
+        self.site.ended(index);
+        let anew = self.random.chance(300);
+        let node = self.start_node(index, anew);
+        self.nodes.insert(index, node);
         let open: Vec<LinkId> = self.links.iter().filter(|(_, link)| link.node == index).map(|(id, _)| *id).collect();
         for id in open {
             self.link(id, |link| {
@@ -175,6 +174,11 @@ impl World {
             let delay = self.latency();
             self.schedule(delay, Event::ClosedAtClient(id));
         }
+    }
+
+    pub(crate) fn start_node(&mut self, index: usize, anew: bool) -> Node {
+        let (opening, seed) = (self.site.open(index, anew, self.random.any()), self.random.any());
+        Node::start(opening, &self.time, &mut self.tasks, self.node_config, seed)
     }
 
     /// Another tab leads. The old leader is frozen, or goes on until it notices.

@@ -1,5 +1,6 @@
 //! Runs seeds of the simulator: `tidelock-sim --seed S` replays one and tells every event, `tidelock-sim --seeds N [--from S]` runs many.
 
+use std::collections::BTreeMap;
 use std::io::Write;
 use std::process::ExitCode;
 
@@ -28,11 +29,17 @@ fn main() -> ExitCode {
     let from = number("--from").unwrap_or(0);
     let seeds = number("--seeds").unwrap_or(1_000);
     let mut failed = 0_u64;
+    let mut kinds: BTreeMap<&str, u64> = BTreeMap::new();
+    let mut sites: BTreeMap<&str, u64> = BTreeMap::new();
     let (mut events, mut faults, mut rejected, mut transactions) = (0, 0, 0, 0);
     for seed in from..from + seeds {
         match guarded(seed) {
             Ok(report) => {
                 events += report.events;
+                *sites.entry(report.site).or_default() += 1;
+                for (kind, count) in &report.faults {
+                    *kinds.entry(kind).or_default() += count;
+                }
                 faults += report.faults.values().sum::<u64>();
                 rejected += report.rejected;
                 transactions += report.transactions;
@@ -44,6 +51,8 @@ fn main() -> ExitCode {
             }
         }
     }
+    say(format!("passed over {sites:?}"));
+    say(format!("faults by kind {kinds:?}"));
     say(format!(
         "sim: seeds={seeds} failed={failed} events={events} faults={faults} transactions={transactions} rejected={rejected}"
     ));

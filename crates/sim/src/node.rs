@@ -1,27 +1,31 @@
 //! A server node: the real connections, rules, pipeline and fan-out over a store, on a virtual network.
 
 use std::collections::{BTreeMap, VecDeque};
-use std::future::Future;
+use std::future::{Future, poll_fn};
 use std::pin::pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
-use tidelock_core::ids::ChangelogId;
+use futures_util::future::{OptionFuture, join};
 use tidelock_core::limits::Limits;
 use tidelock_server::config::LimitsConfig;
 use tidelock_server::{
-    App, Bytes, Clock, Database, GatewayOptions, Hub, Metrics, Surroundings, Transport, TransportEvent, host,
+    App, Bytes, Clock, Database, GatewayOptions, Hub, Metrics, Surroundings, TimeSource, Transport, TransportEvent,
+    host,
 };
-use tidelock_store::MemoryStore;
 
 use crate::rules;
+use crate::site::{Opened, Opening};
 use crate::slow::SlowStore;
 use crate::tasks::{TaskId, Tasks};
 use crate::time::VirtualTime;
 
 /// Not asked for: the simulation itself decides when tombstones go.
 const TOMBSTONES_KEPT: Duration = Duration::MAX;
+
+/// A process that could not open its store is started again after this many milliseconds.
+const START_AGAIN_MS: u64 = 500;
 
 /// Names a connection.
 pub(crate) type LinkId = u64;
@@ -44,14 +48,18 @@ pub(crate) struct NodeConfig {
     pub(crate) store_ms_max: u64,
 }
 
-/// A node that runs.
+/// A node's process: first it opens its store, then it serves.
 pub(crate) struct Node {
-    app: Arc<App>,
-    store: Arc<SlowStore>,
-    pub(crate) changelog: ChangelogId,
-    hub: TaskId,
+    serving: Arc<Mutex<Option<Serving>>>,
+    process: TaskId,
     wires: Arc<Mutex<Wires>>,
     links: BTreeMap<LinkId, TaskId>,
+}
+
+/// What a node has once its store is open.
+struct Serving {
+    app: Arc<App>,
+    store: Arc<SlowStore>,
 }
 
 /// The server's ends of its connections.
@@ -69,57 +77,46 @@ struct Wire {
 }
 
 impl Node {
-    /// Starts a node over `store`; everything random follows from `seed`.
+    /// Starts a node over what `opening` opens; everything random follows from `seed`.
     pub(crate) fn start(
-        store: &Arc<MemoryStore>,
-        changelog: ChangelogId,
+        opening: Opening,
         time: &Arc<VirtualTime>,
         tasks: &mut Tasks,
         config: NodeConfig,
         seed: u64,
     ) -> Self {
-        let metrics = Arc::new(Metrics::default());
-        let slow = Arc::new(SlowStore::new(Arc::clone(store), changelog, Arc::clone(time), seed, config.store_ms_max));
-        let (as_store, as_changelog) = (Arc::clone(&slow), Arc::clone(&slow));
-        let database = Arc::new(Database::new(
-            "main",
-            as_store,
-            as_changelog,
-            rules::rules(),
-            config.limits,
-            TOMBSTONES_KEPT,
-            Arc::clone(&metrics),
-        ));
-        let limits =
-            LimitsConfig { protocol: config.limits, messages_per_second_max: 5_000, ..LimitsConfig::default() };
-        let surroundings = Surroundings {
-            clock: Clock::following(Arc::clone(time) as _),
-            session_seed: seed,
-            page_bytes_max: config.page_bytes_max,
-        };
-        let options = GatewayOptions { limits, ..GatewayOptions::default() };
-        let app = App::within(surroundings, options, rules::authenticator(), vec![Arc::clone(&database)], metrics);
-        let hub = tasks.spawn(Box::pin(Hub::run(database)));
-        Self { app: Arc::new(app), store: slow, changelog, hub, wires: Arc::default(), links: BTreeMap::new() }
+        let serving = Arc::default();
+        let process = run(opening, Arc::clone(time), config, seed, Arc::clone(&serving));
+        let process = tasks.spawn(Box::pin(process));
+        Self { serving, process, wires: Arc::default(), links: BTreeMap::new() }
     }
 
     /// The process ends: what is under way stops where it stands.
     pub(crate) fn end(self, tasks: &mut Tasks) {
-        tasks.end(self.hub);
+        tasks.end(self.process);
         self.links.values().for_each(|task| tasks.end(*task));
     }
 
     /// The next calls of the store fail.
     pub(crate) fn fail_store(&self, calls: u64) {
-        self.store.fail(calls);
+        if let Some(serving) = &*self.serving() {
+            serving.store.fail(calls);
+        }
     }
 
-    /// A connection was accepted.
+    /// Somebody connects; nobody answers before the node serves.
     pub(crate) fn connected(&mut self, link: LinkId, tasks: &mut Tasks) {
+        let Some(app) = self.serving().as_ref().map(|serving| Arc::clone(&serving.app)) else {
+            return self.wires().outputs.push(Output::Close(link));
+        };
         self.wires().open.insert(link, Wire::default());
         let transport = LinkTransport { link, wires: Arc::clone(&self.wires), taken: 0 };
-        let task = tasks.spawn(Box::pin(host(Arc::clone(&self.app), transport)));
+        let task = tasks.spawn(Box::pin(host(app, transport)));
         self.links.insert(link, task);
+    }
+
+    fn serving(&self) -> MutexGuard<'_, Option<Serving>> {
+        self.serving.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// A connection is gone.
@@ -146,6 +143,55 @@ impl Node {
     fn wires(&self) -> MutexGuard<'_, Wires> {
         self.wires.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// A process: opens the store, trying again while it fails, and serves it for ever.
+async fn run(
+    opening: Opening,
+    time: Arc<VirtualTime>,
+    config: NodeConfig,
+    seed: u64,
+    serving: Arc<Mutex<Option<Serving>>>,
+) {
+    let Opened { access, task, complete } = loop {
+        match opening().await {
+            Ok(opened) => break opened,
+            Err(_) => {
+                let at_ms = time.now_ms() + START_AGAIN_MS;
+                poll_fn(|context| time.poll_until(at_ms, context)).await;
+            }
+        }
+    };
+    let serve = async {
+        if let Some(complete) = complete {
+            complete.await;
+        }
+        let metrics = Arc::new(Metrics::default());
+        let slow = Arc::new(SlowStore::new(access, Arc::clone(&time), seed, config.store_ms_max));
+        let (as_store, as_changelog) = (Arc::clone(&slow), Arc::clone(&slow));
+        let database = Arc::new(Database::new(
+            "main",
+            as_store,
+            as_changelog,
+            rules::rules(),
+            config.limits,
+            TOMBSTONES_KEPT,
+            Arc::clone(&metrics),
+        ));
+        let limits =
+            LimitsConfig { protocol: config.limits, messages_per_second_max: 5_000, ..LimitsConfig::default() };
+        let surroundings = Surroundings {
+            clock: Clock::following(Arc::clone(&time) as _),
+            session_seed: seed,
+            page_bytes_max: config.page_bytes_max,
+        };
+        let options = GatewayOptions { limits, ..GatewayOptions::default() };
+        let app = App::within(surroundings, options, rules::authenticator(), vec![Arc::clone(&database)], metrics);
+        let app = Serving { app: Arc::new(app), store: slow };
+        serving.lock().unwrap_or_else(PoisonError::into_inner).replace(app);
+        Hub::run(database).await;
+    };
+    join(OptionFuture::from(task), serve).await;
 }
 
 /// The transport of one connection.

@@ -1,10 +1,11 @@
 //! The configuration of the simulated server: who may read and write what, and how conflicts are resolved.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 
 use serde_json::{Map, Value, json};
 use tidelock_core::wire::Policy;
+use tidelock_server::LiveRules;
 use tidelock_server::auth::Authenticator;
 use tidelock_server::config::Config;
 use tidelock_server::rules::Rules;
@@ -73,6 +74,11 @@ fn config() -> &'static Config {
 pub(crate) fn rules() -> Rules {
     let database = config().databases.get("main").expect("it is configured");
     Rules::compile(database, &config().identity).expect("the simulator's rules are valid")
+}
+
+/// The rules as a cluster store asks them.
+pub(crate) fn rulebook() -> Arc<LiveRules> {
+    Arc::new(LiveRules::new(Arc::new(rules())))
 }
 
 /// Checks tokens, and signs them.

@@ -14,10 +14,10 @@ pub(crate) const LEDGER: &str = "ledger";
 /// Everything else, each under another policy.
 const OTHERS: [&str; 6] = ["board", "choice", "newest", "notes", ROOMS, "strict"];
 /// Documents that only some identities may read, by their member `room`.
-const ROOMS: &str = "rooms";
+pub(crate) const ROOMS: &str = "rooms";
 /// The rooms.
 pub(crate) const ROOM_NAMES: [&str; 3] = ["x", "y", "z"];
-const KEYS: [&str; 8] = ["a", "b", "c", "~n1", "~n2.5", "~n10", "~d86400000", "~a[\"x\",\"~n1\"]"];
+pub(crate) const KEYS: [&str; 8] = ["a", "b", "c", "~n1", "~n2.5", "~n10", "~d86400000", "~a[\"x\",\"~n1\"]"];
 /// A body that no server of the simulator takes.
 const TOO_LARGE_BYTES: usize = 2_000;
 
@@ -37,13 +37,15 @@ pub struct Entry {
     pub delta: i64,
     /// Keys of its ledger documents.
     pub documents: BTreeSet<String>,
+    /// Made on the platform itself, which owes such a writer nothing.
+    pub foreign: bool,
 }
 
 impl Ledger {
     /// One random transaction; `false` while another one runs.
     pub fn write(&mut self, replica: usize, database: &mut ModelDatabase, now_ms: u64, random: &mut Random) -> bool {
         let token = format!("c{replica}-{}", self.transactions.len());
-        let mut entry = Entry { replica, delta: 0, documents: BTreeSet::new() };
+        let mut entry = Entry { replica, ..Entry::default() };
         let strict = random.chance(300);
         let done = write(database, &token, now_ms, strict, |tx| {
             if random.chance(850) {
@@ -57,6 +59,15 @@ impl Ledger {
             self.transactions.insert(token, entry);
         }
         done.is_some()
+    }
+
+    /// A foreign writer counts in a document that it has read at this moment.
+    pub(crate) fn count_foreign(&mut self, key: &str, document: &mut Value, random: &mut Random) {
+        let token = format!("f{}", self.transactions.len());
+        let delta = i64::try_from(random.between(1, 9)).unwrap_or(1);
+        count_in(document, &token, delta);
+        let documents = BTreeSet::from([key.to_owned()]);
+        self.transactions.insert(token, Entry { delta, documents, foreign: true, ..Entry::default() });
     }
 
     /// These transactions were lost with the machine, before anyone was told of them.
@@ -78,13 +89,17 @@ fn count(tx: &mut AppTransaction<'_>, token: &str, entry: &mut Entry, random: &m
             continue;
         }
         let mut document = object(tx, LEDGER, key);
-        let n = document.get("n").and_then(Value::as_i64).unwrap_or(0);
-        let mut tokens = document.get("tokens").and_then(Value::as_array).cloned().unwrap_or_default();
-        tokens.push(json!(token));
-        set(&mut document, "n", json!(n + entry.delta));
-        set(&mut document, "tokens", Value::Array(tokens));
+        count_in(&mut document, token, entry.delta);
         tx.put(LEDGER, key, &document.to_string());
     }
+}
+
+fn count_in(document: &mut Value, token: &str, delta: i64) {
+    let n = document.get("n").and_then(Value::as_i64).unwrap_or(0);
+    let mut tokens = document.get("tokens").and_then(Value::as_array).cloned().unwrap_or_default();
+    tokens.push(json!(token));
+    set(document, "n", json!(n + delta));
+    set(document, "tokens", Value::Array(tokens));
 }
 
 fn scribble(tx: &mut AppTransaction<'_>, token: &str, random: &mut Random) {

@@ -7,10 +7,10 @@ use std::sync::Arc;
 
 use tidelock_core::client::storage::StorageFailure;
 use tidelock_core::client::{Config, Event as ClientEvent, Phase};
-use tidelock_core::ids::{ChangelogId, DocumentId, Epoch};
+use tidelock_core::ids::DocumentId;
 use tidelock_core::limits::Limits;
 use tidelock_server::{Bytes, TimeSource as _};
-use tidelock_store::{Filter, MemoryStore};
+use tidelock_store::Filter;
 
 use crate::database::ModelDatabase;
 use crate::describe;
@@ -18,6 +18,7 @@ use crate::host::{Host, Request, StepOutcome};
 use crate::node::{LinkId, Node, NodeConfig};
 use crate::random::Random;
 use crate::rules::{self, policies};
+use crate::site::{self, Site};
 use crate::tasks::{TaskId, Tasks};
 use crate::time::VirtualTime;
 use crate::workload::Ledger;
@@ -42,7 +43,7 @@ pub struct World {
     pub(crate) hosts: BTreeMap<HostId, Seat>,
     pub(crate) links: BTreeMap<LinkId, Link>,
     pub(crate) next_id: u64,
-    pub(crate) store: Arc<MemoryStore>,
+    pub(crate) site: Box<dyn Site>,
     pub(crate) time: Arc<VirtualTime>,
     pub(crate) tasks: Tasks,
     /// Server nodes over the one store.
@@ -119,6 +120,10 @@ pub(crate) enum Event {
     Resolved(HostId, DocumentId, u64, Option<Vec<u8>>),
     Thaw(HostId),
     Fault,
+    /// A writer that knows nothing of the servers changes something.
+    Foreign,
+    /// It stores what it made of what it read before.
+    ForeignStore(DocumentId, Vec<u8>),
 }
 
 impl World {
@@ -128,7 +133,9 @@ impl World {
         let latency_ms_max = *random.pick(&[2, 20, 120, 400]).unwrap_or(&20);
         let node_config = node_config(&mut random, latency_ms_max);
         let room_per_mille = *random.pick(&[1_000, 600, 200]).unwrap_or(&600);
-        let store = Arc::new(MemoryStore::new(Epoch(7), ChangelogId(11)));
+        let time = Arc::new(VirtualTime::new(START_MS));
+        let collections: Vec<String> = policies().keys().cloned().collect();
+        let site = site::draw(&mut random, &time, &collections);
         let mut world = Self {
             now_ms: START_MS,
             random,
@@ -140,8 +147,8 @@ impl World {
             hosts: BTreeMap::new(),
             links: BTreeMap::new(),
             next_id: 0,
-            store,
-            time: Arc::new(VirtualTime::new(START_MS)),
+            site,
+            time,
             tasks: Tasks::default(),
             nodes: Vec::new(),
             node_config,
@@ -155,9 +162,9 @@ impl World {
             latency_ms_max,
             verbose,
         };
-        for _ in 0..world.random.between(1, 2) {
-            let (changelog, seed) = (ChangelogId(world.random.any()), world.random.any());
-            let node = Node::start(&world.store, changelog, &world.time, &mut world.tasks, node_config, seed);
+        let nodes = world.random.between(1, 3).min(world.site.nodes_max());
+        for index in 0..usize::try_from(nodes).unwrap_or(1) {
+            let node = world.start_node(index, true);
             world.nodes.push(node);
         }
         let replicas = usize::try_from(world.random.between(2, 5)).unwrap_or(2);
@@ -210,6 +217,12 @@ impl World {
                 }
             }
         }
+        if self.site.has_foreign_writers() {
+            for _ in 0..self.random.below(30) {
+                let at = self.random.below(duration_ms);
+                self.schedule(at, Event::Foreign);
+            }
+        }
         for _ in 0..self.random.below(20) {
             let at = self.random.below(duration_ms);
             self.schedule(at, Event::Fault);
@@ -259,6 +272,8 @@ impl World {
         match event {
             Event::Write(replica) => self.write(replica),
             Event::Fault => self.fault(),
+            Event::Foreign => self.foreign(),
+            Event::ForeignStore(id, json) => self.foreign_store(&id, Some(&json)),
             Event::Thaw(host) => self.thaw(host),
             Event::Connected(link) => self.connected(link),
             Event::ToServer(link, bytes) => self.at_server(link, |node| node.message(link, bytes)),
@@ -322,7 +337,9 @@ impl World {
             | Event::Run(_)
             | Event::Tick
             | Event::Thaw(_)
-            | Event::Fault => {}
+            | Event::Fault
+            | Event::Foreign
+            | Event::ForeignStore(..) => {}
         }
     }
 

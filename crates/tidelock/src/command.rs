@@ -10,7 +10,7 @@ use clap::{Args, Parser, Subcommand};
 use tidelock_server::auth::Authenticator;
 use tidelock_server::config::{Config, ConfigError};
 use tidelock_server::rules::Rules;
-use tidelock_server::{App, Database, GatewayOptions, Metrics, RulesInForce, Server, Tls};
+use tidelock_server::{App, Database, GatewayOptions, LiveRules, Metrics, Server, Tls};
 use tidelock_store::platform::Platform as _;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::task::JoinHandle;
@@ -144,7 +144,8 @@ async fn look_at_platforms(arguments: Platforms, configure: bool) -> Result<(), 
         };
         let platform = platforms::connect(cluster).await.map_err(|error| format!("{name}: {error}"))?;
         let collections = platforms::collections(database);
-        let findings = if configure { platform.configure(&collections).await } else { platform.check(&collections).await };
+        let findings =
+            if configure { platform.configure(&collections).await } else { platform.check(&collections).await };
         let findings = findings.map_err(|error| format!("{name}: {error}"))?;
         platform.close().await;
         healthy &= !findings.iter().any(|finding| finding.fatal);
@@ -181,7 +182,7 @@ async fn serve(
     let mut closing = Vec::new();
     for (name, database) in &config.databases {
         let rules = Rules::compile(database, &config.identity).map_err(|error| error.to_string())?;
-        let rules: Arc<RulesInForce> = rules.into();
+        let rules: Arc<LiveRules> = rules.into();
         let mut opened = stores::open(database, &rules, memory).await?;
         closing.push(opened.closing());
         let limits = config.limits.protocol;

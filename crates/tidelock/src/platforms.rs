@@ -27,7 +27,8 @@ fn geode_options(config: &ClusterConfig) -> Result<GeodeOptions, ConfigError> {
     let mut locators = Vec::new();
     for address in &config.addresses {
         let expected = "expected the address of a locator, like \"locator.example.com[10334]\"";
-        locators.push(address.parse().map_err(|_| config.wrong(None, format!("{address:?} in `addresses`: {expected}")))?);
+        locators
+            .push(address.parse().map_err(|_| config.wrong(None, format!("{address:?} in `addresses`: {expected}")))?);
     }
     let mut connection = Connection { locators, ..Connection::default() };
     connection.name = format!("tidelock-{}", config.node);
