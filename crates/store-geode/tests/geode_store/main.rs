@@ -2,4 +2,5 @@
 
 mod local_java;
 mod platform;
+mod suites;
 mod support;

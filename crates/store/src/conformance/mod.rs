@@ -16,6 +16,7 @@ mod concurrency;
 mod documents;
 mod model;
 mod mutations;
+mod noting;
 pub mod platform;
 mod reopen;
 mod symbols;
@@ -29,6 +30,7 @@ use tidelock_core::ids::{ClientId, DocumentId, Incarnation, MutationId, Offset, 
 use tidelock_core::wire::{ConflictNote, Outcome};
 
 pub use model::{run_model, run_model_without_conflicts};
+pub use noting::{NotedRules, Noting};
 pub use reopen::run_reopen;
 
 use crate::changelog::{ChangeRecord, Changelog, ChannelSet, Filter};
