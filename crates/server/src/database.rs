@@ -14,8 +14,7 @@ use tokio::sync::Notify;
 use crate::hub::Hub;
 use crate::metrics::{DatabaseFigures, Metrics};
 use crate::reindex::Progress;
-use crate::rulebook::LiveRules;
-use crate::rules::Rules;
+use crate::rules::{Rules, RulesInForce};
 
 /// A store, the node's changelog of it, its rules, and its sessions.
 pub struct Database {
@@ -41,7 +40,7 @@ pub struct Database {
     /// Wakes the task that brings stored channels up to the rules.
     pub(crate) reindex: Notify,
     pub(crate) reindex_progress: Progress,
-    rules: Arc<LiveRules>,
+    rules: Arc<RulesInForce>,
     /// Rises when clients have to be told of other collections or policies.
     shape: AtomicU64,
     numbers: RwLock<Arc<BTreeMap<String, u32>>>,
@@ -53,15 +52,28 @@ impl Database {
         name: &str,
         store: Arc<dyn Store>,
         changelog: Arc<dyn Changelog>,
-        rules: impl Into<Arc<LiveRules>>,
+        rules: Rules,
+        limits: Limits,
+        tombstones_kept: Duration,
+        metrics: Arc<Metrics>,
+    ) -> Self {
+        let rules = Arc::new(RulesInForce::new(rules, limits.document_bytes_max));
+        Self::over(name, store, changelog, rules, limits, tombstones_kept, metrics)
+    }
+
+    /// As [`new`](Self::new), with rules that the store asks, too.
+    pub fn over(
+        name: &str,
+        store: Arc<dyn Store>,
+        changelog: Arc<dyn Changelog>,
+        rules: Arc<RulesInForce>,
         limits: Limits,
         tombstones_kept: Duration,
         metrics: Arc<Metrics>,
     ) -> Self {
         let hub = Hub::new(changelog.head());
-        let rules = rules.into();
-        let present = rules.get();
-        let names = present.collections().map(|(collection, _)| collection.to_owned());
+        let names = rules.get();
+        let names = names.collections().map(|(collection, _)| collection.to_owned());
         let numbers = names.zip(0_u32..).collect();
         Self {
             name: name.to_owned(),
@@ -113,7 +125,7 @@ impl Database {
         self.shape.load(Ordering::SeqCst)
     }
 
-    /// Numbers of the collections in change frames: the same for every session, so that a change is encoded once.
+    /// Numbers of the collections in change frames: the same for every session, so that sessions can share frames.
     pub fn numbers(&self) -> Arc<BTreeMap<String, u32>> {
         Arc::clone(&self.numbers.read().unwrap_or_else(PoisonError::into_inner))
     }

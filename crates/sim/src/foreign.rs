@@ -11,6 +11,9 @@ use crate::world::{Event, World};
 impl World {
     /// A foreign writer changes a document, or reads one that it stores later whatever happens meanwhile.
     pub(crate) fn foreign(&mut self) {
+        if !self.site.has_foreign_writers() {
+            return;
+        }
         let collections: Vec<&String> = policies().keys().collect();
         let collection = self.random.pick(&collections).map_or("", |name| name.as_str());
         let key = self.random.pick(&KEYS).copied().unwrap_or_default();

@@ -2,7 +2,7 @@
 
 use std::future::{poll_fn, ready};
 use std::pin::pin;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Wake, Waker};
 use std::thread::{self, Thread};
 
@@ -14,6 +14,8 @@ use tidelock_store::{
 };
 use tokio::sync::broadcast;
 
+use crate::journal::Journal;
+use crate::node::Ground;
 use crate::random::Random;
 use crate::site::Access;
 use crate::time::VirtualTime;
@@ -21,6 +23,7 @@ use crate::time::VirtualTime;
 /// A node's access to the store. What is asked happens at once and in order; the answer comes later.
 pub(crate) struct SlowStore {
     access: Access,
+    journal: Arc<Journal>,
     time: Arc<VirtualTime>,
     state: Mutex<State>,
 }
@@ -30,23 +33,65 @@ struct State {
     delay_ms_max: u64,
     /// Calls that fail from here on.
     failing: u64,
+    /// What is to happen between the next commit and its answer.
+    trap: Trap,
+}
+
+/// Whether the node is to die between a commit and its answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Trap {
+    /// No.
+    Unset,
+    /// At the next commit.
+    Set,
+    /// The commit is made, and nobody was told.
+    Sprung,
 }
 
 impl SlowStore {
-    pub(crate) fn new(access: Access, time: Arc<VirtualTime>, seed: u64, delay_ms_max: u64) -> Self {
-        let state = Mutex::new(State { random: Random::new(seed), delay_ms_max, failing: 0 });
-        Self { access, time, state }
+    pub(crate) fn new(access: Access, ground: Ground, seed: u64, delay_ms_max: u64) -> Self {
+        let Ground { journal, time } = ground;
+        let state = Mutex::new(State { random: Random::new(seed), delay_ms_max, failing: 0, trap: Trap::Unset });
+        Self { access, journal, time, state }
     }
 
     /// The next calls fail; some of them after they did what was asked.
     pub(crate) fn fail(&self, calls: u64) {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner).failing = calls;
+        self.state().failing = calls;
+    }
+
+    /// The next commit springs the trap.
+    pub(crate) fn set_trap(&self, trap: Trap) {
+        self.state().trap = trap;
+    }
+
+    /// Whether a commit sprang the trap.
+    pub(crate) fn trap(&self) -> Trap {
+        self.state().trap
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    async fn commit_now(&self, commit: Commit) -> Result<CommitOutcome, StoreError> {
+        let outcome = self.access.store.commit(commit.clone()).await?;
+        if let CommitOutcome::Committed(offset) = outcome {
+            if self.access.in_one_order {
+                self.journal.enter(commit, offset);
+            }
+            let mut state = self.state();
+            if state.trap == Trap::Set {
+                state.trap = Trap::Sprung;
+            }
+        }
+        Ok(outcome)
     }
 
     /// Carries out a call.
     async fn answer<T>(&self, call: impl Future<Output = Result<T, StoreError>>) -> Result<T, StoreError> {
         let (delay_ms, fails, before) = {
-            let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut state = self.state();
             let most = state.delay_ms_max;
             let delay_ms = state.random.below(most + 1);
             let fails = state.failing > 0;
@@ -79,7 +124,7 @@ impl Store for SlowStore {
     }
 
     fn commit(&self, commit: Commit) -> BoxFuture<'_, Result<CommitOutcome, StoreError>> {
-        Box::pin(self.answer(self.access.store.commit(commit)))
+        Box::pin(self.answer(self.commit_now(commit)))
     }
 
     fn client(&self, client: ClientId, incarnation: Incarnation) -> BoxFuture<'_, Result<ClientRecord, StoreError>> {

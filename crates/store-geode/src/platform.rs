@@ -13,7 +13,7 @@ use crate::config::GeodeOptions;
 use crate::entry::{read_many, refused};
 use crate::feed::GeodeFeed;
 use crate::put::{Planned, put_all};
-use crate::regions::{KEY_BYTES_MAX, Place, check_name, key_of};
+use crate::regions::{KEY_BYTES_MAX, Place, VALUE_BYTES_MAX, check_name, key_of};
 use crate::scan::GeodeScan;
 use crate::setup;
 
@@ -98,8 +98,8 @@ impl Platform for GeodePlatform {
         PlatformCapabilities {
             name: "geode",
             key_bytes_max: KEY_BYTES_MAX,
-            content_bytes_max: 16 << 20,
-            meta_bytes_max: 16 << 20,
+            content_bytes_max: VALUE_BYTES_MAX,
+            meta_bytes_max: VALUE_BYTES_MAX,
         }
     }
 

@@ -4,7 +4,7 @@ use tidelock_geode_client::{Client, Error, Json, Key, Region, Transaction, Value
 use tidelock_store::platform::{PlatformError, PutContent, PutIf, PutOutcome, Written};
 
 use crate::entry::{Values, refused, value_of};
-use crate::regions::Place;
+use crate::regions::{KEY_BYTES_MAX, Place, VALUE_BYTES_MAX};
 
 /// A put with everything that is known before its transaction begins.
 pub(crate) struct Planned<'a> {
@@ -17,6 +17,7 @@ pub(crate) struct Planned<'a> {
 impl<'a> Planned<'a> {
     /// Encodes the content; may ask the cluster for ids of types.
     pub(crate) async fn new(client: &Client, place: Place, key: Key, put: &'a PutIf) -> Result<Self, PlatformError> {
+        check_sizes(put)?;
         let content = match (&put.content, &place) {
             (PutContent::Put(text), Place::System(_)) => Some(Value::Bytes(text.to_vec().into())),
             (PutContent::Put(text), Place::Documents { .. }) => {
@@ -64,6 +65,22 @@ impl<'a> Planned<'a> {
             }
         }
         Ok(Some(after))
+    }
+}
+
+fn check_sizes(put: &PutIf) -> Result<(), PlatformError> {
+    let content = if let PutContent::Put(text) = &put.content { text.len() } else { 0 };
+    let meta = put.meta.as_ref().map_or(0, |meta| meta.len());
+    let parts = [
+        ("key", put.id.key.len(), KEY_BYTES_MAX),
+        ("content", content, VALUE_BYTES_MAX),
+        ("meta", meta, VALUE_BYTES_MAX),
+    ];
+    match parts.into_iter().find(|(_, length, limit)| *length > *limit as usize) {
+        None => Ok(()),
+        Some((part, length, limit)) => {
+            Err(PlatformError::Refused(format!("{}: a {part} of {length} bytes; at most {limit}", put.id)))
+        }
     }
 }
 

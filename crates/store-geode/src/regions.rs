@@ -13,6 +13,9 @@ use crate::config::META_SUFFIX;
 /// Largest key, in bytes: what a Java string takes without its long form. The server's own limit is below it.
 pub(crate) const KEY_BYTES_MAX: u32 = 32 * 1024;
 
+/// Largest content and largest meta, in bytes. Servers hold larger ones, but every read and every event moves them whole.
+pub(crate) const VALUE_BYTES_MAX: u32 = 16 << 20;
+
 /// Where a collection is.
 #[derive(Clone, Debug)]
 pub(crate) enum Place {

@@ -9,8 +9,8 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand};
 use tidelock_server::auth::Authenticator;
 use tidelock_server::config::{Config, ConfigError};
-use tidelock_server::rules::Rules;
-use tidelock_server::{App, Database, GatewayOptions, LiveRules, Metrics, Server, Tls};
+use tidelock_server::rules::{Rules, RulesInForce};
+use tidelock_server::{App, Database, GatewayOptions, Metrics, Server, Tls};
 use tidelock_store::platform::Platform as _;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::task::JoinHandle;
@@ -182,13 +182,13 @@ async fn serve(
     let mut closing = Vec::new();
     for (name, database) in &config.databases {
         let rules = Rules::compile(database, &config.identity).map_err(|error| error.to_string())?;
-        let rules: Arc<LiveRules> = rules.into();
+        let rules = Arc::new(RulesInForce::new(rules, config.limits.protocol.document_bytes_max));
         let mut opened = stores::open(database, &rules, memory).await?;
         closing.push(opened.closing());
         let limits = config.limits.protocol;
         let metrics = Arc::clone(&metrics);
         let kept = Duration::from_secs(u64::from(database.tombstones_kept_s));
-        let database = Database::new(name, opened.store, opened.changelog, rules, limits, kept, metrics);
+        let database = Database::over(name, opened.store, opened.changelog, rules, limits, kept, metrics);
         databases.push(Arc::new(database));
     }
     let scheme = if options.tls.is_some() { "https" } else { "http" };

@@ -4,8 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tidelock_core::ids::{ChangelogId, Epoch};
-use tidelock_server::LiveRules;
 use tidelock_server::config::{ClusterConfig, DatabaseConfig};
+use tidelock_server::rules::RulesInForce;
 use tidelock_store::cluster::{ClusterOptions, ClusterStore};
 use tidelock_store::platform::Platform as _;
 use tidelock_store::{Changelog, EmbeddedOptions, EmbeddedStore, MemoryStore, Store};
@@ -53,7 +53,11 @@ impl Closing {
 }
 
 /// The store that the configuration names. On a platform, once the node's changelog has everything that is there.
-pub(crate) async fn open(config: &DatabaseConfig, rules: &Arc<LiveRules>, in_memory: bool) -> Result<Opened, String> {
+pub(crate) async fn open(
+    config: &DatabaseConfig,
+    rules: &Arc<RulesInForce>,
+    in_memory: bool,
+) -> Result<Opened, String> {
     match &config.cluster {
         Some(cluster) => {
             let of = |error: String| format!("database {}: {error}", config.name);
@@ -103,7 +107,7 @@ fn open_file(config: &DatabaseConfig) -> Result<Arc<EmbeddedStore>, String> {
 async fn on_cluster(
     config: &DatabaseConfig,
     cluster: &ClusterConfig,
-    rules: &Arc<LiveRules>,
+    rules: &Arc<RulesInForce>,
     in_memory: bool,
 ) -> Result<Opened, String> {
     if config.open_collections {

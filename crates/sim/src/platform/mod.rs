@@ -90,7 +90,9 @@ pub(crate) trait Model: Send + 'static {
     fn foreign_delete(&mut self, id: &DocumentId, now_ms: u64) -> Result<(), PlatformError>;
 
     /// What went wrong inside since the last call.
-    fn take_faults(&mut self) -> Faults;
+    fn take_faults(&mut self) -> Faults {
+        Faults::default()
+    }
 }
 
 /// What a content is.

@@ -10,10 +10,10 @@ use tidelock_store::cluster::{ClusterOptions, ClusterStore};
 
 use super::host::NodeHost;
 use super::{Access, Opened, Opening, Site};
+use crate::node::Life;
 use crate::platform::{Body, Cluster, Faults, Model, Path, PlatformClient, Weather};
 use crate::random::Random;
-use crate::rules;
-use crate::time::VirtualTime;
+use crate::time::{SkewedTime, VirtualTime};
 
 /// What may go wrong with a kind of cluster.
 pub(crate) trait Frail: Model + Sized {
@@ -31,9 +31,11 @@ pub(super) struct ClusterSite<M: Model> {
     cluster: Arc<Cluster<M>>,
     weather: Weather,
     options: ClusterOptions,
+    journals: BTreeMap<ChangelogId, Arc<MemoryStore>>,
     /// By node.
-    journals: BTreeMap<usize, Arc<MemoryStore>>,
     paths: BTreeMap<usize, Arc<Path>>,
+    /// On the ways of nodes that have ended.
+    faults: Faults,
     healed: bool,
 }
 
@@ -67,6 +69,7 @@ impl<M: Frail> ClusterSite<M> {
             options,
             journals: BTreeMap::new(),
             paths: BTreeMap::new(),
+            faults: Faults::default(),
             healed: false,
         }
     }
@@ -81,30 +84,32 @@ impl<M: Frail> Site for ClusterSite<M> {
         3
     }
 
-    fn open(&mut self, node: usize, anew: bool, seed: u64) -> Opening {
-        let mut random = Random::new(seed);
+    fn is_in_one_order(&self) -> bool {
+        false
+    }
+
+    fn open(&mut self, node: usize, life: Life) -> Opening {
+        let mut random = Random::new(life.seed);
         let path = Path::new(Arc::clone(&self.time), random.any(), self.weather);
         if self.healed {
             path.heal();
         }
         self.paths.insert(node, Arc::clone(&path));
-        if anew {
-            self.journals.remove(&node);
-        }
-        let identity = ChangelogId(random.any());
-        let journal = self.journals.entry(node).or_insert_with(|| Arc::new(MemoryStore::new(Epoch(1), identity)));
+        let changelog = life.changelog;
+        let journal = self.journals.entry(changelog).or_insert_with(|| Arc::new(MemoryStore::new(Epoch(1), changelog)));
         let journal = Arc::clone(journal);
-        let host = Arc::new(NodeHost { time: Arc::clone(&self.time), random: Mutex::new(random) });
+        let clock = SkewedTime::new(Arc::clone(&self.time), life.skew_ms);
+        let host = Arc::new(NodeHost { clock, time: Arc::clone(&self.time), random: Mutex::new(random) });
         let (options, cluster, name) = (self.options.clone(), Arc::clone(&self.cluster), format!("node {node}"));
-        Box::new(move || {
+        Box::new(move |rules| {
             let client = PlatformClient::new(Arc::clone(&cluster), Arc::clone(&path), &name);
             let (journal, host, options) = (Arc::clone(&journal), Arc::clone(&host), options.clone());
             Box::pin(async move {
-                let store = ClusterStore::open(client, journal, rules::rulebook(), host, options).await?;
+                let store = ClusterStore::open(client, journal, rules, host, options).await?;
                 let (task, complete) = (Arc::clone(&store).run(), Arc::clone(&store));
                 let changelog = Arc::clone(&store) as _;
                 Ok(Opened {
-                    access: Access { store, changelog, view: None, threaded: false },
+                    access: Access { store, changelog, view: None, in_one_order: false, threaded: false },
                     task: Some(Box::pin(task)),
                     complete: Some(Box::pin(async move { complete.complete().await })),
                 })
@@ -113,7 +118,9 @@ impl<M: Frail> Site for ClusterSite<M> {
     }
 
     fn ended(&mut self, node: usize) {
-        self.paths.remove(&node);
+        for (name, count) in self.paths.remove(&node).map(|path| path.take_faults()).unwrap_or_default() {
+            *self.faults.entry(name).or_default() += count;
+        }
     }
 
     fn documents(&self, collection: &str) -> Vec<(String, Vec<u8>)> {
@@ -127,8 +134,9 @@ impl<M: Frail> Site for ClusterSite<M> {
         })
     }
 
-    fn forget_tombstones(&mut self, _random: &mut Random) {
-        // The horizon of the store says when, and it is further than a run.
+    fn forget_tombstones(&mut self, _random: &mut Random) -> bool {
+        // The horizon of the store says when.
+        false
     }
 
     fn strike(&mut self, random: &mut Random) -> Option<&'static str> {
@@ -159,7 +167,10 @@ impl<M: Frail> Site for ClusterSite<M> {
     }
 
     fn take_faults(&mut self) -> Faults {
-        let mut faults = self.cluster.look(|model, _| model.take_faults());
+        let mut faults = std::mem::take(&mut self.faults);
+        for (name, count) in self.cluster.look(|model, _| model.take_faults()) {
+            *faults.entry(name).or_default() += count;
+        }
         for path in self.paths.values() {
             for (name, count) in path.take_faults() {
                 *faults.entry(name).or_default() += count;

@@ -9,6 +9,7 @@ use tidelock_core::ids::Offset;
 use tidelock_store::{Changelog, EmbeddedOptions, EmbeddedStore, Store};
 
 use super::{Access, Opened, Opening, Site};
+use crate::node::Life;
 use crate::random::Random;
 use crate::slow::wait_for;
 
@@ -50,13 +51,17 @@ impl Site for EmbeddedSite {
         1
     }
 
-    fn open(&mut self, _node: usize, _anew: bool, _seed: u64) -> Opening {
+    fn is_in_one_order(&self) -> bool {
+        true
+    }
+
+    fn open(&mut self, _node: usize, _life: Life) -> Opening {
         let (path, slot) = (self.folder.join("main.db"), Arc::clone(&self.store));
-        Box::new(move || {
+        Box::new(move |_| {
             let store = open(&path);
             *slot.lock().unwrap_or_else(PoisonError::into_inner) = Some(Arc::clone(&store));
             let changelog = Arc::clone(&store) as _;
-            let access = Access { store, changelog, view: None, threaded: true };
+            let access = Access { store, changelog, view: None, in_one_order: true, threaded: true };
             Box::pin(async move { Ok(Opened { access, task: None, complete: None }) })
         })
     }
@@ -72,11 +77,12 @@ impl Site for EmbeddedSite {
         found.into_iter().map(|(key, document)| (key, document.body.to_vec())).collect()
     }
 
-    fn forget_tombstones(&mut self, random: &mut Random) {
+    fn forget_tombstones(&mut self, random: &mut Random) -> bool {
         if let Some(store) = self.store() {
             let before = Offset(random.below(store.head().0 + 1));
             wait_for(store.purge(before)).expect("the store answers");
         }
+        true
     }
 }
 

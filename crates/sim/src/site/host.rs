@@ -8,17 +8,19 @@ use tidelock_store::BoxFuture;
 use tidelock_store::cluster::Host;
 
 use crate::random::Random;
-use crate::time::VirtualTime;
+use crate::time::{SkewedTime, VirtualTime};
 
 /// A node's clock and dice.
 pub(super) struct NodeHost {
+    /// The clock of its machine, which may be wrong.
+    pub(super) clock: SkewedTime,
     pub(super) time: Arc<VirtualTime>,
     pub(super) random: Mutex<Random>,
 }
 
 impl Host for NodeHost {
     fn now_ms(&self) -> u64 {
-        self.time.now_ms()
+        self.clock.now_ms()
     }
 
     fn sleep(&self, ms: u64) -> BoxFuture<'static, ()> {

@@ -1,25 +1,22 @@
 //! The store in memory, shared by all nodes.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use tidelock_core::ids::{ChangelogId, Epoch, Offset};
 use tidelock_store::{Changelog, MemoryStore, Store};
 
 use super::{Access, Opened, Opening, Site};
-use crate::node::ready;
+use crate::node::{Life, ready};
 use crate::random::Random;
 
 /// One memory store.
 pub(super) struct MemorySite {
     store: Arc<MemoryStore>,
-    /// By node.
-    changelogs: BTreeMap<usize, ChangelogId>,
 }
 
 impl MemorySite {
     pub(super) fn new() -> Self {
-        Self { store: Arc::new(MemoryStore::new(Epoch(7), ChangelogId(11))), changelogs: BTreeMap::new() }
+        Self { store: Arc::new(MemoryStore::new(Epoch(7), ChangelogId(11))) }
     }
 }
 
@@ -32,17 +29,18 @@ impl Site for MemorySite {
         3
     }
 
-    fn open(&mut self, node: usize, anew: bool, seed: u64) -> Opening {
-        let changelog = self.changelogs.entry(node).or_insert(ChangelogId(seed));
-        if anew {
-            *changelog = ChangelogId(seed);
-        }
-        let (store, changelog) = (Arc::clone(&self.store), *changelog);
-        Box::new(move || {
+    fn is_in_one_order(&self) -> bool {
+        true
+    }
+
+    fn open(&mut self, _node: usize, life: Life) -> Opening {
+        let store = Arc::clone(&self.store);
+        Box::new(move |_| {
             let access = Access {
                 store: Arc::clone(&store) as _,
                 changelog: Arc::clone(&store) as _,
-                view: Some((Arc::clone(&store), changelog)),
+                view: Some((Arc::clone(&store), life.changelog)),
+                in_one_order: true,
                 threaded: false,
             };
             Box::pin(async move { Ok(Opened { access, task: None, complete: None }) })
@@ -56,7 +54,8 @@ impl Site for MemorySite {
         found.into_iter().map(|(key, document)| (key, document.body.to_vec())).collect()
     }
 
-    fn forget_tombstones(&mut self, random: &mut Random) {
+    fn forget_tombstones(&mut self, random: &mut Random) -> bool {
         self.store.purge_tombstones(Offset(random.below(self.store.head().0 + 1)));
+        true
     }
 }

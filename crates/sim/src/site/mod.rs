@@ -9,8 +9,10 @@ mod memory;
 use std::sync::Arc;
 
 use tidelock_core::ids::{ChangelogId, DocumentId};
+use tidelock_server::rules::RulesInForce;
 use tidelock_store::{BoxFuture, Changelog, MemoryStore, Store, StoreError};
 
+use crate::node::Life;
 use crate::platform::{Faults, couchbase, geode};
 use crate::random::Random;
 use crate::time::VirtualTime;
@@ -33,12 +35,14 @@ pub(crate) struct Access {
     pub(crate) changelog: Arc<dyn Changelog>,
     /// Several nodes over one memory store: each has a changelog identity of its own.
     pub(crate) view: Option<(Arc<MemoryStore>, ChangelogId)>,
+    /// Whether the offsets of commits are their order for everybody.
+    pub(crate) in_one_order: bool,
     /// Whether other threads do the work: whoever asks waits for them, so that nothing else comes in between.
     pub(crate) threaded: bool,
 }
 
 /// How a node opens a store: it takes its time, and may fail and be tried again.
-pub(crate) type Opening = Box<dyn Fn() -> BoxFuture<'static, Result<Opened, StoreError>> + Send>;
+pub(crate) type Opening = Box<dyn Fn(Arc<RulesInForce>) -> BoxFuture<'static, Result<Opened, StoreError>> + Send>;
 
 /// What all nodes share.
 pub(crate) trait Site {
@@ -48,8 +52,11 @@ pub(crate) trait Site {
     /// Most nodes that can serve it.
     fn nodes_max(&self) -> u64;
 
-    /// A node's process starts; `anew` on another disk.
-    fn open(&mut self, node: usize, anew: bool, seed: u64) -> Opening;
+    /// Whether the offsets of commits are their order for everybody.
+    fn is_in_one_order(&self) -> bool;
+
+    /// A node's process starts: on its old disk when it has the changelog that it had.
+    fn open(&mut self, node: usize, life: Life) -> Opening;
 
     /// A node's process has ended.
     fn ended(&mut self, node: usize);
@@ -57,8 +64,8 @@ pub(crate) trait Site {
     /// The documents of a collection: key and JSON text.
     fn documents(&self, collection: &str) -> Vec<(String, Vec<u8>)>;
 
-    /// Deletes are forgotten sooner than the servers would.
-    fn forget_tombstones(&mut self, random: &mut Random);
+    /// Deletes are forgotten sooner than the servers would; whether they could be.
+    fn forget_tombstones(&mut self, random: &mut Random) -> bool;
 
     /// The site's own next fault; its name, or `None` when it has none.
     fn strike(&mut self, _random: &mut Random) -> Option<&'static str> {

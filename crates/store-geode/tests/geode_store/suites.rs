@@ -67,10 +67,22 @@ async fn the_suite_of_platforms() {
     .await;
 }
 
+/// The collections of the suite of stores, and the regions that they are in.
+const COLLECTIONS: [(&str, &str); 7] = [
+    ("notes", "docs"),
+    ("tasks", "people"),
+    ("Notes", "suite1"),
+    ("ñotes", "suite2"),
+    ("a", "suite3"),
+    ("b", "suite4"),
+    ("c", "suite5"),
+];
+
 /// Removes everything from every region.
 async fn empty(client: &Client) {
-    for name in ["docs", "docs_tl", "people", "people_tl"].into_iter().chain(system::ALL) {
-        let region = client.region(name);
+    let regions = COLLECTIONS.iter().flat_map(|(_, region)| [(*region).to_owned(), format!("{region}_tl")]);
+    for name in regions.chain(system::ALL.map(str::to_owned)) {
+        let region = client.region(&name);
         for keys in region.key_set().await.unwrap().chunks(1_000) {
             region.remove_all(keys).await.unwrap();
         }
@@ -85,12 +97,11 @@ async fn open(others: &Client, follower: &mut Option<JoinHandle<()>>) -> Noting<
     }
     empty(others).await;
     let mut options = options("suite");
-    options.regions.insert("notes".to_owned(), "docs".to_owned());
-    options.regions.insert("tasks".to_owned(), "people".to_owned());
+    options.regions = COLLECTIONS.map(|(name, region)| (name.to_owned(), region.to_owned())).into();
     let platform = GeodePlatform::connect(options).await.unwrap();
     let rules = Arc::new(NotedRules::default());
     let journal = Arc::new(MemoryStore::new(Epoch(1), ChangelogId(1)));
-    let collections = vec!["notes".to_owned(), "tasks".to_owned()];
+    let collections = COLLECTIONS.map(|(name, _)| name.to_owned()).to_vec();
     let options = ClusterOptions { collections, ..ClusterOptions::default() };
     let rulebook: Arc<NotedRules> = Arc::clone(&rules);
     let store = ClusterStore::open(platform, journal, rulebook, Machine::new(), options).await.unwrap();

@@ -16,7 +16,7 @@ use tidelock_store::platform::{
 use self::partition::{Partition, Prepare};
 pub(crate) use self::stream::Stream;
 use super::path::unavailable;
-use super::{Body, Faults, Model, Reply, all_collections, answer};
+use super::{Body, Model, Reply, all_collections, answer};
 use crate::random::Random;
 
 /// A put on a document that another durable write holds is tried again after this many milliseconds.
@@ -56,7 +56,6 @@ pub(crate) struct Couchbase {
     busy: BTreeMap<(u64, u64), (PutIf, Reply, u64)>,
     number: u64,
     random: Random,
-    faults: Faults,
 }
 
 /// One state of a document.
@@ -78,8 +77,7 @@ impl Couchbase {
         let partition = |at: usize| Partition::new(at % setup.nodes.max(1), setup.replicas, random.any());
         let partitions = (0..setup.partitions.max(1)).map(partition).collect();
         let collections = all_collections(collections).zip(1..).collect();
-        let (busy, faults) = (BTreeMap::new(), Faults::default());
-        Self { setup, partitions, collections, busy, number: 1_000, random, faults }
+        Self { setup, partitions, collections, busy: BTreeMap::new(), number: 1_000, random }
     }
 
     /// A node of the bucket is gone; after `for_ms` its partitions go on with what their best replica has.
@@ -89,7 +87,6 @@ impl Couchbase {
             let next = (node + 1) % self.setup.nodes.max(1);
             partition.fail(now_ms + for_ms, next);
         }
-        self.fault("couchbase-fail-over");
     }
 
     /// Replicas get nothing before `until_ms`.
@@ -98,13 +95,11 @@ impl Couchbase {
         if let Some(partition) = self.partitions.get_mut(at) {
             partition.hold(until_ms);
         }
-        self.fault("couchbase-replica-lag");
     }
 
     /// Forgets tombstones of before `before_ms`.
     pub(crate) fn purge(&mut self, before_ms: u64) {
         self.partitions.iter_mut().for_each(|partition| partition.purge(before_ms));
-        self.fault("couchbase-purge");
     }
 
     /// Deletes everything, all collections included in what they hold but not in name.
@@ -112,7 +107,6 @@ impl Couchbase {
         for partition in &mut self.partitions {
             partition.flush(self.random.any());
         }
-        self.fault("couchbase-flush");
     }
 
     /// Drops a collection and creates another one of its name.
@@ -121,18 +115,12 @@ impl Couchbase {
         let Some(number) = self.collections.get_mut(name) else { return };
         *number = self.number;
         self.partitions.iter_mut().for_each(|partition| partition.drop_collection(name));
-        self.fault("couchbase-recreate");
     }
 
     /// A foreign client stores a document that expires.
     pub(crate) fn foreign_set_expiring(&mut self, id: &DocumentId, content: Body, now_ms: u64, ttl_ms: u64) {
         // It fails where the partition is without an active node.
         let _ = self.store_foreign(id, Some(content), now_ms, Some(now_ms + ttl_ms));
-        self.fault("couchbase-expiry");
-    }
-
-    fn fault(&mut self, name: &'static str) {
-        *self.faults.entry(name).or_default() += 1;
     }
 
     fn partition_of(&self, id: &DocumentId) -> usize {
@@ -347,9 +335,5 @@ impl Model for Couchbase {
 
     fn foreign_delete(&mut self, id: &DocumentId, now_ms: u64) -> Result<(), PlatformError> {
         self.store_foreign(id, None, now_ms, None)
-    }
-
-    fn take_faults(&mut self) -> Faults {
-        std::mem::take(&mut self.faults)
     }
 }

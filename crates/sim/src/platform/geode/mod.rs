@@ -102,7 +102,6 @@ impl Geode {
     pub(crate) fn move_bucket(&mut self, now_ms: u64) {
         let at = usize::try_from(self.random.below(self.buckets.len() as u64)).unwrap_or(0);
         self.move_primary(at, now_ms, 0);
-        self.fault("geode-bucket-moved");
     }
 
     /// A member is gone: its buckets get other primaries, which takes `for_ms`.
@@ -113,7 +112,6 @@ impl Geode {
                 self.move_primary(at, now_ms, for_ms);
             }
         }
-        self.fault("geode-member-gone");
     }
 
     fn move_primary(&mut self, at: usize, now_ms: u64, for_ms: u64) {
@@ -129,7 +127,6 @@ impl Geode {
         self.down_until_ms = now_ms + for_ms;
         self.torn.clear();
         self.queues.lose();
-        self.fault("geode-all-gone");
     }
 
     /// Whether nobody answers.
@@ -157,7 +154,6 @@ impl Geode {
     /// The members that hold the queues restarted.
     pub(crate) fn lose_queues(&mut self) {
         self.queues.lose();
-        self.fault("geode-queues-lost");
     }
 
     /// A region is cleared: nobody is told of its entries. With `metas` the sibling region goes as well.
@@ -170,7 +166,6 @@ impl Geode {
             }
         }
         self.queues.tell(&Notice::Lost(name.to_owned()));
-        self.fault("geode-clear");
     }
 
     /// `gfsh import data` stores a content: no event tells of it.
@@ -178,7 +173,6 @@ impl Geode {
         let tag = self.next_tag(id);
         let pair = self.pair_mut(id);
         pair.content.store(Some(content), tag, now_ms);
-        self.fault("geode-import");
     }
 
     fn fault(&mut self, name: &'static str) {
@@ -479,6 +473,5 @@ impl Geode {
     pub(crate) fn collect_tombstones(&mut self, now_ms: u64) {
         let before_ms = now_ms.saturating_sub(TOMBSTONE_MS);
         self.regions.values_mut().for_each(|region| region.collect(before_ms));
-        self.fault("geode-tombstones-collected");
     }
 }

@@ -174,14 +174,16 @@ fn two_nodes_run_one_mutation_once() {
             let other = async {
                 futures_util::future::select(Box::pin(stopped.stopped()), host.sleep(10_000)).await;
                 second.push(&push, &host).await;
+                // By then the client's record has passed the mutation: another's write takes its trace away.
+                second.push(&increment(mutation(2, 1), kind.keys, 1), &host).await;
                 going.resume();
             };
             rig.run(futures_util::future::join(first.push(&push, &host), other));
             let played = first.platform.is_played();
-            assert_eq!(counters(&rig, kind.keys), vec![1; kind.keys.len()], "{kind:?} {call}");
-            rig.push(&first, &increment(mutation(1, 2), kind.keys, 1));
-            assert_eq!(rig.push(&second, &push), Told::Repeated);
             assert_eq!(counters(&rig, kind.keys), vec![2; kind.keys.len()], "{kind:?} {call}");
+            rig.push(&first, &increment(mutation(1, 2), kind.keys, 2));
+            assert_eq!(rig.push(&second, &push), Told::Repeated);
+            assert_eq!(counters(&rig, kind.keys), vec![3; kind.keys.len()], "{kind:?} {call}");
             rig.converge(&[&observer]);
             assert_never_torn(&mut observer, kind.keys);
             played
@@ -322,6 +324,36 @@ fn a_patch_of_a_document_that_is_gone_writes_what_was_prepared() {
         played
     });
     assert!(logged > 0);
+}
+
+/// A refused mutation leaves no trace but the record: later ones do not go ahead of it.
+#[test]
+fn a_refused_mutation_is_recorded_before_the_next_one_is_made() {
+    at_every_call(|call| {
+        let mut rig = Rig::new(call, false);
+        let node = rig.idle_node();
+        node.platform.fail(call, Fault::StopAfter);
+        let refused = commit_of(mutation(1, 1), 1);
+        let mut next = commit_of(mutation(1, 2), 1);
+        next.writes.push(Write {
+            id: doc("a"),
+            expected: Version::ABSENT,
+            change: None,
+            body: Some(counter(1).into()),
+            version: version::of_body(&counter(1)).unwrap(),
+            channels: Vec::new(),
+            edited_ms: 1,
+        });
+        let (store, stopped) = (node.store.clone(), node.platform.clone());
+        let commits = async { futures_util::future::join(store.commit(refused), store.commit(next)).await };
+        rig.run(futures_util::future::select(Box::pin(commits), Box::pin(stopped.stopped())));
+        let played = node.platform.is_played();
+        drop(node);
+        let other = rig.idle_node();
+        let is_made = rig.cluster.content(&doc("a")).is_some();
+        assert!(!is_made || finished(&mut rig, &other, 1) >= Sequence(1), "{call}");
+        played
+    });
 }
 
 #[test]
