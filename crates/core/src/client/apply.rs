@@ -78,6 +78,17 @@ fn decided_by_server(policy: &Policy) -> bool {
 }
 
 impl Batch {
+    /// Whether the identity may read anything of a collection, as the frame's labels say. Where it may not, or the server has no such
+    /// collection any more, a document that is not named was not deleted: it is none of this client's any more.
+    fn reads(&self, collection: &str) -> bool {
+        let labels = match &self.cover {
+            Cover::Changes(_) => return true,
+            Cover::Snapshot(frame) => &frame.channels,
+            Cover::Reconciled(frame) => &frame.channels,
+        };
+        labels.iter().any(|label| label.split('\0').next() == Some(collection))
+    }
+
     /// Whether the next frame belongs to this one.
     fn continues(&self) -> bool {
         matches!(&self.cover, Cover::Changes(frame) if frame.more)
@@ -312,13 +323,20 @@ fn absent(batch: &Batch, client: &Client, desk: &Desk) -> Vec<DocumentId> {
 
 fn apply_batch(batch: &Batch, client: &Client, desk: &mut Desk) {
     for id in absent(batch, client, desk) {
-        desk.receive(client, &id, None, client.mirror.may_be_dirty(&id));
-        desk.after.forgotten.push(id);
+        if batch.reads(&id.collection) {
+            desk.receive(client, &id, None, client.mirror.may_be_dirty(&id));
+            desk.after.forgotten.push(id);
+        } else {
+            forget(&id, client, desk);
+        }
     }
     for change in &batch.changes {
         let Some(id) = client.document_id(change) else { continue };
         if client.settled.get(&id).is_none_or(|settled| change.offset > *settled) {
-            apply_change(change, &id, client, desk);
+            match &change.kind {
+                ChangeKind::Delete if !batch.reads(&id.collection) => forget(&id, client, desk),
+                _ => apply_change(change, &id, client, desk),
+            }
         }
     }
     desk.after.credit_bytes = batch.wire_bytes;
