@@ -48,6 +48,7 @@ impl Session {
         open.snapshot_turn = true;
         let changelog = open.changelog;
         open.advance(&group.ids, Some(to), to, last);
+        self.delivered += items.len() as u64;
         let mut chunks = chunked(items, chunk_bytes_max);
         let final_chunk = chunks.pop().unwrap_or_default();
         let frame = |items: Vec<u8>, more: bool| {
@@ -94,6 +95,7 @@ impl Session {
         if batch.encoded_len() > frame_bytes_max.saturating_sub(FRAME_HEADER_BYTES) {
             return false;
         }
+        self.delivered += fates.iter().filter(|fate| **fate != Fate::Skip).count() as u64;
         let key = FrameKey {
             changelog: open.changelog,
             subscriptions: group.ids.clone(),
@@ -134,6 +136,7 @@ impl Session {
             // As of the page, not of its last change: the client compares it with the offsets of its results.
             let encode = if known { encode_same } else { encode_record };
             items.extend(encode(record, page.offset, *number));
+            self.delivered += 1;
             if items.len() > chunk_bytes_max {
                 let through = Some(record.id.clone());
                 frames.push(frame(after.take(), through.clone(), std::mem::take(&mut items)));
@@ -158,7 +161,7 @@ impl Session {
         let State::Open(open) = &mut self.state else { return };
         let (changelog, numbers) = (open.changelog, &open.numbers);
         let Some(subscription) = open.subscriptions.get_mut(&id) else { return };
-        let items = page
+        let items: Vec<Vec<u8>> = page
             .records
             .iter()
             .filter(|record| subscription.filter.matches(&record.id.collection, &record.channels))
@@ -169,6 +172,7 @@ impl Session {
             (None, _) => subscription.gain = None,
             (Some(_), None) => {}
         }
+        self.delivered += items.len() as u64;
         let finished = subscription.gain.is_none();
         let (told, channels) = (subscription.told, subscription.labels_held());
         for chunk in chunked(items, chunk_bytes_max) {

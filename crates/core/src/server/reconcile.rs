@@ -203,6 +203,7 @@ impl Session {
                 items.push(encode_record(if seen { record } else { &hidden }, record.offset, *number));
             }
         }
+        self.delivered += items.len() as u64;
         let (round, done) = (phase.round, phase.done());
         if done {
             subscription.reconcile = None;
