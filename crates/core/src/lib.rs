@@ -7,6 +7,7 @@
 //!
 //! | module | rule |
 //! |---|---|
+//! | [`base64`] | bytes in texts |
 //! | [`json`] | strict JSON with exact numbers |
 //! | [`key`] | IndexedDB keys as platform strings |
 //! | [`escape`] | structured-clone values as JSON |
@@ -22,7 +23,7 @@ extern crate alloc;
 #[cfg(all(not(test), not(target_arch = "wasm32")))]
 extern crate std;
 
-mod base64;
+pub mod base64;
 #[cfg(any(test, target_arch = "wasm32"))]
 mod blake3;
 pub mod client;

@@ -188,6 +188,7 @@ fn commit_of(writes: Vec<Write>) -> Commit {
         acknowledged: Sequence(0),
         writes,
         outcome: Outcome::Accepted,
+        named: Vec::new(),
         conflicts: Vec::new(),
         actor: String::new(),
         now_ms: Clock::default().now_ms(),

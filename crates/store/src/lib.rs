@@ -6,6 +6,7 @@
 
 mod changelog;
 mod channels;
+pub mod cluster;
 #[cfg(any(test, feature = "conformance"))]
 pub mod conformance;
 mod embedded;
@@ -13,6 +14,7 @@ mod error;
 pub mod limits;
 mod memory;
 pub mod platform;
+mod recent;
 mod sketches;
 mod store;
 

@@ -333,7 +333,6 @@ impl Client {
         }
         if result.sequence > last {
             self.answered = result.sequence;
-            self.supersede_purges(&result);
             self.results.push_back(result);
         }
     }

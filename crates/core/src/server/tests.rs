@@ -11,9 +11,9 @@ use crate::limits::Limits;
 use crate::reconcile::{Checker, SYMBOL_BYTES, Sketch};
 use crate::version::{item_hash, of_body};
 use crate::wire::{
-    Change, ChangeKind, ClientFrame, CollectionInfo, ConflictNote, Credit, Cursor, DocumentChange, DocumentState,
-    ErrorCode, Hello, Operation, Outcome, Ping, Policy, Push, PushResult, ServerFrame, Subscribe, Unsubscribe, decode,
-    encode, unpack,
+    Change, ChangeKind, ClientFrame, CollectionInfo, Columns, ConflictNote, Credit, Cursor, DocumentChange,
+    DocumentState, ErrorCode, Hello, Operation, Outcome, Ping, Policy, Push, PushResult, ServerFrame, Subscribe,
+    Unsubscribe, decode, encode, unpack_changes,
 };
 
 pub(super) const MINE: SessionId = SessionId(7);
@@ -159,8 +159,7 @@ impl Host {
         let seen = self.watched.matches("cards", &record.channels) || self.watched.matches("cards", &record.left);
         self.documents.insert(id, record.clone());
         if seen {
-            let numbers = BTreeMap::from([("cards".to_owned(), 0), ("lists".to_owned(), 1)]);
-            let batch = Batch::new(before, self.head, vec![Arc::new(record)], &numbers);
+            let batch = Batch::new(before, self.head, vec![Arc::new(record)]);
             self.session.handle_batch(self.now_ms, before, &batch);
             self.drain();
         }
@@ -326,8 +325,8 @@ fn describe(frame: ServerFrame) -> String {
     }
 }
 
-fn items(packed: &crate::wire::Packed) -> String {
-    let names = unpack::<Change>(packed).unwrap().into_iter().map(|change| match change.kind {
+fn items(columns: &Columns) -> String {
+    let names = unpack_changes(columns).unwrap().into_iter().map(|change| match change.kind {
         ChangeKind::Put(_, body) => format!("{}={}", change.key, String::from_utf8(body).unwrap()),
         ChangeKind::Delete => format!("-{}", change.key),
         ChangeKind::Leave => format!("leave:{}", change.key),

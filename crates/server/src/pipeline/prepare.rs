@@ -130,11 +130,14 @@ pub(crate) fn prepare(database: &Database, caller: &Caller, submission: &Submiss
     for (id, state) in plan.results {
         view.documents.insert(id, state);
     }
+    // Only such a store looks for traces of the mutation in its documents.
+    let named = if database.store.capabilities().foreign_writers { &mutation.changes[..] } else { &[] };
     let commit = Commit {
         mutation: Some(submission.id),
         session: caller.session,
         acknowledged: submission.acknowledged,
         writes: plan.writes,
+        named: named.iter().map(|change| change.id.clone()).collect(),
         outcome: recorded(&outcome, |id| {
             placed
                 .iter()

@@ -106,6 +106,7 @@ fn foreign(write: Write) -> Commit {
         acknowledged: Sequence(0),
         writes: vec![write],
         outcome: Outcome::Accepted,
+        named: Vec::new(),
         conflicts: Vec::new(),
         actor: "another".to_owned(),
         now_ms: 1,

@@ -5,10 +5,10 @@ use tidelock_core::ids::{DocumentId, Offset, SubscriptionId};
 use tidelock_core::reconcile::{Checker, Sketch, symbols_to_bytes};
 use tidelock_core::version::item_hash;
 use tidelock_core::wire::{
-    DocumentPolicy, DocumentState, ErrorCode, ErrorFrame, Outcome, Packed, Reconciled, Restart, ServerFrame, Symbols,
+    DocumentPolicy, DocumentState, ErrorCode, ErrorFrame, Outcome, Reconciled, Restart, ServerFrame, Symbols,
 };
 
-use crate::script::{LOG, Script, encoded};
+use crate::script::{LOG, Script, columns};
 
 /// A client that holds two cards and a list, and is away.
 fn away() -> Script {
@@ -138,7 +138,7 @@ fn documents_that_may_not_be_read_any_more_are_told_one_by_one() {
         subscription: SubscriptionId(1),
         round,
         offset: Offset(2),
-        changes: Packed(encoded(&gone)),
+        changes: columns(&gone),
         channels: script.labels.clone(),
         last: true,
     }));
