@@ -7,11 +7,13 @@
 //!
 //! | module | rule |
 //! |---|---|
+//! | [`base64`] | bytes in texts |
 //! | [`json`] | strict JSON with exact numbers |
 //! | [`key`] | IndexedDB keys as platform strings |
 //! | [`escape`] | structured-clone values as JSON |
 //! | [`version`] | content versions |
 //! | [`merge`] | patches and three-way merge by policy |
+//! | [`planted`] | bugs for the simulator's proof; none in the product |
 //! | [`reconcile`] | the difference of two sets from coded symbols |
 //! | [`server`] | a session as the server sees it |
 //! | [`wire`] | frames and their codec (`docs/protocol.md`) |
@@ -22,7 +24,7 @@ extern crate alloc;
 #[cfg(all(not(test), not(target_arch = "wasm32")))]
 extern crate std;
 
-mod base64;
+pub mod base64;
 #[cfg(any(test, target_arch = "wasm32"))]
 mod blake3;
 pub mod client;
@@ -34,6 +36,7 @@ pub mod limits;
 pub mod merge;
 mod order;
 mod ordered;
+pub mod planted;
 mod prelude;
 pub mod reconcile;
 #[cfg(not(target_arch = "wasm32"))]

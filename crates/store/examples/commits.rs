@@ -172,6 +172,7 @@ fn commit(client: u64, sequence: u64, writes: Vec<Write>) -> Commit {
         acknowledged: Sequence(sequence.saturating_sub(1)),
         writes,
         outcome: Outcome::Accepted,
+        named: Vec::new(),
         conflicts: Vec::new(),
         actor: String::new(),
         now_ms: 1,

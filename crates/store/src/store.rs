@@ -104,6 +104,9 @@ pub struct Commit {
     pub writes: Vec<Write>,
     /// To be recorded with the mutation and given back when it is repeated.
     pub outcome: Outcome,
+    /// The documents that the mutation names, whether it writes them or not: a store that finds the traces of a mutation in its
+    /// documents looks there, also when the mutation is refused this time. May be empty without a mutation.
+    pub named: Vec<DocumentId>,
     /// Values that the merge discarded, for the conflict log.
     pub conflicts: Vec<ConflictNote>,
     /// Who: subject of the identity.

@@ -216,6 +216,7 @@ fn mutation(client: u8, sequence: u64) -> Commit {
         acknowledged: Sequence(sequence.saturating_sub(2)),
         writes: own.chain([counter]).collect(),
         outcome: Outcome::Accepted,
+        named: Vec::new(),
         conflicts: Vec::new(),
         actor: "crash".into(),
         now_ms: 1,

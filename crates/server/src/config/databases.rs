@@ -5,8 +5,10 @@ use std::path::PathBuf;
 
 use serde_json::{Map, Number, Value};
 use tidelock_core::wire::{DeletePolicy, DocumentPolicy, FieldStrategy, Policy};
+use tidelock_store::platform::system;
 use toml::de::DeValue;
 
+use super::cluster;
 use super::error::Location;
 use super::reader::{Found, Section, one_of, suggestion};
 use super::{CollectionConfig, DatabaseConfig, GrantConfig, Mode, SchemaConfig, expression};
@@ -44,9 +46,13 @@ const FIELD_STRATEGIES: &[(&str, FieldStrategy)] = &[
     ("reject", FieldStrategy::Reject),
 ];
 
-/// Whether a text can name a database or a collection. Control characters are left to the browser's hidden stores.
+/// Whether a text can name a database or a collection. Control characters are left to the browser's hidden stores, and a prefix to the
+/// records that a store on a cluster keeps.
 pub(crate) fn is_name(name: &str) -> bool {
-    !name.is_empty() && name.len() <= NAME_BYTES_MAX && !name.chars().any(|c| c.is_control() || c == '/')
+    !name.is_empty()
+        && name.len() <= NAME_BYTES_MAX
+        && !name.chars().any(|c| c.is_control() || c == '/')
+        && !name.starts_with(system::PREFIX)
 }
 
 pub(super) fn read(section: &Section<'_, '_>, mode: Mode) -> BTreeMap<String, DatabaseConfig> {
@@ -80,15 +86,28 @@ fn database(name: String, section: &Section<'_, '_>, mode: Mode) -> DatabaseConf
     let conflicts_kept = section.integer("conflicts_kept", "entries", 0..=100_000_000, CONFLICTS_KEPT_DEFAULT);
     // 0 stands for none only here: the file has no limit then.
     let size_mib_max = section.integer("size_mib_max", "MiB", 0..=u32::MAX, 0);
+    let cluster = cluster::read(&section.section("cluster"));
     section.finish();
     let path = path.map_or_else(PathBuf::new, |found| section.source().resolve(&found.value));
     let size_mib_max = (size_mib_max > 0).then_some(size_mib_max);
-    DatabaseConfig { name, path, open_collections, tombstones_kept_s, conflicts_kept, size_mib_max, collections }
+    DatabaseConfig {
+        name,
+        path,
+        cluster,
+        open_collections,
+        tombstones_kept_s,
+        conflicts_kept,
+        size_mib_max,
+        collections,
+    }
 }
 
 fn check_name(section: &Section<'_, '_>, name: &str) {
     if !is_name(name) {
-        let message = format!("expected a name of 1 to {NAME_BYTES_MAX} bytes without `/` and control characters");
+        let prefix = system::PREFIX;
+        let message = format!(
+            "expected a name of 1 to {NAME_BYTES_MAX} bytes without `/` and control characters that does not begin with `{prefix}`"
+        );
         section.source().problem(section.location(), message);
     }
 }

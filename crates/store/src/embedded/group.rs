@@ -9,9 +9,9 @@ use tidelock_core::ids::{ClientId, DocumentId, Incarnation, MutationId, Offset, 
 use tidelock_core::wire::{self, ConflictNote};
 
 use super::documents::{Documents, Latest};
-use super::recent::Recent;
 use super::rows::{Json, bound, conversion, names, names_to_sql, signed, unsigned};
 use crate::channels::left_after;
+use crate::recent::Recent;
 use crate::store::{Commit, CommitOutcome, Recorded, Write};
 use crate::{ChangeRecord, Former, Segment};
 

@@ -85,6 +85,7 @@ fn commit_of(writes: Vec<Write>) -> Commit {
         acknowledged: Sequence(0),
         writes,
         outcome: Outcome::Accepted,
+        named: Vec::new(),
         conflicts: Vec::new(),
         actor: String::new(),
         now_ms: 1,
