@@ -96,7 +96,8 @@ pub(super) struct OpenSession {
     pub(super) authenticating: bool,
     /// Numbers of the collections in change frames.
     pub(super) numbers: BTreeMap<String, u32>,
-    pub(super) subscriptions: BTreeMap<SubscriptionId, Subscription>,
+    /// Boxed: a map has room for several values as soon as it has one, and a session mostly has one.
+    pub(super) subscriptions: BTreeMap<SubscriptionId, Box<Subscription>>,
     /// Bytes of change frames that may be sent; negative when the last frame was larger than what was left.
     pub(super) credit: i64,
     /// Since when there is something to send and no credit.
@@ -333,10 +334,12 @@ impl OpenSession {
     }
 
     /// Everything that the subscriptions see.
-    pub(super) fn watched(&self) -> Filter {
-        let mut watched = Filter::default();
-        for subscription in self.subscriptions.values().filter(|one| !one.ending) {
-            watched.extend(&subscription.filter);
+    pub(super) fn watched(&self) -> Arc<Filter> {
+        let mut filters = self.subscriptions.values().filter(|one| !one.ending).map(|one| &one.filter);
+        let Some(first) = filters.next() else { return Arc::default() };
+        let mut watched = Arc::clone(first);
+        for filter in filters {
+            Arc::make_mut(&mut watched).extend(filter);
         }
         watched
     }
