@@ -1,6 +1,6 @@
 //! REST over real sockets.
 
-use super::harness::{TestServer, items, parsed};
+use super::harness::{TestServer, items, parsed, put};
 
 /// Method, path, headers, body, expected status.
 type Case<'a> = (&'a str, &'a str, &'a [(&'a str, &'a str)], &'a str, u16);
