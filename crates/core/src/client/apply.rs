@@ -310,9 +310,10 @@ fn apply_batch(batch: &Batch, client: &Client, desk: &mut Desk) {
     for change in &batch.changes {
         let Some(id) = client.document_id(change) else { continue };
         if client.settled.get(&id).is_none_or(|settled| change.offset > *settled) {
-            match &change.kind {
-                ChangeKind::Delete if !batch.reads(&id.collection) => forget(&id, client, desk),
-                _ => apply_change(change, &id, client, desk),
+            if change.kind == ChangeKind::Delete && !batch.reads(&id.collection) {
+                forget(&id, client, desk);
+            } else {
+                apply_change(change, &id, client, desk);
             }
         }
     }

@@ -11,9 +11,9 @@ use crate::limits::Limits;
 use crate::reconcile::{Checker, SYMBOL_BYTES, Sketch};
 use crate::version::{item_hash, of_body};
 use crate::wire::{
-    Change, ChangeKind, ClientFrame, CollectionInfo, Columns, ConflictNote, Credit, Cursor, DocumentChange,
-    DocumentState, ErrorCode, Hello, Operation, Outcome, Ping, Policy, Push, PushResult, ServerFrame, Subscribe,
-    Unsubscribe, decode, encode, unpack_changes,
+    ChangeKind, ClientFrame, CollectionInfo, Columns, ConflictNote, Credit, Cursor, DocumentChange, DocumentState,
+    ErrorCode, Hello, Operation, Outcome, Ping, Policy, Push, PushResult, ServerFrame, Subscribe, Unsubscribe, decode,
+    encode, unpack_changes,
 };
 
 pub(super) const MINE: SessionId = SessionId(7);
