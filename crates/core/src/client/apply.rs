@@ -312,9 +312,10 @@ fn apply_batch(batch: &Batch, client: &Client, desk: &mut Desk) {
         let Some(id) = client.document_id(change) else { continue };
         let newer = client.settled.get(&id).is_none_or(|settled| change.offset > *settled);
         if newer || planted::has(Bug::SettledForgotten) {
-            match &change.kind {
-                ChangeKind::Delete if !batch.reads(&id.collection) => forget(&id, client, desk),
-                _ => apply_change(change, &id, client, desk),
+            if change.kind == ChangeKind::Delete && !batch.reads(&id.collection) {
+                forget(&id, client, desk);
+            } else {
+                apply_change(change, &id, client, desk);
             }
         }
     }
