@@ -28,6 +28,12 @@ struct Data {
     together: bool,
     /// Whether entries tell their order.
     ordered: bool,
+    /// How long a put is visible in part.
+    torn_ms: u32,
+    /// Documents whose content, or whose meta, or both, a read still sees as they were.
+    halves: BTreeMap<DocumentId, (Item, bool, bool)>,
+    /// The states before the last ones.
+    before: BTreeMap<DocumentId, Item>,
 }
 
 #[derive(Clone, Default)]
@@ -79,6 +85,23 @@ struct Script {
 impl Cluster {
     pub(super) fn new(together: bool, ordered: bool) -> Arc<Self> {
         Arc::new(Self(Mutex::new(Data { together, ordered, ..Data::default() })))
+    }
+
+    /// From here on a read may see part of a put.
+    pub(super) fn tear(&self, ms: u32) {
+        self.data().torn_ms = ms;
+    }
+
+    /// A read sees a document as it was: its content, its meta, or both; until a [`mend`](Self::mend).
+    pub(super) fn half(&self, id: &DocumentId, content: bool, meta: bool) {
+        let mut data = self.data();
+        let before = data.before.get(id).cloned().unwrap_or_default();
+        data.halves.insert(id.clone(), (before, content, meta));
+    }
+
+    /// Every put is whole.
+    pub(super) fn mend(&self) {
+        self.data().halves.clear();
     }
 
     pub(super) fn node(self: &Arc<Self>) -> TestPlatform {
@@ -179,6 +202,7 @@ impl Data {
     fn store(&mut self, id: &DocumentId, item: Item) -> u64 {
         self.last += 1;
         let number = self.last;
+        self.before.insert(id.clone(), self.entries.get(id).cloned().unwrap_or_default());
         if item.content.is_none() && item.meta.is_none() {
             self.entries.remove(id);
         } else {
@@ -200,6 +224,21 @@ impl Data {
         let order = (self.ordered && item.number > 0).then_some(Order { history, number: item.number });
         let token = Token(item.number.to_be_bytes().to_vec());
         Entry { content: item.content, meta: item.meta, token, order, unreadable: None }
+    }
+
+    /// As a read sees it.
+    fn seen_entry(&self, id: &DocumentId) -> Entry {
+        let mut entry = self.entry_of(id);
+        if let Some((before, content, meta)) = self.halves.get(id) {
+            entry.token.0.extend([u8::from(*content), u8::from(*meta)]);
+            if *content {
+                entry.content.clone_from(&before.content);
+            }
+            if *meta {
+                entry.meta.clone_from(&before.meta);
+            }
+        }
+        entry
     }
 
     fn put(&mut self, puts: &[PutIf]) -> PutOutcome {
@@ -331,11 +370,17 @@ async fn yield_once() {
 
 impl Platform for TestPlatform {
     fn capabilities(&self) -> PlatformCapabilities {
-        PlatformCapabilities { name: "test", key_bytes_max: 250, content_bytes_max: 20 << 20, meta_bytes_max: 1 << 20 }
+        PlatformCapabilities {
+            name: "test",
+            key_bytes_max: 250,
+            content_bytes_max: 20 << 20,
+            meta_bytes_max: 1 << 20,
+            torn_ms_max: self.cluster.data().torn_ms,
+        }
     }
 
     fn get<'a>(&'a self, ids: &'a [DocumentId]) -> BoxFuture<'a, Result<Vec<Entry>, PlatformError>> {
-        Box::pin(self.call(|data| ids.iter().map(|id| data.entry_of(id)).collect()))
+        Box::pin(self.call(|data| ids.iter().map(|id| data.seen_entry(id)).collect()))
     }
 
     fn together(&self, _ids: &[&DocumentId]) -> bool {
