@@ -47,7 +47,8 @@ pub enum KeyError {
     Empty,
     /// Begins with `~` but is not the form of any key.
     #[error(
-        "{0:?} begins with '~' but is not the form of a key; a string beginning with '~' is written as \"~s\" and the string"
+        "{} begins with '~' but is not the form of a key; a string beginning with '~' is written as \"~s\" and the string",
+        json::quoted(.0)
     )]
     Form(String),
     /// NaN, or a date that is not a time value.

@@ -9,22 +9,26 @@
 #[cfg(target_arch = "wasm32")]
 use crate::blake3;
 use crate::ids::{ChangelogId, Version};
-use crate::json::{JsonError, Value, canonical, parse};
+use crate::json::{JsonError, Value, canonical, parse, quick};
 
 /// Context of the key derivation; part of the protocol.
 const ITEM_HASH_CONTEXT: &str = "tidelock 2026 item hash v1";
 
 /// The version of a document with this content.
 pub fn of(value: &Value) -> Version {
-    match first_eight(blake3::hash(&canonical(value))) {
-        0 => Version(1),
-        hash => Version(hash),
-    }
+    of_canonical(&canonical(value))
 }
 
 /// The version of a document with this body.
 pub fn of_body(body: &[u8]) -> Result<Version, JsonError> {
-    Ok(of(&parse(body)?))
+    quick(body).map_or_else(|| Ok(of(&parse(body)?)), |text| Ok(of_canonical(&text)))
+}
+
+fn of_canonical(text: &[u8]) -> Version {
+    match first_eight(blake3::hash(text)) {
+        0 => Version(1),
+        hash => Version(hash),
+    }
 }
 
 /// Names one state of one document in eight bytes: an item of [`crate::reconcile`], and of [`crate::wire::Subscribe::have`].

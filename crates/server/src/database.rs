@@ -125,7 +125,7 @@ impl Database {
         self.shape.load(Ordering::SeqCst)
     }
 
-    /// Numbers of the collections in change frames: the same for every session, so that a change is encoded once.
+    /// Numbers of the collections in change frames: the same for every session, so that sessions can share frames.
     pub fn numbers(&self) -> Arc<BTreeMap<String, u32>> {
         Arc::clone(&self.numbers.read().unwrap_or_else(PoisonError::into_inner))
     }

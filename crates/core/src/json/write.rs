@@ -68,8 +68,15 @@ fn write_members<'a>(members: impl Iterator<Item = &'a (String, Value)>, out: &m
     }
 }
 
+/// A text in a message for people. Not as `Debug` has it: that brings the browser 3 kB of tables.
+pub(crate) fn quoted(text: &str) -> String {
+    let mut out = String::new();
+    write_string(text, &mut out);
+    out
+}
+
 /// A string with the escapes that JSON demands and no others.
-pub(crate) fn write_string(text: &str, out: &mut String) {
+fn write_string(text: &str, out: &mut String) {
     out.push('"');
     let mut rest = text;
     while let Some(at) = rest.bytes().position(|byte| byte < 0x20 || matches!(byte, b'"' | b'\\')) {

@@ -117,11 +117,14 @@ pub struct Submission {
 /// What became of a submission.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Processed {
-    /// The result for the client.
+    /// The result, whoever may read what it tells: the session hides from it what the client may not see when it is sent. Whoever
+    /// prepared the mutation cannot know that, because what may be read changes meanwhile.
     pub result: PushResult,
     /// The mutation's documents that exist after it, with their channels: of a mutation that was not committed at least those that the
-    /// result names. The session withholds those that its subscriptions do not cover.
+    /// result names.
     pub placed: Vec<(DocumentId, Vec<String>)>,
+    /// The documents of conflict notes that existed before it, with the channels that they were in.
+    pub noted: Vec<(DocumentId, Vec<String>)>,
 }
 
 /// What an identity may do in this session.

@@ -16,6 +16,7 @@ use std::task::Poll;
 use std::time::Instant;
 
 use tidelock_core::ids::{DocumentId, Offset, SessionId};
+use tidelock_core::planted::{self, Bug};
 use tidelock_core::server::{Filter, Processed, Refusal, Submission};
 use tidelock_core::wire::{ErrorCode, PushResult};
 use tidelock_store::{BoxFuture, CommitOutcome, StoreError};
@@ -36,7 +37,7 @@ const ATTEMPTS_MAX: u32 = 64;
 #[derive(Clone)]
 pub(crate) struct Caller {
     pub(crate) identity: Arc<Identity>,
-    /// What the identity may read.
+    /// What the identity may read, when this was asked.
     pub(crate) filter: Arc<Filter>,
     pub(crate) session: SessionId,
     pub(crate) clock: Clock,
@@ -90,9 +91,14 @@ async fn round(
     database.metrics.observe_commit(started.elapsed());
     for (one, outcome) in prepared.into_iter().zip(outcomes) {
         let Some(submission) = waiting.front() else { return Ok(()) };
+        if planted::has(Bug::AckWithoutCommit) && outcome.is_err() {
+            answers.push(Ok(one.committed(database.changelog.head())));
+            waiting.pop_front();
+            continue;
+        }
         let processed = match outcome.map_err(|error| store_refusal(&error))? {
             CommitOutcome::Committed(offset) => one.committed(offset),
-            CommitOutcome::Repeated(recorded) => repeated::answer(database, caller, submission, recorded).await?,
+            CommitOutcome::Repeated(recorded) => repeated::answer(database, submission, recorded).await?,
             CommitOutcome::Mismatch(_) => {
                 add(&database.metrics.commit_retries, 1);
                 return Ok(());
@@ -114,14 +120,10 @@ pub(crate) async fn read(database: &Database, ids: impl Iterator<Item = &Documen
     ids.sort_unstable();
     ids.dedup();
     if ids.is_empty() {
-        return Ok(View::new(database.changelog.head()));
+        return Ok(View::new(database.changelog.head(), std::iter::empty()));
     }
     let set = database.store.read(&ids).await.map_err(|error| store_refusal(&error))?;
-    let mut view = View::new(set.offset);
-    for (id, document) in ids.into_iter().zip(set.documents) {
-        view.insert(id, document);
-    }
-    Ok(view)
+    Ok(View::new(set.offset, ids.into_iter().zip(set.documents)))
 }
 
 /// Waits for all; each is polled for the first time in order, so that a store sees the commits in order.
@@ -149,6 +151,7 @@ impl Answerable {
     fn committed(self, offset: Offset) -> Processed {
         // What was refused was not part of the commit: its documents may have changed since they were read.
         let offset = if self.committed { offset } else { self.read_offset };
-        Processed { result: PushResult { sequence: self.sequence, offset, outcome: self.outcome }, placed: self.placed }
+        let result = PushResult { sequence: self.sequence, offset, outcome: self.outcome };
+        Processed { result, placed: self.placed, noted: self.noted }
     }
 }

@@ -178,12 +178,20 @@ async fn a_merge_into_a_hidden_document_tells_what_may_be_read_afterwards() {
     let hidden = put("h", Version::ABSENT, r#"{"room":"y","secret":1}"#);
     let (database, store) = database(None).await;
     store.commit(foreign(hidden)).await.unwrap();
-    // The document moves into the writer's room, where every reader sees all of it. What it was before is not told.
-    let processed = one(&database, &caller(&["x"]), submission(1, &[("h", r#"{"room":"x"}"#)])).await;
+    // The document moves into the writer's room, where every reader sees all of it. What it was before is in the note, which the
+    // session hides by the former channels; what is kept for a repetition is without it.
+    let mutation = submission(1, &[("h", r#"{"room":"x"}"#)]);
+    let processed = one(&database, &caller(&["x"]), mutation.clone()).await;
     let Outcome::Merged(states, notes) = &processed.result.outcome else { panic!("{processed:?}") };
     let merged = r#"{"room":"x","secret":1}"#;
     let state = DocumentState { id: note("h"), version: version_of(merged), body: Some(merged.as_bytes().to_vec()) };
-    assert_eq!((states.as_slice(), notes.len()), ([state].as_slice(), 0));
+    assert_eq!((states.as_slice(), notes.len()), ([state].as_slice(), 1));
+    assert_eq!(processed.noted, [(note("h"), vec!["room:y".to_owned()])]);
+    let outcomes = store.outcomes(mutation.id.client, mutation.id.incarnation, Sequence(0)).await.unwrap();
+    let recorded: Vec<&Outcome> = outcomes.iter().map(|one| &one.outcome).collect();
+    assert_eq!(recorded, [&Outcome::Merged(Vec::new(), Vec::new())]);
+    let again = one(&database, &caller(&["x"]), mutation).await;
+    assert!(matches!(&again.result.outcome, Outcome::Merged(states, notes) if states.len() == 1 && notes.is_empty()));
     assert_eq!(
         database.store.conflicts(&ConflictQuery { limit: 9, ..ConflictQuery::default() }).await.unwrap().len(),
         1

@@ -7,9 +7,11 @@ import { STATE_STORE } from "../capture/names.ts";
 import type { Broadcast, Command, FromWorker, ToWorker, WorkerSetup } from "../messages.ts";
 import { channelName } from "../messages.ts";
 import type { ConflictEntry } from "../types.ts";
+import { Clock } from "./clock.ts";
 import type { Bytes } from "./coding.ts";
 import { decodeMessage, encodeMessage, inOrder, subprotocols } from "./coding.ts";
 import { fetchConflicts } from "./conflicts.ts";
+import { guarded } from "./guard.ts";
 import { decodeKey } from "./key.ts";
 import { retryRejection } from "./rejections.ts";
 import { messageOf, runTask } from "./task.ts";
@@ -33,7 +35,7 @@ export class Engine {
   private send: ((frame: Bytes) => void) | null = null;
   private tokenWaiters: { readonly resolve: (token: string) => void; readonly reject: (error: Error) => void }[] = [];
   private timer: ReturnType<typeof setTimeout> | undefined;
-  private clock = 0;
+  private readonly clock = new Clock();
   private draining = false;
   private stopped = false;
   private online: boolean;
@@ -46,7 +48,7 @@ export class Engine {
     this.online = !setup.offline;
     this.channels = setup.channels === null ? null : new Set(setup.channels);
     this.storeOf = new Map(setup.stores);
-    this.core = makeCore(this.now());
+    this.core = guarded(makeCore(this.now()), (reason) => this.broken(reason));
     this.channel = new BroadcastChannel(channelName(setup.database));
     this.channel.onmessage = (event: MessageEvent<Broadcast>) => this.heard(event.data);
     this.beat = setInterval(() => this.say({ kind: "beat", worker: this.name }), BEAT_MS);
@@ -139,11 +141,7 @@ export class Engine {
     return null;
   }
 
-  /** Milliseconds since 1970 that never go back. */
-  private readonly now = (): number => {
-    this.clock = Math.max(this.clock, Date.now());
-    return this.clock;
-  };
+  private readonly now = (): number => this.clock.now();
 
   private drive(event: (now: number) => void): void {
     if (this.stopped) return;
@@ -153,7 +151,7 @@ export class Engine {
 
   /** Carries out every effect. Effects of an event that comes in between join the queue of the core. */
   private drain(): void {
-    if (this.draining) return;
+    if (this.draining || this.stopped) return;
     this.draining = true;
     try {
       for (let effect = this.core.poll_effect(); effect !== undefined; effect = this.core.poll_effect()) {
@@ -290,6 +288,14 @@ export class Engine {
     if (this.stopped) return;
     this.end();
     this.post({ kind: "stopped", reason });
+  }
+
+  /** The core has trapped: the tab starts another engine, which goes on from what is stored. */
+  private broken(reason: string): void {
+    this.end();
+    // What the trap unwinds through is told with the reason; nothing that follows from it is news.
+    self.onerror = () => true;
+    this.post({ kind: "failed", reason });
   }
 
   private end(): void {
