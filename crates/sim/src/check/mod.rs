@@ -147,6 +147,7 @@ pub fn run(seed: u64, options: &Options) -> Result<Report, Box<Failure>> {
     match judge(&mut world) {
         Ok(report) => Ok(report),
         Err(violation) => {
+            let violation = Violation { text: format!("over {}: {}", world.site.name(), violation.text), ..violation };
             let size = (world.plan.items.len(), world.replicas.len());
             Err(Box::new(Failure { violation, schedule: std::mem::take(&mut world.told), size }))
         }

@@ -71,7 +71,7 @@ impl Frail for Couchbase {
 
 impl Frail for Geode {
     fn strike(cluster: &Arc<Cluster<Self>>, collections: &[String], random: &mut Random) -> &'static str {
-        let (id, body, drawn) = (any_document(collections, random), any_body(random), random.below(12));
+        let (id, body, drawn) = (any_document(collections, random), any_body(random), random.below(13));
         let (ms, metas) = (random.between(5, 3_000), random.chance(300));
         if drawn == 0 {
             cluster.crash_all(ms);
@@ -93,6 +93,10 @@ impl Frail for Geode {
             9 => {
                 members.clear(&id.collection, metas);
                 "geode-clear"
+            }
+            10 => {
+                members.collect_tombstones(now_ms);
+                "geode-tombstones-collected"
             }
             _ => {
                 members.import(&id, body, now_ms);

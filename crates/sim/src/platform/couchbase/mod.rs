@@ -97,11 +97,13 @@ impl Couchbase {
         }
     }
 
+    #[cfg(test)]
     /// Forgets tombstones of before `before_ms`.
     pub(crate) fn purge(&mut self, before_ms: u64) {
         self.partitions.iter_mut().for_each(|partition| partition.purge(before_ms));
     }
 
+    #[cfg(test)]
     /// Deletes everything, all collections included in what they hold but not in name.
     pub(crate) fn flush(&mut self) {
         for partition in &mut self.partitions {

@@ -270,6 +270,7 @@ impl Partition {
         self.build_replicas(count);
     }
 
+    #[cfg(test)]
     pub(super) fn purge(&mut self, before_ms: u64) {
         let old = |item: &Item| item.content.is_none() && item.changed_ms < before_ms;
         let purged = self.active.items.values().filter(|item| old(item)).map(|item| item.seqno).max();
@@ -282,6 +283,7 @@ impl Partition {
         }
     }
 
+    #[cfg(test)]
     pub(super) fn flush(&mut self, name: u64) {
         for prepare in std::mem::take(&mut self.prepares).into_values() {
             answer(&prepare.reply, Err(unavailable("the bucket is being flushed")));
