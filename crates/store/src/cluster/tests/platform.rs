@@ -41,6 +41,8 @@ struct Item {
     content: Option<Arc<[u8]>>,
     meta: Option<Arc<[u8]>>,
     number: u64,
+    /// The content is none of a document.
+    spoilt: bool,
 }
 
 /// What happens to a call of a node.
@@ -159,6 +161,20 @@ impl Cluster {
         data.entries.keys().filter(|id| id.collection == collection).map(|id| id.key.clone()).collect()
     }
 
+    /// A foreign writer stores what no document can be made of.
+    pub(super) fn spoil(&self, id: &DocumentId) {
+        let mut data = self.data();
+        let item = data.entries.get(id).cloned().unwrap_or_default();
+        data.store(id, Item { spoilt: true, ..item });
+    }
+
+    /// Where the last event about a document is.
+    pub(super) fn last_index(&self, id: &DocumentId) -> usize {
+        let data = self.data();
+        let about = |event: &FeedEvent| matches!(event, FeedEvent::Changed(changed, _) if changed == id);
+        data.log.iter().rposition(about).unwrap()
+    }
+
     /// Tells every feed something.
     pub(super) fn announce(&self, event: FeedEvent) {
         self.data().append(event);
@@ -193,7 +209,7 @@ impl Cluster {
             data.append(FeedEvent::Changed(id, Some(entry)));
         }
         for (id, (content, meta)) in backup {
-            data.store(&id, Item { content, meta, number: 0 });
+            data.store(&id, Item { content, meta, number: 0, spoilt: false });
         }
     }
 }
@@ -223,7 +239,9 @@ impl Data {
         let history = self.history;
         let order = (self.ordered && item.number > 0).then_some(Order { history, number: item.number });
         let token = Token(item.number.to_be_bytes().to_vec());
-        Entry { content: item.content, meta: item.meta, token, order, unreadable: None }
+        let unreadable = item.spoilt.then(|| "another kind".to_owned());
+        let content = item.content.filter(|_| !item.spoilt);
+        Entry { content, meta: item.meta, token, order, unreadable }
     }
 
     /// As a read sees it.
@@ -253,7 +271,10 @@ impl Data {
             let mut item = self.entries.get(&put.id).cloned().unwrap_or_default();
             match &put.content {
                 PutContent::Keep => {}
-                PutContent::Put(content) => item.content = Some(Arc::clone(content)),
+                PutContent::Put(content) => {
+                    item.content = Some(Arc::clone(content));
+                    item.spoilt = false;
+                }
                 PutContent::Delete => item.content = None,
             }
             item.meta.clone_from(&put.meta);
