@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, Wake, Waker};
 
-use tidelock_core::ids::{DocumentId, Version};
+use tidelock_core::ids::DocumentId;
 use tidelock_core::json;
 use tidelock_core::merge::{self, Current, Merged};
 use tidelock_core::version;
@@ -128,7 +128,7 @@ impl Rulebook for Book {
         0
     }
 
-    fn describe(&self, id: &DocumentId, content: &[u8]) -> Result<Described, String> {
+    fn describe(&self, _id: &DocumentId, content: &[u8]) -> Result<Described, String> {
         let value: serde_json::Value = serde_json::from_slice(content).map_err(|error| error.to_string())?;
         let channels = value.get("in").and_then(|channels| channels.as_array()).into_iter().flatten();
         let channels = channels.filter_map(|channel| Some(channel.as_str()?.to_owned())).collect();
