@@ -5,4 +5,5 @@ mod crashes;
 mod following;
 mod host;
 mod platform;
+mod races;
 mod rig;
