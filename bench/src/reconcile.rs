@@ -167,6 +167,7 @@ impl World {
             acknowledged: Sequence(0),
             writes: writes.collect(),
             outcome: Outcome::Accepted,
+            named: Vec::new(),
             conflicts: Vec::new(),
             actor: "bench".into(),
             now_ms: 0,

@@ -10,6 +10,7 @@
 //! | `plan`, `faults`, `workload` | what is to happen: a schedule of transactions and faults, each item with a seed of its own |
 //! | `host`, `database`, `application` | a client on a model of IndexedDB, and the application that writes into it |
 //! | `node`, `slow`, `tasks`, `time` | a server on a store that takes its time and fails |
+//! | `site`, `platform`, `foreign` | the kinds of stores, models of the clusters below them, and their other writers |
 //! | `check`, `journal` | the judges, and the store's commits as they see them |
 //! | `batch`, `shrink`, `planted` | many seeds, a failing one made small, bugs planted on purpose |
 
@@ -19,6 +20,7 @@ mod check;
 mod database;
 mod describe;
 mod faults;
+mod foreign;
 mod host;
 mod journal;
 mod network;
@@ -26,9 +28,11 @@ mod node;
 mod plan;
 #[cfg(feature = "planted")]
 pub mod planted;
+mod platform;
 mod random;
 mod rules;
 mod shrink;
+mod site;
 mod slow;
 mod tasks;
 mod time;

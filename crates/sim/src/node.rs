@@ -1,28 +1,34 @@
 //! A server node: the real connections, rules, pipeline and fan-out over a store, on a virtual network.
 
 use std::collections::{BTreeMap, VecDeque};
-use std::future::Future;
+use std::future::{Future, poll_fn};
 use std::pin::pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
+use futures_util::future::{OptionFuture, join, join_all};
 use tidelock_core::ids::ChangelogId;
 use tidelock_core::limits::Limits;
 use tidelock_server::config::LimitsConfig;
+use tidelock_server::rules::RulesInForce;
 use tidelock_server::{
-    App, Bytes, Clock, Database, GatewayOptions, Metrics, Surroundings, Transport, TransportEvent, host,
+    App, Bytes, Clock, Database, GatewayOptions, Metrics, Surroundings, TimeSource, Transport, TransportEvent, host,
 };
-use tidelock_store::MemoryStore;
+use tidelock_store::BoxFuture;
 
 use crate::journal::Journal;
 use crate::rules::Settings;
+use crate::site::{Access, Opened, Opening};
 use crate::slow::{SlowStore, Trap};
 use crate::tasks::{TaskId, Tasks};
 use crate::time::{SkewedTime, VirtualTime};
 
 /// How long the servers' own task remembers deletes: months pass in some runs. The fault `tombstones` forgets sooner.
 pub(crate) const TOMBSTONES_KEPT: Duration = Duration::from_secs(21 * 86_400);
+
+/// A process that could not open its store tries again after this many milliseconds.
+const START_AGAIN_MS: u64 = 500;
 
 /// Names a connection.
 pub(crate) type LinkId = u64;
@@ -48,7 +54,6 @@ pub(crate) struct NodeConfig {
 /// What every node stands on.
 #[derive(Clone)]
 pub(crate) struct Ground {
-    pub(crate) store: Arc<MemoryStore>,
     pub(crate) journal: Arc<Journal>,
     pub(crate) time: Arc<VirtualTime>,
 }
@@ -64,19 +69,38 @@ pub(crate) struct Life {
     pub(crate) settings: Settings,
 }
 
-/// A node that runs.
+/// A node's process: first it opens its store, then it serves.
 pub(crate) struct Node {
-    app: Arc<App>,
-    store: Arc<SlowStore>,
     pub(crate) changelog: ChangelogId,
-    /// Fan-out, purge and reindex.
+    serving: Slot,
+    /// The process, and reloads of its configuration.
     background: Vec<TaskId>,
     wires: Arc<Mutex<Wires>>,
     links: BTreeMap<LinkId, TaskId>,
     /// The configuration that the operator asked for last.
     wanted: Arc<Mutex<Settings>>,
+}
+
+/// What a node has once its store is open.
+#[derive(Clone)]
+struct Serving {
+    app: Arc<App>,
+    store: Arc<SlowStore>,
     /// The configuration in force; held while it is replaced.
     in_force: Arc<tokio::sync::Mutex<Settings>>,
+}
+
+type Slot = Arc<Mutex<Option<Serving>>>;
+
+impl Serving {
+    /// Brings the configuration that is wanted into force, after those before it.
+    async fn reload(self, wanted: Arc<Mutex<Settings>>) {
+        let mut before = self.in_force.lock().await;
+        let settings = *wanted.lock().unwrap_or_else(PoisonError::into_inner);
+        // A store that fails leaves the present rules in force: the operator tries again.
+        while self.app.reload(settings.config(), before.config()).await.is_err() {}
+        *before = settings;
+    }
 }
 
 /// The server's ends of its connections.
@@ -101,64 +125,41 @@ struct Wire {
 
 impl Node {
     /// Starts a node.
-    pub(crate) fn start(ground: &Ground, life: Life, tasks: &mut Tasks, config: NodeConfig) -> Self {
-        let Life { changelog, seed, skew_ms, settings } = life;
-        let metrics = Arc::new(Metrics::default());
-        let slow = Arc::new(SlowStore::new(ground.clone(), changelog, seed, config.store_ms_max));
-        let (as_store, as_changelog) = (Arc::clone(&slow), Arc::clone(&slow));
-        let database = Arc::new(Database::new(
-            "main",
-            as_store,
-            as_changelog,
-            settings.rules(),
-            config.limits,
-            TOMBSTONES_KEPT,
-            Arc::clone(&metrics),
-        ));
-        let limits =
-            LimitsConfig { protocol: config.limits, messages_per_second_max: 5_000, ..LimitsConfig::default() };
-        let surroundings = Surroundings {
-            clock: Clock::following(Arc::new(SkewedTime::new(Arc::clone(&ground.time), skew_ms))),
-            session_seed: seed,
-            page_bytes_max: config.page_bytes_max,
-        };
-        let options = GatewayOptions { limits, ..GatewayOptions::default() };
-        let background = database.tasks(&surroundings.clock).map(|task| tasks.spawn(task)).into();
-        let app = App::within(surroundings, options, settings.authenticator(), vec![database], metrics);
+    pub(crate) fn start(opening: Opening, ground: &Ground, life: Life, tasks: &mut Tasks, config: NodeConfig) -> Self {
+        let (serving, wanted) = (Slot::default(), Arc::new(Mutex::new(life.settings)));
+        let process = Process { ground: ground.clone(), life, config };
+        let process = process.run(opening, Arc::clone(&serving), Arc::clone(&wanted));
         Self {
-            app: Arc::new(app),
-            store: slow,
-            changelog,
-            background,
+            changelog: life.changelog,
+            serving,
+            background: vec![tasks.spawn(Box::pin(process))],
             wires: Arc::default(),
             links: BTreeMap::new(),
-            wanted: Arc::new(Mutex::new(settings)),
-            in_force: Arc::new(tokio::sync::Mutex::new(settings)),
+            wanted,
         }
     }
 
-    /// Another configuration comes into force, in its own time and after those before it.
+    /// Another configuration comes into force, in its own time.
     pub(crate) fn reload(&mut self, settings: Settings, tasks: &mut Tasks) {
         *self.wanted.lock().unwrap_or_else(PoisonError::into_inner) = settings;
-        let (app, wanted, in_force) = (Arc::clone(&self.app), Arc::clone(&self.wanted), Arc::clone(&self.in_force));
-        let reload = async move {
-            let mut before = in_force.lock().await;
-            let settings = *wanted.lock().unwrap_or_else(PoisonError::into_inner);
-            // A store that fails leaves the present rules in force: the operator tries again.
-            while app.reload(settings.config(), before.config()).await.is_err() {}
-            *before = settings;
-        };
-        self.background.push(tasks.spawn(Box::pin(reload)));
+        if let Some(serving) = self.serving() {
+            self.background.push(tasks.spawn(Box::pin(serving.reload(Arc::clone(&self.wanted)))));
+        }
+    }
+
+    /// `None` while the store is being opened.
+    fn serving(&self) -> Option<Serving> {
+        self.serving.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// The process dies between the next commit and its answer.
     pub(crate) fn set_trap(&self, trap: Trap) {
-        self.store.set_trap(trap);
+        self.serving().into_iter().for_each(|serving| serving.store.set_trap(trap));
     }
 
     /// Whether that commit was made.
     pub(crate) fn is_trapped(&self) -> bool {
-        self.store.trap() == Trap::Sprung
+        self.serving().is_some_and(|serving| serving.store.trap() == Trap::Sprung)
     }
 
     /// The peer of a connection takes nothing from here on.
@@ -187,14 +188,15 @@ impl Node {
 
     /// The next calls of the store fail.
     pub(crate) fn fail_store(&self, calls: u64) {
-        self.store.fail(calls);
+        self.serving().into_iter().for_each(|serving| serving.store.fail(calls));
     }
 
-    /// A connection was accepted.
+    /// Somebody connects; nobody answers before the node serves.
     pub(crate) fn connected(&mut self, link: LinkId, tasks: &mut Tasks) {
+        let Some(serving) = self.serving() else { return self.wires().outputs.push(Output::Close(link)) };
         self.wires().open.insert(link, Wire::default());
         let transport = LinkTransport { link, wires: Arc::clone(&self.wires) };
-        let task = tasks.spawn(Box::pin(host(Arc::clone(&self.app), transport)));
+        let task = tasks.spawn(Box::pin(host(serving.app, transport)));
         self.links.insert(link, task);
     }
 
@@ -221,6 +223,64 @@ impl Node {
 
     fn wires(&self) -> MutexGuard<'_, Wires> {
         self.wires.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// How a process was started.
+struct Process {
+    ground: Ground,
+    life: Life,
+    config: NodeConfig,
+}
+
+impl Process {
+    /// Opens the store, trying again while that fails, and serves it for ever.
+    async fn run(self, opening: Opening, slot: Slot, wanted: Arc<Mutex<Settings>>) {
+        let rules = self.life.settings.rules();
+        let rules = Arc::new(RulesInForce::new(rules, self.config.limits.document_bytes_max));
+        let Opened { access, task, complete } = loop {
+            match opening(Arc::clone(&rules)).await {
+                Ok(opened) => break opened,
+                Err(_) => {
+                    let at_ms = self.ground.time.now_ms() + START_AGAIN_MS;
+                    poll_fn(|context| self.ground.time.poll_until(at_ms, context)).await;
+                }
+            }
+        };
+        let serve = async {
+            OptionFuture::from(complete).await;
+            let (serving, background) = self.serve(access, rules);
+            slot.lock().unwrap_or_else(PoisonError::into_inner).replace(serving.clone());
+            join(join_all(background), serving.reload(wanted)).await;
+        };
+        join(OptionFuture::from(task), serve).await;
+    }
+
+    fn serve(&self, access: Access, rules: Arc<RulesInForce>) -> (Serving, [BoxFuture<'static, ()>; 3]) {
+        let Self { ground, life: Life { seed, skew_ms, settings, .. }, config } = self;
+        let metrics = Arc::new(Metrics::default());
+        let slow = Arc::new(SlowStore::new(access, ground.clone(), *seed, config.store_ms_max));
+        let (as_store, as_changelog) = (Arc::clone(&slow), Arc::clone(&slow));
+        let database = Arc::new(Database::over(
+            "main",
+            as_store,
+            as_changelog,
+            rules,
+            config.limits,
+            TOMBSTONES_KEPT,
+            Arc::clone(&metrics),
+        ));
+        let limits =
+            LimitsConfig { protocol: config.limits, messages_per_second_max: 5_000, ..LimitsConfig::default() };
+        let surroundings = Surroundings {
+            clock: Clock::following(Arc::new(SkewedTime::new(Arc::clone(&ground.time), *skew_ms))),
+            session_seed: *seed,
+            page_bytes_max: config.page_bytes_max,
+        };
+        let options = GatewayOptions { limits, ..GatewayOptions::default() };
+        let background = database.tasks(&surroundings.clock);
+        let app = Arc::new(App::within(surroundings, options, settings.authenticator(), vec![database], metrics));
+        (Serving { app, store: slow, in_force: Arc::new(tokio::sync::Mutex::new(*settings)) }, background)
     }
 }
 

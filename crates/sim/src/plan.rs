@@ -23,6 +23,8 @@ pub(crate) enum What {
     Write,
     /// A fault strikes.
     Fault(&'static FaultKind),
+    /// A writer of the platform that knows nothing of the servers, where there are such.
+    Foreign,
 }
 
 /// Everything that is to happen.
@@ -74,6 +76,11 @@ impl Plan {
             let replica = usize::try_from(random.below(writers.len() as u64)).unwrap_or(0);
             items.push(Item { at_ms, seed, replica, what: What::Fault(faults::draw(&mut random)) });
         }
+        for _ in 0..random.below(FOREIGN_MAX) {
+            let (at_ms, seed) = (random.below(duration_ms), random.any());
+            let replica = usize::try_from(random.below(writers.len() as u64)).unwrap_or(0);
+            items.push(Item { at_ms, seed, replica, what: What::Foreign });
+        }
         items.sort_by_key(|item| item.at_ms);
         Self { duration_ms, items, goes_away }
     }
@@ -83,3 +90,5 @@ impl Plan {
 const FAULTS_MIN: u64 = 20;
 /// Most faults of a run.
 const FAULTS_MAX: u64 = 290;
+/// Most changes by foreign writers.
+const FOREIGN_MAX: u64 = 30;

@@ -1,27 +1,29 @@
 //! A store whose answers take their time and sometimes fail, so that other work comes in between.
 
 use std::future::{poll_fn, ready};
+use std::pin::pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, Wake, Waker};
+use std::thread::{self, Thread};
 
 use tidelock_core::ids::{ChangelogId, ClientId, DocumentId, Epoch, Incarnation, Offset, Sequence};
 use tidelock_server::TimeSource;
 use tidelock_store::{
     BoxFuture, Capabilities, ChangePage, Changelog, ClientRecord, Commit, CommitOutcome, ConflictQuery, ConflictRecord,
-    Document, Filter, MemoryStore, ReadSet, Recorded, Segment, SnapshotPage, Store, StoreError, SymbolPage,
+    Document, Filter, ReadSet, Recorded, Segment, SnapshotPage, Store, StoreError, SymbolPage,
 };
 use tokio::sync::broadcast;
 
 use crate::journal::Journal;
 use crate::node::Ground;
 use crate::random::Random;
+use crate::site::Access;
 use crate::time::VirtualTime;
 
 /// A node's access to the store. What is asked happens at once and in order; the answer comes later.
 pub(crate) struct SlowStore {
-    store: Arc<MemoryStore>,
+    access: Access,
     journal: Arc<Journal>,
-    /// The node's own changelog.
-    changelog: ChangelogId,
     time: Arc<VirtualTime>,
     state: Mutex<State>,
 }
@@ -47,10 +49,10 @@ pub(crate) enum Trap {
 }
 
 impl SlowStore {
-    pub(crate) fn new(ground: Ground, changelog: ChangelogId, seed: u64, delay_ms_max: u64) -> Self {
-        let Ground { store, journal, time } = ground;
+    pub(crate) fn new(access: Access, ground: Ground, seed: u64, delay_ms_max: u64) -> Self {
+        let Ground { journal, time } = ground;
         let state = Mutex::new(State { random: Random::new(seed), delay_ms_max, failing: 0, trap: Trap::Unset });
-        Self { store, journal, changelog, time, state }
+        Self { access, journal, time, state }
     }
 
     /// The next calls fail; some of them after they did what was asked.
@@ -73,9 +75,11 @@ impl SlowStore {
     }
 
     async fn commit_now(&self, commit: Commit) -> Result<CommitOutcome, StoreError> {
-        let outcome = self.store.commit(commit.clone()).await?;
+        let outcome = self.access.store.commit(commit.clone()).await?;
         if let CommitOutcome::Committed(offset) = outcome {
-            self.journal.enter(commit, offset);
+            if self.access.in_one_order {
+                self.journal.enter(commit, offset);
+            }
             let mut state = self.state();
             if state.trap == Trap::Set {
                 state.trap = Trap::Sprung;
@@ -95,7 +99,11 @@ impl SlowStore {
             (delay_ms, fails, fails && state.random.chance(500))
         };
         let failed = || StoreError::Unavailable("injected".to_owned());
-        let answer = if before { Err(failed()) } else { call.await };
+        let answer = match (before, self.access.threaded) {
+            (true, _) => Err(failed()),
+            (false, true) => wait_for(call),
+            (false, false) => call.await,
+        };
         let at_ms = self.time.now_ms() + delay_ms;
         poll_fn(|context| self.time.poll_until(at_ms, context)).await;
         if fails { Err(failed()) } else { answer }
@@ -104,15 +112,15 @@ impl SlowStore {
 
 impl Store for SlowStore {
     fn capabilities(&self) -> Capabilities {
-        self.store.capabilities()
+        self.access.store.capabilities()
     }
 
     fn epoch(&self) -> Epoch {
-        self.store.epoch()
+        self.access.store.epoch()
     }
 
     fn read<'a>(&'a self, ids: &'a [DocumentId]) -> BoxFuture<'a, Result<ReadSet, StoreError>> {
-        Box::pin(self.answer(self.store.read(ids)))
+        Box::pin(self.answer(self.access.store.read(ids)))
     }
 
     fn commit(&self, commit: Commit) -> BoxFuture<'_, Result<CommitOutcome, StoreError>> {
@@ -120,7 +128,7 @@ impl Store for SlowStore {
     }
 
     fn client(&self, client: ClientId, incarnation: Incarnation) -> BoxFuture<'_, Result<ClientRecord, StoreError>> {
-        Box::pin(self.answer(self.store.client(client, incarnation)))
+        Box::pin(self.answer(self.access.store.client(client, incarnation)))
     }
 
     fn outcomes(
@@ -129,7 +137,7 @@ impl Store for SlowStore {
         incarnation: Incarnation,
         after: Sequence,
     ) -> BoxFuture<'_, Result<Vec<Recorded>, StoreError>> {
-        Box::pin(self.answer(self.store.outcomes(client, incarnation, after)))
+        Box::pin(self.answer(self.access.store.outcomes(client, incarnation, after)))
     }
 
     fn scan<'a>(
@@ -138,25 +146,25 @@ impl Store for SlowStore {
         after: Option<&'a str>,
         limit: usize,
     ) -> BoxFuture<'a, Result<Vec<(String, Document)>, StoreError>> {
-        Box::pin(self.answer(self.store.scan(collection, after, limit)))
+        Box::pin(self.answer(self.access.store.scan(collection, after, limit)))
     }
 
     fn conflicts<'a>(&'a self, query: &'a ConflictQuery) -> BoxFuture<'a, Result<Vec<ConflictRecord>, StoreError>> {
-        Box::pin(self.answer(self.store.conflicts(query)))
+        Box::pin(self.answer(self.access.store.conflicts(query)))
     }
 }
 
 impl Changelog for SlowStore {
     fn id(&self) -> ChangelogId {
-        self.changelog
+        self.access.view.as_ref().map_or_else(|| self.access.changelog.id(), |(_, changelog)| *changelog)
     }
 
     fn head(&self) -> Offset {
-        self.store.head()
+        self.access.changelog.head()
     }
 
     fn floor(&self) -> Offset {
-        self.store.floor()
+        self.access.changelog.floor()
     }
 
     fn changes<'a>(
@@ -165,7 +173,7 @@ impl Changelog for SlowStore {
         filter: &'a Filter,
         bytes_max: usize,
     ) -> BoxFuture<'a, Result<ChangePage, StoreError>> {
-        Box::pin(self.answer(self.store.changes(from, filter, bytes_max)))
+        Box::pin(self.answer(self.access.changelog.changes(from, filter, bytes_max)))
     }
 
     fn snapshot<'a>(
@@ -174,32 +182,54 @@ impl Changelog for SlowStore {
         filter: &'a Filter,
         bytes_max: usize,
     ) -> BoxFuture<'a, Result<SnapshotPage, StoreError>> {
-        Box::pin(self.answer(self.store.snapshot(after, filter, bytes_max)))
+        Box::pin(self.answer(self.access.changelog.snapshot(after, filter, bytes_max)))
     }
 
     fn symbols<'a>(&'a self, filter: &'a Filter, count: u32) -> BoxFuture<'a, Result<SymbolPage, StoreError>> {
-        let page = self.store.symbols_of(self.changelog, filter, count);
-        Box::pin(self.answer(ready(Ok(page))))
+        let Some((store, changelog)) = &self.access.view else {
+            return Box::pin(self.answer(self.access.changelog.symbols(filter, count)));
+        };
+        Box::pin(self.answer(ready(Ok(store.symbols_of(*changelog, filter, count)))))
     }
 
     fn items<'a>(&'a self, items: &'a [u64]) -> BoxFuture<'a, Result<Vec<DocumentId>, StoreError>> {
-        let documents = self.store.items_of(self.changelog, items);
-        Box::pin(self.answer(ready(Ok(documents))))
+        let Some((store, changelog)) = &self.access.view else {
+            return Box::pin(self.answer(self.access.changelog.items(items)));
+        };
+        Box::pin(self.answer(ready(Ok(store.items_of(*changelog, items)))))
     }
 
     fn purge(&self, before: Offset) -> BoxFuture<'_, Result<u64, StoreError>> {
-        Box::pin(self.answer(self.store.purge(before)))
+        Box::pin(self.answer(self.access.changelog.purge(before)))
     }
 
     fn recall<'a>(&'a self, name: &'a str) -> BoxFuture<'a, Result<Option<Vec<u8>>, StoreError>> {
-        Box::pin(self.answer(self.store.recall(name)))
+        Box::pin(self.answer(self.access.changelog.recall(name)))
     }
 
     fn remember<'a>(&'a self, name: &'a str, note: Vec<u8>) -> BoxFuture<'a, Result<(), StoreError>> {
-        Box::pin(self.answer(self.store.remember(name, note)))
+        Box::pin(self.answer(self.access.changelog.remember(name, note)))
     }
 
     fn subscribe(&self) -> broadcast::Receiver<Arc<Segment>> {
-        self.store.subscribe()
+        self.access.changelog.subscribe()
+    }
+}
+
+/// Waits for a future that other threads carry out.
+pub(crate) fn wait_for<T>(future: impl Future<Output = T>) -> T {
+    struct Unpark(Thread);
+    impl Wake for Unpark {
+        fn wake(self: Arc<Self>) {
+            self.0.unpark();
+        }
+    }
+    let waker = Waker::from(Arc::new(Unpark(thread::current())));
+    let mut future = pin!(future);
+    loop {
+        match future.as_mut().poll(&mut Context::from_waker(&waker)) {
+            Poll::Ready(output) => return output,
+            Poll::Pending => thread::park(),
+        }
     }
 }

@@ -22,7 +22,7 @@ pub(crate) const REGISTERS: &str = "registers";
 const REGISTER_KEYS: [&str; 4] = ["p", "q", "r", "s"];
 /// The rooms.
 pub(crate) const ROOM_NAMES: [&str; 3] = ["x", "y", "z"];
-const KEYS: [&str; 8] = ["a", "b", "c", "~n1", "~n2.5", "~n10", "~d86400000", "~a[\"x\",\"~n1\"]"];
+pub(crate) const KEYS: [&str; 8] = ["a", "b", "c", "~n1", "~n2.5", "~n10", "~d86400000", "~a[\"x\",\"~n1\"]"];
 /// A body that no server of the simulator takes.
 const TOO_LARGE_BYTES: usize = 2_000;
 /// Levels of nesting beyond what is allowed.
@@ -52,6 +52,8 @@ pub struct Entry {
     pub delta: i64,
     /// Keys of its ledger documents.
     pub documents: BTreeSet<String>,
+    /// Made on the platform itself, which owes such a writer nothing.
+    pub foreign: bool,
 }
 
 /// A transaction that wrote one value to some registers.
@@ -89,7 +91,7 @@ impl Ledger {
             }
             _ => {}
         }
-        let mut entry = Entry { replica, delta: 0, documents: BTreeSet::new() };
+        let mut entry = Entry { replica, ..Entry::default() };
         let mut placed = Vec::new();
         let done = write(database, token, now_ms, strict, |tx| {
             if random.chance(850) {
@@ -128,6 +130,15 @@ impl Ledger {
             self.registered.insert(value, entry);
         }
         done.is_some()
+    }
+
+    /// A foreign writer counts in a document that it has read at this moment.
+    pub(crate) fn count_foreign(&mut self, key: &str, document: &mut Value, random: &mut Random) {
+        let token = format!("f{}", self.transactions.len());
+        let delta = i64::try_from(random.between(1, 9)).unwrap_or(1);
+        count_in(document, &token, delta);
+        let documents = BTreeSet::from([key.to_owned()]);
+        self.transactions.insert(token, Entry { delta, documents, foreign: true, ..Entry::default() });
     }
 
     /// These transactions were lost with the machine, before anyone was told of them.
@@ -208,16 +219,20 @@ fn count(tx: &mut AppTransaction<'_>, token: &str, entry: &mut Entry, random: &m
             continue;
         }
         let mut document = object(tx, LEDGER, key);
-        let n = document.get("n").and_then(Value::as_i64).unwrap_or(0);
-        let mut tokens = document.get("tokens").and_then(Value::as_array).cloned().unwrap_or_default();
-        tokens.push(json!(token));
-        set(&mut document, "n", json!(n + entry.delta));
-        set(&mut document, "tokens", Value::Array(tokens));
+        count_in(&mut document, token, entry.delta);
         tx.put(LEDGER, key, &document.to_string());
     }
 }
 
 /// Changes something. Returns the key and the room when it put a document into a room.
+fn count_in(document: &mut Value, token: &str, delta: i64) {
+    let n = document.get("n").and_then(Value::as_i64).unwrap_or(0);
+    let mut tokens = document.get("tokens").and_then(Value::as_array).cloned().unwrap_or_default();
+    tokens.push(json!(token));
+    set(document, "n", json!(n + delta));
+    set(document, "tokens", Value::Array(tokens));
+}
+
 fn scribble(tx: &mut AppTransaction<'_>, token: &str, random: &mut Random) -> Option<(String, String)> {
     let (store, key) = (random.pick(&OTHERS)?, random.pick(&KEYS)?);
     let mut document = object(tx, store, key);

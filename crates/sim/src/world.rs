@@ -7,11 +7,10 @@ use std::sync::Arc;
 
 use tidelock_core::client::storage::StorageFailure;
 use tidelock_core::client::{Config, Event as ClientEvent, Phase};
-use tidelock_core::ids::{ChangelogId, DocumentId, Epoch};
+use tidelock_core::ids::{ChangelogId, DocumentId};
 use tidelock_core::limits::Limits;
 use tidelock_core::wire::ErrorCode;
 use tidelock_server::{Bytes, TimeSource as _};
-use tidelock_store::MemoryStore;
 
 use crate::check::{Checkers, Options, Violation};
 use crate::database::ModelDatabase;
@@ -22,6 +21,7 @@ use crate::node::{Ground, Life, LinkId, Node, NodeConfig};
 use crate::plan::{Plan, What};
 use crate::random::Random;
 use crate::rules::{Settings, policies};
+use crate::site::{self, Site};
 use crate::tasks::{TaskId, Tasks};
 use crate::time::VirtualTime;
 use crate::workload::{Ledger, Writer};
@@ -51,6 +51,8 @@ pub struct World {
     pub(crate) links: BTreeMap<LinkId, Link>,
     pub(crate) next_id: u64,
     pub(crate) ground: Ground,
+    /// Where the documents are.
+    pub(crate) site: Box<dyn Site>,
     pub(crate) time: Arc<VirtualTime>,
     /// The configuration of the servers.
     pub(crate) settings: Settings,
@@ -156,6 +158,8 @@ pub(crate) enum Event {
     SignedIn(HostId),
     Resolved(HostId, DocumentId, u64, Option<Vec<u8>>),
     Thaw(HostId),
+    /// A writer that knows nothing of the servers stores what it made of what it read before.
+    ForeignStore(DocumentId, Vec<u8>),
 }
 
 impl World {
@@ -166,8 +170,10 @@ impl World {
         let node_config = node_config(&mut random, latency_ms_max);
         let room_per_mille = *random.pick(&[1_000, 600, 200]).unwrap_or(&600);
         let time = Arc::new(VirtualTime::new(START_MS));
-        let store = Arc::new(MemoryStore::new(Epoch(7), ChangelogId(11)));
-        let ground = Ground { store, journal: Arc::new(Journal::default()), time: Arc::clone(&time) };
+        let ground = Ground { journal: Arc::new(Journal::default()), time: Arc::clone(&time) };
+        let collections: Vec<String> = policies().keys().cloned().collect();
+        let site = site::draw(&mut random, &time, &collections);
+        let checkers = Checkers::new(site.is_in_one_order());
         let mut world = Self {
             now_ms: START_MS,
             start_ms: START_MS,
@@ -181,9 +187,10 @@ impl World {
             links: BTreeMap::new(),
             next_id: 0,
             ground,
+            site,
             time,
             settings: Settings::default(),
-            checkers: Checkers::default(),
+            checkers,
             plan: Plan::default(),
             tasks: Tasks::default(),
             nodes: Vec::new(),
@@ -199,9 +206,10 @@ impl World {
             options: options.clone(),
             told: Vec::new(),
         };
-        for _ in 0..world.random.between(1, 2) {
+        let nodes = world.random.between(1, 3).min(world.site.nodes_max());
+        for index in 0..usize::try_from(nodes).unwrap_or(1) {
             let life = world.draw_life();
-            let node = Node::start(&world.ground, life, &mut world.tasks, node_config);
+            let node = world.start_node(index, life);
             world.nodes.push(node);
         }
         let replicas = usize::try_from(world.random.between(2, 5)).unwrap_or(2);
@@ -279,6 +287,7 @@ impl World {
         match item.what {
             What::Write => self.write(item.replica, number),
             What::Fault(kind) => self.strike(kind, item.replica),
+            What::Foreign => self.foreign(),
         }
         self.random = random;
     }
@@ -356,10 +365,13 @@ impl World {
                 self.scheduled.remove(&task);
                 self.tasks.poll(task);
             }
+            // One that was overtaken by an earlier one has nothing to do.
+            Event::Tick if self.tick_ms.is_none_or(|at_ms| at_ms > self.now_ms) => {}
             Event::Tick => {
                 self.tick_ms = None;
                 self.time.wake();
             }
+            Event::ForeignStore(id, json) => self.foreign_store(&id, Some(&json)),
             Event::ClosedAtServer(link) => {
                 self.at_server(link, |node| node.disconnected(link));
                 self.link(link, |open| open.server_open = false);
@@ -418,6 +430,7 @@ impl World {
             | Event::ClosedAtServer(_)
             | Event::Run(_)
             | Event::Tick
+            | Event::ForeignStore(..)
             | Event::Thaw(_) => {}
         }
     }

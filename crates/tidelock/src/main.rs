@@ -1,6 +1,7 @@
 //! The `tidelock` command.
 
 mod command;
+mod platforms;
 mod stores;
 
 use std::process::ExitCode;
@@ -8,6 +9,10 @@ use std::process::ExitCode;
 use clap::Parser;
 
 use command::Arguments;
+
+/// A commit allocates some dozens of small pieces on one thread and frees them on another, which the system's allocator is slow at.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();

@@ -120,14 +120,10 @@ pub(crate) async fn read(database: &Database, ids: impl Iterator<Item = &Documen
     ids.sort_unstable();
     ids.dedup();
     if ids.is_empty() {
-        return Ok(View::new(database.changelog.head()));
+        return Ok(View::new(database.changelog.head(), std::iter::empty()));
     }
     let set = database.store.read(&ids).await.map_err(|error| store_refusal(&error))?;
-    let mut view = View::new(set.offset);
-    for (id, document) in ids.into_iter().zip(set.documents) {
-        view.insert(id, document);
-    }
-    Ok(view)
+    Ok(View::new(set.offset, ids.into_iter().zip(set.documents)))
 }
 
 /// Waits for all; each is polled for the first time in order, so that a store sees the commits in order.

@@ -1,6 +1,6 @@
 //! One mutation against the current documents: what would be committed, and what the client would be told.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::sync::{Arc, OnceLock};
 
 use tidelock_core::ids::{DocumentId, Offset, Sequence, Version};
@@ -19,7 +19,8 @@ use crate::database::Database;
 pub(crate) struct View {
     /// What was read is at least as new as this.
     pub(crate) offset: Offset,
-    documents: BTreeMap<DocumentId, State>,
+    /// By rising id, each once.
+    documents: Vec<(DocumentId, State)>,
 }
 
 /// One document of a [`View`].
@@ -70,16 +71,31 @@ struct Plan {
 }
 
 impl View {
-    pub(crate) fn new(offset: Offset) -> Self {
-        Self { offset, documents: BTreeMap::new() }
+    /// Of documents that were read: by rising id, each once.
+    pub(crate) fn new(offset: Offset, documents: impl Iterator<Item = (DocumentId, Option<Document>)>) -> Self {
+        let state = |document: Option<Document>| document.map_or_else(State::default, State::of);
+        Self { offset, documents: documents.map(|(id, document)| (id, state(document))).collect() }
     }
 
-    pub(crate) fn insert(&mut self, id: DocumentId, document: Option<Document>) {
-        self.documents.insert(id, document.map_or_else(State::default, State::of));
-    }
-
+    /// A document as it is; one that was not read does not exist.
     pub(crate) fn state(&self, id: &DocumentId) -> State {
-        self.documents.get(id).cloned().unwrap_or_default()
+        let found = self.place(id).ok().and_then(|place| self.documents.get(place));
+        found.map(|(_, state)| state.clone()).unwrap_or_default()
+    }
+
+    fn set(&mut self, id: DocumentId, state: State) {
+        match self.place(&id) {
+            Ok(place) => {
+                if let Some((_, former)) = self.documents.get_mut(place) {
+                    *former = state;
+                }
+            }
+            Err(place) => self.documents.insert(place, (id, state)),
+        }
+    }
+
+    fn place(&self, id: &DocumentId) -> Result<usize, usize> {
+        self.documents.binary_search_by(|(other, _)| other.cmp(id))
     }
 }
 
@@ -129,7 +145,7 @@ pub(crate) fn prepare(database: &Database, caller: &Caller, submission: &Submiss
         }
     };
     for (id, state) in plan.results {
-        view.documents.insert(id, state);
+        view.set(id, state);
     }
     // Only such a store looks for traces of the mutation in its documents.
     let named = if database.store.capabilities().foreign_writers { &mutation.changes[..] } else { &[] };

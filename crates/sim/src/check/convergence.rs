@@ -5,9 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use tidelock_core::client::storage::Row;
 use tidelock_core::ids::{DocumentId, Version};
 use tidelock_core::version;
-use tidelock_store::Store;
 
-use crate::node::ready;
 use crate::rules::policies;
 use crate::world::World;
 
@@ -51,10 +49,9 @@ impl World {
     pub(crate) fn server_documents(&self) -> Documents {
         let mut documents = Documents::new();
         for collection in policies().keys() {
-            let found = ready(self.ground.store.scan(collection, None, usize::MAX));
-            for (key, document) in found.expect("the memory store answers") {
+            for (key, body) in self.site.documents(collection) {
                 let id = DocumentId::new(collection.as_str(), key);
-                documents.insert(id, (document.version, document.body.to_vec()));
+                documents.insert(id, (version::of_body(&body).unwrap_or_default(), body));
             }
         }
         documents

@@ -64,7 +64,7 @@ impl World {
         }
         let mut rejected = 0;
         for (token, entry) in self.ledger.transactions.iter().filter(|(_, entry)| !entry.documents.is_empty()) {
-            if found.contains_key(token) {
+            if found.contains_key(token) || entry.foreign {
                 continue;
             }
             rejected += 1;

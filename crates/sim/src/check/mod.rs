@@ -73,9 +73,16 @@ pub(crate) struct Checkers {
     pub(crate) settings: Settings,
     /// Rules that were in force, until when.
     pub(crate) former_rules: Vec<(u64, Settings)>,
+    /// Whether all commits have one order, which the judges know.
+    in_one_order: bool,
 }
 
 impl Checkers {
+    /// Judges of a run. Where nodes have orders of their own, and others write, some have nothing to go by.
+    pub(crate) fn new(in_one_order: bool) -> Self {
+        Self { in_one_order, ..Self::default() }
+    }
+
     /// Takes over a commit.
     pub(crate) fn committed(&mut self, committed: &Committed) -> Result<(), Violation> {
         self.history.add(committed);
@@ -107,6 +114,8 @@ pub struct Options {
 /// What a run did.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Report {
+    /// What the nodes were run over.
+    pub site: &'static str,
     /// Equal for equal seeds.
     pub trace_hash: u64,
     /// Events handled.
@@ -138,6 +147,7 @@ pub fn run(seed: u64, options: &Options) -> Result<Report, Box<Failure>> {
     match judge(&mut world) {
         Ok(report) => Ok(report),
         Err(violation) => {
+            let violation = Violation { text: format!("over {}: {}", world.site.name(), violation.text), ..violation };
             let size = (world.plan.items.len(), world.replicas.len());
             Err(Box::new(Failure { violation, schedule: std::mem::take(&mut world.told), size }))
         }
@@ -160,12 +170,17 @@ fn judge(world: &mut World) -> Result<Report, Violation> {
     world.check_absence()?;
     let server_order = std::mem::take(&mut world.checkers.server_order);
     server_order.check(&world.checkers.history)?;
+    let mut faults = world.fault_counts().clone();
+    for (name, count) in world.site.take_faults() {
+        *faults.entry(name).or_default() += count;
+    }
     Ok(Report {
+        site: world.site.name(),
         trace_hash: world.trace_hash(),
         events: world.event_count(),
         transactions: world.ledger.transactions.len() as u64,
         rejected,
-        faults: world.fault_counts().clone(),
+        faults,
         drained_ms,
     })
 }

@@ -47,6 +47,7 @@ const FAULTS: &[FaultKind] = &[
     FaultKind { name: "store", weight: 100, strike: World::fail_store },
     FaultKind { name: "tombstones", weight: 90, strike: World::forget_tombstones },
     FaultKind { name: "rules", weight: 15, strike: World::change_rules },
+    FaultKind { name: "site", weight: 220, strike: World::strike_site },
     // The environment.
     FaultKind { name: "grant", weight: 90, strike: World::grant },
     FaultKind { name: "key-rotation", weight: 4, strike: World::rotate_key },
@@ -88,6 +89,7 @@ impl World {
             node.fail_store(0);
             node.set_trap(Trap::Unset);
         }
+        self.site.heal();
         let silent: Vec<LinkId> = self.links.iter().filter(|(_, link)| link.silent).map(|(id, _)| *id).collect();
         let open: Vec<LinkId> = self.links.keys().copied().collect();
         for link in open {

@@ -1,7 +1,6 @@
 //! Faults of the servers and of what they stand on.
 
-use tidelock_core::ids::{ChangelogId, Offset};
-use tidelock_store::Changelog;
+use tidelock_core::ids::ChangelogId;
 
 use crate::node::{Life, LinkId, Node};
 use crate::slow::Trap;
@@ -33,15 +32,31 @@ impl World {
         }
     }
 
+    /// Something goes wrong below the servers; it is counted by its own name.
+    pub(crate) fn strike_site(&mut self, replica: usize) -> bool {
+        if let Some(name) = self.site.strike(&mut self.random) {
+            self.note(|| format!("fault {name}"));
+            *self.faults.entry(name).or_default() += 1;
+            self.tell_schedule(|| format!("fault `{name}` at client {replica}"));
+        }
+        false
+    }
+
+    /// A node's process starts.
+    pub(crate) fn start_node(&mut self, index: usize, life: Life) -> Node {
+        let opening = self.site.open(index, life);
+        Node::start(opening, &self.ground, life, &mut self.tasks, self.node_config)
+    }
+
     /// Another process takes a node's place, with the old changelog or a new one.
     fn restart_node(&mut self, index: usize) {
         let Some(old) = self.nodes.get(index) else { return };
         let changelog = if self.random.chance(300) { ChangelogId(self.random.any()) } else { old.changelog };
         let life = Life { changelog, ..self.draw_life() };
-        let node = Node::start(&self.ground, life, &mut self.tasks, self.node_config);
-        if let Some(slot) = self.nodes.get_mut(index) {
-            std::mem::replace(slot, node).end(&mut self.tasks);
-        }
+        self.nodes.remove(index).end(&mut self.tasks);
+        self.site.ended(index);
+        let node = self.start_node(index, life);
+        self.nodes.insert(index, node);
         let open: Vec<LinkId> = self.links.iter().filter(|(_, link)| link.node == index).map(|(id, _)| *id).collect();
         for id in open {
             self.link(id, |link| {
@@ -63,10 +78,7 @@ impl World {
 
     /// Deletes are forgotten much sooner than the servers' own task would.
     pub(crate) fn forget_tombstones(&mut self, _replica: usize) -> bool {
-        let store = &self.ground.store;
-        let before = self.random.below(store.head().0 + 1);
-        store.purge_tombstones(Offset(before));
-        true
+        self.site.forget_tombstones(&mut self.random)
     }
 
     /// Other access rules come into force while the server runs: stored channels are brought up to them. Where several nodes share a

@@ -263,6 +263,9 @@ impl<P: Platform> ClusterStore<P> {
                 self.remember(taken);
                 return Ok(self.journal.head());
             }
+            // What is not of this session, and comes at the same offset, has to reach it.
+            let is_own = |write: &Write| own.get(&write.id).is_some_and(|own| own.version == write.version);
+            let session = if writes.iter().all(is_own) { session } else { SessionId(0) };
             let committed = self.journal.commit(journal_commit(writes.clone(), session, self.host.now_ms())).await?;
             match committed {
                 CommitOutcome::Committed(offset) if self.rulebook.revision() == revision => {
