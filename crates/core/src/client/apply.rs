@@ -314,7 +314,9 @@ fn apply_batch(batch: &Batch, client: &Client, desk: &mut Desk) {
         if newer || planted::has(Bug::SettledForgotten) {
             match &change.kind {
                 ChangeKind::Delete if !batch.reads(&id.collection) => forget(&id, client, desk),
-                _ => apply_change(change, &id, client, desk),
+                ChangeKind::Put(..) | ChangeKind::Delete | ChangeKind::Leave | ChangeKind::Same(_) => {
+                    apply_change(change, &id, client, desk);
+                }
             }
         }
     }
