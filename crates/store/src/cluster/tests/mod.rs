@@ -6,3 +6,4 @@ mod following;
 mod host;
 mod platform;
 mod rig;
+mod sessions;
