@@ -42,6 +42,8 @@ pub struct Totals {
     pub transactions: u64,
     /// Of those, rejected and listed.
     pub rejected: u64,
+    /// Seeds that passed, by what the nodes were run over.
+    pub sites: BTreeMap<&'static str, u64>,
     /// Faults by kind.
     pub faults: BTreeMap<&'static str, u64>,
     /// The longest virtual time from healing until everything was drained.
@@ -61,6 +63,7 @@ impl Totals {
         match result {
             Ok(report) => {
                 self.events += report.events;
+                *self.sites.entry(report.site).or_default() += 1;
                 self.transactions += report.transactions;
                 self.rejected += report.rejected;
                 self.drained_ms_max = self.drained_ms_max.max(report.drained_ms);

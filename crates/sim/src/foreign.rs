@@ -5,7 +5,7 @@ use tidelock_core::ids::DocumentId;
 
 use crate::random::Random;
 use crate::rules::policies;
-use crate::workload::{KEYS, LEDGER, ROOM_NAMES, ROOMS};
+use crate::workload::{KEYS, LEDGER, REGISTERS, ROOM_NAMES, ROOMS};
 use crate::world::{Event, World};
 
 impl World {
@@ -14,7 +14,7 @@ impl World {
         if !self.site.has_foreign_writers() {
             return;
         }
-        let collections: Vec<&String> = policies().keys().collect();
+        let collections: Vec<&String> = policies().keys().filter(|name| *name != REGISTERS).collect();
         let collection = self.random.pick(&collections).map_or("", |name| name.as_str());
         let key = self.random.pick(&KEYS).copied().unwrap_or_default();
         let id = DocumentId::new(collection, key);

@@ -107,6 +107,8 @@ fn tell(totals: &Totals) {
             say(&format!("minimised: {}", shrink(*seed, failure.clone()).describe(*seed)));
         }
     }
+    say("seeds that passed, by store:");
+    totals.sites.iter().for_each(|(site, count)| say(&format!("  {site:<20} {count:>9}")));
     say("faults by kind:");
     totals.faults.iter().for_each(|(kind, count)| say(&format!("  {kind:<20} {count:>9}")));
     say(&format!(

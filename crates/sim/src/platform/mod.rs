@@ -51,6 +51,9 @@ pub(crate) trait Model: Send + 'static {
 
     fn get(&mut self, id: &DocumentId, now_ms: u64) -> Result<Entry, PlatformError>;
 
+    /// The content of a document, as a foreign writer sees it who waits for commits under way.
+    fn content(&self, id: &DocumentId) -> Option<Body>;
+
     fn together(&self, ids: &[&DocumentId], now_ms: u64) -> bool;
 
     /// A put arrives. The reply is given at once or later.

@@ -184,8 +184,10 @@ impl<M: Frail> Site for ClusterSite<M> {
     }
 
     fn foreign_read(&mut self, id: &DocumentId) -> Option<Vec<u8>> {
-        let entry = self.cluster.look(|model, now_ms| model.get(id, now_ms)).ok()?;
-        entry.content.map(|content| content.to_vec())
+        match self.cluster.look(|model, _| model.content(id))? {
+            Body::Json(json) => Some(json.to_vec()),
+            Body::Raw(_) => None,
+        }
     }
 
     fn foreign_write(&mut self, id: &DocumentId, json: Option<&[u8]>) -> bool {

@@ -9,7 +9,7 @@ use crate::platform::couchbase::{self, Couchbase, Durability};
 use crate::platform::geode::{self, Geode};
 use crate::platform::{Body, Cluster};
 use crate::random::Random;
-use crate::workload::{KEYS, LEDGER};
+use crate::workload::{JUDGED, KEYS};
 
 impl couchbase::Setup {
     pub(super) fn draw(random: &mut Random) -> Self {
@@ -33,9 +33,9 @@ impl geode::Setup {
     }
 }
 
-/// A document whose loss no ledger has to account for.
+/// A document whose loss no judge has to account for.
 fn any_document(collections: &[String], random: &mut Random) -> DocumentId {
-    let others: Vec<&String> = collections.iter().filter(|name| *name != LEDGER).collect();
+    let others: Vec<&String> = collections.iter().filter(|name| !JUDGED.contains(&name.as_str())).collect();
     let (name, key) = (random.pick(&others), random.pick(&KEYS));
     DocumentId::new(name.map_or("", |name| name.as_str()), key.copied().unwrap_or_default())
 }

@@ -276,6 +276,10 @@ impl Model for Couchbase {
         Ok(partition.item(id).map_or_else(Entry::default, |item| entry_of(item, history)))
     }
 
+    fn content(&self, id: &DocumentId) -> Option<Body> {
+        self.partitions.get(self.partition_of(id))?.item(id)?.content.clone()
+    }
+
     fn together(&self, ids: &[&DocumentId], _now_ms: u64) -> bool {
         ids.len() < 2
     }

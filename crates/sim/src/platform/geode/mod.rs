@@ -364,6 +364,10 @@ impl Model for Geode {
         Ok(entry_of(&pair))
     }
 
+    fn content(&self, id: &DocumentId) -> Option<Body> {
+        self.pair(id).content.value.clone()
+    }
+
     fn together(&self, ids: &[&DocumentId], now_ms: u64) -> bool {
         let believed = |id: &&DocumentId| {
             self.buckets.get(self.bucket_of(id)).map(|bucket| {

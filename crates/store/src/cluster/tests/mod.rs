@@ -7,3 +7,4 @@ mod host;
 mod platform;
 mod races;
 mod rig;
+mod sessions;

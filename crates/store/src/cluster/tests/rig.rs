@@ -46,7 +46,7 @@ pub(super) struct Node {
     pub(super) platform: TestPlatform,
     pub(super) journal: Arc<MemoryStore>,
     pub(super) book: Arc<Book>,
-    segments: tokio::sync::broadcast::Receiver<Arc<Segment>>,
+    pub(super) segments: tokio::sync::broadcast::Receiver<Arc<Segment>>,
 }
 
 /// What a client pushes.
