@@ -36,6 +36,7 @@ impl Client {
             epoch: None,
             credit_bytes: 1 << 20,
             collections: vec![COLLECTION.into()],
+            history: None,
         };
         client.send(&ClientFrame::Hello(hello)).await;
         match client.frame().await {

@@ -12,14 +12,14 @@ use miniz_oxide::deflate::compress_to_vec;
 use negentropy::{Id, Negentropy, NegentropyStorageVector};
 use serde_json::{Value, json};
 use tidelock_core::client::storage::{PageId, Read, ReadResult, Row, Verdict, WriteOp};
-use tidelock_core::client::{Client, Config, Effect as ClientEffect};
+use tidelock_core::client::{Client, Config, Effect as ClientEffect, Kept};
 use tidelock_core::ids::{ChangelogId, DocumentId, Epoch, Sequence, SessionId, Version};
 use tidelock_core::server::{
     ChangeRecord, ChannelSet, DocumentPage, Effect, Filter, Grant, Opening, Session, SessionConfig, Sought,
 };
 use tidelock_core::version::{ItemHasher, of_body};
 use tidelock_core::wire::{ChangeKind, ClientFrame, CollectionInfo, Outcome, Policy, ServerFrame, decode, unpack};
-use tidelock_store::{BoxFuture, Changelog, Commit, CommitOutcome, MemoryStore, Store, StoreError, Write};
+use tidelock_store::{BoxFuture, Changelog, Commit, CommitOutcome, MemoryStore, Store, StoreError, Trace, Write};
 
 use crate::rows::{COLLECTION, body, key, splitmix};
 
@@ -126,6 +126,7 @@ impl World {
             channels: None,
             resolver: false,
             offline: false,
+            kept: Kept::default(),
         };
         let mut world = Self {
             documents,
@@ -157,6 +158,7 @@ impl World {
                 version,
                 channels: Vec::new(),
                 edited_ms: 0,
+                trace: Trace::None,
             }
         });
         let commit = Commit {

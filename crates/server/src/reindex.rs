@@ -16,7 +16,7 @@ use tidelock_core::ids::{DocumentId, Sequence, SessionId};
 use tidelock_core::json;
 use tidelock_core::server::{ChangeRecord, ChannelSet, Filter};
 use tidelock_core::wire::Outcome;
-use tidelock_store::{Commit, CommitOutcome, StoreError, Write};
+use tidelock_store::{Commit, CommitOutcome, StoreError, Trace, Write};
 
 use crate::clock::Clock;
 use crate::database::Database;
@@ -166,6 +166,7 @@ async fn rewrite(database: &Database, rules: &Rules, records: &[&ChangeRecord]) 
             version: document.version,
             channels: channels(rules, record),
             edited_ms: document.edited_ms,
+            trace: Trace::None,
         })
         .collect();
     while !writes.is_empty() {

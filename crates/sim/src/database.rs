@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use tidelock_core::client::storage::{
     OutboxRecord, PageId, Read, ReadResult, RefusedRow, RejectedRecord, Row, WriteOp,
 };
+use tidelock_core::client::unsettled;
 use tidelock_core::ids::{DocumentId, Sequence};
 use tidelock_core::key::{self, Key};
 
@@ -282,9 +283,16 @@ impl ModelDatabase {
         self.tables.shadow.iter().map(|(page, bytes)| (page, bytes.as_slice()))
     }
 
-    /// Number of records in all outboxes, and of pending records.
+    /// Number of records in all outboxes, and of mutations without a result.
     pub fn unsent(&self) -> (usize, usize) {
-        (self.tables.stores.values().map(|store| store.outbox.len()).sum(), self.tables.pending.len())
+        let replica = self.tables.state.get("replica").map_or(&[][..], Vec::as_slice);
+        let pending = unsettled(replica, self.tables.pending.values().map(Vec::as_slice));
+        (self.tables.stores.values().map(|store| store.outbox.len()).sum(), pending)
+    }
+
+    /// Number of pending records: those with mutations without a result, and those that are kept.
+    pub fn pending_records(&self) -> usize {
+        self.tables.pending.len()
     }
 
     fn change(&mut self, transaction: &mut Transaction, change: Change) {

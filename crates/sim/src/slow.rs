@@ -3,11 +3,11 @@
 use std::future::{poll_fn, ready};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use tidelock_core::ids::{ChangelogId, ClientId, DocumentId, Epoch, Incarnation, Offset, Sequence};
+use tidelock_core::ids::{ChangelogId, ClientId, DocumentId, Epoch, History, Incarnation, Offset, Sequence};
 use tidelock_server::TimeSource;
 use tidelock_store::{
     BoxFuture, Capabilities, ChangePage, Changelog, ClientRecord, Commit, CommitOutcome, ConflictQuery, ConflictRecord,
-    Document, Filter, MemoryStore, ReadSet, Recorded, Segment, SnapshotPage, Store, StoreError, SymbolPage,
+    Document, Filter, MemoryStore, ReadSet, Recorded, Segment, SnapshotPage, Store, StoreError, SymbolPage, Trace,
 };
 use tokio::sync::broadcast;
 
@@ -78,6 +78,10 @@ impl Store for SlowStore {
         Box::pin(self.answer(self.store.read(ids)))
     }
 
+    fn traces<'a>(&'a self, ids: &'a [DocumentId]) -> BoxFuture<'a, Result<Vec<Trace>, StoreError>> {
+        Box::pin(self.answer(self.store.traces(ids)))
+    }
+
     fn commit(&self, commit: Commit) -> BoxFuture<'_, Result<CommitOutcome, StoreError>> {
         Box::pin(self.answer(self.store.commit(commit)))
     }
@@ -120,6 +124,14 @@ impl Changelog for SlowStore {
 
     fn floor(&self) -> Offset {
         self.store.floor()
+    }
+
+    fn history(&self) -> Option<History> {
+        self.store.history()
+    }
+
+    fn holds(&self, history: History, offset: Offset) -> bool {
+        self.store.holds(history, offset)
     }
 
     fn changes<'a>(

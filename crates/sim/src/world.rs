@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use tidelock_core::client::storage::StorageFailure;
-use tidelock_core::client::{Config, Event as ClientEvent, Phase};
+use tidelock_core::client::{Config, Event as ClientEvent, Kept, Phase};
 use tidelock_core::ids::{ChangelogId, DocumentId, Epoch};
 use tidelock_core::limits::Limits;
 use tidelock_server::{Bytes, TimeSource as _};
@@ -429,6 +429,7 @@ impl World {
             channels: None,
             resolver: true,
             offline: false,
+            kept: Kept::default(),
         };
         let host = Host::new(config, self.random.any(), self.now_ms);
         let seat = Seat {

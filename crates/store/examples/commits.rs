@@ -16,7 +16,7 @@ use std::{env, fs, process};
 use rusqlite::{Connection, params};
 use tidelock_core::ids::{ClientId, DocumentId, Incarnation, MutationId, Sequence, SessionId, Version};
 use tidelock_core::wire::Outcome;
-use tidelock_store::{Commit, CommitOutcome, EmbeddedOptions, EmbeddedStore, Store, Write};
+use tidelock_store::{Commit, CommitOutcome, EmbeddedOptions, EmbeddedStore, Store, Trace, Write};
 
 const DOCUMENTS: u64 = 20_000;
 const BODY_BYTES: usize = 250;
@@ -158,6 +158,7 @@ fn write(number: u64, expected: Version, version: Version) -> Write {
         version,
         channels: vec!["list:1".into()],
         edited_ms: 1,
+        trace: Trace::None,
     }
 }
 

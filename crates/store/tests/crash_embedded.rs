@@ -22,7 +22,7 @@ use std::time::Duration;
 use tidelock_core::ids::{ClientId, DocumentId, Incarnation, MutationId, Offset, Sequence, SessionId, Version};
 use tidelock_core::wire::Outcome;
 use tidelock_store::{
-    Changelog, ChannelSet, Commit, CommitOutcome, EmbeddedOptions, EmbeddedStore, Filter, Store, Write,
+    Changelog, ChannelSet, Commit, CommitOutcome, EmbeddedOptions, EmbeddedStore, Filter, Store, Trace, Write,
 };
 
 const TEST: &str = "acknowledged_mutations_survive_kills";
@@ -231,6 +231,7 @@ fn write(key: String, body: &str) -> Write {
         version: Version(1),
         channels: vec!["list:1".into()],
         edited_ms: 1,
+        trace: Trace::None,
     }
 }
 

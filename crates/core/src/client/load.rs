@@ -1,5 +1,7 @@
 //! The first task: who this replica is, where it stands, what it has not finished.
 
+use std::collections::VecDeque;
+
 use super::shadow::Directory;
 use super::state::{FENCE, POSITION, REPLICA, Replica, UNRESOLVED, Unresolved};
 use super::storage::{Read, ReadResult, WriteOp};
@@ -60,9 +62,7 @@ impl Load {
             writes.push(WriteOp::StatePut(REPLICA, encode(&replica)));
             replica
         });
-        // The rest of a record that was answered in part.
-        let settled = client.replica.settled;
-        client.pending.retain(|sequence, _| *sequence > settled);
+        client.part_pending();
         client.fence = fence.saturating_add(1);
         writes.push(WriteOp::StatePut(FENCE, client.fence.to_be_bytes().to_vec()));
         writes
@@ -76,6 +76,23 @@ impl Client {
         self.ask_resolver();
     }
 
+    /// What has its result is kept: a record with the rest of those that have none is not yet.
+    fn part_pending(&mut self) {
+        let settled = self.replica.settled;
+        let mut kept: VecDeque<(Sequence, Sequence, usize)> = VecDeque::new();
+        for (sequence, pending) in self.pending.iter() {
+            if kept.back().is_some_and(|(record, ..)| *record == pending.record) {
+                kept.pop_back();
+            }
+            if *sequence > settled {
+                break;
+            }
+            kept.push_back((pending.record, *sequence, pending.bytes));
+        }
+        self.kept = kept;
+        self.pending.retain(|sequence, _| *sequence > settled);
+    }
+
     fn new_replica(&mut self) -> Replica {
         let mut id = [0; 16];
         for half in id.chunks_exact_mut(8) {
@@ -86,10 +103,11 @@ impl Client {
 
     fn load_pending(&mut self, records: Vec<(Sequence, Vec<u8>)>) {
         for (record, bytes) in records {
+            let size = bytes.len();
             match decode::<Vec<Mutation>>(&bytes) {
                 Ok(mutations) => {
                     for mutation in mutations {
-                        self.pending.insert(mutation.sequence, Pending { mutation, record, sent: false });
+                        self.pending.insert(mutation.sequence, Pending { mutation, record, bytes: size, sent: false });
                     }
                 }
                 Err(error) => {

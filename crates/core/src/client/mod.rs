@@ -28,6 +28,7 @@ mod load;
 mod outbox;
 mod reconcile;
 mod resolve;
+mod restore;
 mod settle;
 mod shadow;
 mod state;
@@ -37,18 +38,20 @@ mod work;
 
 use std::collections::VecDeque;
 
-use crate::ids::{ChangelogId, DocumentId, Offset, Sequence};
+use crate::ids::{ChangelogId, DocumentId, History, Offset, Sequence};
 use crate::limits::Limits;
 use crate::ordered::OrderedMap;
 use crate::wire::{CollectionInfo, ConflictNote, Mutation, Policy, PushResult};
 
 pub use event::{Effect, Event, Phase, Status};
 pub use shadow::shadow_documents;
+pub use state::unsettled;
 
 use apply::Inbound;
 use connection::Connection;
 use outbox::Mirror;
 use reconcile::Reconcile;
+use restore::Restore;
 use shadow::Directory;
 use state::{Position, Replica, Unresolved};
 use storage::{Durability, ReadResult, RefusedRow, Step, StorageFailure};
@@ -72,6 +75,24 @@ pub struct Config {
     pub resolver: bool,
     /// Whether to stay offline until told otherwise.
     pub offline: bool,
+    /// How much of what was acknowledged is kept, for a server that is set back.
+    pub kept: Kept,
+}
+
+/// Limits of the acknowledged mutations that a client keeps; what exceeds one of them is forgotten, the oldest first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Kept {
+    /// How long at least, in milliseconds since the result; up to an eighth longer.
+    pub ms: u64,
+    /// Bytes of their records.
+    pub bytes: usize,
+}
+
+impl Default for Kept {
+    /// 7 days, 4 MiB.
+    fn default() -> Self {
+        Self { ms: 7 * 24 * 3_600_000, bytes: 4 << 20 }
+    }
 }
 
 /// A client replica. See the module's documentation for the contract.
@@ -93,6 +114,8 @@ pub struct Client {
     directory: Directory,
     mirror: Mirror,
     pending: OrderedMap<Sequence, Pending>,
+    /// Records of acknowledged mutations, the oldest first: their key, their last mutation, their bytes.
+    kept: VecDeque<(Sequence, Sequence, usize)>,
     unresolved: OrderedMap<DocumentId, Unresolved>,
     /// The last question to the resolver for each document, in this life of the client.
     asked: OrderedMap<DocumentId, u64>,
@@ -120,6 +143,10 @@ pub struct Client {
     caught_up: bool,
     /// The changelog of the present connection.
     changelog: ChangelogId,
+    /// The history of the present connection's store.
+    history: Option<History>,
+    /// What a server that was set back gets again before anything else.
+    restore: Option<Restore>,
     /// The way from what the client has to a cursor of the present connection.
     reconcile: Option<Reconcile>,
     /// Numbers reconciliations.
@@ -146,6 +173,8 @@ struct Pending {
     mutation: Mutation,
     /// Key of the pending record that holds it.
     record: Sequence,
+    /// Size of that record.
+    bytes: usize,
     /// Whether it was sent on the present connection.
     sent: bool,
 }
@@ -169,6 +198,7 @@ impl Client {
             directory: Directory::default(),
             mirror: Mirror::default(),
             pending: OrderedMap::new(),
+            kept: VecDeque::new(),
             unresolved: OrderedMap::new(),
             asked: OrderedMap::new(),
             rounds: 0,
@@ -184,6 +214,8 @@ impl Client {
             deferrals: 0,
             caught_up: false,
             changelog: ChangelogId(0),
+            history: None,
+            restore: None,
             reconcile: None,
             reconciliations: 0,
             rolled_back: false,
@@ -236,7 +268,8 @@ impl Client {
 
     /// How durable the current task's transaction has to be; asked before it begins.
     pub fn task_durability(&self) -> Durability {
-        self.task.as_ref().map_or(Durability::Strict, Task::durability)
+        let restoring = self.position.restoring.is_some();
+        self.task.as_ref().map_or(Durability::Strict, |task| task.durability(restoring))
     }
 
     /// The first or next step of the current task: `results` answers the reads of the step before, in order.
@@ -315,6 +348,7 @@ impl Client {
             && !self.captured
             && self.mirror.is_empty()
             && self.pending.is_empty()
+            && self.position.restoring.is_none()
             && self.caught_up
             && self.inbound.is_empty()
     }

@@ -5,6 +5,7 @@ use super::collect::{Adopt, Collect};
 use super::load::Load;
 use super::reconcile::List;
 use super::resolve::Resolve;
+use super::restore::Recall;
 use super::settle::Settle;
 use super::storage::{Durability, Read, ReadResult, Step, Verdict, WriteOp};
 use super::work::Desk;
@@ -51,6 +52,7 @@ pub(super) enum Kind {
     Collect(Collect),
     Adopt(Adopt),
     List(List),
+    Recall(Recall),
     Resolve(Resolve),
     /// The client's storage was rolled back: it goes on under another incarnation.
     Renew,
@@ -89,6 +91,9 @@ impl Client {
     fn next_outgoing(&mut self) -> Option<Kind> {
         if self.rolled_back {
             return self.pending.is_empty().then_some(Kind::Renew);
+        }
+        if self.restore.is_some() {
+            return self.next_restoring().map(Kind::Recall).or(self.captured.then_some(Kind::Look));
         }
         if let Some(list) = List::next(self) {
             return Some(Kind::List(list));
@@ -141,7 +146,7 @@ impl Task {
                 }
                 self.stage = Stage::Running;
             }
-            Stage::Running => self.desk_absorb(results),
+            Stage::Running => self.desk_absorb(client, results),
             Stage::Fenced => return Step { verdict: Verdict::Abort, ..Step::default() },
         }
         match self.run(client) {
@@ -161,6 +166,7 @@ impl Task {
             | Kind::Collect(_)
             | Kind::Adopt(_)
             | Kind::List(_)
+            | Kind::Recall(_)
             | Kind::Resolve(_)
             | Kind::Renew => return Vec::new(),
         };
@@ -185,14 +191,17 @@ impl Task {
     /// What applies frames of the server needs no flush: rows, shadow and cursor are lost together or not at all, and what is lost is
     /// sent again, because the server learns the cursor only when the client subscribes. Everything else is promised to somebody: a
     /// mutation whose sequence is used, an outcome that the server may forget, an incarnation.
-    pub(super) fn durability(&self) -> Durability {
+    /// While a server is restored, frames form mutations as well.
+    pub(super) fn durability(&self, restoring: bool) -> Durability {
         match self.kind {
+            Kind::Apply(_) if restoring => Durability::Strict,
             Kind::Apply(_) | Kind::Look => Durability::Relaxed,
             Kind::Load(_)
             | Kind::Settle(_)
             | Kind::Collect(_)
             | Kind::Adopt(_)
             | Kind::List(_)
+            | Kind::Recall(_)
             | Kind::Resolve(_)
             | Kind::Renew => Durability::Strict,
         }
@@ -218,6 +227,7 @@ impl Task {
             | Kind::Collect(_)
             | Kind::Adopt(_)
             | Kind::List(_)
+            | Kind::Recall(_)
             | Kind::Renew => {}
         }
     }
@@ -234,9 +244,12 @@ impl Task {
         } else if matches!(self.kind, Kind::Apply(_) | Kind::Settle(_)) {
             client.note_progress();
         }
+        let mut recall = None;
         match self.kind {
             Kind::Load(_) => client.loaded_from_storage(),
             Kind::List(list) => list.committed(client),
+            // What follows from it needs the position that it stored.
+            Kind::Recall(recalled) => recall = (self.connection == client.connections).then_some(recalled),
             Kind::Renew => client.renewed(),
             Kind::Adopt(adopt) => adopt.committed(client),
             // These may have marked rows in the outboxes.
@@ -246,6 +259,9 @@ impl Task {
             Kind::Look | Kind::Collect(_) => {}
         }
         client.follow(after);
+        if let Some(recall) = recall {
+            recall.committed(client);
+        }
     }
 
     fn run(&mut self, client: &mut Client) -> Next {
@@ -257,13 +273,19 @@ impl Task {
             Kind::Collect(collect) => collect.step(client, &mut self.desk),
             Kind::Adopt(adopt) => adopt.step(client, &mut self.desk),
             Kind::List(list) => list.step(),
+            Kind::Recall(recall) => recall.step(client, &mut self.desk),
             Kind::Resolve(resolve) => resolve.step(client, &mut self.desk),
             Kind::Renew => {
                 let mut replica = client.replica.clone();
                 replica.incarnation = Incarnation(client.random.next());
                 replica.assigned = Sequence(0);
                 replica.settled = Sequence(0);
+                replica.kept = None;
                 self.desk.put_replica(replica);
+                // They could not be pushed again under their own sequences.
+                self.desk.after.kept_forgotten = client.kept.len();
+                let kept = client.kept.iter().map(|(record, ..)| WriteOp::PendingDelete(*record));
+                self.desk.writes.extend(kept);
                 Next::Done
             }
         }
@@ -282,10 +304,11 @@ impl Task {
         }
     }
 
-    fn desk_absorb(&mut self, results: Vec<ReadResult>) {
+    fn desk_absorb(&mut self, client: &Client, results: Vec<ReadResult>) {
         match &mut self.kind {
             Kind::Adopt(adopt) => adopt.absorb(&mut self.desk, results),
             Kind::List(list) => list.absorb(results),
+            Kind::Recall(recall) => recall.absorb(client, results),
             Kind::Collect(collect) => collect.absorb(&mut self.desk, results),
             Kind::Load(_) | Kind::Look | Kind::Apply(_) | Kind::Settle(_) | Kind::Resolve(_) | Kind::Renew => {
                 self.desk.absorb(results);
@@ -353,6 +376,8 @@ impl Client {
         for sequence in after.pending_removed {
             self.pending.remove(&sequence);
         }
+        self.kept.extend(after.kept_added);
+        self.kept.drain(..after.kept_forgotten.min(self.kept.len()));
         for pending in after.pending_added {
             self.pending.insert(pending.mutation.sequence, pending);
         }

@@ -37,6 +37,10 @@ pub(super) struct Aftermath {
     pub(super) position: Option<Position>,
     pub(super) pending_added: Vec<Pending>,
     pub(super) pending_removed: Vec<Sequence>,
+    /// Records of acknowledged mutations: key, last mutation, bytes.
+    pub(super) kept_added: Vec<(Sequence, Sequence, usize)>,
+    /// How many of the oldest go.
+    pub(super) kept_forgotten: usize,
     pub(super) outbox_removed: Vec<(String, u64)>,
     pub(super) page_changes: Vec<PageChange>,
     pub(super) changed: OrderedMap<String, Vec<String>>,

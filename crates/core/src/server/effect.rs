@@ -3,7 +3,7 @@
 use std::sync::{Arc, Mutex, PoisonError};
 
 use super::filter::Filter;
-use crate::ids::{ChangelogId, DocumentId, Epoch, MutationId, Offset, Sequence, SessionId};
+use crate::ids::{ChangelogId, DocumentId, Epoch, History, MutationId, Offset, Sequence, SessionId};
 use crate::wire::{CollectionInfo, ErrorCode, Hello, Mutation, PushResult};
 
 /// What the host has to do, in this order.
@@ -111,6 +111,8 @@ pub struct Submission {
     pub mutation: Mutation,
     /// Why the session refuses it already (limits): to be recorded as rejected, so that its sequence is finished.
     pub refused: Option<(ErrorCode, String)>,
+    /// Whether the client had a result of it before: unless it is finished still, the store was set back.
+    pub again: bool,
 }
 
 /// What became of a submission.
@@ -149,6 +151,8 @@ pub struct Opening {
     pub floor: Offset,
     /// The client's last finished mutation.
     pub finished: Sequence,
+    /// For the welcome.
+    pub history: Option<(History, bool)>,
     /// What the identity may do.
     pub grant: Grant,
     /// Those collections of the hello that the identity may use.

@@ -56,7 +56,7 @@ impl Session {
             loading: None,
             ticket: 0,
             snapshot_turn: false,
-            push: PushState::new(opening.finished),
+            push: PushState::new(opening.finished, hello.acknowledged),
         }));
         if !self.still_open(now_ms) {
             return;
@@ -72,6 +72,7 @@ impl Session {
             subject,
             now_ms,
             floor: opening.floor,
+            history: opening.history,
         }));
     }
 

@@ -16,6 +16,8 @@ use crate::wire::{
 pub(super) struct PushState {
     /// The client's last finished mutation when the session opened.
     finished: Sequence,
+    /// The last one that it was acknowledged then, maybe by a store that was set back since.
+    acknowledged: Sequence,
     /// The sequence that must come next; `None` before the first push, which may repeat finished ones.
     next: Option<Sequence>,
     /// Frames of a mutation that is not whole.
@@ -32,8 +34,8 @@ struct Partial {
 }
 
 impl PushState {
-    pub(super) fn new(finished: Sequence) -> Self {
-        Self { finished, next: None, partial: None, inflight: VecDeque::new() }
+    pub(super) fn new(finished: Sequence, acknowledged: Sequence) -> Self {
+        Self { finished, acknowledged, next: None, partial: None, inflight: VecDeque::new() }
     }
 
     pub(super) fn bytes_inflight(&self) -> usize {
@@ -71,7 +73,8 @@ impl PushState {
         let sequence = push.sequence;
         let in_order = match self.next {
             Some(next) => sequence == next,
-            None => sequence.0 >= 1 && sequence <= self.finished.next(),
+            // A store that was set back may lack mutations that the client does not have any more.
+            None => sequence.0 >= 1 && (sequence <= self.finished.next() || sequence == push.acknowledged.next()),
         };
         if !in_order {
             let next = self.next.unwrap_or(self.finished.next());
@@ -109,7 +112,7 @@ impl Partial {
 /// About how many bytes a change occupies.
 fn change_bytes(change: &DocumentChange) -> usize {
     let content = match &change.operation {
-        Operation::Put(body) => body.len(),
+        Operation::Put(body) | Operation::Offer(body) => body.len(),
         Operation::Delete => 0,
         Operation::Patch(patches) => patches
             .iter()
@@ -133,7 +136,8 @@ impl Session {
                 let id = MutationId { client: open.client, incarnation: open.incarnation, sequence };
                 let refused = partial.refused;
                 let mutation = partial.mutation;
-                let submission = Submission { id, acknowledged, mutation, refused };
+                let again = sequence <= open.push.acknowledged;
+                let submission = Submission { id, acknowledged, mutation, refused, again };
                 self.effects.push_back(Effect::Process(Box::new(submission)));
             }
             Err(refusal) => self.fail(&refusal),

@@ -86,6 +86,7 @@ impl Host {
             epoch: None,
             credit_bytes,
             collections: vec!["cards".into(), "lists".into()],
+            history: None,
         }));
     }
 
@@ -98,6 +99,7 @@ impl Host {
             head: self.head,
             floor: self.floor,
             finished: Sequence(3),
+            history: None,
             grant,
             collections: vec![info(0, "cards"), info(1, "lists")],
         };

@@ -539,6 +539,8 @@ async fn try_open(app: &Arc<App>, hello: Hello) -> Result<Opened, Refusal> {
     let session = app.session_id();
     let peer = app.enter(&identity.subject, hello.client, session)?;
     let grant = grant_of(&database, &identity).await?;
+    let changelog = &database.changelog;
+    let lost = hello.history.is_some_and(|(history, offset)| !changelog.holds(history, offset));
     let opening = Opening {
         session,
         epoch: database.store.epoch(),
@@ -546,6 +548,7 @@ async fn try_open(app: &Arc<App>, hello: Hello) -> Result<Opened, Refusal> {
         head: database.changelog.head(),
         floor: database.changelog.floor(),
         finished: record.finished,
+        history: changelog.history().map(|history| (history, lost)),
         grant,
         collections,
     };

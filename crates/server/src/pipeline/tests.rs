@@ -9,7 +9,7 @@ use tidelock_core::version;
 use tidelock_core::wire::{DocumentChange, DocumentState, Mutation, Operation, Outcome};
 use tidelock_store::{
     BoxFuture, Capabilities, Changelog, ClientRecord, Commit, CommitOutcome, ConflictQuery, ConflictRecord, Document,
-    MemoryStore, ReadSet, Recorded, Store, StoreError, Write,
+    MemoryStore, ReadSet, Recorded, Store, StoreError, Trace, Write,
 };
 
 use super::*;
@@ -46,6 +46,10 @@ impl Store for Meddled {
 
     fn read<'a>(&'a self, ids: &'a [DocumentId]) -> BoxFuture<'a, Result<ReadSet, StoreError>> {
         self.store.read(ids)
+    }
+
+    fn traces<'a>(&'a self, ids: &'a [DocumentId]) -> BoxFuture<'a, Result<Vec<Trace>, StoreError>> {
+        self.store.traces(ids)
     }
 
     fn commit(&self, commit: Commit) -> BoxFuture<'_, Result<CommitOutcome, StoreError>> {
@@ -96,7 +100,7 @@ fn version_of(body: &str) -> Version {
 fn put(key: &str, expected: Version, body: &str) -> Write {
     let (body, version) = (Some(body.as_bytes().into()), version_of(body));
     let channels = vec!["room:x".to_owned()];
-    Write { id: note(key), expected, change: None, body, version, channels, edited_ms: 1 }
+    Write { id: note(key), expected, change: None, body, version, channels, edited_ms: 1, trace: Trace::None }
 }
 
 fn foreign(write: Write) -> Commit {
@@ -143,7 +147,7 @@ fn submission(sequence: u64, puts: &[(&str, &str)]) -> Submission {
     };
     let id = MutationId { client: ClientId([1; 16]), incarnation: Incarnation(1), sequence: Sequence(sequence) };
     let mutation = Mutation { sequence: id.sequence, edited_ms: 5, changes: puts.iter().map(change).collect() };
-    Submission { id, acknowledged: Sequence(0), mutation, refused: None }
+    Submission { id, acknowledged: Sequence(0), mutation, refused: None, again: false }
 }
 
 async fn one(database: &Database, caller: &Caller, submission: Submission) -> Processed {

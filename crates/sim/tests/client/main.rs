@@ -2,6 +2,7 @@
 
 mod connection;
 mod documents;
+mod epochs;
 mod offsets;
 mod reconcile;
 mod results;

@@ -31,7 +31,7 @@ pub use model::run_model;
 pub use reopen::run_reopen;
 
 use crate::changelog::{ChangeRecord, Changelog, ChannelSet, Filter};
-use crate::store::{Commit, CommitOutcome, Document, Store, Write};
+use crate::store::{Commit, CommitOutcome, Document, Store, Trace, Write};
 
 /// Runs every case, each against an empty store that `make` gives.
 pub async fn run<S: Store + Changelog>(make: impl Fn() -> S) {
@@ -109,6 +109,7 @@ fn put(id: DocumentId, expected: Version, body: &str) -> Write {
         version: version_of(body.as_bytes()),
         channels: Vec::new(),
         edited_ms: 7,
+        trace: Trace::None,
     }
 }
 
@@ -122,6 +123,7 @@ fn delete(id: DocumentId, expected: Version, channels: &[&str]) -> Write {
         version: Version::ABSENT,
         channels: strings(channels),
         edited_ms: 7,
+        trace: Trace::None,
     }
 }
 

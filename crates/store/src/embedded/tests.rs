@@ -19,7 +19,7 @@ use crate::changelog::{Changelog, ChannelSet, Filter};
 use crate::conformance;
 use crate::error::StoreError;
 use crate::limits::PURGE_ROWS_MAX;
-use crate::store::{Commit, CommitOutcome, ConflictQuery, Store, Write};
+use crate::store::{Commit, CommitOutcome, ConflictQuery, Store, Trace, Write};
 
 /// A directory of its own in the system's temporary directory, removed when dropped.
 struct Scratch(PathBuf);
@@ -71,6 +71,7 @@ fn put(key: &str, expected: Version, body: &str, channels: &[&str]) -> Write {
         version: Version(body.len() as u64 + 1),
         channels: channels.iter().map(ToString::to_string).collect(),
         edited_ms: 1,
+        trace: Trace::None,
     }
 }
 

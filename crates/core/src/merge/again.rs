@@ -1,0 +1,40 @@
+//! A change that was acknowledged before the store was set back, into a document whose content was offered since.
+
+use super::apply::{apply_patches, parse_patches};
+use super::document::{Merged, found};
+use super::engine::Conflict;
+use super::{MergeError, apply};
+use crate::ids::DocumentId;
+use crate::json::Value;
+use crate::wire::Operation;
+
+/// The offered content holds the change, or does not, or other changes hide which: a field that has the value that the change gave it
+/// has it already, one that has the value before gets it, and any other stays: applied twice it would be wrong, and the note tells.
+pub fn again(current: &Value, id: &DocumentId, operation: &Operation) -> Result<Merged, MergeError> {
+    let mut conflicts = Vec::new();
+    let mut note = |path: &[String], base: Option<Value>, mine: Option<Value>| {
+        let theirs = found(Some(current), path).cloned();
+        let conflict =
+            Conflict { path: path.to_vec(), strategy: "restored", base, mine, outcome: theirs.clone(), theirs };
+        conflicts.push(conflict.into_note(id));
+    };
+    let value = if let Operation::Patch(patches) = operation {
+        let mut missing = Vec::new();
+        for patch in parse_patches(patches)? {
+            let here = found(Some(current), patch.path);
+            if here == patch.base.as_ref() {
+                missing.push(patch);
+            } else if here != patch.mine.as_ref() {
+                note(patch.path, patch.base, patch.mine);
+            }
+        }
+        apply_patches(Some(current.clone()), missing)?
+    } else {
+        let mine = apply(None, operation)?;
+        if mine.as_ref() != Some(current) {
+            note(&[], None, mine);
+        }
+        Some(current.clone())
+    };
+    Ok(Merged::Merged { value, conflicts })
+}
