@@ -353,6 +353,10 @@ impl Client {
     }
 
     fn handle_welcome(&mut self, welcome: Welcome) {
+        if welcome.protocol < PROTOCOL_VERSION_MIN || welcome.protocol > PROTOCOL_VERSION {
+            return self
+                .protocol_error("the server answers in a protocol version that was not offered: update the server");
+        }
         self.connection.state = State::Listing;
         self.connection.error = None;
         self.connection.silence_ms_max = u64::from(welcome.limits.silence_ms_max);
