@@ -137,7 +137,7 @@ impl World {
     pub(crate) fn check_step(&mut self, host: HostId) {
         let Some(seat) = self.hosts.get(&host) else { return };
         let Some(replica) = self.replicas.get(seat.replica) else { return };
-        if replica.writes || seat.host.client().status().phase != Phase::Live {
+        if replica.writes || self.setbacks.happened() || seat.host.client().status().phase != Phase::Live {
             return;
         }
         if let Err(torn) = self.check_whole(&Self::tokens(&self.rows_of(seat.replica))) {
@@ -165,11 +165,16 @@ impl World {
         for (token, keys) in found {
             let Some(entry) = self.ledger.transactions.get(token) else { return Err(format!("unknown {token}")) };
             // An application writes whole rows: a later edit of a row that a rejected transaction created brings its token along.
-            if entry.documents != *keys && !self.is_listed(entry.replica, token) {
+            if entry.documents != *keys && !self.is_told(entry.replica, token) {
                 return Err(format!("{token}: {keys:?} of {:?}", entry.documents));
             }
         }
         Ok(())
+    }
+
+    /// Whether its user can know that a transaction is not there, or not wholly.
+    fn is_told(&self, replica: usize, token: &str) -> bool {
+        self.is_listed(replica, token) || self.is_set_aside(token)
     }
 
     /// Whether the list of rejected mutations holds a transaction.
@@ -200,11 +205,11 @@ impl World {
         }
         let mut rejected = 0;
         for (token, entry) in self.ledger.transactions.iter().filter(|(_, entry)| !entry.documents.is_empty()) {
-            if found.contains_key(token) {
+            if found.contains_key(token) || entry.may_be_lost {
                 continue;
             }
             rejected += 1;
-            if !self.is_listed(entry.replica, token) {
+            if !self.is_told(entry.replica, token) {
                 return Err(format!(
                     "{token} {:?} is neither on the server nor in the list of rejected",
                     entry.documents
@@ -215,7 +220,7 @@ impl World {
     }
 }
 
-fn tokens_of(body: &[u8]) -> Vec<String> {
+pub(crate) fn tokens_of(body: &[u8]) -> Vec<String> {
     let document: Value = serde_json::from_slice(body).unwrap_or_default();
     let tokens = document.get("tokens").and_then(Value::as_array).cloned().unwrap_or_default();
     tokens.iter().filter_map(|token| token.as_str().map(str::to_owned)).collect()

@@ -38,7 +38,7 @@ impl World {
         let replica = usize::try_from(self.random.below(self.replicas.len() as u64)).unwrap_or(0);
         let host = self.replicas.get(replica).map_or(0, |replica| replica.leader);
         let link = self.hosts.get(&host).and_then(|seat| seat.link);
-        let kind = self.random.below(11);
+        let kind = self.random.below(13);
         let name = match kind {
             0 | 1 => "cut",
             2 => "half-open",
@@ -49,7 +49,8 @@ impl World {
             7 => "leader-change",
             8 => "grant",
             9 => "store",
-            _ => "tombstones",
+            10 => "tombstones",
+            _ => self.setback_due(),
         };
         self.note(|| format!("fault {name} replica {replica} host {host}"));
         *self.faults.entry(name).or_default() += 1;
@@ -72,6 +73,7 @@ impl World {
             7 => self.change_leader(replica),
             8 => self.grant(replica),
             9 => self.fail_store(),
+            11.. => self.set_back(replica),
             _ => {
                 let before = self.random.below(self.server_head() + 1);
                 self.store.purge_tombstones(Offset(before));
@@ -145,7 +147,7 @@ impl World {
         self.start_host(replica);
     }
 
-    fn end_host(&mut self, id: HostId) {
+    pub(crate) fn end_host(&mut self, id: HostId) {
         if let Some(seat) = self.hosts.remove(&id)
             && let Some(link) = seat.link
         {
@@ -158,6 +160,10 @@ impl World {
     /// A node's process ends where it stands; another one starts, with the old changelog or a new one.
     fn restart_server(&mut self) {
         let index = usize::try_from(self.random.below(self.nodes.len() as u64)).unwrap_or(0);
+        self.restart_node(index);
+    }
+
+    pub(crate) fn restart_node(&mut self, index: usize) {
         let Some(old) = self.nodes.get(index) else { return };
         let changelog = if self.random.chance(300) { ChangelogId(self.random.any()) } else { old.changelog };
         let seed = self.random.any();

@@ -14,6 +14,7 @@ mod network;
 mod node;
 mod random;
 mod rules;
+mod setback;
 mod slow;
 mod tasks;
 mod time;

@@ -37,13 +37,15 @@ pub struct Entry {
     pub delta: i64,
     /// Keys of its ledger documents.
     pub documents: BTreeSet<String>,
+    /// It was made before the profile was set back to an earlier state: nobody has it unless the server does.
+    pub may_be_lost: bool,
 }
 
 impl Ledger {
     /// One random transaction; `false` while another one runs.
     pub fn write(&mut self, replica: usize, database: &mut ModelDatabase, now_ms: u64, random: &mut Random) -> bool {
         let token = format!("c{replica}-{}", self.transactions.len());
-        let mut entry = Entry { replica, delta: 0, documents: BTreeSet::new() };
+        let mut entry = Entry { replica, ..Entry::default() };
         let strict = random.chance(300);
         let done = write(database, &token, now_ms, strict, |tx| {
             if random.chance(850) {
@@ -57,6 +59,13 @@ impl Ledger {
             self.transactions.insert(token, entry);
         }
         done.is_some()
+    }
+
+    /// What a replica has written so far may be lost with its profile.
+    pub(crate) fn excuse(&mut self, replica: usize) {
+        for entry in self.transactions.values_mut().filter(|entry| entry.replica == replica) {
+            entry.may_be_lost = true;
+        }
     }
 
     /// These transactions were lost with the machine, before anyone was told of them.

@@ -7,10 +7,10 @@ use std::sync::Arc;
 
 use tidelock_core::client::storage::StorageFailure;
 use tidelock_core::client::{Config, Event as ClientEvent, Kept, Phase};
-use tidelock_core::ids::{ChangelogId, DocumentId, Epoch};
+use tidelock_core::ids::{ChangelogId, DocumentId, Epoch, History};
 use tidelock_core::limits::Limits;
 use tidelock_server::{Bytes, TimeSource as _};
-use tidelock_store::{Filter, MemoryStore};
+use tidelock_store::{Filter, MemoryCopy, MemoryStore};
 
 use crate::database::ModelDatabase;
 use crate::describe;
@@ -18,6 +18,7 @@ use crate::host::{Host, Request, StepOutcome};
 use crate::node::{LinkId, Node, NodeConfig};
 use crate::random::Random;
 use crate::rules::{self, policies};
+use crate::setback::Setbacks;
 use crate::tasks::{TaskId, Tasks};
 use crate::time::VirtualTime;
 use crate::workload::Ledger;
@@ -58,6 +59,8 @@ pub struct World {
     pub(crate) room_per_mille: u64,
     pub(crate) ledger: Ledger,
     pub(crate) healed: bool,
+    /// What is set back in this world.
+    pub(crate) setbacks: Setbacks,
     /// The first thing that did not hold.
     pub(crate) violation: Option<String>,
     /// Most milliseconds that a message, a step or a piece of server work takes.
@@ -128,7 +131,9 @@ impl World {
         let latency_ms_max = *random.pick(&[2, 20, 120, 400]).unwrap_or(&20);
         let node_config = node_config(&mut random, latency_ms_max);
         let room_per_mille = *random.pick(&[1_000, 600, 200]).unwrap_or(&600);
-        let store = Arc::new(MemoryStore::new(Epoch(7), ChangelogId(11)));
+        let store = MemoryStore::open(MemoryCopy::default(), Epoch(7), ChangelogId(11), History(1));
+        let store = Arc::new(store);
+        let setbacks = Setbacks::draw(&mut random);
         let mut world = Self {
             now_ms: START_MS,
             random,
@@ -151,6 +156,7 @@ impl World {
             room_per_mille,
             ledger: Ledger::default(),
             healed: false,
+            setbacks,
             violation: None,
             latency_ms_max,
             verbose,

@@ -53,7 +53,7 @@ struct State {
 }
 
 /// What a store held at a moment, as a copy of its file does.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct MemoryCopy(State);
 
 impl Default for MemoryStore {

@@ -218,6 +218,8 @@ fn change_of(id: &DocumentId, client: &Client, desk: &Desk) -> Result<Option<Doc
     let confirmed = desk.pages.confirmed(id);
     let invalid = |message: String| Refusal { code: ErrorCode::InvalidDocument, message: format!("{id}: {message}") };
     let mine = match desk.row(id) {
+        // The user never had it.
+        row @ Row::Absent if client.is_refused(id, row) => return Ok(None),
         Row::Absent => None,
         Row::Json(text) => Some(text.as_slice()),
         Row::Unsupported(reason) => return Err(invalid(reason.clone())),

@@ -25,6 +25,7 @@ mod collect;
 mod connection;
 mod event;
 mod load;
+mod mend;
 mod outbox;
 mod reconcile;
 mod resolve;
@@ -49,6 +50,7 @@ pub use state::unsettled;
 
 use apply::Inbound;
 use connection::Connection;
+use mend::Retry;
 use outbox::Mirror;
 use reconcile::Reconcile;
 use restore::Restore;
@@ -153,6 +155,12 @@ pub struct Client {
     reconciliations: u64,
     /// Whether the server has finished mutations that this client does not know of: its storage was rolled back.
     rolled_back: bool,
+    /// Rows that the application's stores refused, with their words.
+    quarantine: OrderedMap<DocumentId, String>,
+    /// What is to be done about them.
+    retry: Retry,
+    /// Stores that the load found empty although documents of them are confirmed.
+    emptied: Vec<String>,
     /// How far the rows of adopted stores were compared, by outbox record.
     adopted: OrderedMap<(String, u64), String>,
     /// Counts connections and their ends, so that what belongs to an earlier one is recognised.
@@ -219,6 +227,9 @@ impl Client {
             reconcile: None,
             reconciliations: 0,
             rolled_back: false,
+            quarantine: OrderedMap::new(),
+            retry: Retry::No,
+            emptied: Vec::new(),
             adopted: OrderedMap::new(),
             connections: 0,
             last_synced_at_ms: None,
@@ -288,10 +299,7 @@ impl Client {
         if let Some(task) = self.task.take() {
             task.committed(self);
         }
-        for row in refused {
-            let message = format!("{} cannot be stored: {}", row.id, row.reason);
-            self.event(Event::Problem { code: "row-refused", message, retryable: false });
-        }
+        self.refuse(refused);
         self.advance(now_ms);
     }
 
@@ -337,6 +345,7 @@ impl Client {
             oldest_pending_at_ms: [oldest_pending, self.mirror.oldest_ms()].into_iter().flatten().min(),
             rejected: self.rejected,
             conflicts: self.conflicts,
+            quarantined: self.quarantine.len() as u64,
             last_synced_at_ms: self.last_synced_at_ms,
             error: self.connection.error.clone(),
         }
@@ -351,6 +360,11 @@ impl Client {
             && self.position.restoring.is_none()
             && self.caught_up
             && self.inbound.is_empty()
+    }
+
+    /// Whether the storage failed and is not tried again yet.
+    pub fn storage_waits(&self) -> bool {
+        self.storage_retry_at_ms.is_some()
     }
 
     fn phase(&self) -> Phase {
@@ -411,6 +425,11 @@ impl Client {
             self.conflicts = self.conflicts.saturating_add(notes.len() as u64);
             self.event(Event::Conflicts(notes));
         }
+    }
+
+    /// Documents of mutations without a result.
+    fn pending_ids(&self) -> impl Iterator<Item = &DocumentId> {
+        self.pending.values().flat_map(|pending| pending.mutation.changes.iter().map(|change| &change.id))
     }
 
     fn policy(&self, collection: &str) -> Policy {

@@ -100,14 +100,19 @@ impl Recall {
         let Some(ReadResult::Pending(records)) = results.into_iter().next() else { return };
         let settled = client.replica.settled;
         let from = client.position.restoring.unwrap_or(settled);
+        let refused = client.replica.refused.as_deref().unwrap_or_default();
         for (record, bytes) in records {
-            for mutation in decode::<Vec<Mutation>>(&bytes).unwrap_or_default() {
+            for mut mutation in decode::<Vec<Mutation>>(&bytes).unwrap_or_default() {
                 let sequence = mutation.sequence;
                 if sequence <= from || sequence > settled {
                     continue;
                 }
                 if self.mutations.last().is_some_and(|last| last.mutation.sequence.next() != sequence) {
                     self.mutations.clear();
+                }
+                if refused.contains(&sequence) {
+                    // It was never committed; its sequence has to be finished.
+                    mutation.changes.clear();
                 }
                 self.mutations.push(Pending { mutation, record, bytes: 0, sent: false });
             }

@@ -12,6 +12,8 @@ use crate::{json, merge, version};
 
 /// Most records of acknowledged mutations that are kept.
 const KEPT_RECORDS_MAX: usize = 4_096;
+/// Most of their mutations that were not committed.
+const REFUSED_MAX: usize = 1_000;
 /// Steps in which the age of kept mutations is told.
 const KEPT_AGES: u64 = 8;
 /// Most results that one transaction applies.
@@ -93,6 +95,11 @@ impl Settle {
             // Answered mutations of a record that stays are not repeated after a restart: the server may have forgotten the answer.
             let replica = desk.after.replica.clone().unwrap_or_else(|| client.replica.clone());
             let mut replica = Replica { settled: *last, ..replica };
+            let refused = self
+                .results
+                .iter()
+                .filter(|result| matches!(result.outcome, Outcome::Rejected(..) | Outcome::Resolve(_)));
+            replica.refused.get_or_insert_default().extend(refused.map(|result| result.sequence));
             forget_kept(&mut replica, client, desk);
             desk.put_replica(replica);
         }
@@ -108,7 +115,10 @@ fn forget_kept(replica: &mut Replica, client: &Client, desk: &mut Desk) {
         ages.push((replica.settled, now_ms));
     }
     let young = ages.iter().position(|(_, at_ms)| at_ms.saturating_add(ms) > now_ms).unwrap_or(ages.len());
-    let expired = ages.drain(..young).next_back().map_or(Sequence(0), |(through, _)| through);
+    let mut expired = ages.drain(..young).next_back().map_or(Sequence(0), |(through, _)| through);
+    let refused = replica.refused.get_or_insert_default();
+    let excess = refused.len().saturating_sub(REFUSED_MAX);
+    expired = refused.drain(..excess).next_back().map_or(expired, |through| expired.max(through));
     let added = core::mem::take(&mut desk.after.kept_added);
     let all = || client.kept.iter().chain(&added);
     let mut count = all().count();
@@ -119,6 +129,7 @@ fn forget_kept(replica: &mut Replica, client: &Client, desk: &mut Desk) {
         }
         desk.writes.push(WriteOp::PendingDelete(*record));
         desk.after.kept_forgotten += 1;
+        refused.retain(|sequence| sequence > last);
         count -= 1;
         size -= record_size;
     }

@@ -12,6 +12,9 @@ pub(super) const FENCE: &str = "fence";
 /// Name of the record that holds the conflicts that wait for the application's resolver.
 pub(super) const UNRESOLVED: &str = "unresolved";
 
+/// Name of the record that lists the rows that the application's stores refused.
+pub(super) const QUARANTINE: &str = "quarantine";
+
 /// Who this replica is and what it has assigned.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Replica {
@@ -23,9 +26,11 @@ pub(super) struct Replica {
     pub(super) settled: Sequence,
     /// How old kept mutations are: (last sequence, when all up to it were settled), by rising sequence.
     pub(super) kept: Option<Vec<(Sequence, u64)>>,
+    /// Of the kept mutations those that were not committed, by rising sequence.
+    pub(super) refused: Option<Vec<Sequence>>,
 }
 
-cbor_struct!(Replica { client, incarnation, assigned, settled, kept });
+cbor_struct!(Replica { client, incarnation, assigned, settled, kept, refused });
 
 /// How many mutations of these pending records have no result yet; `replica` is that record of the state store. For tools and tests.
 pub fn unsettled<'a>(replica: &[u8], records: impl Iterator<Item = &'a [u8]>) -> usize {

@@ -3,6 +3,7 @@
 use super::apply::Apply;
 use super::collect::{Adopt, Collect};
 use super::load::Load;
+use super::mend::{Mend, Retry};
 use super::reconcile::List;
 use super::resolve::Resolve;
 use super::restore::Recall;
@@ -10,7 +11,7 @@ use super::settle::Settle;
 use super::storage::{Durability, Read, ReadResult, Step, Verdict, WriteOp};
 use super::work::Desk;
 use super::{Client, state};
-use crate::ids::{Incarnation, Sequence};
+use crate::ids::{DocumentId, Incarnation, Sequence};
 use crate::ordered::OrderedMap;
 
 /// What a task does next.
@@ -52,6 +53,7 @@ pub(super) enum Kind {
     Collect(Collect),
     Adopt(Adopt),
     List(List),
+    Mend(Mend),
     Recall(Recall),
     Resolve(Resolve),
     /// The client's storage was rolled back: it goes on under another incarnation.
@@ -72,6 +74,9 @@ impl Client {
     fn next_kind(&mut self) -> Option<Kind> {
         if !self.loaded {
             return Some(Kind::Load(Load));
+        }
+        if let Some(mend) = self.next_mend() {
+            return Some(Kind::Mend(mend));
         }
         if let Some((id, value)) = self.resolved.pop_front() {
             return Some(Kind::Resolve(Resolve { id, value }));
@@ -166,6 +171,7 @@ impl Task {
             | Kind::Collect(_)
             | Kind::Adopt(_)
             | Kind::List(_)
+            | Kind::Mend(_)
             | Kind::Recall(_)
             | Kind::Resolve(_)
             | Kind::Renew => return Vec::new(),
@@ -201,6 +207,7 @@ impl Task {
             | Kind::Collect(_)
             | Kind::Adopt(_)
             | Kind::List(_)
+            | Kind::Mend(_)
             | Kind::Recall(_)
             | Kind::Resolve(_)
             | Kind::Renew => Durability::Strict,
@@ -220,6 +227,7 @@ impl Task {
             Kind::Apply(apply) if same_connection => apply.give_back(client),
             Kind::Settle(settle) if same_connection => settle.give_back(client),
             Kind::Resolve(resolve) => client.resolved.push_front((resolve.id, resolve.value)),
+            Kind::Mend(mend) => mend.failed(client),
             Kind::Apply(_)
             | Kind::Settle(_)
             | Kind::Load(_)
@@ -243,6 +251,10 @@ impl Task {
             after.credit_bytes = 0;
         } else if matches!(self.kind, Kind::Apply(_) | Kind::Settle(_)) {
             client.note_progress();
+            // What stood in the way of a refused row may be gone.
+            if client.quarantine.keys().any(|id| after.changed.contains_key(&id.collection)) {
+                client.retry = Retry::Due;
+            }
         }
         let mut recall = None;
         match self.kind {
@@ -250,6 +262,7 @@ impl Task {
             Kind::List(list) => list.committed(client),
             // What follows from it needs the position that it stored.
             Kind::Recall(recalled) => recall = (self.connection == client.connections).then_some(recalled),
+            Kind::Mend(mend) => mend.committed(client),
             Kind::Renew => client.renewed(),
             Kind::Adopt(adopt) => adopt.committed(client),
             // These may have marked rows in the outboxes.
@@ -273,6 +286,7 @@ impl Task {
             Kind::Collect(collect) => collect.step(client, &mut self.desk),
             Kind::Adopt(adopt) => adopt.step(client, &mut self.desk),
             Kind::List(list) => list.step(),
+            Kind::Mend(mend) => mend.step(client, &mut self.desk),
             Kind::Recall(recall) => recall.step(client, &mut self.desk),
             Kind::Resolve(resolve) => resolve.step(client, &mut self.desk),
             Kind::Renew => {
@@ -280,7 +294,7 @@ impl Task {
                 replica.incarnation = Incarnation(client.random.next());
                 replica.assigned = Sequence(0);
                 replica.settled = Sequence(0);
-                replica.kept = None;
+                (replica.kept, replica.refused) = (None, None);
                 self.desk.put_replica(replica);
                 // They could not be pushed again under their own sequences.
                 self.desk.after.kept_forgotten = client.kept.len();
@@ -310,7 +324,13 @@ impl Task {
             Kind::List(list) => list.absorb(results),
             Kind::Recall(recall) => recall.absorb(client, results),
             Kind::Collect(collect) => collect.absorb(&mut self.desk, results),
-            Kind::Load(_) | Kind::Look | Kind::Apply(_) | Kind::Settle(_) | Kind::Resolve(_) | Kind::Renew => {
+            Kind::Load(_)
+            | Kind::Look
+            | Kind::Apply(_)
+            | Kind::Settle(_)
+            | Kind::Mend(_)
+            | Kind::Resolve(_)
+            | Kind::Renew => {
                 self.desk.absorb(results);
             }
         }
@@ -409,6 +429,11 @@ impl Client {
         }
         self.idle = after.idle;
         for (collection, keys) in after.changed {
+            for key in &keys {
+                if self.quarantine.remove(&DocumentId::new(collection.as_str(), key.as_str())).is_some() {
+                    self.retry = self.retry.max(Retry::Note);
+                }
+            }
             self.event(super::Event::Changed { collection, keys });
         }
         for event in after.events {

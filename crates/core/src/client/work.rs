@@ -132,7 +132,7 @@ impl Desk {
             self.pages.confirm(id, theirs);
             return;
         }
-        if !dirty {
+        if !dirty || client.is_refused(id, self.row(id)) {
             if version != confirmed_version {
                 self.write_row(id, theirs.as_ref().map(|(_, body)| body.clone()));
                 self.pages.confirm(id, theirs);

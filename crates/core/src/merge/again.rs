@@ -8,8 +8,8 @@ use crate::ids::DocumentId;
 use crate::json::Value;
 use crate::wire::Operation;
 
-/// The offered content holds the change, or does not, or other changes hide which: a field that has the value that the change gave it
-/// has it already, one that has the value before gets it, and any other stays: applied twice it would be wrong, and the note tells.
+/// The offered content holds the change, or does not, or other changes hide which. Where every field has the value before the change,
+/// it is applied; otherwise the document stays, for applied twice it would be wrong, and the notes tell of values that it does not have.
 pub fn again(current: &Value, id: &DocumentId, operation: &Operation) -> Result<Merged, MergeError> {
     let mut conflicts = Vec::new();
     let mut note = |path: &[String], base: Option<Value>, mine: Option<Value>| {
@@ -19,16 +19,16 @@ pub fn again(current: &Value, id: &DocumentId, operation: &Operation) -> Result<
         conflicts.push(conflict.into_note(id));
     };
     let value = if let Operation::Patch(patches) = operation {
-        let mut missing = Vec::new();
-        for patch in parse_patches(patches)? {
-            let here = found(Some(current), patch.path);
-            if here == patch.base.as_ref() {
-                missing.push(patch);
-            } else if here != patch.mine.as_ref() {
+        let patches = parse_patches(patches)?;
+        let here = |path: &[String]| found(Some(current), path);
+        if patches.iter().all(|patch| here(patch.path) == patch.base.as_ref()) {
+            apply_patches(Some(current.clone()), patches)?
+        } else {
+            for patch in patches.into_iter().filter(|patch| here(patch.path) != patch.mine.as_ref()) {
                 note(patch.path, patch.base, patch.mine);
             }
+            Some(current.clone())
         }
-        apply_patches(Some(current.clone()), missing)?
     } else {
         let mine = apply(None, operation)?;
         if mine.as_ref() != Some(current) {

@@ -232,3 +232,16 @@ fn a_purge_is_no_absence() {
     script.snapshot(3, None, None, &[(3, "cards/a", r#"{"n":2}"#), (3, "lists/old", "[]")]);
     assert_eq!((script.row("cards/theirs"), script.sequences()), (None, vec![]));
 }
+
+#[test]
+fn what_was_refused_before_is_not_pushed_again() {
+    let mut script = Script::live();
+    script.write(|tx| tx.put("cards", "a", "1"));
+    script.result(1, 1, Outcome::Rejected(ErrorCode::Forbidden, "no".into(), vec![]));
+    script.write(|tx| tx.put("cards", "b", "1"));
+    script.result(2, 1, Outcome::Accepted);
+    script.restart();
+    script.connect_set_back(0);
+    let changes: Vec<usize> = script.pushes().iter().map(|push| push.changes.len()).collect();
+    assert_eq!(changes, [0, 1], "its sequence is finished, without content");
+}

@@ -3,6 +3,7 @@
 mod connection;
 mod documents;
 mod epochs;
+mod mend;
 mod offsets;
 mod reconcile;
 mod results;
