@@ -89,19 +89,14 @@ impl World {
         }
     }
 
-    /// The browser ends; its profile is that of an earlier day, or the rows are gone beside what is hidden.
+    /// The browser ends; its profile is that of an earlier day, or there is none any more.
     fn restore_profile(&mut self, replica: usize, copy: ModelDatabase) {
         let ids: Vec<HostId> =
             self.hosts.iter().filter(|(_, seat)| seat.replica == replica).map(|(id, _)| *id).collect();
         ids.into_iter().for_each(|id| self.end_host(id));
-        let choice = self.random.below(3);
+        let wiped = self.random.chance(400);
         if let Some(target) = self.replicas.get_mut(replica) {
-            target.database.crash(|relaxed| relaxed);
-            match choice {
-                0 => target.database.lose_rows(),
-                1 => target.database = ModelDatabase::new(),
-                _ => target.database = copy,
-            }
+            target.database = if wiped { ModelDatabase::new() } else { copy };
         }
         self.ledger.excuse(replica);
         self.start_host(replica);
