@@ -113,6 +113,8 @@ pub struct Submission {
     pub refused: Option<(ErrorCode, String)>,
     /// Whether the client had a result of it before: unless it is finished still, the store was set back.
     pub again: bool,
+    /// Whether the client is bringing back what the store lacks: what it creates may hold mutations of others.
+    pub brings_back: bool,
 }
 
 /// What became of a submission.
@@ -151,6 +153,8 @@ pub struct Opening {
     pub floor: Offset,
     /// The client's last finished mutation.
     pub finished: Sequence,
+    /// Whether the client knows of data that the store may lack since it was set back.
+    pub brings_back: bool,
     /// For the welcome.
     pub history: Option<(History, bool)>,
     /// What the identity may do.

@@ -58,7 +58,7 @@ impl Session {
             loading: None,
             ticket: 0,
             snapshot_turn: false,
-            push: PushState::new(opening.finished, hello.acknowledged),
+            push: PushState::new(opening.finished, hello.acknowledged, opening.brings_back),
         }));
         if !self.still_open(now_ms) {
             return;

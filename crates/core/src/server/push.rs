@@ -18,6 +18,8 @@ pub(super) struct PushState {
     finished: Sequence,
     /// The last one that it was acknowledged then, maybe by a store that was set back since.
     acknowledged: Sequence,
+    /// Whether the client brings back what the store lacks.
+    brings_back: bool,
     /// The sequence that must come next; `None` before the first push, which may repeat finished ones.
     next: Option<Sequence>,
     /// Frames of a mutation that is not whole.
@@ -34,8 +36,8 @@ struct Partial {
 }
 
 impl PushState {
-    pub(super) fn new(finished: Sequence, acknowledged: Sequence) -> Self {
-        Self { finished, acknowledged, next: None, partial: None, inflight: VecDeque::new() }
+    pub(super) fn new(finished: Sequence, acknowledged: Sequence, brings_back: bool) -> Self {
+        Self { finished, acknowledged, brings_back, next: None, partial: None, inflight: VecDeque::new() }
     }
 
     pub(super) fn bytes_inflight(&self) -> usize {
@@ -137,7 +139,8 @@ impl Session {
                 let refused = partial.refused;
                 let mutation = partial.mutation;
                 let again = sequence <= open.push.acknowledged;
-                let submission = Submission { id, acknowledged, mutation, refused, again };
+                let brings_back = open.push.brings_back;
+                let submission = Submission { id, acknowledged, mutation, refused, again, brings_back };
                 self.effects.push_back(Effect::Process(Box::new(submission)));
             }
             Err(refusal) => self.fail(&refusal),

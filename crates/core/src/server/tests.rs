@@ -100,6 +100,7 @@ impl Host {
             floor: self.floor,
             finished: Sequence(3),
             history: None,
+            brings_back: false,
             grant,
             collections: vec![info(0, "cards"), info(1, "lists")],
         };

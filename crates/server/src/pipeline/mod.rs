@@ -127,9 +127,10 @@ pub(crate) async fn read(database: &Database, ids: impl Iterator<Item = &Documen
 
 /// What the store remembers of the documents that clients bring back to a store that was set back.
 async fn remember(database: &Database, waiting: &VecDeque<Submission>, view: &mut View) -> Result<(), Refusal> {
-    let brought = waiting.iter().flat_map(|one| one.mutation.changes.iter().map(|change| (one.again, change)));
+    let brings = |one: &Submission| one.again || one.brings_back;
+    let brought = waiting.iter().flat_map(|one| one.mutation.changes.iter().map(move |change| (brings(one), change)));
     let ids: Vec<DocumentId> = brought
-        .filter(|(again, change)| *again || matches!(change.operation, Operation::Offer(_)))
+        .filter(|(brings, change)| *brings || matches!(change.operation, Operation::Offer(_)))
         .map(|(_, change)| change.id.clone())
         .collect();
     if !ids.is_empty() {

@@ -164,7 +164,8 @@ fn plan(
         }
         // A clock that runs ahead must not win for ever.
         let edited_ms = mutation.edited_ms.min(now_ms);
-        let brought = Brought { again: submission.again, trace: view.trace(&change.id) };
+        let Submission { again, brings_back, .. } = *submission;
+        let brought = Brought { again, brings_back, trace: view.trace(&change.id) };
         plan_change(database, caller, change, &view.state(&change.id), brought, edited_ms, &mut plan)?;
     }
     Ok(plan)
@@ -175,6 +176,8 @@ fn plan(
 struct Brought {
     /// It was acknowledged before.
     again: bool,
+    /// By a client that knows of more than the store.
+    brings_back: bool,
     trace: Trace,
 }
 
@@ -188,6 +191,8 @@ impl Brought {
     fn trace_of(self, operation: &Operation, current: &State) -> Trace {
         match operation {
             Operation::Offer(_) if !self.is_known(current) => Trace::Offered,
+            // An edit of a document that the store lacks.
+            Operation::Put(_) if self.brings_back && !self.again && !self.is_known(current) => Trace::Offered,
             // Another client may offer it.
             Operation::Delete if self.again && !self.is_known(current) => Trace::Buried,
             Operation::Offer(_) | Operation::Delete | Operation::Put(_) | Operation::Patch(_) => Trace::None,

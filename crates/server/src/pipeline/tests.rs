@@ -147,7 +147,7 @@ fn submission(sequence: u64, puts: &[(&str, &str)]) -> Submission {
     };
     let id = MutationId { client: ClientId([1; 16]), incarnation: Incarnation(1), sequence: Sequence(sequence) };
     let mutation = Mutation { sequence: id.sequence, edited_ms: 5, changes: puts.iter().map(change).collect() };
-    Submission { id, acknowledged: Sequence(0), mutation, refused: None, again: false }
+    Submission { id, acknowledged: Sequence(0), mutation, refused: None, again: false, brings_back: false }
 }
 
 async fn one(database: &Database, caller: &Caller, submission: Submission) -> Processed {
@@ -284,4 +284,16 @@ async fn a_delete_of_what_the_store_lacks_is_remembered() {
     one(&database, &caller, Submission { again: true, ..delete }).await;
     let processed = one(&database, &caller, change(2, "a", Version::ABSENT, offer(r#"{"room":"x"}"#))).await;
     assert_eq!(told(&processed), Some(None), "nobody brings it back");
+}
+
+#[tokio::test]
+async fn an_edit_of_what_the_store_lacks_may_hold_what_others_did() {
+    let (database, store) = database(None).await;
+    let caller = caller(&["x"]);
+    let put = |key: &str, sequence| change(sequence, key, Version::ABSENT, Operation::Put(br#"{"room":"x"}"#.to_vec()));
+    one(&database, &caller, put("new", 1)).await;
+    one(&database, &caller, Submission { brings_back: true, ..put("edited", 2) }).await;
+    one(&database, &caller, Submission { brings_back: true, again: true, ..put("created", 3) }).await;
+    let ids = ["new", "edited", "created"].map(note);
+    assert_eq!(store.traces(&ids).await.unwrap(), [Trace::None, Trace::Offered, Trace::None]);
 }
