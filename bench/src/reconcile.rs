@@ -18,7 +18,9 @@ use tidelock_core::server::{
     ChangeRecord, ChannelSet, DocumentPage, Effect, Filter, Grant, Opening, Session, SessionConfig, Sought,
 };
 use tidelock_core::version::{ItemHasher, of_body};
-use tidelock_core::wire::{ChangeKind, ClientFrame, CollectionInfo, Outcome, Policy, ServerFrame, decode, unpack};
+use tidelock_core::wire::{
+    ChangeKind, ClientFrame, CollectionInfo, Outcome, Policy, ServerFrame, decode, unpack_changes,
+};
 use tidelock_store::{BoxFuture, Changelog, Commit, CommitOutcome, MemoryStore, Store, StoreError, Trace, Write};
 
 use crate::rows::{COLLECTION, body, key, splitmix};
@@ -162,6 +164,7 @@ impl World {
             }
         });
         let commit = Commit {
+            jumps: false,
             mutation: None,
             session: SessionId(0),
             acknowledged: Sequence(0),
@@ -413,7 +416,7 @@ fn asks(frame: &[u8]) -> bool {
 /// Bodies of the documents that differ.
 fn bodies_of(frame: &[u8]) -> Vec<u8> {
     let Ok(ServerFrame::Reconciled(reconciled)) = decode::<ServerFrame>(frame) else { return Vec::new() };
-    let changes = unpack::<tidelock_core::wire::Change>(&reconciled.changes).unwrap();
+    let changes = unpack_changes(&reconciled.changes).unwrap();
     changes
         .into_iter()
         .flat_map(|change| if let ChangeKind::Put(_, body) = change.kind { body } else { Vec::new() })

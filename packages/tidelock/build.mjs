@@ -3,7 +3,8 @@
  * the type declarations. The WASM core and its glue are there before (`cargo xtask build`).
  */
 import { execFileSync } from "node:child_process";
-import { existsSync } from "node:fs";
+import { createHash } from "node:crypto";
+import { existsSync, readFileSync } from "node:fs";
 import { fileURLToPath } from "node:url";
 import { build } from "esbuild";
 
@@ -13,6 +14,11 @@ if (!existsSync(glue)) {
   console.error("tidelock: dist/tidelock_core.js is missing: run `cargo xtask build`, which makes the WASM core first");
   process.exit(1);
 }
+
+const { version } = JSON.parse(readFileSync(here("package.json"), "utf8"));
+const core = createHash("sha256").update(readFileSync(here("dist/tidelock_core_bg.wasm")));
+/** Told with a trap of the core: which file the numbers in its stack are about. */
+const coreBuild = `tidelock ${version}, core ${core.digest("hex").slice(0, 12)}`;
 
 const common = {
   bundle: true,
@@ -30,7 +36,7 @@ await build({
   outdir: here("dist"),
   format: "iife",
   // The glue's own way to find the WASM file; the engine always names it.
-  define: { "import.meta.url": '""' },
+  define: { "import.meta.url": '""', CORE_BUILD: JSON.stringify(coreBuild) },
 });
 await build({
   ...common,

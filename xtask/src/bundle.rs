@@ -5,12 +5,8 @@ use std::fs;
 use crate::build::DIST;
 use crate::project::{Project, files_below};
 
-/// The budget for the whole package, WASM included.
+/// The budget for the whole package, WASM included; `docs/decisions/0007-size-of-the-browser-core.md` tells how it is kept.
 pub(crate) const BUDGET_BYTES: u64 = 150_000;
-
-/// What `cargo xtask test` lets through while the package is above its budget: it may shrink from here, not grow. See
-/// `docs/decisions/0007-size-of-the-browser-core.md`.
-pub(crate) const CEILING_BYTES: u64 = 180_000;
 
 /// One file of the package.
 pub(crate) struct Part {

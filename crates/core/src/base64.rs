@@ -1,8 +1,10 @@
 //! Base64 (RFC 4648), strict: one text for one byte string.
 
+use crate::prelude::*;
+
 /// Which alphabet and padding.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Variant {
+pub enum Variant {
     /// `+/` with padding, as `btoa` writes it: values.
     Standard,
     /// `-_` without padding: keys.
@@ -31,7 +33,7 @@ impl Variant {
 }
 
 /// Encodes bytes.
-pub(crate) fn encode(bytes: &[u8], variant: Variant) -> String {
+pub fn encode(bytes: &[u8], variant: Variant) -> String {
     let alphabet = variant.alphabet();
     let mut text = String::with_capacity(bytes.len().div_ceil(3) * 4);
     for chunk in bytes.chunks(3) {
@@ -48,7 +50,7 @@ pub(crate) fn encode(bytes: &[u8], variant: Variant) -> String {
 }
 
 /// Decodes the text that [`encode`] writes; `None` for any other.
-pub(crate) fn decode(text: &str, variant: Variant) -> Option<Vec<u8>> {
+pub fn decode(text: &str, variant: Variant) -> Option<Vec<u8>> {
     let digits = match variant {
         Variant::Standard if text.len().is_multiple_of(4) => text.trim_end_matches('='),
         Variant::Standard => return None,

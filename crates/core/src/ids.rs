@@ -2,6 +2,7 @@
 
 use core::fmt;
 
+use crate::prelude::*;
 use crate::wire::{Cbor, Reader, Writer, cbor_struct};
 /// Declares a transparent 64-bit identifier.
 macro_rules! id64 {

@@ -14,8 +14,10 @@
 use core::cmp::Ordering;
 
 use crate::base64::{self, Variant};
+use crate::escape::is_whole;
 use crate::json::{self, Value, utf16_order};
 use crate::limits::Limits;
+use crate::prelude::*;
 
 /// Deepest nesting of array keys. Each level escapes the quotes of the levels within, so that deeper keys exceed any limit on bytes.
 const KEY_DEPTH_MAX: usize = 12;
@@ -45,7 +47,8 @@ pub enum KeyError {
     Empty,
     /// Begins with `~` but is not the form of any key.
     #[error(
-        "{0:?} begins with '~' but is not the form of a key; a string beginning with '~' is written as \"~s\" and the string"
+        "{} begins with '~' but is not the form of a key; a string beginning with '~' is written as \"~s\" and the string",
+        json::quoted(.0)
     )]
     Form(String),
     /// NaN, or a date that is not a time value.
@@ -88,7 +91,7 @@ fn encode_within(key: &Key, depth: usize) -> Result<String, KeyError> {
     match key {
         Key::Number(number) if number.is_nan() => Err(KeyError::NotAKey),
         Key::Number(number) => Ok(format!("~n{}", print(*number))),
-        Key::Date(ms) if ms.fract() != 0.0 || ms.is_nan() || ms.abs() > DATE_MS_MAX => Err(KeyError::NotAKey),
+        Key::Date(ms) if !is_whole(*ms) || ms.abs() > DATE_MS_MAX => Err(KeyError::NotAKey),
         Key::Date(ms) => Ok(format!("~d{}", print(*ms))),
         Key::String(text) if text.is_empty() || text.starts_with('~') => Ok(format!("~s{text}")),
         Key::String(text) => Ok(text.clone()),

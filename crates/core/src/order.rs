@@ -1,5 +1,7 @@
 //! Sorting with one copy of the code: the standard library's sorts cost the browser's core 3 kB for each type.
 
+use crate::prelude::*;
+
 /// The indexes below `count` in order; what `is_before` does not tell apart stays as it is. `is_before` gets two indexes.
 pub(crate) fn sorted_indexes(count: usize, is_before: &dyn Fn(usize, usize) -> bool) -> Vec<usize> {
     let mut order: Vec<usize> = (0..count).collect();

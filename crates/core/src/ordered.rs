@@ -5,10 +5,12 @@
 //! The entries of a map stand in slots, in any order; an [`Order`] of slot numbers, whose code is the same for all types, keeps them
 //! sorted.
 
+use alloc::vec::IntoIter;
 use core::borrow::Borrow;
 use core::cmp::Ordering;
 use core::iter::Map;
-use std::vec::IntoIter;
+
+use crate::prelude::*;
 
 /// Most slots of a block. Inserting moves at most a block, and a few bytes for each block that follows.
 const BLOCK_SLOTS_MAX: usize = 128;

@@ -6,23 +6,29 @@
 //!             over collection, 00, key, 00, version (8 bytes, big-endian); [0..8], big-endian
 //! ```
 
+#[cfg(target_arch = "wasm32")]
+use crate::blake3;
 use crate::ids::{ChangelogId, Version};
-use crate::json::{JsonError, Value, canonical, parse};
+use crate::json::{JsonError, Value, canonical, parse, quick};
 
 /// Context of the key derivation; part of the protocol.
 const ITEM_HASH_CONTEXT: &str = "tidelock 2026 item hash v1";
 
 /// The version of a document with this content.
 pub fn of(value: &Value) -> Version {
-    match first_eight(&blake3::hash(&canonical(value))) {
-        0 => Version(1),
-        hash => Version(hash),
-    }
+    of_canonical(&canonical(value))
 }
 
 /// The version of a document with this body.
 pub fn of_body(body: &[u8]) -> Result<Version, JsonError> {
-    Ok(of(&parse(body)?))
+    quick(body).map_or_else(|| Ok(of(&parse(body)?)), |text| Ok(of_canonical(&text)))
+}
+
+fn of_canonical(text: &[u8]) -> Version {
+    match first_eight(blake3::hash(text)) {
+        0 => Version(1),
+        hash => Version(hash),
+    }
 }
 
 /// Names one state of one document in eight bytes: an item of [`crate::reconcile`], and of [`crate::wire::Subscribe::have`].
@@ -47,12 +53,12 @@ impl ItemHasher {
         // One piece: the hasher for several is set up for longer than such a piece takes.
         let version = version.0.to_be_bytes();
         let item = [collection.as_bytes(), &[0], key.as_bytes(), &[0], &version].concat();
-        first_eight(&blake3::keyed_hash(&self.0, &item))
+        first_eight(blake3::keyed_hash(&self.0, &item))
     }
 }
 
-fn first_eight(hash: &blake3::Hash) -> u64 {
-    hash.as_bytes().iter().take(8).fold(0, |number, byte| (number << 8) | u64::from(*byte))
+fn first_eight(hash: impl Into<[u8; 32]>) -> u64 {
+    hash.into().iter().take(8).fold(0, |number, byte| (number << 8) | u64::from(*byte))
 }
 
 #[cfg(test)]

@@ -14,7 +14,7 @@ use tokio::sync::Notify;
 use crate::hub::Hub;
 use crate::metrics::{DatabaseFigures, Metrics};
 use crate::reindex::Progress;
-use crate::rules::Rules;
+use crate::rules::{Rules, RulesInForce};
 
 /// A store, the node's changelog of it, its rules, and its sessions.
 pub struct Database {
@@ -40,7 +40,7 @@ pub struct Database {
     /// Wakes the task that brings stored channels up to the rules.
     pub(crate) reindex: Notify,
     pub(crate) reindex_progress: Progress,
-    rules: RwLock<Arc<Rules>>,
+    rules: Arc<RulesInForce>,
     /// Rises when clients have to be told of other collections or policies.
     shape: AtomicU64,
     numbers: RwLock<Arc<BTreeMap<String, u32>>>,
@@ -57,8 +57,23 @@ impl Database {
         tombstones_kept: Duration,
         metrics: Arc<Metrics>,
     ) -> Self {
+        let rules = Arc::new(RulesInForce::new(rules, limits.document_bytes_max));
+        Self::over(name, store, changelog, rules, limits, tombstones_kept, metrics)
+    }
+
+    /// As [`new`](Self::new), with rules that the store asks, too.
+    pub fn over(
+        name: &str,
+        store: Arc<dyn Store>,
+        changelog: Arc<dyn Changelog>,
+        rules: Arc<RulesInForce>,
+        limits: Limits,
+        tombstones_kept: Duration,
+        metrics: Arc<Metrics>,
+    ) -> Self {
         let hub = Hub::new(changelog.head());
-        let names = rules.collections().map(|(collection, _)| collection.to_owned());
+        let names = rules.get();
+        let names = names.collections().map(|(collection, _)| collection.to_owned());
         let numbers = names.zip(0_u32..).collect();
         Self {
             name: name.to_owned(),
@@ -72,7 +87,7 @@ impl Database {
             rules_gate: tokio::sync::RwLock::default(),
             reindex: Notify::new(),
             reindex_progress: Progress::default(),
-            rules: RwLock::new(Arc::new(rules)),
+            rules,
             shape: AtomicU64::new(0),
             numbers: RwLock::new(Arc::new(numbers)),
         }
@@ -80,7 +95,7 @@ impl Database {
 
     /// Who may do what at this moment. It stays so while the gate of the rules is held for reading.
     pub fn rules(&self) -> Arc<Rules> {
-        Arc::clone(&self.rules.read().unwrap_or_else(PoisonError::into_inner))
+        self.rules.get()
     }
 
     /// Puts other rules in force once no mutation of the present ones is under way. Stored channels follow in the background
@@ -92,7 +107,7 @@ impl Database {
         if !rules.is_shaped_like(&self.rules()) {
             self.shape.fetch_add(1, Ordering::SeqCst);
         }
-        *self.rules.write().unwrap_or_else(PoisonError::into_inner) = rules;
+        self.rules.replace(rules);
         self.reindex.notify_one();
         Ok(())
     }
@@ -110,7 +125,7 @@ impl Database {
         self.shape.load(Ordering::SeqCst)
     }
 
-    /// Numbers of the collections in change frames: the same for every session, so that a change is encoded once.
+    /// Numbers of the collections in change frames: the same for every session, so that sessions can share frames.
     pub fn numbers(&self) -> Arc<BTreeMap<String, u32>> {
         Arc::clone(&self.numbers.read().unwrap_or_else(PoisonError::into_inner))
     }

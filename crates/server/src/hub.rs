@@ -1,4 +1,4 @@
-//! Fan-out: every commit is encoded once and handed to the sessions whose filter it matches.
+//! Fan-out: every commit is handed to the sessions whose filter it matches; those that tell the same of it share the frame.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -74,7 +74,7 @@ impl Hub {
         let mut segments = database.changelog.subscribe();
         loop {
             match segments.recv().await {
-                Ok(segment) => database.hub.hand_out(&segment, &database),
+                Ok(segment) => database.hub.hand_out(&segment),
                 Err(RecvError::Lagged(_)) => database.hub.resynchronise(&*database.changelog),
                 Err(RecvError::Closed) => return,
             }
@@ -92,15 +92,14 @@ impl Hub {
         Membership { hub: self, key, mailbox }
     }
 
-    fn hand_out(&self, segment: &Segment, database: &Database) {
+    fn hand_out(&self, segment: &Segment) {
         let mut registry = self.registry();
         registry.head = registry.head.max(segment.to);
         let watchers = registry.watchers_of(&segment.records);
         if watchers.is_empty() {
             return;
         }
-        let numbers = database.numbers();
-        let batch = Arc::new(Batch::new(segment.from, segment.to, segment.records.clone(), &numbers));
+        let batch = Arc::new(Batch::new(segment.from, segment.to, segment.records.clone()));
         for key in watchers {
             if let Some(watcher) = registry.watchers.get(&key) {
                 watcher.mailbox.put(&batch);

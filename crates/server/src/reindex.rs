@@ -184,11 +184,13 @@ async fn rewrite(database: &Database, rules: &Rules, records: &[&ChangeRecord]) 
 /// A commit of the server's own: no client repeats it, no session made it.
 fn commit_of(writes: Vec<Write>) -> Commit {
     Commit {
+        jumps: false,
         mutation: None,
         session: SessionId(0),
         acknowledged: Sequence(0),
         writes,
         outcome: Outcome::Accepted,
+        named: Vec::new(),
         conflicts: Vec::new(),
         actor: String::new(),
         now_ms: Clock::default().now_ms(),

@@ -9,7 +9,7 @@ use tidelock_core::client::storage::{PageId, Read, ReadResult, Row, Verdict, Wri
 use tidelock_core::client::{Client, Config, Effect, Kept};
 use tidelock_core::ids::{ChangelogId, Epoch, Offset, Sequence, SessionId, SubscriptionId, Version};
 use tidelock_core::limits::Limits;
-use tidelock_core::wire::{Change, ChangeKind, CollectionInfo, Packed, Policy, ServerFrame, Snapshot, Welcome, encode};
+use tidelock_core::wire::{Change, ChangeKind, CollectionInfo, Policy, ServerFrame, Snapshot, Welcome, encode, pack};
 
 const DOCUMENTS: u64 = 100_000;
 const FRAME_DOCUMENTS: u64 = 1_000;
@@ -81,11 +81,11 @@ fn run(client: &mut Client, storage: &mut Storage) -> Duration {
 
 fn frame(first: u64) -> Vec<u8> {
     let key = |number: u64| format!("document-{number:08}");
-    let mut items = Vec::new();
+    let mut changes = Vec::new();
     for number in first..first + FRAME_DOCUMENTS {
         let body = format!(r#"{{"id":{number},"text":"{}"}}"#, "lorem ipsum ".repeat(19)).into_bytes();
         let kind = ChangeKind::Put(Version(number + 1), body);
-        items.extend(encode(&Change { offset: Offset(1), collection: 0, key: key(number), kind }));
+        changes.push(Change { offset: Offset(1), collection: 0, key: key(number), kind });
     }
     let last = first + FRAME_DOCUMENTS;
     encode(&ServerFrame::Snapshot(Snapshot {
@@ -94,7 +94,7 @@ fn frame(first: u64) -> Vec<u8> {
         offset: Offset(1),
         after: (first > 0).then(|| ("cards".into(), key(first - 1))),
         through: (last < DOCUMENTS).then(|| ("cards".into(), key(last - 1))),
-        changes: Packed(items),
+        changes: pack(&changes),
         channels: Vec::new(),
     }))
 }

@@ -1,7 +1,7 @@
 //! Frames as people read them, for the trace of a replayed seed.
 
 use tidelock_core::wire::{
-    Change, ChangeKind, ClientFrame, DocumentState, Outcome, Packed, Push, ServerFrame, decode, unpack,
+    ChangeKind, ClientFrame, Columns, DocumentState, Outcome, Push, ServerFrame, decode, unpack, unpack_changes,
 };
 
 /// A message of a client.
@@ -81,8 +81,8 @@ fn readable(operation: &tidelock_core::wire::Operation) -> String {
     }
 }
 
-fn changes_text(packed: &Packed) -> String {
-    let changes = unpack::<Change>(packed).unwrap_or_default();
+fn changes_text(columns: &Columns) -> String {
+    let changes = unpack_changes(columns).unwrap_or_default();
     let text = changes.iter().map(|change| {
         let kind = match &change.kind {
             ChangeKind::Put(version, body) => format!("{:x} {}", version.0 >> 48, String::from_utf8_lossy(body)),

@@ -164,6 +164,7 @@ fn write(number: u64, expected: Version, version: Version) -> Write {
 
 fn commit(client: u64, sequence: u64, writes: Vec<Write>) -> Commit {
     Commit {
+        jumps: false,
         mutation: Some(MutationId {
             client: identity(client),
             incarnation: Incarnation(1),
@@ -173,6 +174,7 @@ fn commit(client: u64, sequence: u64, writes: Vec<Write>) -> Commit {
         acknowledged: Sequence(sequence.saturating_sub(1)),
         writes,
         outcome: Outcome::Accepted,
+        named: Vec::new(),
         conflicts: Vec::new(),
         actor: String::new(),
         now_ms: 1,

@@ -6,12 +6,15 @@
 
 mod changelog;
 mod channels;
+pub mod cluster;
 #[cfg(any(test, feature = "conformance"))]
 pub mod conformance;
 mod embedded;
 mod error;
 pub mod limits;
 mod memory;
+pub mod platform;
+mod recent;
 mod sketches;
 mod store;
 

@@ -111,8 +111,7 @@ impl MemoryStore {
 
 impl State {
     fn commit(&mut self, commit: Commit, segments: &broadcast::Sender<Arc<Segment>>) -> CommitOutcome {
-        let acknowledged = commit.acknowledged;
-        if let Some(refusal) = commit.mutation.and_then(|mutation| self.refuse_sequence(mutation, acknowledged)) {
+        if let Some(refusal) = commit.mutation.and_then(|mutation| self.refuse_sequence(mutation, commit.jumps)) {
             return refusal;
         }
         let mismatched: Vec<DocumentId> = commit
@@ -156,15 +155,14 @@ impl State {
         outcomes.and_then(|outcomes| outcomes.last_key_value()).map_or(Sequence(0), |(sequence, _)| *sequence)
     }
 
-    fn refuse_sequence(&self, mutation: MutationId, acknowledged: Sequence) -> Option<CommitOutcome> {
+    fn refuse_sequence(&self, mutation: MutationId, jumps: bool) -> Option<CommitOutcome> {
         let finished = self.finished(mutation.client, mutation.incarnation);
         if mutation.sequence <= finished {
             let outcomes = self.outcomes.get(&(mutation.client, mutation.incarnation));
             let recorded = outcomes.and_then(|outcomes| outcomes.get(&mutation.sequence)).cloned();
             return Some(CommitOutcome::Repeated(recorded));
         }
-        let next = [finished, acknowledged].map(Sequence::next);
-        (!next.contains(&mutation.sequence)).then_some(CommitOutcome::OutOfOrder(finished))
+        (!jumps && mutation.sequence != finished.next()).then_some(CommitOutcome::OutOfOrder(finished))
     }
 
     fn trace(&self, id: &DocumentId) -> Trace {

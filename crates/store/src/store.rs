@@ -20,8 +20,7 @@ pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 ///   and durable before it resolves. It is linearizable per document.
 /// - A mutation whose sequence is not beyond the finished one of its (client, incarnation) is [`Repeated`](CommitOutcome::Repeated)
 ///   and changes nothing, whatever happened to the first answer.
-/// - The next mutation is the one after the finished one, or after the acknowledged one where that is beyond it: a store that was set
-///   back may lack mutations that nobody has any more.
+/// - The next mutation is the one after the finished one, unless it [jumps](Commit::jumps).
 /// - [`read`](Store::read) returns what was committed before it was called, or something later.
 /// - Dropping a future does not undo what it began.
 pub trait Store: Send + Sync + 'static {
@@ -105,10 +104,15 @@ pub struct Commit {
     pub session: SessionId,
     /// Outcomes up to this sequence may be forgotten.
     pub acknowledged: Sequence,
+    /// Whether it is the next although it does not follow the finished one: the store was set back, and nobody has what is between.
+    pub jumps: bool,
     /// The documents; each at most once. Empty for a mutation that was rejected.
     pub writes: Vec<Write>,
     /// To be recorded with the mutation and given back when it is repeated.
     pub outcome: Outcome,
+    /// The documents that the mutation names, whether it writes them or not: a store that finds the traces of a mutation in its
+    /// documents looks there, also when the mutation is refused this time. May be empty without a mutation.
+    pub named: Vec<DocumentId>,
     /// Values that the merge discarded, for the conflict log.
     pub conflicts: Vec<ConflictNote>,
     /// Who: subject of the identity.

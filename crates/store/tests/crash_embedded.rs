@@ -207,6 +207,7 @@ fn mutation(client: u8, sequence: u64) -> Commit {
     let own = (0..documents(client, sequence))
         .map(|part| write(format!("{client}-{sequence}-{part}"), &body(client, sequence, part)));
     Commit {
+        jumps: false,
         mutation: Some(MutationId {
             client: ClientId([client; 16]),
             incarnation: Incarnation(1),
@@ -216,6 +217,7 @@ fn mutation(client: u8, sequence: u64) -> Commit {
         acknowledged: Sequence(sequence.saturating_sub(2)),
         writes: own.chain([counter]).collect(),
         outcome: Outcome::Accepted,
+        named: Vec::new(),
         conflicts: Vec::new(),
         actor: "crash".into(),
         now_ms: 1,

@@ -1,5 +1,8 @@
 //! Answers to reads, as the worker gives them.
 
+use alloc::string::String;
+use alloc::vec::Vec;
+
 use js_sys::Uint8Array;
 use tidelock_core::client::storage::{KeyRange, OutboxRecord, PageId, ReadResult, Row};
 use tidelock_core::ids::Sequence;

@@ -3,8 +3,15 @@
 //! What crosses the border often crosses it in bulk: the bodies of a step's row writes are one JSON array that the browser parses
 //! once; names, keys and numbers of a step are one JSON text; pages and frames are byte arrays.
 
+#![cfg_attr(target_arch = "wasm32", no_std)]
+
+extern crate alloc;
+
 mod input;
 mod step;
+
+use alloc::string::String;
+use alloc::vec::Vec;
 
 use js_sys::{Array, Uint8Array};
 use tidelock_core::client::storage::{Durability, ReadResult, RefusedRow, StorageFailure, Verdict};
@@ -14,6 +21,18 @@ use tidelock_core::json::{self, Value};
 use wasm_bindgen::prelude::wasm_bindgen;
 
 use step::{Text, object};
+
+/// One thread has the memory: an allocator without locks.
+#[cfg(target_arch = "wasm32")]
+#[global_allocator]
+static ALLOCATOR: talc::wasm::WasmDynamicTalc = talc::wasm::new_wasm_dynamic_allocator();
+
+/// A panic is a trap, which the worker reports: nobody would see a message, and without one its formatting is not compiled.
+#[cfg(target_arch = "wasm32")]
+#[panic_handler]
+fn panicked(_: &core::panic::PanicInfo<'_>) -> ! {
+    core::arch::wasm32::unreachable()
+}
 
 /// The client, as the worker drives it. Times are milliseconds since 1970.
 #[wasm_bindgen]

@@ -24,6 +24,10 @@
 //! | `rows` | collection, keys | `read_rows` |
 //! | `scan` | collection, after or null, limit | `read_scan` |
 
+use alloc::string::String;
+use alloc::vec;
+use alloc::vec::Vec;
+
 use js_sys::Array;
 use tidelock_core::client::storage::{Read, Step, WriteOp};
 use tidelock_core::escape;

@@ -227,6 +227,10 @@ export class Handle implements Tidelock {
   /** An engine that cannot be loaded, or that broke, is started again after a while; this tab or another one does it. */
   private engineFailed(worker: Worker, message: string): void {
     if (worker !== this.worker) return;
+    // It may still beat, or fail again.
+    worker.onmessage = null;
+    worker.onerror = null;
+    worker.terminate();
     this.emit("error", { code: "engine-failed", message, retryable: true });
     const delay = Math.min(ENGINE_RETRY_MS * 2 ** this.engineFailures, ENGINE_RETRY_MS_MAX);
     this.engineFailures++;

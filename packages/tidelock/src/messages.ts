@@ -33,7 +33,7 @@ export type ToWorker =
 export type FromWorker =
   | { readonly kind: "need-token" }
   | { readonly kind: "stopped"; readonly reason: string }
-  /** The engine cannot start; it may the next time. */
+  /** The engine cannot start, or its core has trapped; another one may go on. */
   | { readonly kind: "failed"; readonly reason: string }
   /** Another tab's engine took over. */
   | { readonly kind: "fenced" }

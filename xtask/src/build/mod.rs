@@ -1,5 +1,6 @@
 //! Builds: the browser's core (WASM), the npm packages, the binary.
 
+mod layout;
 mod npm;
 mod wasm;
 

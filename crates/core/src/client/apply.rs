@@ -8,10 +8,11 @@ use super::work::{Desk, Theirs};
 use crate::ids::{DocumentId, Version};
 use crate::order::sorted_by;
 use crate::ordered::OrderedSet;
+use crate::prelude::*;
 use crate::version;
 use crate::wire::{
-    Change, ChangeKind, Changes, Cursor, DocumentChange, DocumentPolicy, FieldStrategy, Operation, Outcome, Policy,
-    Purge, PushResult, Reconciled, Snapshot, WireError, unpack,
+    Change, ChangeKind, Changes, Cursor, DocumentChange, DocumentPolicy, DocumentState, FieldStrategy, Operation,
+    Outcome, Policy, Purge, PushResult, Reconciled, Snapshot, WireError, unpack_changes,
 };
 
 /// How often a batch waits for unsent changes that a rebase could handle as well.
@@ -44,19 +45,19 @@ enum Cover {
 impl Inbound {
     /// A changes frame of `wire_bytes` bytes; its entries are unpacked here, once.
     pub(super) fn changes(mut frame: Changes, wire_bytes: usize) -> Result<Self, WireError> {
-        let changes = unpack(&core::mem::take(&mut frame.changes))?;
+        let changes = unpack_changes(&core::mem::take(&mut frame.changes))?;
         Ok(Inbound::Batch(Batch { changes, cover: Cover::Changes(frame), wire_bytes }))
     }
 
     /// A snapshot frame of `wire_bytes` bytes; its entries are unpacked here, once.
     pub(super) fn snapshot(mut frame: Snapshot, wire_bytes: usize) -> Result<Self, WireError> {
-        let changes = unpack(&core::mem::take(&mut frame.changes))?;
+        let changes = unpack_changes(&core::mem::take(&mut frame.changes))?;
         Ok(Inbound::Batch(Batch { changes, cover: Cover::Snapshot(frame), wire_bytes }))
     }
 
     /// A reconciled frame of `wire_bytes` bytes; its entries are unpacked here, once.
     pub(super) fn reconciled(mut frame: Reconciled, wire_bytes: usize) -> Result<Self, WireError> {
-        let changes = unpack(&core::mem::take(&mut frame.changes))?;
+        let changes = unpack_changes(&core::mem::take(&mut frame.changes))?;
         Ok(Inbound::Batch(Batch { changes, cover: Cover::Reconciled(frame), wire_bytes }))
     }
 
@@ -125,23 +126,25 @@ impl Client {
         }
     }
 
-    /// A purge that was received before a result and waited for it is older: the result says what became of its documents.
+    /// A purge that was received before a result and waited for it is older: the result says what became of its documents. One that
+    /// the result withholds is named by the purge all the same: what came before the purge would bring it back.
     pub(super) fn supersede_purges(&mut self, result: &PushResult) {
         let Some(pending) = self.pending.get(&result.sequence) else { return };
-        let told: OrderedSet<DocumentId> = match &result.outcome {
-            Outcome::Accepted | Outcome::Merged(..) => {
-                pending.mutation.changes.iter().map(|change| change.id.clone()).collect()
-            }
-            Outcome::Rejected(_, _, states) | Outcome::Resolve(states) => {
-                states.iter().map(|state| state.id.clone()).collect()
-            }
+        let (whole, states): (bool, &[DocumentState]) = match &result.outcome {
+            Outcome::Accepted => (true, &[]),
+            Outcome::Merged(states, _) => (true, states),
+            Outcome::Rejected(_, _, states) | Outcome::Resolve(states) => (false, states),
+        };
+        let superseded = |id: &DocumentId| match states.iter().find(|state| state.id == *id) {
+            Some(state) => !state.is_withheld(),
+            None => whole && pending.mutation.changes.iter().any(|change| change.id == *id),
         };
         let name_of = |number: u32| self.collections.iter().find(|info| info.number == number).map(|info| &info.name);
         for inbound in &mut self.inbound {
             let Inbound::Purge(purge) = inbound else { continue };
             for (number, keys) in &mut purge.documents {
                 let Some(name) = name_of(*number) else { continue };
-                keys.retain(|key| !told.contains(&DocumentId::new(name.as_str(), key.as_str())));
+                keys.retain(|key| !superseded(&DocumentId::new(name.as_str(), key.as_str())));
             }
         }
     }

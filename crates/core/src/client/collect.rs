@@ -7,6 +7,7 @@ use super::work::Desk;
 use super::{Client, Event, Pending};
 use crate::ids::DocumentId;
 use crate::ordered::OrderedSet;
+use crate::prelude::*;
 use crate::wire::{DocumentChange, ErrorCode, Mutation, encode};
 use crate::{json, key, merge};
 

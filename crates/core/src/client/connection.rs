@@ -4,6 +4,7 @@ use super::event::{Effect, Event, Phase};
 use super::{Client, Inbound, Pending};
 use crate::ids::{Sequence, SubscriptionId};
 use crate::limits::CREDIT_BYTES_INITIAL;
+use crate::prelude::*;
 use crate::wire::{
     Auth, ClientFrame, Credit, Cursor, ErrorFrame, Hello, PROTOCOL_VERSION, PROTOCOL_VERSION_MIN, Packed, Ping, Push,
     PushResult, ServerFrame, Subscribe, Welcome, WireError, decode, encode,

@@ -1,6 +1,7 @@
 //! What the client tells its host.
 
 use crate::ids::DocumentId;
+use crate::prelude::*;
 use crate::wire::{ConflictNote, ErrorCode};
 
 /// Something for the host to do. Effects are to be carried out in their order.

@@ -8,6 +8,7 @@ use super::state::{FENCE, POSITION, QUARANTINE, REPLICA, Replica, UNRESOLVED, Un
 use super::storage::{OutboxRecord, Read, ReadResult, Row, WriteOp};
 use super::{Client, Event, Mirror, Pending};
 use crate::ids::{ClientId, DocumentId, Incarnation, Sequence};
+use crate::prelude::*;
 use crate::wire::{Mutation, decode, encode};
 
 /// The first task.

@@ -8,6 +8,7 @@ use super::work::Desk;
 use super::{Client, Event};
 use crate::ids::DocumentId;
 use crate::ordered::OrderedSet;
+use crate::prelude::*;
 use crate::wire::encode;
 
 /// Most refused rows that are listed.

@@ -37,11 +37,12 @@ pub mod storage;
 mod task;
 mod work;
 
-use std::collections::VecDeque;
+use alloc::collections::VecDeque;
 
 use crate::ids::{ChangelogId, DocumentId, History, Offset, Sequence};
 use crate::limits::Limits;
 use crate::ordered::OrderedMap;
+use crate::prelude::*;
 use crate::wire::{CollectionInfo, ConflictNote, Mutation, Policy, PushResult};
 
 pub use event::{Effect, Event, Phase, Status};

@@ -7,6 +7,7 @@ use super::storage::{KeyRange, OutboxRecord};
 use crate::ids::DocumentId;
 use crate::key::{self, Key};
 use crate::ordered::{OrderedMap, OrderedSet};
+use crate::prelude::*;
 
 /// Every unsent outbox record that the client has read, by collection and number.
 #[derive(Clone, Debug, Default)]

@@ -3,7 +3,7 @@
 //! What the client has is listed a few shadow pages at a time: 8 bytes for each document. Then the server's symbols tell what differs,
 //! or, where that is shorter, the list itself goes to the server, which answers with a snapshot.
 
-use std::sync::Arc;
+use alloc::sync::Arc;
 
 use super::connection::SUBSCRIPTION;
 use super::shadow::shadow_versions;
@@ -12,6 +12,7 @@ use super::task::Next;
 use super::{Client, Inbound};
 use crate::ids::{ChangelogId, Version};
 use crate::ordered::{OrderedMap, OrderedSet};
+use crate::prelude::*;
 use crate::reconcile::{Checker, SYMBOLS_MAX, Sketch, Symbol, decode, estimate, subtract, symbols_from_bytes};
 use crate::version::{self, ItemHasher};
 use crate::wire::{self, ClientFrame, Difference, MoreSymbols, Packed, Symbols, encode};

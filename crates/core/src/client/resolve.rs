@@ -6,6 +6,7 @@ use super::task::Next;
 use super::work::{Desk, same_content};
 use super::{Client, Event};
 use crate::ids::DocumentId;
+use crate::prelude::*;
 use crate::version;
 
 /// The task that applies the resolver's answer: the row takes the outcome; its transaction is marked in the

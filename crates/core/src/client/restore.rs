@@ -9,6 +9,7 @@ use super::task::Next;
 use super::work::Desk;
 use super::{Client, Pending};
 use crate::ids::{Epoch, Sequence};
+use crate::prelude::*;
 use crate::wire::{ErrorCode, Mutation, Operation, Outcome, PushResult, decode};
 
 /// Acknowledged mutations that are pushed again, and what became of them.

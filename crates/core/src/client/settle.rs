@@ -7,6 +7,7 @@ use super::work::{Desk, Theirs, parsed};
 use super::{Client, Kept, Pending};
 use crate::ids::{DocumentId, Sequence};
 use crate::ordered::{OrderedMap, OrderedSet};
+use crate::prelude::*;
 use crate::wire::{DocumentChange, DocumentPolicy, DocumentState, ErrorCode, Outcome, PushResult};
 use crate::{json, merge, version};
 

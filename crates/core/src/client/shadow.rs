@@ -7,6 +7,7 @@
 use super::storage::{PageId, WriteOp};
 use crate::ids::{DocumentId, Version};
 use crate::ordered::{OrderedMap, OrderedSet};
+use crate::prelude::*;
 use crate::wire::cbor_struct;
 use crate::wire::{Cbor, Reader, WireError, Writer};
 

@@ -1,6 +1,7 @@
 //! Durable records of the state store.
 
 use crate::ids::{ClientId, Epoch, History, Incarnation, Offset, Sequence};
+use crate::prelude::*;
 use crate::wire::{Cursor, Mutation, cbor_struct, decode};
 
 /// Name of [`Replica`]'s record.

@@ -6,6 +6,7 @@
 //! the client's memory before the host reports the commit.
 
 use crate::ids::{DocumentId, Sequence};
+use crate::prelude::*;
 
 /// What the host has to do next within the task's transaction.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

@@ -13,6 +13,7 @@ use super::work::Desk;
 use super::{Client, state};
 use crate::ids::{DocumentId, Incarnation, Sequence};
 use crate::ordered::OrderedMap;
+use crate::prelude::*;
 
 /// What a task does next.
 #[derive(Debug)]

@@ -8,6 +8,7 @@ use super::{Client, Pending};
 use crate::ids::{DocumentId, Offset, Sequence, Version};
 use crate::json::{self, Value};
 use crate::ordered::{OrderedMap, OrderedSet};
+use crate::prelude::*;
 use crate::wire::{ConflictNote, DocumentPolicy, ErrorCode, encode};
 use crate::{merge, version};
 

@@ -4,6 +4,7 @@
 use super::{bigint, date, is_tag};
 use crate::base64::{self, Variant};
 use crate::json::{Number, Value};
+use crate::prelude::*;
 
 /// A value that structured clone carries and IndexedDB stores. Cyclic and shared references, functions, `Blob`s and host objects
 /// are refused in the browser.

@@ -53,7 +53,14 @@ pub fn bigint(value: &Value) -> Option<Number> {
 pub fn date(value: &Value) -> Option<f64> {
     let ms = payload(value, "date")?.as_number()?.as_f64();
     // Adding 0 turns -0 into 0, as ECMAScript's TimeClip does.
-    (ms.fract() == 0.0 && ms.abs() <= DATE_MS_MAX).then_some(ms + 0.0)
+    (is_whole(ms) && ms.abs() <= DATE_MS_MAX).then_some(ms + 0.0)
+}
+
+/// Whether the number has no digits behind the point; whole numbers beyond 2^63 are not told from others.
+pub(crate) fn is_whole(number: f64) -> bool {
+    #[expect(clippy::cast_possible_truncation, clippy::cast_precision_loss, reason = "what is lost is what is asked")]
+    let whole = number as i64 as f64;
+    number - whole == 0.0
 }
 
 #[cfg(test)]

@@ -1,6 +1,8 @@
 //! From decimal literals to the nearest double, ties to even: without the tables of the standard library's parser, which take a tenth of the
 //! browser's core.
 
+use crate::prelude::*;
+
 /// Powers of ten that are doubles without rounding.
 const TENS: [f64; 23] = [
     1e0, 1e1, 1e2, 1e3, 1e4, 1e5, 1e6, 1e7, 1e8, 1e9, 1e10, 1e11, 1e12, 1e13, 1e14, 1e15, 1e16, 1e17, 1e18, 1e19, 1e20,

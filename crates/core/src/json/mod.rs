@@ -7,6 +7,7 @@
 mod double;
 mod number;
 mod parse;
+mod quick;
 mod write;
 
 use core::cmp::Ordering;
@@ -14,10 +15,13 @@ use core::cmp::Ordering;
 pub(crate) use double::nearest;
 pub use number::{Number, SAFE_INTEGER_MAX};
 pub use parse::{JsonError, JsonErrorKind, parse};
+pub(crate) use quick::quick;
+pub(crate) use write::quoted;
 pub use write::{canonical, write};
 
 use crate::limits::Limits;
 use crate::order::sorted_by;
+use crate::prelude::*;
 
 /// A JSON value. Equality is that of canonical forms: member order and the spelling of numbers do not count.
 #[derive(Clone, Debug)]

@@ -3,6 +3,7 @@
 use core::fmt;
 
 use super::double::nearest;
+use crate::prelude::*;
 
 /// Largest integer that a JavaScript number holds exactly with all below it: 2^53 - 1.
 pub const SAFE_INTEGER_MAX: u64 = (1 << 53) - 1;

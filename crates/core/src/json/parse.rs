@@ -1,7 +1,9 @@
 //! The parser: one pass over text that is known to be UTF-8.
 
+use super::write::quoted;
 use super::{Number, Value, sorted};
 use crate::limits::DEPTH_MAX;
+use crate::prelude::*;
 
 /// Objects up to this many members are searched for duplicates pair by pair: faster than sorting.
 const PAIRWISE_MEMBERS_MAX: usize = 12;
@@ -47,7 +49,7 @@ pub enum JsonErrorKind {
     #[error("number beyond the range of a double; store it as a string")]
     Range,
     /// Two members of one name in one object.
-    #[error("the object has two members named {0:?}; remove one")]
+    #[error("the object has two members named {}; remove one", quoted(.0))]
     Duplicate(String),
     /// Nesting beyond [`DEPTH_MAX`].
     #[error("nested deeper than {DEPTH_MAX} levels; flatten the document")]
@@ -63,7 +65,7 @@ pub enum JsonErrorKind {
 }
 
 fn ascii(byte: u8) -> String {
-    if byte.is_ascii_graphic() { format!("{:?}", char::from(byte)) } else { format!("byte 0x{byte:02x}") }
+    if byte.is_ascii_graphic() { format!("'{}'", char::from(byte)) } else { format!("byte 0x{byte:02x}") }
 }
 
 /// Parses exactly one JSON value.

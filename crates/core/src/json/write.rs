@@ -1,6 +1,7 @@
 //! Writers: as it was read, and canonical.
 
 use super::{Value, sorted};
+use crate::prelude::*;
 
 /// Compact JSON text: members in their order, numbers as their literals.
 pub fn write(value: &Value) -> Vec<u8> {
@@ -67,8 +68,15 @@ fn write_members<'a>(members: impl Iterator<Item = &'a (String, Value)>, out: &m
     }
 }
 
+/// A text in a message for people. Not as `Debug` has it: that brings the browser 3 kB of tables.
+pub(crate) fn quoted(text: &str) -> String {
+    let mut out = String::new();
+    write_string(text, &mut out);
+    out
+}
+
 /// A string with the escapes that JSON demands and no others.
-pub(crate) fn write_string(text: &str, out: &mut String) {
+fn write_string(text: &str, out: &mut String) {
     out.push('"');
     let mut rest = text;
     while let Some(at) = rest.bytes().position(|byte| byte < 0x20 || matches!(byte, b'"' | b'\\')) {

@@ -6,6 +6,7 @@ use super::engine::Conflict;
 use super::{MergeError, apply};
 use crate::ids::DocumentId;
 use crate::json::Value;
+use crate::prelude::*;
 use crate::wire::Operation;
 
 /// The offered content holds the change, or does not, or other changes hide which. Where every field has the value before the change,

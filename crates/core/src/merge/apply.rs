@@ -5,6 +5,7 @@ use super::object::Slots;
 use crate::json::{Value, parse};
 use crate::limits::DEPTH_MAX;
 use crate::order::sorted_by;
+use crate::prelude::*;
 use crate::wire::{FieldPatch, Operation};
 
 /// One patch with its values parsed.

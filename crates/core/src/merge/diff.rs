@@ -3,6 +3,7 @@
 use super::object::{Index, splittable};
 use super::text;
 use crate::json::Value;
+use crate::prelude::*;
 use crate::wire::{DocumentPolicy, FieldPatch, FieldStrategy, Operation, Policy};
 
 /// Bytes that a patch costs beside its names and values: array heads, string heads.

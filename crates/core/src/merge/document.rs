@@ -7,6 +7,7 @@ use super::engine::{Conflict, Engine, Rejection, Side, tree};
 use super::object::{Index, splittable};
 use crate::ids::Version;
 use crate::json::{Value, parse};
+use crate::prelude::*;
 use crate::wire::{ConflictNote, DeletePolicy, DocumentChange, DocumentPolicy, Operation, Policy};
 
 /// A document as it is.

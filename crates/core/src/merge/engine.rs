@@ -6,6 +6,7 @@ use super::object::{Slots, splittable};
 use super::{list, number, set, text, text::merge_text};
 use crate::ids::DocumentId;
 use crate::json::Value;
+use crate::prelude::*;
 use crate::wire::{ConflictNote, DeletePolicy, FieldStrategy, Policy};
 
 /// A value of one side that is not in the outcome.

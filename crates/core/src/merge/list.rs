@@ -3,6 +3,7 @@
 use super::engine::{Engine, Rejection};
 use crate::json::{Value, canonical};
 use crate::ordered::OrderedMap;
+use crate::prelude::*;
 
 /// Merges adds, removes, moves and edits of elements. `None` when a side is no such list.
 ///

@@ -39,6 +39,7 @@ pub use document::{Context, Current, Merged, Rebased, merge, rebase};
 pub use engine::Conflict;
 
 use crate::json::{JsonError, Value, write};
+use crate::prelude::*;
 
 /// A change that no honest client sends; the mutation is refused as invalid.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]

@@ -4,6 +4,7 @@ use core::cmp::Ordering;
 
 use crate::escape::{bigint, date};
 use crate::json::{Number, SAFE_INTEGER_MAX, Value, nearest};
+use crate::prelude::*;
 
 /// Most decimal places that are computed exactly; beyond, doubles are used.
 const SCALE_MAX: i32 = 30;

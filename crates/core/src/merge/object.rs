@@ -3,6 +3,7 @@
 use crate::escape::is_tag;
 use crate::json::Value;
 use crate::ordered::OrderedMap;
+use crate::prelude::*;
 
 /// Objects up to this many members are searched one by one.
 const LINEAR_MEMBERS_MAX: usize = 16;

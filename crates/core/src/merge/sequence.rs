@@ -2,6 +2,8 @@
 
 use core::ops::Range;
 
+use crate::prelude::*;
+
 /// Most differences that are searched for the shortest script (time and memory grow with the square); beyond, the differing
 /// stretch counts as replaced whole.
 const DIFFERENCES_MAX: usize = 1000;

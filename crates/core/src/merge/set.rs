@@ -3,6 +3,7 @@
 use super::object::indexed;
 use crate::json::{Value, canonical};
 use crate::ordered::{OrderedMap, OrderedSet};
+use crate::prelude::*;
 
 /// What either side added or removed. `None` when a side is not a set.
 ///

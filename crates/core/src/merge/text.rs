@@ -4,6 +4,7 @@ use core::ops::Range;
 
 use super::sequence::stretches;
 use crate::json::Value;
+use crate::prelude::*;
 
 /// Merges texts; the flag says whether everything of both sides is in the outcome. `None` when one is not a text.
 ///

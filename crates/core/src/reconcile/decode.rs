@@ -1,6 +1,7 @@
 //! From the symbols of two sets to the items that only one of them has.
 
 use super::symbol::{Checker, Indexes, Symbol, upper};
+use crate::prelude::*;
 
 /// What two sets do not have in common.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

@@ -1,6 +1,7 @@
 //! The first symbols of a set, kept while the set changes.
 
 use super::symbol::{Checker, Indexes, Symbol};
+use crate::prelude::*;
 
 /// The first symbols of a set of items. Adding or removing an item touches about `2 ln(length)` of them.
 #[derive(Clone, Debug)]

@@ -1,6 +1,9 @@
 //! One coded symbol, and which symbols an item takes part in.
 
+#[cfg(target_arch = "wasm32")]
+use crate::blake3;
 use crate::ids::ChangelogId;
+use crate::prelude::*;
 
 /// Context of the key derivation; part of the protocol.
 const CHECK_CONTEXT: &str = "tidelock 2026 symbol check v1";
@@ -94,14 +97,44 @@ impl Indexes {
     pub(super) fn advance(&mut self) {
         self.state = self.state.wrapping_mul(MULTIPLIER);
         let drawn = f64::from(upper(self.state)) + 1.0;
-        let distance = ((f64::from(self.index) + 1.5) * (65_536.0 / drawn.sqrt() - 1.0)).ceil();
+        let distance = (f64::from(self.index) + 1.5) * (65_536.0 / root(drawn) - 1.0);
         #[expect(clippy::cast_possible_truncation, reason = "a distance beyond 32 bits is beyond every symbol")]
         #[expect(
             clippy::cast_sign_loss,
             reason = "the root of at most 2^32 is at most 65,536: no distance is negative"
         )]
-        let distance = distance as u32;
+        let whole = distance as u32;
+        let distance = whole.saturating_add(u32::from(distance > f64::from(whole)));
         self.index = self.index.saturating_add(distance.max(1));
+    }
+}
+
+/// The square root of a whole number from 1 to 2^32, rounded as IEEE 754 demands: `core` has no roots, and every platform has to get
+/// the same.
+fn root(number: f64) -> f64 {
+    /// Bits of a double's fraction.
+    const FRACTION_BITS: u32 = 52;
+    /// What the exponent of 1 is stored as.
+    const BIAS: u64 = 1023;
+    // Half the exponent for a start, then Newton's steps, each of which doubles the digits that are right.
+    let mut root = f64::from_bits((number.to_bits() >> 1) + (BIAS << (FRACTION_BITS - 1)));
+    for _ in 0..4 {
+        root = 0.5 * (root + number / root);
+    }
+    // The last digit: of the doubles around, the one whose halfway points to its neighbours lie around the root.
+    let mut bits = root.to_bits();
+    loop {
+        let exponent = (bits >> FRACTION_BITS) - BIAS;
+        let twice = u128::from((1 << FRACTION_BITS) | (bits & ((1 << FRACTION_BITS) - 1))) << 1;
+        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "the number is whole and positive")]
+        let square = u128::from(number as u64) << (2 * (u64::from(FRACTION_BITS) + 1 - exponent));
+        if square < (twice - 1).pow(2) {
+            bits -= 1;
+        } else if square > (twice + 1).pow(2) {
+            bits += 1;
+        } else {
+            return f64::from_bits(bits);
+        }
     }
 }
 
@@ -130,4 +163,32 @@ pub fn symbols_from_bytes(bytes: &[u8]) -> Option<Vec<Symbol>> {
         }
     };
     rest.is_empty().then(|| chunks.iter().map(symbol).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn roots_are_those_of_the_standard_library(number in 1..=(1_u64 << 32)) {
+            #[expect(clippy::cast_precision_loss, reason = "at most 2^32")]
+            let number = number as f64;
+            prop_assert_eq!(root(number).to_bits(), number.sqrt().to_bits());
+        }
+    }
+
+    #[test]
+    fn roots_near_powers_of_two_and_squares() {
+        let near = |number: u64| [number.saturating_sub(1).max(1), number, (number + 1).min(1 << 32)];
+        let numbers =
+            (0..=32).map(|exponent| 1 << exponent).chain((1..=65_536_u64).map(|root| root * root)).flat_map(near);
+        for number in numbers {
+            #[expect(clippy::cast_precision_loss, reason = "at most 2^32")]
+            let number = number as f64;
+            assert_eq!(root(number).to_bits(), number.sqrt().to_bits(), "{number}");
+        }
+    }
 }

@@ -1,4 +1,4 @@
-//! A group of commits on its way to every session: encoded once.
+//! A group of commits on its way to every session: each frame is encoded once.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -6,7 +6,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use super::effect::Outgoing;
 use super::record::ChangeRecord;
 use crate::ids::{ChangelogId, Offset, SubscriptionId, Version};
-use crate::wire::{Change, ChangeKind, Changes, Packed, ServerFrame, encode};
+use crate::prelude::*;
+use crate::wire::{Change, ChangeKind, Changes, ServerFrame, encode, pack};
 
 /// Most different frames of one batch that are kept for sharing; sessions beyond them encode their own.
 const FRAMES_SHARED_MAX: usize = 16;
@@ -22,7 +23,7 @@ pub(super) enum Fate {
     Leave,
 }
 
-/// What one group of commits changed, with each state encoded once and whole frames shared by sessions that receive the same.
+/// What one group of commits changed, with whole frames shared by sessions that receive the same.
 #[derive(Debug)]
 pub struct Batch {
     /// Exclusive.
@@ -31,8 +32,6 @@ pub struct Batch {
     pub to: Offset,
     /// The states committed, by rising offset.
     pub records: Vec<Arc<ChangeRecord>>,
-    /// The change of each record, empty for a collection without a number (no session uses it).
-    encoded: Vec<Vec<u8>>,
     /// Frames by what they hold. The result is the same whether a frame is found here or not.
     frames: Mutex<Vec<(FrameKey, Arc<Outgoing>)>>,
 }
@@ -49,43 +48,33 @@ pub(super) struct FrameKey {
 }
 
 impl Batch {
-    /// Encodes the records; `numbers` are those that every session of the database uses.
-    pub fn new(from: Offset, to: Offset, records: Vec<Arc<ChangeRecord>>, numbers: &BTreeMap<String, u32>) -> Self {
-        let encoded = records
-            .iter()
-            .map(|record| {
-                let number = numbers.get(&record.id.collection);
-                number.map_or_else(Vec::new, |number| encode_record(record, record.offset, *number))
-            })
-            .collect();
-        Self { from, to, records, encoded, frames: Mutex::new(Vec::new()) }
+    /// The states committed after `from` up to `to`.
+    pub fn new(from: Offset, to: Offset, records: Vec<Arc<ChangeRecord>>) -> Self {
+        Self { from, to, records, frames: Mutex::new(Vec::new()) }
     }
 
-    /// The frame that tells the records as `key.fates` says.
+    /// The frame that tells the records as `key.fates` says; `numbers` are those that every session of the database uses.
     pub(super) fn frame(&self, key: FrameKey, numbers: &BTreeMap<String, u32>) -> Arc<Outgoing> {
         let mut frames = self.frames.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some((_, frame)) = frames.iter().find(|(known, _)| *known == key) {
             return Arc::clone(frame);
         }
-        let mut items = Vec::new();
-        for ((record, encoded), fate) in self.records.iter().zip(&self.encoded).zip(&key.fates) {
+        let change = |(record, fate): (&Arc<ChangeRecord>, &Fate)| {
+            let number = *numbers.get(&record.id.collection)?;
             match fate {
-                Fate::Skip => {}
-                Fate::Tell => items.extend_from_slice(encoded),
-                Fate::Leave => {
-                    if let Some(number) = numbers.get(&record.id.collection) {
-                        items.extend(encode_leave(record, *number));
-                    }
-                }
+                Fate::Skip => None,
+                Fate::Tell => Some(change_of(record, record.offset, number)),
+                Fate::Leave => Some(leave_of(record, number)),
             }
-        }
+        };
+        let changes: Vec<Change> = self.records.iter().zip(&key.fates).filter_map(change).collect();
         let frame = Arc::new(Outgoing::new(encode(&ServerFrame::Changes(Changes {
             changelog: key.changelog,
             subscriptions: key.subscriptions.clone(),
             from: key.from,
             to: key.to,
             last: key.last,
-            changes: Packed(items),
+            changes: pack(&changes),
             more: false,
         }))));
         if frames.len() < FRAMES_SHARED_MAX {
@@ -94,30 +83,33 @@ impl Batch {
         frame
     }
 
-    /// Bytes of the changes.
-    pub fn encoded_len(&self) -> usize {
-        self.encoded.iter().map(Vec::len).sum()
+    /// Bytes that all changes take at most.
+    pub(super) fn bytes(&self) -> usize {
+        self.records.iter().map(|record| change_of(record, record.offset, 0).bytes()).sum()
     }
 }
 
 /// The change that tells a record's state, which holds at `offset`.
-pub(super) fn encode_record(record: &ChangeRecord, offset: Offset, number: u32) -> Vec<u8> {
+pub(super) fn change_of(record: &ChangeRecord, offset: Offset, number: u32) -> Change {
     let kind = match &record.body {
         Some(body) => ChangeKind::Put(record.version, body.to_vec()),
         None => ChangeKind::Delete,
     };
-    encode(&Change { offset, collection: number, key: record.id.key.clone(), kind })
+    change(record, offset, number, kind)
 }
 
 /// The change that confirms a state, which holds at `offset`, without its body.
-pub(super) fn encode_same(record: &ChangeRecord, offset: Offset, number: u32) -> Vec<u8> {
-    let kind = ChangeKind::Same(record.version);
-    encode(&Change { offset, collection: number, key: record.id.key.clone(), kind })
+pub(super) fn same_of(record: &ChangeRecord, offset: Offset, number: u32) -> Change {
+    change(record, offset, number, ChangeKind::Same(record.version))
 }
 
 /// The change that tells a reader to forget the document.
-pub(super) fn encode_leave(record: &ChangeRecord, number: u32) -> Vec<u8> {
-    encode(&Change { offset: record.offset, collection: number, key: record.id.key.clone(), kind: ChangeKind::Leave })
+pub(super) fn leave_of(record: &ChangeRecord, number: u32) -> Change {
+    change(record, record.offset, number, ChangeKind::Leave)
+}
+
+fn change(record: &ChangeRecord, offset: Offset, number: u32, kind: ChangeKind) -> Change {
+    Change { offset, collection: number, key: record.id.key.clone(), kind }
 }
 
 /// Whether a record is a tombstone.

@@ -2,15 +2,16 @@
 
 use std::collections::BTreeMap;
 
-use super::batch::{Batch, Fate, FrameKey, encode_leave, encode_record, encode_same, is_tombstone};
+use super::batch::{Batch, Fate, FrameKey, change_of, is_tombstone, leave_of, same_of};
 use super::effect::Effect;
 use super::pump::Group;
 use super::record::{ChangePage, ChangeRecord, SnapshotPage};
 use super::session::{Session, State};
 use super::subscription::PurgeStep;
 use crate::ids::{DocumentId, Offset, SubscriptionId};
+use crate::prelude::*;
 use crate::version::ItemHasher;
-use crate::wire::{Changes, Packed, Purge, ServerFrame, Snapshot};
+use crate::wire::{Change, Changes, Purge, ServerFrame, Snapshot, pack};
 
 /// Room in a frame for everything but its items.
 const FRAME_HEADER_BYTES: usize = 64 << 10;
@@ -24,46 +25,46 @@ impl Session {
         open.head = open.head.max(head);
         let last = page.last && to == page.to && to >= open.head;
         let filter = open.group_filter(&group.ids);
-        let mut items = Vec::new();
+        let mut changes = Vec::new();
         for record in page.records.iter().filter(|record| record.offset > group.covered && record.offset <= to) {
             let Some(number) = open.numbers.get(&record.id.collection) else { continue };
             match open.fate(record, &filter) {
                 Fate::Skip => {}
-                Fate::Tell => items.push(encode_record(record, record.offset, *number)),
-                Fate::Leave => items.push(encode_leave(record, *number)),
+                Fate::Tell => changes.push(change_of(record, record.offset, *number)),
+                Fate::Leave => changes.push(leave_of(record, *number)),
             }
         }
-        if items.is_empty() && open.all_confirmed(&group.ids) {
+        if changes.is_empty() && open.all_confirmed(&group.ids) {
             open.advance(&group.ids, None, to, false);
             return;
         }
-        self.send_changes(group, to, last, items);
+        self.send_changes(group, to, last, changes);
     }
 
     /// Sends a range of changes, in several frames when it is larger than one.
-    pub(super) fn send_changes(&mut self, group: &Group, to: Offset, last: bool, items: Vec<Vec<u8>>) {
+    pub(super) fn send_changes(&mut self, group: &Group, to: Offset, last: bool, changes: Vec<Change>) {
         let chunk_bytes_max = self.chunk_bytes_max();
         let State::Open(open) = &mut self.state else { return };
         open.snapshot_turn = true;
         let changelog = open.changelog;
         open.advance(&group.ids, Some(to), to, last);
-        let mut chunks = chunked(items, chunk_bytes_max);
+        let mut chunks = chunked(changes, chunk_bytes_max);
         let final_chunk = chunks.pop().unwrap_or_default();
-        let frame = |items: Vec<u8>, more: bool| {
+        let frame = |changes: &[Change], more: bool| {
             ServerFrame::Changes(Changes {
                 changelog,
                 subscriptions: group.ids.clone(),
                 from: group.told,
                 to,
                 last: last && !more,
-                changes: Packed(items),
+                changes: pack(changes),
                 more,
             })
         };
         for chunk in chunks {
-            self.send_charged(&frame(chunk, true));
+            self.send_charged(&frame(&chunk, true));
         }
-        self.send_charged(&frame(final_chunk, false));
+        self.send_charged(&frame(&final_chunk, false));
     }
 
     /// Hands a batch on as it is, when every subscription stands right before it. Otherwise the changelog is read.
@@ -90,7 +91,7 @@ impl Session {
             return true;
         }
         let frame_bytes_max = self.config.limits.frame_bytes_max as usize;
-        if batch.encoded_len() > frame_bytes_max.saturating_sub(FRAME_HEADER_BYTES) {
+        if batch.bytes() > frame_bytes_max.saturating_sub(FRAME_HEADER_BYTES) {
             return false;
         }
         let key = FrameKey {
@@ -119,27 +120,31 @@ impl Session {
         let offset = *snapshot.offset.get_or_insert(page.offset);
         let hasher = ItemHasher::new(changelog);
         let mut frames = Vec::new();
-        let mut items = Vec::new();
+        let mut changes = Vec::new();
+        let mut bytes = 0;
         let mut after = snapshot.after.take();
-        let frame = |after: Option<DocumentId>, through: Option<DocumentId>, items: Vec<u8>| {
+        let frame = |after: Option<DocumentId>, through: Option<DocumentId>, changes: &[Change]| {
             let (after, through) = (after.map(pair), through.map(pair));
             let channels = channels.clone();
-            Snapshot { changelog, subscription: id, offset, after, through, changes: Packed(items), channels }
+            Snapshot { changelog, subscription: id, offset, after, through, changes: pack(changes), channels }
         };
         for record in page.records.iter().filter(|one| subscription.filter.matches(&one.id.collection, &one.channels)) {
             let Some(number) = numbers.get(&record.id.collection) else { continue };
             let hash = hasher.hash(&record.id.collection, &record.id.key, record.version);
             let known = snapshot.have.binary_search(&hash).is_ok();
             // As of the page, not of its last change: the client compares it with the offsets of its results.
-            let encode = if known { encode_same } else { encode_record };
-            items.extend(encode(record, page.offset, *number));
-            if items.len() > chunk_bytes_max {
+            let change = if known { same_of } else { change_of }(record, page.offset, *number);
+            bytes += change.bytes();
+            changes.push(change);
+            if bytes > chunk_bytes_max {
                 let through = Some(record.id.clone());
-                frames.push(frame(after.take(), through.clone(), std::mem::take(&mut items)));
+                frames.push(frame(after.take(), through.clone(), &changes));
+                changes.clear();
+                bytes = 0;
                 after = through;
             }
         }
-        frames.push(frame(after, page.through.clone(), items));
+        frames.push(frame(after, page.through.clone(), &changes));
         snapshot.after.clone_from(&page.through);
         if page.through.is_none() {
             subscription.snapshot = None;
@@ -157,11 +162,11 @@ impl Session {
         let State::Open(open) = &mut self.state else { return };
         let (changelog, numbers) = (open.changelog, &open.numbers);
         let Some(subscription) = open.subscriptions.get_mut(&id) else { return };
-        let items = page
+        let changes = page
             .records
             .iter()
             .filter(|record| subscription.filter.matches(&record.id.collection, &record.channels))
-            .filter_map(|record| Some(encode_record(record, page.offset, *numbers.get(&record.id.collection)?)))
+            .filter_map(|record| Some(change_of(record, page.offset, *numbers.get(&record.id.collection)?)))
             .collect();
         match (&page.through, &mut subscription.gain) {
             (Some(through), Some(gain)) => gain.after = Some(through.clone()),
@@ -170,14 +175,14 @@ impl Session {
         }
         let finished = subscription.gain.is_none();
         let (told, channels) = (subscription.told, subscription.labels_held());
-        for chunk in chunked(items, chunk_bytes_max) {
+        for chunk in chunked(changes, chunk_bytes_max) {
             self.send_charged(&ServerFrame::Changes(Changes {
                 changelog,
                 subscriptions: vec![id],
                 from: told,
                 to: told,
                 last: false,
-                changes: Packed(chunk),
+                changes: pack(&chunk),
                 more: false,
             }));
         }
@@ -232,7 +237,7 @@ impl Session {
         }
     }
 
-    /// Bytes of items after which a frame is full: one more item of any size still fits.
+    /// Bytes of changes or symbols after which a frame is full: one more of any size still fits.
     pub(super) fn chunk_bytes_max(&self) -> usize {
         let limits = &self.config.limits;
         let item_bytes_max = limits.document_bytes_max as usize + limits.key_bytes_max as usize;
@@ -244,13 +249,21 @@ fn pair(id: DocumentId) -> (String, String) {
     (id.collection, id.key)
 }
 
-/// Joins items into chunks of about `bytes_max` bytes; none for no items.
-pub(super) fn chunked(items: Vec<Vec<u8>>, bytes_max: usize) -> Vec<Vec<u8>> {
-    let mut chunks: Vec<Vec<u8>> = Vec::new();
-    for item in items {
+/// Cuts changes into chunks of about `bytes_max` bytes; none for no changes.
+pub(super) fn chunked(changes: Vec<Change>, bytes_max: usize) -> Vec<Vec<Change>> {
+    let mut chunks: Vec<Vec<Change>> = Vec::new();
+    let mut bytes = 0;
+    for change in changes {
+        let size = change.bytes();
         match chunks.last_mut() {
-            Some(chunk) if chunk.len() <= bytes_max => chunk.extend(item),
-            _ => chunks.push(item),
+            Some(chunk) if bytes <= bytes_max => {
+                bytes += size;
+                chunk.push(change);
+            }
+            _ => {
+                bytes = size;
+                chunks.push(vec![change]);
+            }
         }
     }
     chunks

@@ -4,6 +4,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use super::filter::Filter;
 use crate::ids::{ChangelogId, DocumentId, Epoch, History, MutationId, Offset, Sequence, SessionId};
+use crate::prelude::*;
 use crate::wire::{CollectionInfo, ErrorCode, Hello, Mutation, PushResult};
 
 /// What the host has to do, in this order.
@@ -109,6 +110,8 @@ pub struct Submission {
     pub acknowledged: Sequence,
     /// What it changes; without changes when it is refused.
     pub mutation: Mutation,
+    /// Whether it is the first of a client that does not have any more what the store, set back, lacks before it.
+    pub jumps: bool,
     /// Why the session refuses it already (limits): to be recorded as rejected, so that its sequence is finished.
     pub refused: Option<(ErrorCode, String)>,
     /// Whether the client had a result of it before: unless it is finished still, the store was set back.
@@ -120,11 +123,14 @@ pub struct Submission {
 /// What became of a submission.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Processed {
-    /// The result for the client.
+    /// The result, whoever may read what it tells: the session hides from it what the client may not see when it is sent. Whoever
+    /// prepared the mutation cannot know that, because what may be read changes meanwhile.
     pub result: PushResult,
     /// The mutation's documents that exist after it, with their channels: of a mutation that was not committed at least those that the
-    /// result names. The session withholds those that its subscriptions do not cover.
+    /// result names.
     pub placed: Vec<(DocumentId, Vec<String>)>,
+    /// The documents of conflict notes that existed before it, with the channels that they were in.
+    pub noted: Vec<(DocumentId, Vec<String>)>,
 }
 
 /// What an identity may do in this session.

@@ -2,6 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use crate::prelude::*;
+
 /// Separates collection and channel in a label; a character that neither may contain.
 const LABEL_SEPARATOR: char = '\0';
 

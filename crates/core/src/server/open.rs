@@ -7,6 +7,7 @@ use super::effect::{Effect, Grant, Opening, Refusal};
 use super::filter::Filter;
 use super::push::PushState;
 use super::session::{OpenSession, Session, State};
+use crate::prelude::*;
 use crate::wire::{ErrorCode, Hello, PROTOCOL_VERSION, PROTOCOL_VERSION_MIN, ServerFrame, Welcome};
 
 impl Session {

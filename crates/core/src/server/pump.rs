@@ -9,6 +9,7 @@ use super::record::{ChangePage, ChangeRecord, SnapshotPage};
 use super::session::{OpenSession, Session, State};
 use super::subscription::PurgeStep;
 use crate::ids::{DocumentId, Offset, SubscriptionId};
+use crate::prelude::*;
 
 /// A page on its way from the changelog.
 #[derive(Debug)]

@@ -4,11 +4,12 @@ use std::collections::{BTreeSet, VecDeque};
 
 use super::effect::{Effect, Processed, Refusal, Submission};
 use super::session::{Session, State};
-use crate::ids::{DocumentId, MutationId, Sequence};
+use crate::ids::{DocumentId, MutationId, Sequence, Version};
 use crate::limits::Limits;
+use crate::prelude::*;
 use crate::wire::{
-    DocumentChange, DocumentState, ErrorCode, Mutation, Operation, Outcome, Packed, Push, PushResult, ServerFrame,
-    unpack,
+    ConflictNote, DocumentChange, DocumentState, ErrorCode, Mutation, Operation, Outcome, Packed, Push, PushResult,
+    ServerFrame, unpack,
 };
 
 /// The mutations of a session on their way.
@@ -131,6 +132,7 @@ impl Session {
     pub(super) fn push(&mut self, push: Push, len: usize) {
         let State::Open(open) = &mut self.state else { return };
         let acknowledged = push.acknowledged;
+        let first = open.push.next.is_none();
         match open.push.take(push, len, &self.config.limits) {
             Ok(None) => {}
             Ok(Some((partial, _))) => {
@@ -140,7 +142,8 @@ impl Session {
                 let mutation = partial.mutation;
                 let again = sequence <= open.push.acknowledged;
                 let brings_back = open.push.brings_back;
-                let submission = Submission { id, acknowledged, mutation, refused, again, brings_back };
+                let jumps = first && sequence > open.push.finished.next();
+                let submission = Submission { id, acknowledged, mutation, jumps, refused, again, brings_back };
                 self.effects.push_back(Effect::Process(Box::new(submission)));
             }
             Err(refusal) => self.fail(&refusal),
@@ -173,40 +176,44 @@ impl Session {
             Err(refusal) => return self.fail(&refusal),
         };
         if self.still_open(now_ms) {
-            let result = self.withhold(processed);
+            let result = self.conceal(processed);
             self.send(&ServerFrame::Result(result));
         }
     }
 
-    /// Documents that no subscription covers must not stay on the client. The result itself says so: another frame after it would be
-    /// lost when the client stops in between.
-    fn withhold(&self, processed: Processed) -> PushResult {
-        let PushResult { sequence, offset, outcome } = processed.result;
+    /// The result as the client may see it at this moment: what it gained meanwhile is told, because the pages of what was gained may
+    /// be older than the mutation, and what it lost is not. Documents that no subscription covers must not stay on the client; the
+    /// result itself says so: another frame after it would be lost when the client stops in between.
+    fn conceal(&self, processed: Processed) -> PushResult {
+        let Processed { result: PushResult { sequence, offset, outcome }, placed, noted } = processed;
         let State::Open(open) = &self.state else { return PushResult { sequence, offset, outcome } };
+        let reads = |(id, channels): &(DocumentId, Vec<String>)| open.grant.filter.matches(&id.collection, channels);
         let wanted = |collection: &String| {
             open.subscriptions.values().any(|one| !one.ending && one.collections.contains(collection))
         };
-        let uncovered: BTreeSet<DocumentId> = processed
-            .placed
-            .into_iter()
+        let unreadable: BTreeSet<&DocumentId> = placed.iter().filter(|one| !reads(one)).map(|(id, _)| id).collect();
+        let unnotable: BTreeSet<&DocumentId> =
+            placed.iter().chain(&noted).filter(|one| !reads(one)).map(|(id, _)| id).collect();
+        let uncovered: BTreeSet<&DocumentId> = placed
+            .iter()
             .filter(|(id, channels)| wanted(&id.collection) && !open.covers(&id.collection, channels))
             .map(|(id, _)| id)
             .collect();
         let hide = |states: Vec<DocumentState>| -> Vec<DocumentState> {
-            let hide_one = |state: DocumentState| {
-                if uncovered.contains(&state.id) { DocumentState::withheld(state.id) } else { state }
+            let hide_one = |state: DocumentState| match &state.id {
+                id if uncovered.contains(id) => DocumentState::withheld(state.id),
+                id if unreadable.contains(id) => DocumentState { version: Version::ABSENT, body: None, ..state },
+                _ => state,
             };
             states.into_iter().map(hide_one).collect()
         };
+        let withheld = || uncovered.iter().map(|id| DocumentState::withheld((*id).clone()));
         let outcome = match outcome {
-            _ if uncovered.is_empty() => outcome,
-            Outcome::Accepted => {
-                Outcome::Merged(uncovered.into_iter().map(DocumentState::withheld).collect(), Vec::new())
-            }
-            Outcome::Merged(mut states, notes) => {
+            Outcome::Accepted => merged(withheld().collect(), Vec::new()),
+            Outcome::Merged(mut states, mut notes) => {
                 states.retain(|state| !uncovered.contains(&state.id));
-                states.extend(uncovered.into_iter().map(DocumentState::withheld));
-                Outcome::Merged(states, notes)
+                notes.retain(|note| !unnotable.contains(&note.id));
+                merged(hide(states).into_iter().chain(withheld()).collect(), notes)
             }
             Outcome::Rejected(code, message, states) => Outcome::Rejected(code, message, hide(states)),
             // Nobody can resolve a conflict with what they do not see.
@@ -214,8 +221,12 @@ impl Session {
                 let message = "changed by another, in a channel that is not subscribed".to_owned();
                 Outcome::Rejected(ErrorCode::Conflict, message, hide(states))
             }
-            Outcome::Resolve(states) => Outcome::Resolve(states),
+            Outcome::Resolve(states) => Outcome::Resolve(hide(states)),
         };
         PushResult { sequence, offset, outcome }
     }
+}
+
+fn merged(states: Vec<DocumentState>, notes: Vec<ConflictNote>) -> Outcome {
+    if states.is_empty() && notes.is_empty() { Outcome::Accepted } else { Outcome::Merged(states, notes) }
 }

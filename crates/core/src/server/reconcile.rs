@@ -2,15 +2,18 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-use super::batch::{encode_record, is_tombstone};
+use super::batch::{change_of, is_tombstone};
 use super::deliver::chunked;
 use super::effect::{Effect, Refusal, Sought};
 use super::pump::Load;
 use super::record::{ChangeRecord, DocumentPage, SymbolPage};
 use super::session::{OpenSession, Session, State};
 use crate::ids::{DocumentId, Offset, SubscriptionId};
+use crate::prelude::*;
 use crate::reconcile::{SYMBOL_BYTES, SYMBOLS_MAX, Symbol, symbols_to_bytes};
-use crate::wire::{Difference, ErrorCode, MoreSymbols, Packed, Reconciled, Restart, ServerFrame, Symbols, unpack};
+use crate::wire::{
+    Change, Difference, ErrorCode, MoreSymbols, Reconciled, Restart, ServerFrame, Symbols, pack, unpack,
+};
 
 /// Documents that one load reads.
 const DOCUMENTS_LOADED_MAX: usize = 128;
@@ -192,14 +195,14 @@ impl Session {
                 true
             }
         };
-        let mut items = Vec::new();
+        let mut changes = Vec::new();
         for record in &page.records {
             let Some(number) = numbers.get(&record.id.collection) else { continue };
             let seen = !is_tombstone(record) && filter.matches(&record.id.collection, &record.channels);
             // What was known by a hash and has gone meanwhile is among the changes that follow.
             if (seen || named) && phase.answered.insert(record.id.clone()) {
                 let hidden = ChangeRecord { body: None, ..record.clone() };
-                items.push(encode_record(if seen { record } else { &hidden }, record.offset, *number));
+                changes.push(change_of(if seen { record } else { &hidden }, record.offset, *number));
             }
         }
         let (round, done) = (phase.round, phase.done());
@@ -208,17 +211,17 @@ impl Session {
             subscription.told = offset;
             subscription.covered = offset;
         }
-        let mut chunks = chunked(items, chunk_bytes_max);
+        let mut chunks = chunked(changes, chunk_bytes_max);
         let final_chunk = chunks.pop().unwrap_or_default();
-        let frame = |changes: Vec<u8>, last: bool| {
-            let (changes, channels) = (Packed(changes), channels.clone());
+        let frame = |changes: &[Change], last: bool| {
+            let (changes, channels) = (pack(changes), channels.clone());
             ServerFrame::Reconciled(Reconciled { changelog, subscription: id, round, offset, changes, channels, last })
         };
         for chunk in chunks {
-            self.send_charged(&frame(chunk, false));
+            self.send_charged(&frame(&chunk, false));
         }
         if done || !final_chunk.is_empty() {
-            self.send_charged(&frame(final_chunk, done));
+            self.send_charged(&frame(&final_chunk, done));
         }
     }
 

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use crate::ids::{DocumentId, Offset, SessionId, Version};
+use crate::prelude::*;
 use crate::reconcile::Symbol;
 
 /// The latest state of a document.

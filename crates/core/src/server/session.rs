@@ -10,6 +10,7 @@ use super::push::PushState;
 use super::subscription::Subscription;
 use crate::ids::{ChangelogId, ClientId, Incarnation, Offset, SessionId, SubscriptionId};
 use crate::limits::Limits;
+use crate::prelude::*;
 use crate::wire::{ClientFrame, ErrorCode, ErrorFrame, Hello, Pong, ServerFrame, decode, encode};
 
 /// How long a client may be silent to send as many frames at once as it could have sent meanwhile.

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use super::filter::Filter;
 use super::reconcile::ReconcilePhase;
 use crate::ids::{DocumentId, Offset, SubscriptionId};
+use crate::prelude::*;
 
 /// A subscription of a session.
 #[derive(Debug)]

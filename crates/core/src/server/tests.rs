@@ -11,8 +11,9 @@ use crate::limits::Limits;
 use crate::reconcile::{Checker, SYMBOL_BYTES, Sketch};
 use crate::version::{item_hash, of_body};
 use crate::wire::{
-    Change, ChangeKind, ClientFrame, CollectionInfo, Credit, Cursor, DocumentChange, DocumentState, ErrorCode, Hello,
-    Operation, Outcome, Ping, Policy, Push, PushResult, ServerFrame, Subscribe, Unsubscribe, decode, encode, unpack,
+    ChangeKind, ClientFrame, CollectionInfo, Columns, ConflictNote, Credit, Cursor, DocumentChange, DocumentState,
+    ErrorCode, Hello, Operation, Outcome, Ping, Policy, Push, PushResult, ServerFrame, Subscribe, Unsubscribe, decode,
+    encode, unpack_changes,
 };
 
 pub(super) const MINE: SessionId = SessionId(7);
@@ -161,8 +162,7 @@ impl Host {
         let seen = self.watched.matches("cards", &record.channels) || self.watched.matches("cards", &record.left);
         self.documents.insert(id, record.clone());
         if seen {
-            let numbers = BTreeMap::from([("cards".to_owned(), 0), ("lists".to_owned(), 1)]);
-            let batch = Batch::new(before, self.head, vec![Arc::new(record)], &numbers);
+            let batch = Batch::new(before, self.head, vec![Arc::new(record)]);
             self.session.handle_batch(self.now_ms, before, &batch);
             self.drain();
         }
@@ -328,8 +328,8 @@ fn describe(frame: ServerFrame) -> String {
     }
 }
 
-fn items(packed: &crate::wire::Packed) -> String {
-    let names = unpack::<Change>(packed).unwrap().into_iter().map(|change| match change.kind {
+fn items(columns: &Columns) -> String {
+    let names = unpack_changes(columns).unwrap().into_iter().map(|change| match change.kind {
         ChangeKind::Put(_, body) => format!("{}={}", change.key, String::from_utf8(body).unwrap()),
         ChangeKind::Delete => format!("-{}", change.key),
         ChangeKind::Leave => format!("leave:{}", change.key),
@@ -671,12 +671,23 @@ fn state(key: &str) -> DocumentState {
 /// Lets the host answer the earliest mutation; `placed` are its documents with their channels.
 fn answer(host: &mut Host, sequence: u64, outcome: Outcome, placed: &[(&str, &str)]) -> Outcome {
     let result = PushResult { sequence: Sequence(sequence), offset: Offset(1), outcome };
-    let placed = placed.iter().map(|(key, channel)| (DocumentId::new("cards", *key), labels(&[channel]))).collect();
-    host.session.handle_processed(host.now_ms, Ok(Processed { result, placed }));
+    processed(host, result, placed, &[])
+}
+
+/// `noted` are the documents of conflict notes with their former channels.
+fn processed(host: &mut Host, result: PushResult, placed: &[(&str, &str)], noted: &[(&str, &str)]) -> Outcome {
+    let place = |(key, channel): &(&str, &str)| (DocumentId::new("cards", *key), labels(&[channel]));
+    let (placed, noted) = (placed.iter().map(place).collect(), noted.iter().map(place).collect());
+    host.session.handle_processed(host.now_ms, Ok(Processed { result, placed, noted }));
     host.drain();
     let Some(ServerFrame::Result(result)) = host.sent.pop() else { panic!("a result") };
     assert!(host.sent.is_empty(), "{:?}", host.log());
     result.outcome
+}
+
+fn note(key: &str) -> ConflictNote {
+    let (id, path, strategy) = (DocumentId::new("cards", key), Vec::new(), "last-write".to_owned());
+    ConflictNote { id, path, strategy, base: None, mine: None, theirs: Some(b"1".to_vec()), outcome: None }
 }
 
 #[test]
@@ -704,6 +715,49 @@ fn a_result_withholds_what_no_subscription_covers() {
     let resolve = Outcome::Resolve(vec![state("b")]);
     assert_eq!(answer(&mut host, 8, resolve.clone(), &placed), resolve);
     assert!(host.session.is_idle());
+}
+
+#[test]
+fn a_result_tells_what_may_be_read_when_it_is_sent() {
+    // A mutation of three documents is prepared while channel x may be read, and answered while y may be.
+    let outcome = || Outcome::Merged(["a", "b", "c"].map(state).to_vec(), ["a", "b", "c"].map(note).to_vec());
+    let placed = [("a", "y"), ("b", "x"), ("c", "y")];
+    let noted = [("a", "y"), ("b", "x"), ("c", "x")];
+    let result = |sequence| PushResult { sequence: Sequence(sequence), offset: Offset(1), outcome: outcome() };
+    let mut host = Host::open(&["cards/x"]);
+    host.subscribe(None, &[], None);
+    host.push(4, false, "a");
+    host.session.handle_access(host.now_ms, grant(&["cards/y"]).filter);
+    host.drain();
+    host.log();
+    let told = processed(&mut host, result(4), &placed, &noted);
+    let withheld = DocumentState::withheld(DocumentId::new("cards", "b"));
+    // What `c` was before may not be read: a note holds it.
+    assert_eq!(told, Outcome::Merged(vec![state("a"), state("c"), withheld], vec![note("a")]));
+    // A session that subscribed to nothing keeps its documents and is told nothing of what it may not read.
+    let mut host = Host::open(&["cards/y"]);
+    host.push(4, false, "a");
+    host.log();
+    let told = processed(&mut host, result(4), &placed, &noted);
+    let absent = DocumentState { version: Version::ABSENT, body: None, ..state("b") };
+    assert_eq!(told, Outcome::Merged(vec![state("a"), absent, state("c")], vec![note("a")]));
+}
+
+#[test]
+fn a_gain_whose_page_is_older_than_a_mutation_leaves_it_to_the_result() {
+    let mut host = Host::open(&["cards/x"]);
+    host.commit("b", Some("1"), &["y"], SessionId(0));
+    host.subscribe(None, &[], None);
+    host.push(4, false, "a");
+    host.log();
+    host.session.handle_access(host.now_ms, grant(&["cards/x", "cards/y"]).filter);
+    host.drain();
+    let gained = ["changes 1..1 [b=1]", "purge [] holds cards/x cards/y", "changes 1..1 last []"];
+    assert_eq!(host.log(), gained, "the document of the mutation is not among them");
+    // It was merged into channel y, and is among the changes of nobody's but this session.
+    host.commit("a", Some("5"), &["y"], MINE);
+    let merged = Outcome::Merged(vec![state("a")], Vec::new());
+    assert_eq!(answer(&mut host, 4, merged.clone(), &[("a", "y")]), merged);
 }
 
 #[test]

@@ -7,6 +7,7 @@ use super::reconcile::ReconcilePhase;
 use super::session::{Session, State};
 use super::subscription::{SnapshotPhase, Subscription};
 use crate::ids::{DocumentId, Offset, SubscriptionId};
+use crate::prelude::*;
 use crate::wire::{Cursor, ErrorCode, Subscribe};
 
 /// Most subscriptions of one session.

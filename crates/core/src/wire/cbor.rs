@@ -8,6 +8,7 @@
 //! type has to handle errors halfway; [`decode`](super::decode) looks once, at the end.
 
 use super::error::WireError;
+use crate::prelude::*;
 
 /// A type with a form on the wire.
 pub trait Cbor: Sized {
@@ -37,7 +38,7 @@ pub struct Reader<'b> {
 
 /// Items of an array that are still to be read.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Items(u64);
+pub struct Items(u64);
 
 const UNSIGNED: u8 = 0;
 const BYTES: u8 = 2;
@@ -74,27 +75,30 @@ impl Writer {
         self.0.extend_from_slice(bytes.get(8 - size..).unwrap_or_default());
     }
 
-    pub(crate) fn unsigned(&mut self, number: u64) {
+    /// Writes an unsigned integer.
+    pub fn unsigned(&mut self, number: u64) {
         self.head(UNSIGNED, number);
     }
 
-    pub(crate) fn bytes(&mut self, bytes: &[u8]) {
+    /// Writes a byte string.
+    pub fn bytes(&mut self, bytes: &[u8]) {
         self.head(BYTES, bytes.len() as u64);
         self.0.extend_from_slice(bytes);
     }
 
-    pub(crate) fn text(&mut self, text: &str) {
+    /// Writes a text.
+    pub fn text(&mut self, text: &str) {
         self.head(TEXT, text.len() as u64);
         self.0.extend_from_slice(text.as_bytes());
     }
 
     /// Begins an array.
-    pub(crate) fn array(&mut self, items: usize) {
+    pub fn array(&mut self, items: usize) {
         self.head(ARRAY, items as u64);
     }
 
     /// Begins a variant.
-    pub(crate) fn variant(&mut self, number: u64, fields: usize) {
+    pub fn variant(&mut self, number: u64, fields: usize) {
         self.array(2);
         self.unsigned(number);
         self.array(fields);
@@ -118,7 +122,7 @@ impl<'b> Reader<'b> {
     }
 
     /// Notes an error.
-    pub(crate) fn fail(&mut self, what: &'static str) {
+    pub fn fail(&mut self, what: &'static str) {
         let error = WireError::Malformed { at: self.at, what };
         self.error.get_or_insert(error);
         self.at = self.bytes.len();
@@ -161,16 +165,19 @@ impl<'b> Reader<'b> {
         0
     }
 
-    pub(crate) fn unsigned(&mut self) -> u64 {
+    /// Reads an unsigned integer.
+    pub fn unsigned(&mut self) -> u64 {
         self.argument(UNSIGNED, "expected an unsigned integer")
     }
 
-    pub(crate) fn bytes(&mut self) -> &'b [u8] {
+    /// Reads a byte string.
+    pub fn bytes(&mut self) -> &'b [u8] {
         let length = self.argument(BYTES, "expected a byte string");
         self.take(length)
     }
 
-    pub(crate) fn text(&mut self) -> &'b str {
+    /// Reads a text.
+    pub fn text(&mut self) -> &'b str {
         let length = self.argument(TEXT, "expected a text");
         let bytes = self.take(length);
         core::str::from_utf8(bytes).unwrap_or_else(|_| {
@@ -180,12 +187,12 @@ impl<'b> Reader<'b> {
     }
 
     /// Begins an array.
-    pub(crate) fn items(&mut self) -> Items {
+    pub fn items(&mut self) -> Items {
         Items(self.argument(ARRAY, "expected an array"))
     }
 
     /// Whether an item follows.
-    pub(crate) fn more(&mut self, items: &mut Items) -> bool {
+    pub fn more(&mut self, items: &mut Items) -> bool {
         if items.0 == 0 || self.error.is_some() {
             return false;
         }
@@ -194,7 +201,7 @@ impl<'b> Reader<'b> {
     }
 
     /// The next field.
-    pub(crate) fn field<T: Cbor>(&mut self, fields: &mut Items) -> T {
+    pub fn field<T: Cbor>(&mut self, fields: &mut Items) -> T {
         if !self.more(fields) {
             if let Some(absent) = T::absent() {
                 return absent;
@@ -205,7 +212,7 @@ impl<'b> Reader<'b> {
     }
 
     /// Skips the fields that are not known.
-    pub(crate) fn end(&mut self, mut fields: Items) {
+    pub fn end(&mut self, mut fields: Items) {
         while self.more(&mut fields) {
             let (major, argument) = self.head();
             let inside = match major {
@@ -223,7 +230,7 @@ impl<'b> Reader<'b> {
     }
 
     /// Begins a variant, one of `count`: its number, and its fields.
-    pub(crate) fn variant(&mut self, count: u64) -> (u64, Items) {
+    pub fn variant(&mut self, count: u64) -> (u64, Items) {
         if self.items().0 != 2 {
             self.fail("expected [variant, fields]");
         }
@@ -231,7 +238,7 @@ impl<'b> Reader<'b> {
     }
 
     /// A number below `count`.
-    pub(crate) fn number(&mut self, count: u64) -> u64 {
+    pub fn number(&mut self, count: u64) -> u64 {
         let number = self.unsigned();
         if number < count {
             return number;
@@ -372,6 +379,7 @@ impl<A: Cbor, B: Cbor> Cbor for (A, B) {
 }
 
 /// The wire form of a struct: its fields in the order of their numbers, from 0.
+#[macro_export]
 macro_rules! cbor_struct {
     ($name:ident { $($field:ident),* $(,)? }) => {
         impl $crate::wire::Cbor for $name {
@@ -392,6 +400,7 @@ macro_rules! cbor_struct {
 pub(crate) use cbor_struct;
 
 /// The wire form of an enum: its variants in the order of their numbers, from 0, each with names for its fields in order.
+#[macro_export]
 macro_rules! cbor_enum {
     ($name:ident { $first:ident $(($($first_field:ident),*))? $(, $variant:ident $(($($field:ident),*))?)* $(,)? }) => {
         impl $crate::wire::Cbor for $name {
@@ -436,6 +445,7 @@ macro_rules! cbor_enum {
 pub(crate) use cbor_enum;
 
 /// The wire form of an enum without fields: its number, in the order of its variants from 0.
+#[macro_export]
 macro_rules! cbor_number {
     ($name:ident { $first:ident $(, $variant:ident)* $(,)? }) => {
         impl $crate::wire::Cbor for $name {

@@ -1,10 +1,11 @@
 //! Committed changes on their way to clients (`docs/protocol.md` section 8).
 //!
-//! A [`Change`] is encoded once, whoever receives it; a batch is the concatenation of encoded changes.
+//! A batch of [`Change`]s travels in [`Columns`].
 
-use super::packed::Packed;
+use super::columns::Columns;
 use crate::ids::{ChangelogId, Offset, SubscriptionId, Version};
-use crate::wire::{cbor_enum, cbor_struct};
+use crate::prelude::*;
+use crate::wire::cbor_struct;
 
 /// The state of one document at an offset.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -19,12 +20,10 @@ pub struct Change {
     pub kind: ChangeKind,
 }
 
-cbor_struct!(Change { offset, collection, key, kind });
-
 /// What to do with a document.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ChangeKind {
-    /// It has this content (JSON text).
+    /// It has this content (JSON text). The version does not travel: whoever reads the change computes it from the content.
     Put(Version, Vec<u8>),
     /// It was deleted.
     Delete,
@@ -33,8 +32,6 @@ pub enum ChangeKind {
     /// The client has this content already (named in `have`).
     Same(Version),
 }
-
-cbor_enum!(ChangeKind { Put(first, second), Delete, Leave, Same(first) });
 
 /// Every change of the subscriptions between two offsets, one entry per document, its latest state.
 ///
@@ -53,8 +50,8 @@ pub struct Changes {
     pub to: Offset,
     /// Whether `to` was the head of the changelog.
     pub last: bool,
-    /// Concatenated [`Change`]s, by rising offset.
-    pub changes: Packed,
+    /// [`Change`]s by rising offset.
+    pub changes: Columns,
     /// Whether the next changes frame continues this one (same subscriptions, `from` and `to`): a mutation larger than a frame. They
     /// are applied together.
     pub more: bool,
@@ -78,8 +75,8 @@ pub struct Snapshot {
     pub after: Option<(String, String)>,
     /// Inclusive; `None` for the end: the snapshot is complete.
     pub through: Option<(String, String)>,
-    /// Concatenated [`Change`]s.
-    pub changes: Packed,
+    /// [`Change`]s in the order of the documents.
+    pub changes: Columns,
     /// The effective channels of the subscription, as opaque labels.
     pub channels: Vec<String>,
 }
@@ -140,8 +137,8 @@ pub struct Reconciled {
     pub round: u64,
     /// Where the symbols stood: once the last of these frames is applied, changes follow from here.
     pub offset: Offset,
-    /// Concatenated [`Change`]s: put or delete. Their offsets may be above `offset`: they were read from the store.
-    pub changes: Packed,
+    /// [`Change`]s: put or delete. Their offsets may be above `offset`: they were read from the store.
+    pub changes: Columns,
     /// The effective channels of the subscription, as opaque labels.
     pub channels: Vec<String>,
     /// Whether nothing follows.

@@ -3,6 +3,7 @@
 use super::mutation::DocumentChange;
 use super::packed::Packed;
 use crate::ids::{ChangelogId, ClientId, Epoch, History, Incarnation, Offset, Sequence, SubscriptionId};
+use crate::prelude::*;
 use crate::wire::{cbor_enum, cbor_struct};
 
 /// Any frame from client to server.

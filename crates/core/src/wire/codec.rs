@@ -2,6 +2,7 @@
 
 use super::cbor::{Cbor, Reader, Writer};
 use super::error::WireError;
+use crate::prelude::*;
 
 /// Encodes a frame (or any part of one).
 pub fn encode<T: Cbor>(value: &T) -> Vec<u8> {

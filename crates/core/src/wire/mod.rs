@@ -9,6 +9,7 @@ mod cbor;
 mod change;
 mod client;
 mod codec;
+mod columns;
 mod error;
 mod mutation;
 mod outcome;
@@ -16,13 +17,16 @@ mod packed;
 mod policy;
 mod server;
 
-pub use cbor::{Cbor, Reader, Writer};
+pub use cbor::{Cbor, Items, Reader, Writer};
 pub(crate) use cbor::{cbor_enum, cbor_number, cbor_struct};
 pub use change::{Change, ChangeKind, Changes, Purge, Reconciled, Restart, Snapshot, Symbols};
 pub use client::{
     Auth, ClientFrame, Credit, Cursor, Difference, Hello, MoreSymbols, Ping, Push, Subscribe, Unsubscribe,
 };
 pub use codec::{decode, encode};
+#[cfg(not(target_arch = "wasm32"))]
+pub use columns::pack;
+pub use columns::{Columns, UNPACKED_BYTES_MAX, unpack_changes};
 pub use error::{ErrorCode, WireError};
 pub use mutation::{DocumentChange, FieldPatch, Mutation, Operation};
 pub use outcome::{ConflictNote, DocumentState, Outcome, PushResult};

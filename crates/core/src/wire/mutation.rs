@@ -1,6 +1,7 @@
 //! What a client changed (`docs/protocol.md` section 6).
 
 use crate::ids::{DocumentId, Sequence, Version};
+use crate::prelude::*;
 use crate::wire::{cbor_enum, cbor_struct};
 
 /// What one IndexedDB transaction changed: committed whole or not at all.

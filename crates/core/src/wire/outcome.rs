@@ -2,6 +2,7 @@
 
 use super::error::ErrorCode;
 use crate::ids::{DocumentId, Offset, Sequence, Version};
+use crate::prelude::*;
 use crate::wire::{cbor_enum, cbor_struct};
 
 /// The answer to a push. Results come in the order of their sequences.

@@ -2,6 +2,7 @@
 
 use super::cbor::{Cbor, Reader, Writer};
 use super::error::WireError;
+use crate::prelude::*;
 
 /// Encoded items, one after the other without a separator.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

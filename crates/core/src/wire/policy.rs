@@ -1,5 +1,6 @@
 //! Conflict policies, as the server announces them: the client's rebase decides as the server's merge does (`docs/protocol.md` section 9).
 
+use crate::prelude::*;
 use crate::wire::{cbor_enum, cbor_number, cbor_struct};
 /// A collection that the identity may use.
 #[derive(Clone, Debug, PartialEq, Eq)]

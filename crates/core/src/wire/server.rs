@@ -6,6 +6,7 @@ use super::outcome::PushResult;
 use super::policy::CollectionInfo;
 use crate::ids::{ChangelogId, Epoch, History, Offset, Sequence, SessionId};
 use crate::limits::Limits;
+use crate::prelude::*;
 use crate::wire::{cbor_enum, cbor_struct};
 
 /// Any frame from server to client.

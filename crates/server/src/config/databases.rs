@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use serde_json::{Map, Number, Value};
 use tidelock_core::wire::{DeletePolicy, DocumentPolicy, FieldStrategy, Policy};
+use tidelock_store::platform::system;
 use toml::de::DeValue;
 
 use super::error::Location;
@@ -44,9 +45,13 @@ const FIELD_STRATEGIES: &[(&str, FieldStrategy)] = &[
     ("reject", FieldStrategy::Reject),
 ];
 
-/// Whether a text can name a database or a collection. Control characters are left to the browser's hidden stores.
+/// Whether a text can name a database or a collection. Control characters are left to the browser's hidden stores, and a prefix to the
+/// records that a store on a cluster keeps.
 pub(crate) fn is_name(name: &str) -> bool {
-    !name.is_empty() && name.len() <= NAME_BYTES_MAX && !name.chars().any(|c| c.is_control() || c == '/')
+    !name.is_empty()
+        && name.len() <= NAME_BYTES_MAX
+        && !name.chars().any(|c| c.is_control() || c == '/')
+        && !name.starts_with(system::PREFIX)
 }
 
 pub(super) fn read(section: &Section<'_, '_>, mode: Mode) -> BTreeMap<String, DatabaseConfig> {
@@ -88,7 +93,10 @@ fn database(name: String, section: &Section<'_, '_>, mode: Mode) -> DatabaseConf
 
 fn check_name(section: &Section<'_, '_>, name: &str) {
     if !is_name(name) {
-        let message = format!("expected a name of 1 to {NAME_BYTES_MAX} bytes without `/` and control characters");
+        let prefix = system::PREFIX;
+        let message = format!(
+            "expected a name of 1 to {NAME_BYTES_MAX} bytes without `/` and control characters that does not begin with `{prefix}`"
+        );
         section.source().problem(section.location(), message);
     }
 }

@@ -196,7 +196,11 @@ const WRONG_VALUES: &[(&str, &str)] = &[
     ),
     (
         "[databases.d.collections.\"a/b\"]",
-        "t.toml:4:1: databases.d.collections.\"a/b\": expected a name of 1 to 128 bytes without `/` and control characters",
+        "t.toml:4:1: databases.d.collections.\"a/b\": expected a name of 1 to 128 bytes without `/` and control characters that does not begin with `_tl_`",
+    ),
+    (
+        "[databases.d.collections._tl_state]",
+        "t.toml:4:1: databases.d.collections._tl_state: expected a name of 1 to 128 bytes without `/` and control characters that does not begin with `_tl_`",
     ),
 ];
 

@@ -141,6 +141,7 @@ async fn write(call: &Call, headers: &HeaderMap, id: DocumentId, operation: Oper
             id: mutation_id,
             acknowledged: Sequence(0),
             mutation,
+            jumps: false,
             refused: None,
             again: false,
             brings_back: false,

@@ -36,7 +36,7 @@ const ATTEMPTS_MAX: u32 = 64;
 #[derive(Clone)]
 pub(crate) struct Caller {
     pub(crate) identity: Arc<Identity>,
-    /// What the identity may read.
+    /// What the identity may read, when this was asked.
     pub(crate) filter: Arc<Filter>,
     pub(crate) session: SessionId,
     pub(crate) clock: Clock,
@@ -93,7 +93,7 @@ async fn round(
         let Some(submission) = waiting.front() else { return Ok(()) };
         let processed = match outcome.map_err(|error| store_refusal(&error))? {
             CommitOutcome::Committed(offset) => one.committed(offset),
-            CommitOutcome::Repeated(recorded) => repeated::answer(database, caller, submission, recorded).await?,
+            CommitOutcome::Repeated(recorded) => repeated::answer(database, submission, recorded).await?,
             CommitOutcome::Mismatch(_) => {
                 add(&database.metrics.commit_retries, 1);
                 return Ok(());
@@ -165,6 +165,7 @@ impl Answerable {
     fn committed(self, offset: Offset) -> Processed {
         // What was refused was not part of the commit: its documents may have changed since they were read.
         let offset = if self.committed { offset } else { self.read_offset };
-        Processed { result: PushResult { sequence: self.sequence, offset, outcome: self.outcome }, placed: self.placed }
+        let result = PushResult { sequence: self.sequence, offset, outcome: self.outcome };
+        Processed { result, placed: self.placed, noted: self.noted }
     }
 }

@@ -39,7 +39,7 @@ pub(crate) struct Prepared {
     pub(crate) answer: Answerable,
 }
 
-/// What the client is told once the commit is durable.
+/// What there is to tell once the commit is durable. The session hides what the client may not see by then.
 pub(crate) struct Answerable {
     pub(crate) sequence: Sequence,
     pub(crate) outcome: Outcome,
@@ -47,8 +47,13 @@ pub(crate) struct Answerable {
     /// Whether the commit holds the mutation's documents; if not, it only records that the mutation was refused.
     pub(crate) committed: bool,
     /// The documents that exist afterwards, with their channels.
-    pub(crate) placed: Vec<(DocumentId, Vec<String>)>,
+    pub(crate) placed: Vec<Placed>,
+    /// The documents of conflict notes that existed before, with the channels that they were in.
+    pub(crate) noted: Vec<Placed>,
 }
+
+/// A document with its channels.
+pub(crate) type Placed = (DocumentId, Vec<String>);
 
 /// Why a mutation is not committed.
 enum Verdict {
@@ -114,15 +119,17 @@ pub(crate) fn prepare(database: &Database, caller: &Caller, submission: &Submiss
         None => plan(database, caller, submission, view, now_ms),
     };
     let committed = plan.is_ok();
+    let mut noted = Vec::new();
     let (plan, outcome, placed) = match plan {
         Ok(mut plan) => {
-            let outcome = outcome_of(database, caller, view, &mut plan);
+            noted = former(database, view, &plan.conflicts);
+            let outcome = outcome_of(&mut plan);
             let placed = plan.writes.iter().filter(|write| write.body.is_some());
-            let placed = placed.map(|write| (write.id.clone(), write.channels.clone())).collect();
+            let placed: Vec<Placed> = placed.map(|write| (write.id.clone(), write.channels.clone())).collect();
             (plan, outcome, placed)
         }
         Err(verdict) => {
-            let (states, placed) = differing(database, caller, view, mutation);
+            let (states, placed) = differing(database, view, mutation);
             let outcome = match verdict {
                 Verdict::Rejected(code, message) => Outcome::Rejected(code, message, states),
                 Verdict::Resolve => Outcome::Resolve(states),
@@ -133,18 +140,27 @@ pub(crate) fn prepare(database: &Database, caller: &Caller, submission: &Submiss
     for (id, state) in plan.results {
         view.documents.insert(id, state);
     }
+    // Only such a store looks for traces of the mutation in its documents.
+    let named = if database.store.capabilities().foreign_writers { &mutation.changes[..] } else { &[] };
     let commit = Commit {
+        jumps: submission.jumps,
         mutation: Some(submission.id),
         session: caller.session,
         acknowledged: submission.acknowledged,
         writes: plan.writes,
-        outcome: without_states(&outcome),
+        named: named.iter().map(|change| change.id.clone()).collect(),
+        outcome: recorded(&outcome, |id| {
+            placed
+                .iter()
+                .chain(&noted)
+                .all(|(one, channels)| one != id || caller.filter.matches(&id.collection, channels))
+        }),
         conflicts: plan.conflicts,
         actor: caller.identity.subject.clone(),
         now_ms,
     };
     let (sequence, read_offset) = (mutation.sequence, view.offset);
-    Prepared { commit, answer: Answerable { sequence, outcome, read_offset, committed, placed } }
+    Prepared { commit, answer: Answerable { sequence, outcome, read_offset, committed, placed, noted } }
 }
 
 fn plan(
@@ -317,29 +333,16 @@ pub(super) fn predicted(operation: &Operation) -> Option<Version> {
     }
 }
 
-/// Accepted or merged; nothing that the caller may not read is told.
-fn outcome_of(database: &Database, caller: &Caller, view: &View, plan: &mut Plan) -> Outcome {
-    let results: BTreeMap<&DocumentId, &State> = plan.results.iter().map(|(id, state)| (id, state)).collect();
-    let after = |id: &DocumentId| match results.get(id) {
-        Some(state) => (*state).clone(),
-        None => view.state(id),
-    };
-    for state in &mut plan.states {
-        if !may_read(database, caller, &state.id, &after(&state.id)) {
-            *state = DocumentState { id: state.id.clone(), version: Version::ABSENT, body: None };
-        }
-    }
-    // A note holds what was there before, too.
-    let readable =
-        |id: &DocumentId| may_read(database, caller, id, &view.state(id)) && may_read(database, caller, id, &after(id));
-    let notes: Vec<ConflictNote> = plan.conflicts.iter().filter(|note| readable(&note.id)).cloned().collect();
-    let states = std::mem::take(&mut plan.states);
+fn outcome_of(plan: &mut Plan) -> Outcome {
+    let (states, notes) = (std::mem::take(&mut plan.states), plan.conflicts.clone());
     if states.is_empty() && notes.is_empty() { Outcome::Accepted } else { Outcome::Merged(states, notes) }
 }
 
-/// Whether the caller may read a document's state; a document that does not exist hides nothing.
-fn may_read(database: &Database, caller: &Caller, id: &DocumentId, state: &State) -> bool {
-    state.version == Version::ABSENT || caller.filter.matches(&id.collection, &channels_of(database, id, state))
+/// Where the documents of notes were before: a note holds what they were.
+fn former(database: &Database, view: &View, notes: &[ConflictNote]) -> Vec<Placed> {
+    let ids: BTreeSet<&DocumentId> = notes.iter().map(|note| &note.id).collect();
+    let existing = ids.into_iter().filter_map(|id| told(database, id, &view.state(id)).1);
+    existing.collect()
 }
 
 /// The channels of a document's state.
@@ -350,22 +353,14 @@ fn channels_of(database: &Database, id: &DocumentId, state: &State) -> Vec<Strin
     }
 }
 
-/// A document with its channels.
-type Placed = (DocumentId, Vec<String>);
-
 /// The current states of the mutation's documents that are not what the client had changed, and where those are that exist.
-fn differing(
-    database: &Database,
-    caller: &Caller,
-    view: &View,
-    mutation: &Mutation,
-) -> (Vec<DocumentState>, Vec<Placed>) {
+fn differing(database: &Database, view: &View, mutation: &Mutation) -> (Vec<DocumentState>, Vec<Placed>) {
     let mut states = Vec::new();
     let mut placed = Vec::new();
     for change in &mutation.changes {
         let state = view.state(&change.id);
         if state.version != change.base {
-            let (told, place) = told(database, caller, &change.id, &state);
+            let (told, place) = told(database, &change.id, &state);
             states.push(told);
             placed.extend(place);
         }
@@ -373,30 +368,21 @@ fn differing(
     (states, placed)
 }
 
-/// A state as the caller may know it, and where the document is when it exists.
-pub(super) fn told(
-    database: &Database,
-    caller: &Caller,
-    id: &DocumentId,
-    state: &State,
-) -> (DocumentState, Option<Placed>) {
-    if !state.version.exists() {
-        return (DocumentState { id: id.clone(), version: Version::ABSENT, body: None }, None);
-    }
-    let channels = channels_of(database, id, state);
-    let told = if caller.filter.matches(&id.collection, &channels) {
-        DocumentState { id: id.clone(), version: state.version, body: state.body.as_deref().map(<[u8]>::to_vec) }
-    } else {
-        DocumentState { id: id.clone(), version: Version::ABSENT, body: None }
-    };
-    (told, Some((id.clone(), channels)))
+/// A state, and where the document is when it exists.
+pub(super) fn told(database: &Database, id: &DocumentId, state: &State) -> (DocumentState, Option<Placed>) {
+    let body = state.body.as_deref().map(<[u8]>::to_vec);
+    let place = state.version.exists().then(|| (id.clone(), channels_of(database, id, state)));
+    (DocumentState { id: id.clone(), version: state.version, body }, place)
 }
 
-/// The outcome as it is recorded: states are read again when the mutation is repeated.
-fn without_states(outcome: &Outcome) -> Outcome {
+/// The outcome as it is recorded for a repetition: states are read again then, and of the notes only those of documents that the
+/// caller may read both before and after are kept, because nobody knows later where the documents were.
+fn recorded(outcome: &Outcome, readable: impl Fn(&DocumentId) -> bool) -> Outcome {
     match outcome {
         Outcome::Accepted => Outcome::Accepted,
-        Outcome::Merged(_, notes) => Outcome::Merged(Vec::new(), notes.clone()),
+        Outcome::Merged(_, notes) => {
+            Outcome::Merged(Vec::new(), notes.iter().filter(|note| readable(&note.id)).cloned().collect())
+        }
         Outcome::Rejected(code, message, _) => Outcome::Rejected(*code, message.clone(), Vec::new()),
         Outcome::Resolve(_) => Outcome::Resolve(Vec::new()),
     }

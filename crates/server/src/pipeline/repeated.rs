@@ -5,14 +5,13 @@ use tidelock_core::wire::{DocumentState, Outcome, PushResult};
 use tidelock_store::Recorded;
 
 use super::prepare::{State, predicted, told};
-use super::{Caller, read};
+use super::read;
 use crate::database::Database;
 
 /// Others may have changed the documents since, and the client may have been told. So every document that is not what the client
 /// sent is named as it is, at the offset of the read: whatever the client was told before is older.
 pub(super) async fn answer(
     database: &Database,
-    caller: &Caller,
     submission: &Submission,
     recorded: Option<Recorded>,
 ) -> Result<Processed, Refusal> {
@@ -22,7 +21,7 @@ pub(super) async fn answer(
     let mut placed = Vec::new();
     for change in changes {
         let state: State = view.state(&change.id);
-        let (told, place) = told(database, caller, &change.id, &state);
+        let (told, place) = told(database, &change.id, &state);
         if predicted(&change.operation) != Some(state.version) {
             states.push(told);
         }
@@ -31,10 +30,14 @@ pub(super) async fn answer(
     let outcome = match recorded.map(|recorded| recorded.outcome) {
         Some(Outcome::Rejected(code, message, _)) => Outcome::Rejected(code, message, states),
         Some(Outcome::Resolve(_)) => Outcome::Resolve(states),
-        Some(Outcome::Merged(_, notes)) => Outcome::Merged(states, notes),
+        // Where a document was that is gone cannot be told any more, nor whether the client may still know what another wrote there.
+        Some(Outcome::Merged(_, mut notes)) => {
+            notes.retain(|note| note.theirs.is_none() || view.state(&note.id).version.exists());
+            Outcome::Merged(states, notes)
+        }
         Some(Outcome::Accepted) | None if states.is_empty() => Outcome::Accepted,
         Some(Outcome::Accepted) | None => Outcome::Merged(states, Vec::new()),
     };
     let result = PushResult { sequence: submission.mutation.sequence, offset: view.offset, outcome };
-    Ok(Processed { result, placed })
+    Ok(Processed { result, placed, noted: Vec::new() })
 }

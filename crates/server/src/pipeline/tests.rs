@@ -105,11 +105,13 @@ fn put(key: &str, expected: Version, body: &str) -> Write {
 
 fn foreign(write: Write) -> Commit {
     Commit {
+        jumps: false,
         mutation: None,
         session: SessionId(0),
         acknowledged: Sequence(0),
         writes: vec![write],
         outcome: Outcome::Accepted,
+        named: Vec::new(),
         conflicts: Vec::new(),
         actor: "another".to_owned(),
         now_ms: 1,
@@ -147,7 +149,15 @@ fn submission(sequence: u64, puts: &[(&str, &str)]) -> Submission {
     };
     let id = MutationId { client: ClientId([1; 16]), incarnation: Incarnation(1), sequence: Sequence(sequence) };
     let mutation = Mutation { sequence: id.sequence, edited_ms: 5, changes: puts.iter().map(change).collect() };
-    Submission { id, acknowledged: Sequence(0), mutation, refused: None, again: false, brings_back: false }
+    Submission {
+        id,
+        acknowledged: Sequence(0),
+        mutation,
+        jumps: false,
+        refused: None,
+        again: false,
+        brings_back: false,
+    }
 }
 
 async fn one(database: &Database, caller: &Caller, submission: Submission) -> Processed {
@@ -181,12 +191,20 @@ async fn a_merge_into_a_hidden_document_tells_what_may_be_read_afterwards() {
     let hidden = put("h", Version::ABSENT, r#"{"room":"y","secret":1}"#);
     let (database, store) = database(None).await;
     store.commit(foreign(hidden)).await.unwrap();
-    // The document moves into the writer's room, where every reader sees all of it. What it was before is not told.
-    let processed = one(&database, &caller(&["x"]), submission(1, &[("h", r#"{"room":"x"}"#)])).await;
+    // The document moves into the writer's room, where every reader sees all of it. What it was before is in the note, which the
+    // session hides by the former channels; what is kept for a repetition is without it.
+    let mutation = submission(1, &[("h", r#"{"room":"x"}"#)]);
+    let processed = one(&database, &caller(&["x"]), mutation.clone()).await;
     let Outcome::Merged(states, notes) = &processed.result.outcome else { panic!("{processed:?}") };
     let merged = r#"{"room":"x","secret":1}"#;
     let state = DocumentState { id: note("h"), version: version_of(merged), body: Some(merged.as_bytes().to_vec()) };
-    assert_eq!((states.as_slice(), notes.len()), ([state].as_slice(), 0));
+    assert_eq!((states.as_slice(), notes.len()), ([state].as_slice(), 1));
+    assert_eq!(processed.noted, [(note("h"), vec!["room:y".to_owned()])]);
+    let outcomes = store.outcomes(mutation.id.client, mutation.id.incarnation, Sequence(0)).await.unwrap();
+    let recorded: Vec<&Outcome> = outcomes.iter().map(|one| &one.outcome).collect();
+    assert_eq!(recorded, [&Outcome::Merged(Vec::new(), Vec::new())]);
+    let again = one(&database, &caller(&["x"]), mutation).await;
+    assert!(matches!(&again.result.outcome, Outcome::Merged(states, notes) if states.len() == 1 && notes.is_empty()));
     assert_eq!(
         database.store.conflicts(&ConflictQuery { limit: 9, ..ConflictQuery::default() }).await.unwrap().len(),
         1
@@ -229,10 +247,12 @@ async fn an_offer_creates_what_is_not_known_and_nothing_else() {
     let head = store.head();
     let mine = r#"{"mine":1,"room":"x"}"#;
     let caller = caller(&["x"]);
-    let known = [("b", Some(r#"{"room":"x"}"#)), ("gone", None), ("hidden", None)];
+    // The session conceals what may not be read, by where it is placed.
+    let known = [("b", Some(r#"{"room":"x"}"#)), ("gone", None), ("hidden", Some(r#"{"room":"y"}"#))];
     for ((key, expected), sequence) in known.into_iter().zip(1..) {
         let processed = one(&database, &caller, change(sequence, key, Version::ABSENT, offer(mine))).await;
         assert_eq!(told(&processed), Some(expected.map(str::to_owned)), "{key}");
+        assert_eq!(processed.placed.len(), usize::from(expected.is_some()), "{key}");
     }
     assert_eq!(store.head(), head, "nothing was written");
     let processed = one(&database, &caller, change(4, "lacking", Version::ABSENT, offer(mine))).await;

@@ -6,6 +6,7 @@
 mod collection;
 mod document;
 mod expression;
+mod in_force;
 mod inspect;
 mod schema;
 #[cfg(test)]
@@ -18,6 +19,7 @@ use tidelock_store::{ChannelSet, Filter};
 
 pub use collection::{CHANNEL_BYTES_MAX, CollectionRules, DOCUMENT_CHANNELS_MAX, Denied};
 pub use document::{Document, Weight};
+pub use in_force::RulesInForce;
 pub use schema::SchemaViolation;
 
 use crate::auth::Identity;

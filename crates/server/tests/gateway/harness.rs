@@ -9,8 +9,8 @@ use futures_util::{SinkExt, StreamExt};
 use serde_json::{Map, Value, json};
 use tidelock_core::ids::{ClientId, DocumentId, Incarnation, Sequence, SubscriptionId, Version};
 use tidelock_core::wire::{
-    Change, ChangeKind, Changes, ClientFrame, Cursor, DocumentChange, Hello, Operation, Packed, Push, PushResult,
-    ServerFrame, Subscribe, Welcome, decode, encode, unpack,
+    Change, ChangeKind, Changes, ClientFrame, Columns, Cursor, DocumentChange, Hello, Operation, Push, PushResult,
+    ServerFrame, Subscribe, Welcome, decode, encode, unpack_changes,
 };
 use tidelock_server::auth::Authenticator;
 use tidelock_server::config::{Config, LimitsConfig};
@@ -369,8 +369,8 @@ pub(crate) fn push(sequence: u64, changes: Vec<DocumentChange>) -> ClientFrame {
     ClientFrame::Push(Push { sequence, acknowledged: Sequence(0), edited_ms: 1, changes, more: false })
 }
 
-pub(crate) fn items(packed: &Packed) -> Vec<String> {
-    let changes = unpack::<Change>(packed).unwrap();
+pub(crate) fn items(columns: &Columns) -> Vec<String> {
+    let changes = unpack_changes(columns).unwrap();
     let text = |change: Change| match change.kind {
         ChangeKind::Put(_, body) => format!("{}={}", change.key, String::from_utf8(body).unwrap()),
         ChangeKind::Delete => format!("-{}", change.key),

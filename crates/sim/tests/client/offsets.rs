@@ -2,9 +2,9 @@
 
 use serde_json::json;
 use tidelock_core::ids::{DocumentId, Offset, SubscriptionId, Version};
-use tidelock_core::wire::{Changes, DocumentState, ErrorCode, Outcome, Packed, ServerFrame};
+use tidelock_core::wire::{Changes, DocumentState, ErrorCode, Outcome, ServerFrame};
 
-use crate::script::{LOG, Script, encoded};
+use crate::script::{LOG, Script, columns};
 
 /// A client in the middle of a snapshot of offset 5, which has covered the collection `cards` up to `b`.
 fn in_snapshot() -> Script {
@@ -26,7 +26,7 @@ fn gained(script: &mut Script, cursor: u64, offset: u64, id: &str, json: &str) {
         from: Offset(cursor),
         to: Offset(cursor),
         last: false,
-        changes: Packed(encoded(&[(offset, id, json)])),
+        changes: columns(&[(offset, id, json)]),
         more: false,
     }));
 }
@@ -151,6 +151,43 @@ fn a_purge_that_waited_for_a_result_is_older_than_it() {
     assert_eq!((script.row("cards/a"), script.confirmed()), (Some(json!(4)), vec!["cards/a".to_owned()]));
     script.purge(0, &["a"]);
     assert_eq!(script.row("cards/a"), None, "a later one counts");
+}
+
+#[test]
+fn what_a_result_withholds_is_not_brought_back_by_what_came_before() {
+    let mut script = Script::live();
+    script.write(|tx| tx.put("cards", "a", "1"));
+    // Committed at 2 and gained at once, then lost again; the result is the last to come.
+    gained(&mut script, 0, 3, "cards/a", "1");
+    script.purge(0, &["a"]);
+    script.result(1, 2, Outcome::Merged(vec![withheld("a")], vec![]));
+    assert_eq!((script.row("cards/a"), script.confirmed().len()), (None, 0));
+    gained(&mut script, 0, 3, "cards/a", "1");
+    assert_eq!(script.row("cards/a"), Some(json!(1)), "granted once more");
+}
+
+#[test]
+fn a_gain_and_a_result_meet_in_any_order() {
+    // The mutation was merged at 2 into what another wrote; the channel was granted meanwhile. The page of what was gained may have
+    // been read before the commit, after it, or not yet.
+    let merged = || {
+        let version = tidelock_core::version::of_body(b"3").expect("valid JSON");
+        let state = DocumentState { id: DocumentId::new("cards", "a"), version, body: Some(b"3".to_vec()) };
+        Outcome::Merged(vec![state], vec![])
+    };
+    for (before, after) in [(None, None), (Some((1, "0")), None), (Some((2, "3")), None), (None, Some((2, "3")))] {
+        let mut script = Script::live();
+        script.write(|tx| tx.put("cards", "a", "1"));
+        if let Some((offset, json)) = before {
+            gained(&mut script, 0, offset, "cards/a", json);
+        }
+        script.result(1, 2, merged());
+        if let Some((offset, json)) = after {
+            gained(&mut script, 0, offset, "cards/a", json);
+        }
+        script.changes(0, 2, &[]);
+        assert_eq!((script.row("cards/a"), script.confirmed().len()), (Some(json!(3)), 1), "{before:?} {after:?}");
+    }
 }
 
 #[test]

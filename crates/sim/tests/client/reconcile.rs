@@ -6,10 +6,10 @@ use tidelock_core::ids::{ChangelogId, Offset, SubscriptionId};
 use tidelock_core::reconcile::{Checker, Sketch, symbols_to_bytes};
 use tidelock_core::version::{item_hash, of_body};
 use tidelock_core::wire::{
-    ClientFrame, Cursor, Difference, MoreSymbols, Outcome, Packed, Reconciled, Restart, ServerFrame, Symbols, unpack,
+    ClientFrame, Cursor, Difference, MoreSymbols, Outcome, Reconciled, Restart, ServerFrame, Symbols, unpack,
 };
 
-use crate::script::{LOG, Script, encoded};
+use crate::script::{LOG, Script, columns};
 
 const OTHER: ChangelogId = ChangelogId(10);
 
@@ -95,7 +95,7 @@ impl Script {
             subscription: SubscriptionId(1),
             round: self.round(),
             offset: Offset(5),
-            changes: Packed(encoded(items)),
+            changes: columns(items),
             channels: vec!["label".into()],
             last,
         }));

@@ -7,8 +7,8 @@ use tidelock_core::ids::{ChangelogId, Epoch, History, Offset, Sequence, SessionI
 use tidelock_core::limits::Limits;
 use tidelock_core::version;
 use tidelock_core::wire::{
-    Change, ChangeKind, Changes, ClientFrame, CollectionInfo, Hello, Outcome, Packed, Policy, Purge, Push, PushResult,
-    ServerFrame, Snapshot, Subscribe, Welcome, decode, encode, unpack,
+    Change, ChangeKind, Changes, ClientFrame, CollectionInfo, Columns, Hello, Outcome, Policy, Purge, Push, PushResult,
+    ServerFrame, Snapshot, Subscribe, Welcome, decode, encode, pack, unpack,
 };
 use tidelock_sim::application::{AppTransaction, write};
 use tidelock_sim::{Host, ModelDatabase, Request};
@@ -192,7 +192,7 @@ impl Script {
             from: Offset(from),
             to: Offset(to),
             last: true,
-            changes: Packed(encoded(items)),
+            changes: columns(items),
             more: false,
         }));
     }
@@ -211,7 +211,7 @@ impl Script {
             offset: Offset(offset),
             after: pair(after),
             through: pair(through),
-            changes: Packed(encoded(items)),
+            changes: columns(items),
             channels: vec!["label".into()],
         }));
     }
@@ -301,19 +301,17 @@ impl Script {
     }
 }
 
-pub(crate) fn encoded(items: &[(u64, &str, &str)]) -> Vec<u8> {
-    let mut bytes = Vec::new();
-    for (offset, id, json) in items {
+pub(crate) fn columns(items: &[(u64, &str, &str)]) -> Columns {
+    let version = |json: &str| version::of_body(json.as_bytes()).expect("valid JSON");
+    let change = |(offset, id, json): &(u64, &str, &str)| {
         let (collection, key) = id.split_once('/').expect("collection/key");
         let (number, _) = (0..).zip(COLLECTIONS).find(|(_, name)| *name == collection).expect("a known collection");
-        let version = |json: &str| version::of_body(json.as_bytes()).expect("valid JSON");
         let kind = match (*json, json.strip_prefix("same:")) {
             ("", _) => ChangeKind::Delete,
             (_, Some(json)) => ChangeKind::Same(version(json)),
             (json, None) => ChangeKind::Put(version(json), json.as_bytes().to_vec()),
         };
-        let change = Change { offset: Offset(*offset), collection: number, key: key.into(), kind };
-        bytes.extend(encode(&change));
-    }
-    bytes
+        Change { offset: Offset(*offset), collection: number, key: key.into(), kind }
+    };
+    pack(&items.iter().map(change).collect::<Vec<_>>())
 }

@@ -27,7 +27,7 @@ use std::task::{Context, Poll};
 use tidelock_core::ids::{ClientId, DocumentId, Incarnation, MutationId, Offset, Sequence, SessionId, Version};
 use tidelock_core::wire::{ConflictNote, Outcome};
 
-pub use model::run_model;
+pub use model::{run_model, run_model_without_conflicts};
 pub use reopen::run_reopen;
 
 use crate::changelog::{ChangeRecord, Changelog, ChannelSet, Filter};
@@ -141,11 +141,13 @@ fn strings(names: &[&str]) -> Vec<String> {
 /// A commit without a mutation.
 fn commit_of(writes: Vec<Write>) -> Commit {
     Commit {
+        jumps: false,
         mutation: None,
         session: SessionId(5),
         acknowledged: Sequence(0),
         writes,
         outcome: Outcome::Accepted,
+        named: Vec::new(),
         conflicts: Vec::new(),
         actor: "ann".into(),
         now_ms: 1_000,

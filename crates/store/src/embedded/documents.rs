@@ -4,8 +4,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tidelock_core::ids::{DocumentId, Offset};
 
-use super::recent::Recent;
 use crate::ChangeRecord;
+use crate::recent::Recent;
 use crate::store::Document;
 
 /// What an entry weighs beside its texts, in bytes: the record, its counters, the two places where its id is.

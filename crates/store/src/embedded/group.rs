@@ -9,9 +9,9 @@ use tidelock_core::ids::{ClientId, DocumentId, Incarnation, MutationId, Offset, 
 use tidelock_core::wire::{self, ConflictNote};
 
 use super::documents::{Documents, Latest};
-use super::recent::Recent;
 use super::rows::{Json, bound, conversion, names, names_to_sql, signed, unsigned};
 use crate::channels::left_after;
+use crate::recent::Recent;
 use crate::store::{Commit, CommitOutcome, Recorded, Trace, Write};
 use crate::{ChangeRecord, Former, Segment};
 
@@ -94,7 +94,7 @@ impl<'c> Group<'c> {
     /// Checks a mutation and writes it. What is refused has written nothing.
     pub(super) fn commit(&mut self, commit: &Commit) -> Result<CommitOutcome> {
         if let Some(mutation) = commit.mutation
-            && let Some(refusal) = self.refuse_sequence(mutation, commit.acknowledged)?
+            && let Some(refusal) = self.refuse_sequence(mutation, commit.jumps)?
         {
             return Ok(refusal);
         }
@@ -129,13 +129,13 @@ impl<'c> Group<'c> {
         Ok(CommitOutcome::Committed(self.position.head))
     }
 
-    fn refuse_sequence(&mut self, mutation: MutationId, acknowledged: Sequence) -> Result<Option<CommitOutcome>> {
+    fn refuse_sequence(&mut self, mutation: MutationId, jumps: bool) -> Result<Option<CommitOutcome>> {
         let finished = self.tail(mutation)?.finished;
         if mutation.sequence <= finished {
             return Ok(Some(CommitOutcome::Repeated(self.recorded(mutation)?)));
         }
-        let next = [finished, acknowledged].map(Sequence::next);
-        Ok((!next.contains(&mutation.sequence)).then_some(CommitOutcome::OutOfOrder(finished)))
+        let follows = jumps || mutation.sequence == finished.next();
+        Ok((!follows).then_some(CommitOutcome::OutOfOrder(finished)))
     }
 
     fn tail(&mut self, mutation: MutationId) -> Result<Tail> {

@@ -9,7 +9,7 @@
 //! |---|---|
 //! | `open`, `schema`, `meta`, `history` | lock, checks, on-disk versions, identities |
 //! | `writer`, `group`, `purge` | the writing thread and its transactions |
-//! | `documents`, `recent` | what was written lately, so that the file need not be asked |
+//! | `documents` | what was written lately, so that the file need not be asked |
 //! | `readers`, `queries`, `changes`, `snapshot` | the reading threads and what they read |
 //! | `symbols` | what the documents come to, for reconciliation |
 //! | `backup` | copies of a database in use |
@@ -25,7 +25,7 @@ mod open;
 mod purge;
 mod queries;
 mod readers;
-mod recent;
+
 mod rows;
 mod schema;
 mod snapshot;
@@ -52,11 +52,11 @@ use self::error::stopped;
 use self::group::Position;
 use self::history::Histories;
 use self::readers::{Ended, Readers};
-use self::recent::Recent;
 use self::symbols::Symbols;
 use self::writer::{Command, Shared, Writer};
 use crate::error::StoreError;
 use crate::limits::{CLIENTS_REMEMBERED_MAX, CONFLICTS_KEPT_DEFAULT, SEGMENTS_BUFFERED_MAX, WRITES_QUEUED_MAX};
+use crate::recent::Recent;
 use crate::store::{
     BoxFuture, Capabilities, ClientRecord, Commit, CommitOutcome, ConflictQuery, ConflictRecord, Document, ReadSet,
     Recorded, Store, Trace,

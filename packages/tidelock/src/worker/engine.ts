@@ -10,6 +10,7 @@ import type { ConflictEntry } from "../types.ts";
 import type { Bytes } from "./coding.ts";
 import { decodeMessage, encodeMessage, inOrder, subprotocols } from "./coding.ts";
 import { fetchConflicts } from "./conflicts.ts";
+import { guarded } from "./guard.ts";
 import { decodeKey } from "./key.ts";
 import { retryRejection } from "./rejections.ts";
 import { messageOf, runTask } from "./task.ts";
@@ -46,7 +47,7 @@ export class Engine {
     this.online = !setup.offline;
     this.channels = setup.channels === null ? null : new Set(setup.channels);
     this.storeOf = new Map(setup.stores);
-    this.core = makeCore(this.now());
+    this.core = guarded(makeCore(this.now()), (reason) => this.broken(reason));
     this.channel = new BroadcastChannel(channelName(setup.database));
     this.channel.onmessage = (event: MessageEvent<Broadcast>) => this.heard(event.data);
     this.beat = setInterval(() => this.say({ kind: "beat", worker: this.name }), BEAT_MS);
@@ -153,7 +154,7 @@ export class Engine {
 
   /** Carries out every effect. Effects of an event that comes in between join the queue of the core. */
   private drain(): void {
-    if (this.draining) return;
+    if (this.draining || this.stopped) return;
     this.draining = true;
     try {
       for (let effect = this.core.poll_effect(); effect !== undefined; effect = this.core.poll_effect()) {
@@ -290,6 +291,14 @@ export class Engine {
     if (this.stopped) return;
     this.end();
     this.post({ kind: "stopped", reason });
+  }
+
+  /** The core has trapped: the tab starts another engine, which goes on from what is stored. */
+  private broken(reason: string): void {
+    this.end();
+    // What the trap unwinds through is told with the reason; nothing that follows from it is news.
+    self.onerror = () => true;
+    this.post({ kind: "failed", reason });
   }
 
   private end(): void {

@@ -238,6 +238,46 @@ void test("an engine that cannot be loaded is started when it can", { timeout: 6
   });
 });
 
+/** Runs the engine with a core that traps at the first step of a task. */
+const TRAPPING_WORKER = `
+const trap = new WebAssembly.Instance(new WebAssembly.Module(Uint8Array.of(
+  0, 0x61, 0x73, 0x6d, 1, 0, 0, 0, // the header
+  1, 4, 1, 0x60, 0, 0, // a type: nothing to nothing
+  3, 2, 1, 0, // a function of it
+  7, 5, 1, 1, 0x66, 0, 0, // exported as f
+  10, 5, 1, 3, 0, 0, 0x0b, // unreachable
+))).exports.f;
+const native = WebAssembly.instantiateStreaming;
+WebAssembly.instantiateStreaming = async (...args) => {
+  const { instance, module } = await native.apply(WebAssembly, args);
+  return { module, instance: { exports: { ...instance.exports, core_step: trap } } };
+};
+importScripts("/tidelock/worker.js");
+`;
+
+void test("a core that traps is reported with its build, and another one goes on", { timeout: 60_000 }, async () => {
+  await withStack({}, async (stack) => {
+    await writeFile(join(stack.app, "worker.js"), TRAPPING_WORKER);
+    const page = await stack.client({ ...SPEC, workerUrl: "/worker.js" });
+    await put(page, "a");
+    const failures = (): Promise<string[]> =>
+      page.evaluate(() => driver.heard.errors.map(({ code, message }) => `${code}: ${message}`));
+    const [failure] = await until("the trap is reported", failures, (all) => all.length > 0);
+    assert.match(
+      String(failure),
+      /^engine-failed: the core stopped \(tidelock \S+, core [0-9a-f]{12}\): unreachable \| /,
+    );
+    assert.deepEqual(await stack.state("notes"), {});
+    await writeFile(join(stack.app, "worker.js"), 'importScripts("/tidelock/worker.js");');
+    await flushed(page);
+    assert.deepEqual(await stack.state("notes"), { a: { id: "a" } });
+    assert.ok(
+      (await failures()).every((one) => one.startsWith("engine-failed: the core stopped (")),
+      "each trap once",
+    );
+  });
+});
+
 /** Runs the engine with a disk that is full while `full` was said last on the channel `disk`: as the browser does it, the transaction aborts. */
 const FULL_DISK_WORKER = `
 let full = false;

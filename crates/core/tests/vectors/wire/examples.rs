@@ -5,11 +5,12 @@ use tidelock_core::ids::{
     Version,
 };
 use tidelock_core::limits::Limits;
+use tidelock_core::version;
 use tidelock_core::wire::{
-    Auth, Change, ChangeKind, Changes, ClientFrame, CollectionInfo, ConflictNote, Credit, Cursor, DeletePolicy,
-    Difference, DocumentChange, DocumentPolicy, DocumentState, ErrorCode, ErrorFrame, FieldPatch, FieldStrategy, Hello,
-    MoreSymbols, Operation, Outcome, Packed, Ping, Policy, Pong, Purge, Push, PushResult, Reconciled, Restart,
-    ServerFrame, Snapshot, Subscribe, Symbols, Unsubscribe, Welcome, encode,
+    Auth, Change, ChangeKind, Changes, ClientFrame, CollectionInfo, Columns, ConflictNote, Credit, Cursor,
+    DeletePolicy, Difference, DocumentChange, DocumentPolicy, DocumentState, ErrorCode, ErrorFrame, FieldPatch,
+    FieldStrategy, Hello, MoreSymbols, Operation, Outcome, Packed, Ping, Policy, Pong, Purge, Push, PushResult,
+    Reconciled, Restart, ServerFrame, Snapshot, Subscribe, Symbols, Unsubscribe, Welcome, encode, pack,
 };
 
 /// Stops compiling when an enum gets a variant, and says how many it has.
@@ -132,16 +133,62 @@ pub(super) fn client() -> Vec<(String, ClientFrame)> {
     named("client frame", frames, variants)
 }
 
-pub(super) fn changes() -> Vec<(String, Change)> {
+fn put(key: &str, text: &str) -> Change {
+    let kind = ChangeKind::Put(version::of_body(text.as_bytes()).unwrap(), body(text));
+    Change { offset: Offset(300), collection: 0, key: key.to_owned(), kind }
+}
+
+/// One change of each kind.
+fn kinds() -> Vec<Change> {
+    let text = "{\"title\":\"Süß\"}";
     let kinds = vec![
-        ChangeKind::Put(Version(0xfedc_ba98_7654_3210), body("{\"title\":\"Süß\"}")),
+        ChangeKind::Put(version::of_body(text.as_bytes()).unwrap(), body(text)),
         ChangeKind::Delete,
         ChangeKind::Leave,
-        ChangeKind::Same(Version(1)),
+        ChangeKind::Same(Version(0xfedc_ba98_7654_3210)),
     ];
     let variants = count!(ChangeKind: ChangeKind::Put(..), ChangeKind::Delete, ChangeKind::Leave, ChangeKind::Same(_));
-    let change = |kind| Change { offset: Offset(256), collection: 2, key: "~a[\"x\",\"~n1\"]".to_owned(), kind };
-    named("change", kinds.into_iter().map(change).collect(), variants)
+    assert_eq!(kinds.len(), variants);
+    let change = |(number, kind): (u64, ChangeKind)| Change {
+        offset: Offset(256 + number * 1_000),
+        collection: 2,
+        key: format!("~a[\"x\",\"~n{number}\"]"),
+        kind,
+    };
+    (0..).zip(kinds).map(change).collect()
+}
+
+/// Batches of changes, in the order of the file.
+pub(super) fn batches() -> Vec<(&'static str, Vec<Change>)> {
+    let mut falling = kinds();
+    falling.reverse();
+    vec![
+        ("no change", Vec::new()),
+        ("one document", vec![put("a1", r#"{"id":"a1","votes":3}"#)]),
+        ("every kind", kinds()),
+        ("falling offsets", falling),
+        (
+            "two of one shape, whose member `id` is the key, and one of another",
+            vec![
+                put("card-17", r#"{"id":"card-17","list":"todo","labels":["x",{"y":"}"}],"votes":0}"#),
+                put("card-18", r#"{"id":"card-18","list":"to \"do\"","labels":[],"votes":-1.5e3}"#),
+                put("card-2", r#"{"id":"card-2"}"#),
+            ],
+        ),
+        (
+            "two shapes, one of them with spaces, and keys that share a part of a character",
+            vec![
+                put("ä", r#"{"a":1,"b":null}"#),
+                put("å", r#"{ "a" : true , "b" : "\\" }"#),
+                put("åä", r#"{"a":{},"b":[{"a":2}]}"#),
+                put("åå", r#"{ "a" : 2 , "b" : "" }"#),
+            ],
+        ),
+        (
+            "documents that are no objects, or empty",
+            vec![put("a", "[1,2]"), put("b", "[1,2]"), put("c", "{}"), put("d", "\"d\"")],
+        ),
+    ]
 }
 
 fn state(number: u64) -> DocumentState {
@@ -225,8 +272,8 @@ fn welcome() -> Welcome {
     }
 }
 
-fn packed() -> Packed {
-    Packed(changes().iter().flat_map(|(_, change)| encode(change)).collect())
+fn packed() -> Columns {
+    pack(&kinds())
 }
 
 pub(super) fn server() -> Vec<(String, ServerFrame)> {

@@ -1,5 +1,6 @@
-//! `wire-v1.json`: the bytes of every frame and every variant of protocol version 1.
+//! `wire-v1.json`: the bytes of every frame and every variant of protocol version 1, and of changes in columns.
 
+mod columns;
 mod examples;
 mod random;
 
@@ -10,8 +11,9 @@ use tidelock_core::wire::{Cbor, ClientFrame, ServerFrame, decode, encode};
 
 use crate::{check_file, hex, list, read, render, text, unhex};
 
-const ABOUT: &str = "The encoding of one example of every frame and every variant of protocol version 1, in hexadecimal. The examples \
-    are in crates/core/tests/vectors/wire/examples.rs.";
+const ABOUT: &str = "The encoding of one example of every frame and every variant of protocol version 1, in hexadecimal; batches of \
+    changes in columns (each change as [offset, collection, key, kind, body or version]), and columns that are refused. The examples \
+    are in crates/core/tests/vectors/wire.";
 
 /// The vector of one example, which decodes to itself.
 fn vector<T: Cbor + PartialEq + Debug>((name, example): &(String, T)) -> Json {
@@ -25,7 +27,8 @@ fn encodings_do_not_change() {
     let sections = [
         ("client_frames", examples::client().iter().map(vector).collect()),
         ("server_frames", examples::server().iter().map(vector).collect()),
-        ("changes", examples::changes().iter().map(vector).collect()),
+        ("columns", examples::batches().iter().map(columns::vector).collect()),
+        ("columns_refused", columns::refused()),
     ];
     check_file("wire-v1.json", &render(ABOUT, &sections));
 }

@@ -8,7 +8,7 @@ use std::mem;
 /// Keeps the entries that were used last, in two generations: a use moves an entry to the younger one; when that has half of the
 /// weight allowed, the older one is forgotten and takes its place.
 #[derive(Debug)]
-pub(super) struct Recent<K, V> {
+pub(crate) struct Recent<K, V> {
     young: HashMap<K, Entry<V>>,
     old: HashMap<K, Entry<V>>,
     young_weight: usize,
@@ -23,12 +23,12 @@ struct Entry<V> {
 
 impl<K: Hash + Eq, V> Recent<K, V> {
     /// Empty; the entries together never weigh more than `weight_max`.
-    pub(super) fn new(weight_max: usize) -> Self {
+    pub(crate) fn new(weight_max: usize) -> Self {
         Self { young: HashMap::new(), old: HashMap::new(), young_weight: 0, weight_max }
     }
 
     /// An entry, which becomes the one used last.
-    pub(super) fn get<Q: Hash + Eq + ?Sized>(&mut self, key: &Q) -> Option<&V>
+    pub(crate) fn get<Q: Hash + Eq + ?Sized>(&mut self, key: &Q) -> Option<&V>
     where
         K: Borrow<Q>,
     {
@@ -40,7 +40,7 @@ impl<K: Hash + Eq, V> Recent<K, V> {
     }
 
     /// Adds or replaces an entry. One that weighs more than half of what is allowed is not kept, nor is what it replaces.
-    pub(super) fn insert(&mut self, key: K, value: V, weight: usize) {
+    pub(crate) fn insert(&mut self, key: K, value: V, weight: usize) {
         self.remove(&key);
         if weight <= self.weight_max / 2 {
             self.keep(key, Entry { value, weight });
@@ -48,7 +48,7 @@ impl<K: Hash + Eq, V> Recent<K, V> {
     }
 
     /// Forgets an entry.
-    pub(super) fn remove<Q: Hash + Eq + ?Sized>(&mut self, key: &Q)
+    pub(crate) fn remove<Q: Hash + Eq + ?Sized>(&mut self, key: &Q)
     where
         K: Borrow<Q>,
     {
@@ -60,7 +60,7 @@ impl<K: Hash + Eq, V> Recent<K, V> {
     }
 
     /// Forgets everything.
-    pub(super) fn clear(&mut self) {
+    pub(crate) fn clear(&mut self) {
         *self = Self::new(self.weight_max);
     }
 

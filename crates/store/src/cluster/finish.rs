@@ -1,0 +1,186 @@
+//! Carrying out a committed intent. Any number of nodes may do it at once: `put_if` decides, and a document that has seen the intent
+//! is left alone. What has seen it is pruned only after the intent is done, so each looks at the intent after it has read a document
+//! and before it writes it.
+
+use std::sync::Arc;
+
+use futures_util::future::join_all;
+use tidelock_core::ids::Version;
+use tidelock_core::wire::ConflictNote;
+
+use super::ClusterStore;
+use super::commit::put;
+use super::conflicts::conflict_id;
+use super::host::{Met, Remerged};
+use super::intent::record_put;
+use super::limits::{FINISH_ATTEMPTS_MAX, REQUESTS_AT_ONCE_MAX};
+use super::meta::{ConflictRow, Group, IntentBody, IntentName, Meta, Part, Stage, unseal};
+use super::take::State;
+use crate::error::StoreError;
+use crate::platform::{Platform, PlatformError, PutContent, PutIf, PutOutcome};
+
+/// The name of what decides when the policy has no answer but to refuse: the mutation is committed.
+const COMMITTED: &str = "committed";
+
+/// What a part makes of its document.
+struct Carried {
+    /// `None`: the content stays.
+    content: Option<(Option<Arc<[u8]>>, Version)>,
+    notes: Vec<ConflictNote>,
+    /// Whether it was worked out anew: an earlier attempt may have logged other values.
+    anew: bool,
+}
+
+impl<P: Platform> ClusterStore<P> {
+    /// Carries out a committed intent and notes that it is done.
+    pub(super) async fn finish(&self, name: &IntentName) -> Result<(), StoreError> {
+        let (row, _) = self.intent_row(&name.key).await?;
+        let Some(row) = row.filter(|row| row.attempt == name.attempt && row.stage == Stage::Committed) else {
+            return Ok(());
+        };
+        let body = self.intent_body(&name.key, &row).await?;
+        let mut todo: Vec<&Part> = body.parts.iter().collect();
+        for attempt in 0..FINISH_ATTEMPTS_MAX {
+            let ids: Vec<_> = todo.iter().map(|part| part.id.clone()).collect();
+            let states = self.get(&ids).await?;
+            let (row, token) = self.intent_row(&name.key).await?;
+            let Some(row) = row.filter(|row| row.attempt == name.attempt && row.stage == Stage::Committed) else {
+                return Ok(());
+            };
+            let work: Vec<(&Part, State)> = todo.into_iter().zip(states).collect();
+            todo = Vec::new();
+            for some in work.chunks(REQUESTS_AT_ONCE_MAX) {
+                let done = join_all(some.iter().map(|(part, state)| self.carry_out(name, &body, part, state))).await;
+                for ((part, _), done) in some.iter().zip(done) {
+                    if !done? {
+                        todo.push(part);
+                    }
+                }
+            }
+            if todo.is_empty() && self.turn_to(Stage::Done, &name.key, &row, token).await?.is_some() {
+                self.intents.settled(name);
+                return Ok(());
+            }
+            self.backoff(attempt).await;
+        }
+        Err(StoreError::Unavailable("the documents of an intent change too often".to_owned()))
+    }
+
+    /// Gives a document its part. Whether it has it; if not, it is to be read again.
+    async fn carry_out(
+        &self,
+        name: &IntentName,
+        body: &IntentBody,
+        part: &Part,
+        state: &State,
+    ) -> Result<bool, StoreError> {
+        if part.is_written() && state.meta.as_ref().is_some_and(|meta| meta.has_seen(body.writer)) {
+            return Ok(true);
+        }
+        let result = self.result(part, state);
+        if (result.anew || !result.notes.is_empty()) && !self.log(name, body, part, state, &result).await? {
+            return Ok(false);
+        }
+        if !part.is_written() {
+            return Ok(true);
+        }
+        let put = if let Some((content, version)) = result.content {
+            let mut meta = self.next_meta(state, self.host.random(), version, part.edited_ms).await?;
+            meta.offer(part.offered == Some(true));
+            meta.see(body.writer);
+            meta.join(Group { name: name.clone(), members: Vec::new(), at_ms: self.host.now_ms() });
+            put(state, content, &meta)
+        } else {
+            let fresh = Meta {
+                version: state.version(),
+                deleted_ms: (!state.version().exists()).then(|| self.host.now_ms()),
+                ..Meta::default()
+            };
+            let mut meta = Meta { mark: None, ..state.meta.clone().unwrap_or(fresh) };
+            meta.see(body.writer);
+            let (id, token) = (state.id.clone(), state.token.clone());
+            PutIf { id, token, content: PutContent::Keep, meta: Some(meta.write()) }
+        };
+        self.is_put(&put).await
+    }
+
+    /// Whether a write was done; if not, or if nobody knows, what is there tells.
+    async fn is_put(&self, put: &PutIf) -> Result<bool, StoreError> {
+        match self.platform.put_if(std::slice::from_ref(put)).await {
+            Ok(PutOutcome::Done(_)) => Ok(true),
+            Ok(PutOutcome::Mismatch | PutOutcome::NotTogether) | Err(PlatformError::Unavailable(_)) => Ok(false),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    fn result(&self, part: &Part, state: &State) -> Carried {
+        let kept = part.version == part.expected;
+        let prepared = || part.body.as_deref().map(Arc::from);
+        let current = state.version();
+        if kept || current == part.expected {
+            let content = (!kept).then(|| (prepared(), part.version));
+            return Carried { content, notes: part.notes.clone(), anew: false };
+        }
+        if current == part.version {
+            return Carried { content: None, notes: part.notes.clone(), anew: true };
+        }
+        // Somebody else changed the document between the preparation and now.
+        let met = state.body().map(|body| Met { version: current, body, edited_ms: state.edited_ms().unwrap_or(0) });
+        let merged = part.change.as_ref().and_then(|change| self.rulebook.merge(met, change, part.edited_ms));
+        let merged = merged.and_then(|merged| {
+            let version = match &merged.body {
+                None => Version::ABSENT,
+                Some(body) => self.describe(&part.id, body)?.version,
+            };
+            Some((merged, version))
+        });
+        if let Some((Remerged { body, conflicts }, version)) = merged {
+            let content = (version != current).then_some((body, version));
+            return Carried { content, notes: conflicts, anew: true };
+        }
+        let mut notes = part.notes.clone();
+        notes.push(ConflictNote {
+            id: part.id.clone(),
+            path: Vec::new(),
+            strategy: COMMITTED.to_owned(),
+            base: None,
+            mine: part.body.clone(),
+            theirs: state.body().map(|body| body.to_vec()),
+            outcome: part.body.clone(),
+        });
+        Carried { content: Some((prepared(), part.version)), notes, anew: true }
+    }
+
+    /// Logs what a part discards of a state. Whether it is logged and the document is still in that state: the log is read before
+    /// the document is, so that no other result than that of the document's next state stays in it.
+    async fn log(
+        &self,
+        name: &IntentName,
+        body: &IntentBody,
+        part: &Part,
+        state: &State,
+        result: &Carried,
+    ) -> Result<bool, StoreError> {
+        let entry = self.get_one(conflict_id(body.at_ms, &name.key, &part.id)).await?;
+        if self.get_one(part.id.clone()).await?.token != state.token {
+            return Ok(false);
+        }
+        let content = match &result.content {
+            Some((content, _)) => content.as_ref().or_else(|| state.body()),
+            None => state.body(),
+        };
+        let described = content.and_then(|content| self.describe(&part.id, content));
+        let row = ConflictRow {
+            at_ms: body.at_ms,
+            actor: body.actor.clone(),
+            mutation: body.mutation,
+            channels: described.map(|described| described.channels).unwrap_or_default(),
+            notes: result.notes.clone(),
+        };
+        let logged: Option<ConflictRow> = entry.body().and_then(|body| unseal(body));
+        if logged.as_ref().map_or(row.notes.is_empty(), |logged| *logged == row) {
+            return Ok(true);
+        }
+        self.is_put(&record_put(entry.id.clone(), entry.token, &row)).await
+    }
+}

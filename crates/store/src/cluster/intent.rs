@@ -1,0 +1,408 @@
+//! Many documents, whole or not at all.
+//!
+//! 1. `Prepared`: the intent says what is to be done to each document.
+//! 2. Documents on whose state the outcome depends are marked; nobody of us changes a marked document.
+//! 3. `Committed`: the commit point.
+//! 4. Each document gets its part, merged into its state of then ([`finish`](super::finish)), and has seen it.
+//! 5. `Done`: the documents are published, together.
+//!
+//! The record has one key for each mutation: two nodes that run one mutation at once meet there. A node that stops leaves an intent
+//! that any other aborts (while prepared, after a lease by the other's own clock) or finishes (once committed).
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use futures_util::future::join_all;
+use tidelock_core::ids::{ClientId, DocumentId, Incarnation, MutationId, Sequence};
+use tidelock_core::wire::{Cbor, encode};
+
+use super::ClusterStore;
+use super::commit::{Attempt, Step, Written, changes};
+use super::conflicts::intent_key;
+use super::limits::{ATTEMPTS_MAX, INTENT_INLINE_BYTES_MAX, INTENT_PIECE_BYTES_MAX, REQUESTS_AT_ONCE_MAX};
+use super::meta::{IntentBody, IntentName, IntentRow, Meta, Part, Stage, seal, unseal};
+use super::take::{NotTaken, State, Taken, Unfinished};
+use crate::error::StoreError;
+use crate::platform::{Platform, PlatformError, PutContent, PutIf, PutOutcome, Token, system};
+use crate::store::Write;
+
+/// Longest pause between two looks at an intent that holds something up, in milliseconds.
+const LOOK_MS: u64 = 100;
+
+/// Intents that this node has met and that were not settled then, with the time of the first meeting by its own clock.
+#[derive(Debug, Default)]
+pub(super) struct Intents(Mutex<BTreeMap<IntentName, u64>>);
+
+impl Intents {
+    /// Notes a meeting; the time of the first.
+    pub(super) fn meet(&self, name: &IntentName, now_ms: u64) -> u64 {
+        *self.met().entry(name.clone()).or_insert(now_ms)
+    }
+
+    pub(super) fn settled(&self, name: &IntentName) {
+        self.met().remove(name);
+    }
+
+    /// Those that were met at this time or before.
+    pub(super) fn met_until(&self, ms: u64) -> Vec<IntentName> {
+        self.met().iter().filter(|(_, met)| **met <= ms).map(|(name, _)| name.clone()).collect()
+    }
+
+    fn met(&self) -> MutexGuard<'_, BTreeMap<IntentName, u64>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The document of an intent's record.
+pub(super) fn intent_id(key: &str) -> DocumentId {
+    DocumentId::new(system::INTENTS, key)
+}
+
+/// The document of a piece of an intent's body.
+pub(super) fn piece_id(key: &str, owner: u64, number: u64) -> DocumentId {
+    intent_id(&format!("{key}.{owner:016x}.{number}"))
+}
+
+/// Whether a key is that of a piece.
+pub(super) fn is_piece(key: &str) -> bool {
+    key.contains('.')
+}
+
+/// The intent and the owner that a piece belongs to.
+pub(super) fn piece_head(key: &str) -> Option<(&str, u64)> {
+    let mut names = key.rsplitn(3, '.');
+    let (_, owner, head) = (names.next()?, names.next()?, names.next()?);
+    Some((head, u64::from_str_radix(owner, 16).ok()?))
+}
+
+impl IntentRow {
+    pub(super) fn is_live(&self) -> bool {
+        matches!(self.stage, Stage::Prepared | Stage::Committed)
+    }
+}
+
+impl<P: Platform> ClusterStore<P> {
+    /// Reads an intent's record.
+    pub(super) async fn intent_row(&self, key: &str) -> Result<(Option<IntentRow>, Token), StoreError> {
+        let state = self.get_one(intent_id(key)).await?;
+        let row = state.body().map(|body| unseal(body).ok_or_else(|| damaged(&state.id))).transpose()?;
+        Ok((row, state.token))
+    }
+
+    pub(super) async fn get_one(&self, id: DocumentId) -> Result<State, StoreError> {
+        let states = self.get(std::slice::from_ref(&id)).await?;
+        states.into_iter().next().ok_or_else(|| StoreError::Unavailable("the platform gave no answer".to_owned()))
+    }
+
+    /// Reads what an intent is to do.
+    pub(super) async fn intent_body(&self, key: &str, row: &IntentRow) -> Result<IntentBody, StoreError> {
+        let mut bytes = row.inline.clone();
+        let ids: Vec<DocumentId> = (0..row.pieces).map(|number| piece_id(key, row.owner, number)).collect();
+        for state in self.get(&ids).await? {
+            let piece: Option<Piece> = state.body().and_then(|body| unseal(body));
+            bytes.extend(piece.ok_or_else(|| damaged(&state.id))?.bytes);
+        }
+        tidelock_core::wire::decode(&bytes).map_err(|_| damaged(&intent_id(key)))
+    }
+
+    /// Whether an intent may still be carried out that is not of this owner.
+    pub(super) async fn is_live(&self, name: &IntentName, owner: u64) -> Result<bool, StoreError> {
+        let (row, _) = self.intent_row(&name.key).await?;
+        Ok(row.is_some_and(|row| row.attempt == name.attempt && row.is_live() && row.owner != owner))
+    }
+
+    /// The documents of an intent that is done; those of one that is gone are not known any more.
+    pub(super) async fn members_of_intent(
+        &self,
+        name: &IntentName,
+        unfinished: Unfinished,
+    ) -> Result<Vec<DocumentId>, NotTaken> {
+        let (row, _) = self.intent_row(&name.key).await?;
+        let Some(row) = row.filter(|row| row.attempt == name.attempt) else { return Ok(Vec::new()) };
+        match row.stage {
+            Stage::Done => {}
+            Stage::Committed if unfinished == Unfinished::Finish => self.finish(name).await?,
+            Stage::Committed | Stage::Prepared => return Err(NotTaken::Unfinished(name.clone())),
+            Stage::Aborted => return Ok(Vec::new()),
+        }
+        let body = self.intent_body(&name.key, &row).await?;
+        Ok(body.parts.into_iter().filter(Part::is_written).map(|part| part.id).collect())
+    }
+
+    /// Brings an intent to its end: waits for its creator, aborts it after its lease, finishes it once it is committed.
+    pub(super) async fn settle(&self, name: &IntentName) -> Result<(), StoreError> {
+        let met_ms = self.intents.meet(name, self.host.now_ms());
+        let due_ms = met_ms.saturating_add(self.options.lease_ms);
+        loop {
+            let (row, token) = self.intent_row(&name.key).await?;
+            let Some(row) = row.filter(|row| row.attempt == name.attempt && row.is_live()) else { break };
+            let now_ms = self.host.now_ms();
+            if row.stage == Stage::Committed {
+                self.finish(name).await?;
+            } else if now_ms >= due_ms {
+                self.turn_to(Stage::Aborted, &name.key, &row, token).await?;
+            } else {
+                let pause_ms = LOOK_MS / 2 + self.host.random() % LOOK_MS;
+                self.host.sleep(pause_ms.min(due_ms - now_ms)).await;
+            }
+        }
+        self.intents.settled(name);
+        Ok(())
+    }
+
+    /// Brings an intent that was met some time ago a step further. Whether it is settled.
+    pub(super) async fn help(&self, name: &IntentName) -> Result<bool, StoreError> {
+        let now_ms = self.host.now_ms();
+        let (row, token) = self.intent_row(&name.key).await?;
+        let Some(row) = row.filter(|row| row.attempt == name.attempt && row.is_live()) else { return Ok(true) };
+        if row.stage == Stage::Committed {
+            self.finish(name).await?;
+            return Ok(true);
+        }
+        let due_ms = self.intents.meet(name, now_ms).saturating_add(self.options.lease_ms);
+        Ok(now_ms >= due_ms && self.turn_to(Stage::Aborted, &name.key, &row, token).await?.is_some())
+    }
+
+    /// Makes sure that a mutation which is to be refused will not be carried out by an intent of an earlier attempt. Tells when it
+    /// was, or will be.
+    pub(super) async fn give_up(&self, mutation: MutationId) -> Result<Option<Step>, StoreError> {
+        let key = intent_key(Some(mutation), 0);
+        let (row, token) = self.intent_row(&key).await?;
+        let Some(row) = row else { return Ok(None) };
+        Ok(match row.stage {
+            Stage::Aborted => None,
+            Stage::Done => Some(Step::Written(Written::Found(self.journal.head()))),
+            Stage::Prepared => {
+                self.turn_to(Stage::Aborted, &key, &row, token).await?;
+                Some(Step::Again)
+            }
+            Stage::Committed => {
+                self.finish(&IntentName { key, attempt: row.attempt }).await?;
+                Some(Step::Again)
+            }
+        })
+    }
+
+    /// Brings the record to another stage, when it still has its token. Its new token; `None` when it was not done, or nobody knows.
+    pub(super) async fn turn_to(
+        &self,
+        stage: Stage,
+        key: &str,
+        row: &IntentRow,
+        token: Token,
+    ) -> Result<Option<Token>, StoreError> {
+        let row = IntentRow { stage, at_ms: self.host.now_ms(), ..row.clone() };
+        match self.platform.put_if(&[record_put(intent_id(key), token, &row)]).await {
+            Ok(PutOutcome::Done(written)) => Ok(written.into_iter().next().map(|written| written.token)),
+            Ok(PutOutcome::Mismatch | PutOutcome::NotTogether) | Err(PlatformError::Unavailable(_)) => Ok(None),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Commits by an intent.
+    pub(super) async fn write_by_intent(
+        &self,
+        attempt: &mut Attempt<'_>,
+        mut locked: Taken<'_>,
+    ) -> Result<Step, StoreError> {
+        let key = intent_key(attempt.commit.mutation, attempt.tag);
+        let (row, token) = self.intent_row(&key).await?;
+        let number = match &row {
+            None => 1,
+            Some(row) => match row.stage {
+                Stage::Prepared if row.owner == attempt.tag => row.attempt,
+                Stage::Aborted => row.attempt + 1,
+                Stage::Prepared => return Ok(Step::Blocked(IntentName { key, attempt: row.attempt })),
+                Stage::Committed => {
+                    self.finish(&IntentName { key, attempt: row.attempt }).await?;
+                    return Ok(Step::Again);
+                }
+                Stage::Done => {
+                    let offset = self.ingest(&mut locked, attempt.commit.session, &[]).await?;
+                    return Ok(Step::Written(Written::Found(offset)));
+                }
+            },
+        };
+        let name = IntentName { key, attempt: number };
+        let body = self.body_of(attempt, &locked);
+        let prepared = match row.filter(|row| row.stage == Stage::Prepared) {
+            Some(row) => Some((row, token)),
+            None => self.prepare(&name, attempt.tag, &body, token).await?,
+        };
+        let Some((row, token)) = prepared else { return Ok(Step::Again) };
+        if !self.mark(&name, &body, &locked).await? {
+            self.turn_to(Stage::Aborted, &name.key, &row, token).await?;
+            return Ok(Step::Again);
+        }
+        if !self.decide(&name, row, token).await? {
+            return Ok(Step::Again);
+        }
+        self.finish(&name).await?;
+        let groups = BTreeSet::from([name]);
+        match self.take_locked(locked.guard, Unfinished::Finish, BTreeMap::new(), groups).await {
+            Ok(locked) => self.found(attempt.commit, locked).await,
+            Err(NotTaken::Failed(error)) => Err(error),
+            Err(NotTaken::Unfinished(_)) => Ok(Step::Again),
+        }
+    }
+
+    fn body_of(&self, attempt: &Attempt<'_>, locked: &Taken<'_>) -> IntentBody {
+        let commit = attempt.commit;
+        let writer = commit.mutation.unwrap_or_else(|| {
+            let (tag, other) = (attempt.tag, self.host.random());
+            let mut client = [0; 16];
+            client
+                .iter_mut()
+                .zip(tag.to_be_bytes().into_iter().chain(other.to_be_bytes()))
+                .for_each(|(to, from)| *to = from);
+            MutationId { client: ClientId(client), incarnation: Incarnation(0), sequence: Sequence(1) }
+        });
+        let notes = |id: &DocumentId| commit.conflicts.iter().filter(|note| note.id == *id).cloned().collect();
+        let part = |write: &Write| Part {
+            id: write.id.clone(),
+            expected: write.expected,
+            change: write.change.clone(),
+            body: write.body.as_deref().filter(|_| changes(write)).map(<[u8]>::to_vec),
+            version: write.version,
+            edited_ms: write.edited_ms,
+            marked: !changes(write) || write.change.is_none() || self.rulebook.depends_on_state(&write.id),
+            notes: notes(&write.id),
+            offered: (write.trace == crate::store::Trace::Offered).then_some(true),
+        };
+        let mut parts: Vec<Part> = commit.writes.iter().map(part).collect();
+        // Values that were discarded of a document which is not written.
+        let written: BTreeSet<&DocumentId> = commit.writes.iter().map(|write| &write.id).collect();
+        let others: BTreeSet<&DocumentId> = commit.conflicts.iter().map(|note| &note.id).collect();
+        for id in others.difference(&written) {
+            let version = locked.state(id).map(State::version).unwrap_or_default();
+            let (id, notes) = ((*id).clone(), notes(id));
+            let (change, body, edited_ms) = (None, None, 0);
+            parts.push(Part {
+                id,
+                expected: version,
+                change,
+                body,
+                version,
+                edited_ms,
+                marked: false,
+                notes,
+                offered: None,
+            });
+        }
+        parts.sort_by(|one, other| one.id.cmp(&other.id));
+        let (actor, at_ms) = (commit.actor.clone(), commit.now_ms);
+        IntentBody { mutation: commit.mutation, writer, actor, at_ms, parts }
+    }
+
+    /// Writes the record; `None` when it was not, or nobody knows.
+    async fn prepare(
+        &self,
+        name: &IntentName,
+        owner: u64,
+        body: &IntentBody,
+        token: Token,
+    ) -> Result<Option<(IntentRow, Token)>, StoreError> {
+        let (bytes, at_ms) = (encode(body), self.host.now_ms());
+        let mut row =
+            IntentRow { attempt: name.attempt, stage: Stage::Prepared, owner, at_ms, inline: Vec::new(), pieces: 0 };
+        if bytes.len() <= INTENT_INLINE_BYTES_MAX {
+            row.inline = bytes;
+        } else {
+            for piece in bytes.chunks(INTENT_PIECE_BYTES_MAX) {
+                let id = piece_id(&name.key, owner, row.pieces);
+                let token = self.get_one(id.clone()).await?.token;
+                let piece = Piece { at_ms, bytes: piece.to_vec() };
+                match self.platform.put_if(&[record_put(id, token, &piece)]).await {
+                    Ok(PutOutcome::Done(_)) => row.pieces += 1,
+                    Ok(PutOutcome::Mismatch | PutOutcome::NotTogether) | Err(PlatformError::Unavailable(_)) => {
+                        return Ok(None);
+                    }
+                    Err(error) => return Err(error.into()),
+                }
+            }
+        }
+        match self.platform.put_if(&[record_put(intent_id(&name.key), token, &row)]).await {
+            Ok(PutOutcome::Done(written)) => Ok(written.into_iter().next().map(|written| (row, written.token))),
+            Ok(PutOutcome::Mismatch | PutOutcome::NotTogether) | Err(PlatformError::Unavailable(_)) => Ok(None),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Marks the documents that have to stay as they are. Whether all of them did.
+    async fn mark(&self, name: &IntentName, body: &IntentBody, locked: &Taken<'_>) -> Result<bool, StoreError> {
+        let marked = body.parts.iter().filter(|part| part.marked).filter_map(|part| locked.state(&part.id));
+        let puts: Vec<PutIf> = marked
+            .map(|state| {
+                let fresh = || Meta {
+                    version: state.version(),
+                    deleted_ms: (!state.version().exists()).then(|| self.host.now_ms()),
+                    ..Meta::default()
+                };
+                let meta = Meta { mark: Some(name.clone()), ..state.meta.clone().unwrap_or_else(fresh) };
+                let (id, token) = (state.id.clone(), state.token.clone());
+                PutIf { id, token, content: PutContent::Keep, meta: Some(meta.write()) }
+            })
+            .collect();
+        for puts in puts.chunks(REQUESTS_AT_ONCE_MAX) {
+            let outcomes = join_all(puts.iter().map(|put| self.platform.put_if(std::slice::from_ref(put)))).await;
+            for outcome in outcomes {
+                match outcome {
+                    Ok(PutOutcome::Done(_)) => {}
+                    Ok(PutOutcome::Mismatch | PutOutcome::NotTogether) | Err(PlatformError::Unavailable(_)) => {
+                        return Ok(false);
+                    }
+                    Err(error) => return Err(error.into()),
+                }
+            }
+        }
+        Ok(true)
+    }
+
+    /// The commit point. Whether the intent is committed.
+    async fn decide(&self, name: &IntentName, mut row: IntentRow, mut token: Token) -> Result<bool, StoreError> {
+        let owner = row.owner;
+        for attempt in 0..ATTEMPTS_MAX {
+            if self.turn_to(Stage::Committed, &name.key, &row, token).await?.is_some() {
+                return Ok(true);
+            }
+            let (found, found_token) = self.intent_row(&name.key).await?;
+            let Some(found) = found.filter(|found| found.attempt == name.attempt && found.owner == owner) else {
+                return Ok(false);
+            };
+            match found.stage {
+                Stage::Committed | Stage::Done => return Ok(true),
+                Stage::Aborted => return Ok(false),
+                // Nobody knows whether the write is still to come: it has to lose against this one, or be it.
+                Stage::Prepared => (row, token) = (found, found_token),
+            }
+            self.backoff(attempt).await;
+        }
+        Err(StoreError::Unavailable("whether an intent is committed is not known".to_owned()))
+    }
+}
+
+/// A piece of an intent's body.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Piece {
+    /// When it was written, by the clock of the node that did it.
+    pub(super) at_ms: u64,
+    pub(super) bytes: Vec<u8>,
+}
+
+tidelock_core::cbor_struct!(Piece { at_ms, bytes });
+
+impl Part {
+    /// Whether the document itself is written.
+    pub(super) fn is_written(&self) -> bool {
+        self.marked || self.version != self.expected
+    }
+}
+
+/// A write of a record.
+pub(super) fn record_put<T: Cbor>(id: DocumentId, token: Token, record: &T) -> PutIf {
+    PutIf { id, token, content: PutContent::Put(seal(record)), meta: None }
+}
+
+fn damaged(id: &DocumentId) -> StoreError {
+    StoreError::Corrupt(format!("the record {id}"))
+}

@@ -1,0 +1,44 @@
+//! Every named limit of the cluster store.
+
+/// Locks over which the documents of a database are spread.
+pub(super) const STRIPES: usize = 1024;
+/// Documents whose last state a node remembers, so that it need not be read and hashed again.
+pub(super) const DOCUMENTS_REMEMBERED_MAX: usize = 100_000;
+/// Groups that a node remembers to have published.
+pub(super) const GROUPS_REMEMBERED_MAX: usize = 20_000;
+/// Clients whose record a node remembers.
+pub(super) const CLIENTS_REMEMBERED_MAX: usize = 20_000;
+/// Outcomes that a client's record holds at most; a client has no more mutations without a result.
+pub(super) const OUTCOMES_KEPT_MAX: usize = 1_024;
+/// Clients that a document's meta names before their records are read to find those that it need not.
+pub(super) const SEEN_KEPT_MAX: usize = 16;
+/// Groups that a document's meta names.
+pub(super) const GROUPS_KEPT_MAX: usize = 8;
+/// About how many bytes of groups a document's meta holds.
+pub(super) const GROUPS_BYTES_MAX: usize = 4 << 10;
+/// Documents that are written in one step at most: each of their metas names them all.
+pub(super) const TOGETHER_DOCUMENTS_MAX: usize = 16;
+/// Attempts of one commit before it is handed back.
+pub(super) const ATTEMPTS_MAX: u32 = 12;
+/// Attempts to carry out a part of an intent before it is left to others.
+pub(super) const FINISH_ATTEMPTS_MAX: u32 = 16;
+/// Requests that the steps of one intent have at the platform at the same time.
+pub(super) const REQUESTS_AT_ONCE_MAX: usize = 32;
+/// Documents that one request reads.
+pub(super) const GET_DOCUMENTS_MAX: usize = 512;
+/// An intent up to this size is held by its record itself, in bytes.
+pub(super) const INTENT_INLINE_BYTES_MAX: usize = 64 << 10;
+/// Size of a piece of a larger one, in bytes; a record is a third longer.
+pub(super) const INTENT_PIECE_BYTES_MAX: usize = 1 << 20;
+/// Events of a feed that are taken in together.
+pub(super) const EVENTS_AT_ONCE_MAX: usize = 256;
+/// Documents of the journal that are compared with a scan at a time.
+pub(super) const COMPARED_AT_ONCE_MAX: usize = 512;
+/// Positions of a feed that wait for what they cover.
+pub(super) const POSITIONS_WAITING_MAX: usize = 64;
+/// Roll-backs, and former epochs, that the record of the epoch names.
+pub(super) const EPOCHS_KEPT_MAX: usize = 32;
+/// Longest pause between two attempts, in milliseconds.
+pub(super) const BACKOFF_MS_MAX: u64 = 2_000;
+/// Times that a journal is written again when it was changed by another hand.
+pub(super) const JOURNAL_ATTEMPTS_MAX: u32 = 4;

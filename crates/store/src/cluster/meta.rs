@@ -1,0 +1,263 @@
+//! What is kept with a document, and the records of a cluster.
+//!
+//! A meta is CBOR. A record is a document of a system collection: a JSON object with one member, the record as CBOR in base64, so that
+//! any platform keeps it as it is. Fields are numbered; a later version appends, and an older one drops what it does not know when it
+//! writes.
+
+use std::sync::Arc;
+
+use serde_json::Value;
+use tidelock_core::base64::{self, Variant};
+use tidelock_core::ids::{ChangelogId, ClientId, DocumentId, Incarnation, MutationId, Offset, Sequence, Version};
+use tidelock_core::wire::{Cbor, ConflictNote, DocumentChange, Outcome, decode, encode};
+use tidelock_core::{cbor_number, cbor_struct};
+
+use super::limits::{GROUPS_BYTES_MAX, GROUPS_KEPT_MAX};
+
+/// The member of a record.
+const MEMBER: &str = "tidelock";
+
+/// Kept with a document.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Meta {
+    /// Of the content that it was written with: another one is there when somebody else wrote since.
+    pub(super) version: Version,
+    /// When the user made that content, milliseconds since 1970.
+    pub(super) edited_ms: u64,
+    /// Drawn for the write, so that its writer recognises it.
+    pub(super) tag: u64,
+    /// When the document was deleted, by the clock of the node that did it: the meta is its tombstone.
+    pub(super) deleted_ms: Option<u64>,
+    /// The last mutation of each client that changed the document, until the client's record has passed it.
+    pub(super) seen: Vec<MutationId>,
+    /// The intent whose outcome depends on the document staying as it is.
+    pub(super) mark: Option<IntentName>,
+    /// The last groups that changed the document, the oldest first.
+    pub(super) groups: Vec<Group>,
+    /// Whether the content, or what it came from, was offered when the platform had been set back.
+    pub(super) offered: Option<bool>,
+}
+
+cbor_struct!(Meta { version, edited_ms, tag, deleted_ms, seen, mark, groups, offered });
+
+/// Documents that were changed together.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Group {
+    pub(super) name: IntentName,
+    /// All of them; none where the intent's record names them.
+    pub(super) members: Vec<DocumentId>,
+    /// When, by the clock of the node that changed them.
+    pub(super) at_ms: u64,
+}
+
+cbor_struct!(Group { name, members, at_ms });
+
+/// Names one attempt of an intent.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(super) struct IntentName {
+    /// Key of its record.
+    pub(super) key: String,
+    /// Which attempt.
+    pub(super) attempt: u64,
+}
+
+cbor_struct!(IntentName { key, attempt });
+
+impl Meta {
+    /// Reads a meta; one that cannot be read counts as none, as a foreign write's.
+    pub(super) fn read(bytes: &[u8]) -> Option<Self> {
+        decode(bytes).ok()
+    }
+
+    pub(super) fn write(&self) -> Arc<[u8]> {
+        encode(self).into()
+    }
+
+    /// Whether a mutation has changed the document.
+    pub(super) fn has_seen(&self, mutation: MutationId) -> bool {
+        let same = |seen: &MutationId| seen.client == mutation.client && seen.incarnation == mutation.incarnation;
+        self.seen.iter().any(|seen| same(seen) && seen.sequence >= mutation.sequence)
+    }
+
+    /// Notes that a mutation has changed the document.
+    pub(super) fn see(&mut self, mutation: MutationId) {
+        let same = |seen: &MutationId| seen.client == mutation.client && seen.incarnation == mutation.incarnation;
+        match self.seen.iter_mut().find(|seen| same(seen)) {
+            Some(seen) => seen.sequence = seen.sequence.max(mutation.sequence),
+            None => self.seen.push(mutation),
+        }
+    }
+
+    /// Notes that the content is offered, when it is.
+    pub(super) fn offer(&mut self, offered: bool) {
+        if offered {
+            self.offered = Some(true);
+        }
+    }
+
+    /// Adds a group and forgets the oldest ones beyond what is kept.
+    pub(super) fn join(&mut self, group: Group) {
+        self.groups.retain(|one| one.name != group.name);
+        self.groups.push(group);
+        let weight = |group: &Group| {
+            let members = group.members.iter().map(|id| id.collection.len() + id.key.len() + 4).sum::<usize>();
+            group.name.key.len() + members
+        };
+        while self.groups.len() > 1
+            && (self.groups.len() > GROUPS_KEPT_MAX || self.groups.iter().map(weight).sum::<usize>() > GROUPS_BYTES_MAX)
+        {
+            self.groups.remove(0);
+        }
+    }
+}
+
+/// A client's incarnation.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct ClientRow {
+    /// Its last finished mutation.
+    pub(super) finished: Sequence,
+    /// Outcomes that it may still ask for, by rising sequence; the last finished one is always among them.
+    pub(super) kept: Vec<Kept>,
+    /// What tombstones that are gone had seen: (document, sequence).
+    pub(super) moved: Vec<Moved>,
+}
+
+cbor_struct!(ClientRow { finished, kept, moved });
+
+/// The outcome of a finished mutation.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Kept {
+    pub(super) sequence: Sequence,
+    pub(super) outcome: Outcome,
+    /// The node's changelog that the offset is of.
+    pub(super) changelog: ChangelogId,
+    pub(super) offset: Offset,
+}
+
+cbor_struct!(Kept { sequence, outcome, changelog, offset });
+
+/// What a forgotten tombstone had seen of a client.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Moved {
+    pub(super) id: DocumentId,
+    pub(super) sequence: Sequence,
+}
+
+cbor_struct!(Moved { id, sequence });
+
+impl ClientRow {
+    /// Whether a tombstone that is gone had seen a mutation of this client.
+    pub(super) fn has_moved(&self, id: &DocumentId, sequence: Sequence) -> bool {
+        self.moved.iter().any(|moved| moved.id == *id && moved.sequence >= sequence)
+    }
+}
+
+/// How far an intent is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Stage {
+    /// Its documents may still change under it; it may be aborted.
+    Prepared,
+    /// It will be carried out, whatever happens.
+    Committed,
+    /// Every document has its part.
+    Done,
+    /// It will never be carried out.
+    Aborted,
+}
+
+cbor_number!(Stage { Prepared, Committed, Done, Aborted });
+
+/// An intent's record.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct IntentRow {
+    pub(super) attempt: u64,
+    pub(super) stage: Stage,
+    /// Drawn by the commit that made it.
+    pub(super) owner: u64,
+    /// When it came to this stage, by the clock of the node that brought it there.
+    pub(super) at_ms: u64,
+    /// The encoded [`IntentBody`], where it is small.
+    pub(super) inline: Vec<u8>,
+    /// Where it is not: how many records of their own hold its pieces.
+    pub(super) pieces: u64,
+}
+
+cbor_struct!(IntentRow { attempt, stage, owner, at_ms, inline, pieces });
+
+/// What an intent is to do. It never changes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct IntentBody {
+    /// The client's mutation; `None` for a request that nobody repeats.
+    pub(super) mutation: Option<MutationId>,
+    /// What the documents see: the mutation, or an identity drawn for this intent.
+    pub(super) writer: MutationId,
+    pub(super) actor: String,
+    /// When it was committed, by the server's clock.
+    pub(super) at_ms: u64,
+    pub(super) parts: Vec<Part>,
+}
+
+cbor_struct!(IntentBody { mutation, writer, actor, at_ms, parts });
+
+/// What an intent does to one document.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Part {
+    pub(super) id: DocumentId,
+    /// The version that it was prepared on.
+    pub(super) expected: Version,
+    pub(super) change: Option<DocumentChange>,
+    pub(super) body: Option<Vec<u8>>,
+    pub(super) version: Version,
+    pub(super) edited_ms: u64,
+    /// Whether the document has to stay as it was prepared on until the commit point.
+    pub(super) marked: bool,
+    /// Values that are discarded where it is carried out as prepared.
+    pub(super) notes: Vec<ConflictNote>,
+    /// Whether the content is offered.
+    pub(super) offered: Option<bool>,
+}
+
+cbor_struct!(Part { id, expected, change, body, version, edited_ms, marked, notes, offered });
+
+/// Values of one document that one mutation discarded: a record of the conflict log.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct ConflictRow {
+    pub(super) at_ms: u64,
+    pub(super) actor: String,
+    pub(super) mutation: Option<MutationId>,
+    pub(super) channels: Vec<String>,
+    pub(super) notes: Vec<ConflictNote>,
+}
+
+cbor_struct!(ConflictRow { at_ms, actor, mutation, channels, notes });
+
+/// Identity and age of the platform's data.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct EpochRow {
+    pub(super) epoch: u64,
+    /// Rises with time: one that is lower than before is of an older copy of the data.
+    pub(super) beat: u64,
+    /// Names of the roll-backs that made it another epoch, the latest last.
+    pub(super) rollbacks: Vec<String>,
+    /// The epochs before, the latest last.
+    pub(super) former: Vec<u64>,
+}
+
+cbor_struct!(EpochRow { epoch, beat, rollbacks, former });
+
+/// The content of a record.
+pub(super) fn seal<T: Cbor>(record: &T) -> Arc<[u8]> {
+    let text = base64::encode(&encode(record), Variant::Standard);
+    format!("{{\"{MEMBER}\":\"{text}\"}}").into_bytes().into()
+}
+
+/// Reads the content of a record; `None` for one that is damaged.
+pub(super) fn unseal<T: Cbor>(content: &[u8]) -> Option<T> {
+    let value: Value = serde_json::from_slice(content).ok()?;
+    decode(&base64::decode(value.get(MEMBER)?.as_str()?, Variant::Standard)?).ok()
+}
+
+/// Key of a client's record.
+pub(super) fn client_key(client: ClientId, incarnation: Incarnation) -> String {
+    format!("{client}-{incarnation}")
+}

@@ -1,0 +1,387 @@
+//! The one way in: reading documents at the platform and taking their states into the journal.
+//!
+//! Invariants:
+//! - Between the read (or the write) of a state and its commit to the journal its document is locked: no older state is published
+//!   after a later one.
+//! - Documents of a group whose states were not published yet are published together: a read widens to them, and is made again, until
+//!   no other group appears. A group of an intent counts once the intent is done.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use tidelock_core::ids::{DocumentId, Offset, Sequence, SessionId, Version};
+use tidelock_core::version;
+use tidelock_core::wire::Outcome;
+
+use super::ClusterStore;
+use super::host::Described;
+use super::limits::{GET_DOCUMENTS_MAX, JOURNAL_ATTEMPTS_MAX};
+use super::locks::Guard;
+use super::meta::{Group, IntentName, Meta};
+use crate::error::StoreError;
+use crate::platform::{Entry, Order, Platform, Token, Written, system};
+use crate::store::{Commit, CommitOutcome, Document, Trace, Write};
+
+/// The version of a content that no document can be made of: nobody has it, and only a whole replacement fits it.
+const UNREADABLE: Version = Version(u64::MAX);
+
+/// A document as the platform has it.
+#[derive(Clone, Debug)]
+pub(super) struct State {
+    pub(super) id: DocumentId,
+    pub(super) token: Token,
+    order: Option<Order>,
+    pub(super) meta: Option<Meta>,
+    /// The meta as it was read.
+    pub(super) meta_bytes: Option<Arc<[u8]>>,
+    pub(super) content: Content,
+}
+
+/// The content of a [`State`].
+#[derive(Clone, Debug)]
+pub(super) enum Content {
+    Absent,
+    Document(Version, Arc<[u8]>),
+    /// Something is there that no document can be made of.
+    Unreadable,
+}
+
+/// Locked documents as the platform and the journal have them.
+pub(super) struct Taken<'a> {
+    pub(super) guard: Guard<'a>,
+    pub(super) states: BTreeMap<DocumentId, State>,
+    journal: BTreeMap<DocumentId, Option<Document>>,
+    /// Where the journal stood when it was asked.
+    offset: Offset,
+    /// Groups that are published with these states.
+    groups: BTreeSet<IntentName>,
+}
+
+/// What to do about a committed intent that is not done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Unfinished {
+    /// Carry it out.
+    Finish,
+    /// Leave it to its creator for now.
+    Report,
+}
+
+/// Why documents were not read.
+pub(super) enum NotTaken {
+    /// An intent is not done.
+    Unfinished(IntentName),
+    Failed(StoreError),
+}
+
+impl From<StoreError> for NotTaken {
+    fn from(error: StoreError) -> Self {
+        NotTaken::Failed(error)
+    }
+}
+
+impl State {
+    pub(super) fn version(&self) -> Version {
+        match &self.content {
+            Content::Absent => Version::ABSENT,
+            Content::Document(version, _) => *version,
+            Content::Unreadable => UNREADABLE,
+        }
+    }
+
+    pub(super) fn body(&self) -> Option<&Arc<[u8]>> {
+        match &self.content {
+            Content::Document(_, body) => Some(body),
+            Content::Absent | Content::Unreadable => None,
+        }
+    }
+
+    /// When the user made the content, where one of us wrote it.
+    pub(super) fn edited_ms(&self) -> Option<u64> {
+        self.meta.as_ref().filter(|meta| meta.version == self.version()).map(|meta| meta.edited_ms)
+    }
+
+    /// What its meta tells besides.
+    pub(super) fn trace(&self) -> Trace {
+        match (&self.content, &self.meta) {
+            (Content::Absent, Some(meta)) if meta.deleted_ms.is_some() => Trace::Buried,
+            (Content::Document(..), Some(meta)) if meta.offered == Some(true) => Trace::Offered,
+            (Content::Absent | Content::Document(..) | Content::Unreadable, _) => Trace::None,
+        }
+    }
+
+    fn groups(&self) -> &[Group] {
+        self.meta.as_ref().map_or(&[], |meta| &meta.groups)
+    }
+}
+
+impl Taken<'_> {
+    pub(super) fn state(&self, id: &DocumentId) -> Option<&State> {
+        self.states.get(id)
+    }
+
+    /// Notes what a write of this node made of a document.
+    pub(super) fn wrote(&mut self, write: &Write, meta: Option<Arc<[u8]>>, written: Written) {
+        let Some(state) = self.states.get_mut(&write.id) else { return };
+        state.token = written.token;
+        state.order = written.order;
+        state.meta = meta.as_deref().and_then(Meta::read);
+        state.meta_bytes = meta;
+        if write.version != write.expected {
+            let document = |body: &Arc<[u8]>| Content::Document(write.version, Arc::clone(body));
+            state.content = write.body.as_ref().map_or(Content::Absent, document);
+        }
+    }
+
+    /// Whether the journal has another state.
+    fn differs(&self, state: &State) -> bool {
+        let held = self.journal.get(&state.id).and_then(Option::as_ref);
+        state.version() != held.map_or(Version::ABSENT, |held| held.version)
+    }
+}
+
+impl<P: Platform> ClusterStore<P> {
+    /// What a content comes to; `None` when no document can be made of it.
+    pub(super) fn describe(&self, id: &DocumentId, content: &[u8]) -> Option<Described> {
+        if id.collection.starts_with(system::PREFIX) {
+            return Some(Described { version: version::of_body(content).ok()?, channels: Vec::new() });
+        }
+        self.rulebook.describe(id, content).ok()
+    }
+
+    fn channels(&self, id: &DocumentId, content: &[u8]) -> Vec<String> {
+        self.describe(id, content).map(|described| described.channels).unwrap_or_default()
+    }
+
+    fn state_of(&self, id: DocumentId, entry: Entry) -> State {
+        let content = match entry.content {
+            _ if entry.unreadable.is_some() => Content::Unreadable,
+            None => Content::Absent,
+            Some(body) => {
+                let known = self.known.version(&id, &entry.token);
+                let version = known.or_else(|| self.describe(&id, &body).map(|described| described.version));
+                let version = version.filter(|version| *version != UNREADABLE);
+                version.map_or(Content::Unreadable, |version| Content::Document(version, body))
+            }
+        };
+        let meta = entry.meta.as_deref().and_then(Meta::read);
+        State { id, token: entry.token, order: entry.order, meta, meta_bytes: entry.meta, content }
+    }
+
+    /// Documents as the platform has them.
+    pub(super) async fn get(&self, ids: &[DocumentId]) -> Result<Vec<State>, StoreError> {
+        let mut states = Vec::with_capacity(ids.len());
+        for ids in ids.chunks(GET_DOCUMENTS_MAX) {
+            let entries = self.platform.get(ids).await?;
+            if entries.len() != ids.len() {
+                return Err(StoreError::Unavailable("the platform left entries out of its answer".to_owned()));
+            }
+            states.extend(ids.iter().cloned().zip(entries).map(|(id, entry)| self.state_of(id, entry)));
+        }
+        Ok(states)
+    }
+
+    /// Locks and reads documents, and those that have to be published with them.
+    pub(super) async fn take(&self, ids: BTreeSet<DocumentId>) -> Result<Taken<'_>, StoreError> {
+        let guard = self.locks.lock(ids).await;
+        match self.take_locked(guard, Unfinished::Finish, BTreeMap::new(), BTreeSet::new()).await {
+            Ok(taken) => Ok(taken),
+            Err(NotTaken::Failed(error)) => Err(error),
+            Err(NotTaken::Unfinished(_)) => Err(StoreError::Unavailable("an intent is not done".to_owned())),
+        }
+    }
+
+    /// As [`take`](Self::take), of documents that are locked. Those with an entry in `given` need not be read for now; `groups` need
+    /// not be looked for.
+    pub(super) async fn take_locked<'a>(
+        &'a self,
+        mut guard: Guard<'a>,
+        unfinished: Unfinished,
+        mut given: BTreeMap<DocumentId, Entry>,
+        mut groups: BTreeSet<IntentName>,
+    ) -> Result<Taken<'a>, NotTaken> {
+        loop {
+            let taken = self.read_locked(guard, std::mem::take(&mut given)).await?;
+            let found: Vec<Group> = self.unpublished(&taken, &groups);
+            if found.is_empty() {
+                return Ok(Taken { groups, ..taken });
+            }
+            let mut wanted = taken.guard.ids().clone();
+            for group in found {
+                wanted.extend(self.members(&group, unfinished).await?);
+                groups.insert(group.name);
+            }
+            guard = if wanted == *taken.guard.ids() {
+                taken.guard
+            } else {
+                drop(taken);
+                self.locks.lock(wanted).await
+            };
+        }
+    }
+
+    async fn read_locked<'a>(
+        &self,
+        guard: Guard<'a>,
+        mut given: BTreeMap<DocumentId, Entry>,
+    ) -> Result<Taken<'a>, StoreError> {
+        let ids: Vec<DocumentId> = guard.ids().iter().cloned().collect();
+        let asked: Vec<DocumentId> = ids.iter().filter(|id| !given.contains_key(id)).cloned().collect();
+        let mut states: BTreeMap<DocumentId, State> =
+            self.get(&asked).await?.into_iter().map(|state| (state.id.clone(), state)).collect();
+        while let Some((id, entry)) = given.pop_first() {
+            states.insert(id.clone(), self.state_of(id, entry));
+        }
+        let held = self.journal.read(&ids).await?;
+        let journal = ids.into_iter().zip(held.documents).collect();
+        Ok(Taken { guard, states, journal, offset: held.offset, groups: BTreeSet::new() })
+    }
+
+    /// Groups of states that the journal does not have, but for those in `met`.
+    fn unpublished(&self, taken: &Taken<'_>, met: &BTreeSet<IntentName>) -> Vec<Group> {
+        let states = taken.states.values().filter(|state| taken.differs(state));
+        let groups = states.flat_map(State::groups);
+        let mut found: Vec<Group> = groups
+            .filter(|group| !met.contains(&group.name) && !self.known.is_published(&group.name))
+            .cloned()
+            .collect();
+        found.sort_by(|one, other| one.name.cmp(&other.name));
+        found.dedup_by(|one, other| one.name == other.name);
+        found
+    }
+
+    async fn members(&self, group: &Group, unfinished: Unfinished) -> Result<Vec<DocumentId>, NotTaken> {
+        if group.members.is_empty() {
+            return self.members_of_intent(&group.name, unfinished).await;
+        }
+        Ok(group.members.clone())
+    }
+
+    /// Takes states into the journal, in one commit. `own` are the writes of this node that led to some of them.
+    pub(super) async fn ingest(
+        &self,
+        taken: &mut Taken<'_>,
+        session: SessionId,
+        own: &[Write],
+    ) -> Result<Offset, StoreError> {
+        let own: BTreeMap<&DocumentId, &Write> = own.iter().map(|write| (&write.id, write)).collect();
+        for _ in 0..JOURNAL_ATTEMPTS_MAX {
+            let revision = self.rulebook.revision();
+            let writes: Vec<Write> =
+                taken.states.values().filter_map(|state| self.journal_write(taken, state, &own)).collect();
+            if writes.is_empty() {
+                self.remember(taken);
+                return Ok(self.journal.head());
+            }
+            let committed = self.journal.commit(journal_commit(writes.clone(), session, self.host.now_ms())).await?;
+            match committed {
+                CommitOutcome::Committed(offset) if self.rulebook.revision() == revision => {
+                    self.remember(taken);
+                    return Ok(offset);
+                }
+                // Other rules came into force meanwhile: who rewrites channels may have been here already.
+                CommitOutcome::Committed(_) => self.redescribe(taken, &writes).await?,
+                CommitOutcome::Mismatch(_) | CommitOutcome::Repeated(_) | CommitOutcome::OutOfOrder(_) => {
+                    self.look_again(taken).await?;
+                }
+            }
+        }
+        Err(StoreError::Corrupt("another hand writes to the journal".to_owned()))
+    }
+
+    /// What brings the journal to a state; `None` when it is there.
+    fn journal_write(&self, taken: &Taken<'_>, state: &State, own: &BTreeMap<&DocumentId, &Write>) -> Option<Write> {
+        let held = taken.journal.get(&state.id).and_then(Option::as_ref);
+        let expected = held.map_or(Version::ABSENT, |held| held.version);
+        let own = own.get(&state.id).copied().filter(|own| own.version == state.version());
+        if let Some(own) = own {
+            return Some(Write { expected, change: None, ..own.clone() });
+        }
+        if !taken.differs(state) {
+            return None;
+        }
+        let (body, channels) = match &state.content {
+            // What was there may be read on until somebody replaces it.
+            Content::Unreadable => return None,
+            Content::Absent => (None, held.map_or_else(Vec::new, |held| self.channels(&state.id, &held.body))),
+            Content::Document(_, body) => (Some(Arc::clone(body)), self.channels(&state.id, body)),
+        };
+        Some(Write {
+            id: state.id.clone(),
+            expected,
+            change: None,
+            body,
+            version: state.version(),
+            channels,
+            edited_ms: state.edited_ms().unwrap_or_else(|| self.host.now_ms()),
+            trace: crate::store::Trace::None,
+        })
+    }
+
+    /// Writes the channels of documents again that were taken in by rules that are not in force any more.
+    async fn redescribe(&self, taken: &mut Taken<'_>, writes: &[Write]) -> Result<(), StoreError> {
+        let documents = writes.iter().filter_map(|write| Some((write, write.body.as_ref()?)));
+        let again = documents.map(|(write, body)| Write {
+            expected: write.version,
+            channels: self.channels(&write.id, body),
+            ..write.clone()
+        });
+        let commit = journal_commit(again.collect(), SessionId(0), self.host.now_ms());
+        self.journal.commit(commit).await?;
+        self.look_again(taken).await
+    }
+
+    async fn look_again(&self, taken: &mut Taken<'_>) -> Result<(), StoreError> {
+        let ids: Vec<DocumentId> = taken.states.keys().cloned().collect();
+        let held = self.journal.read(&ids).await?;
+        taken.journal = ids.into_iter().zip(held.documents).collect();
+        taken.offset = held.offset;
+        Ok(())
+    }
+
+    fn remember(&self, taken: &Taken<'_>) {
+        for state in taken.states.values() {
+            self.known.remember(state.id.clone(), state.token.clone(), state.order, state.version());
+        }
+        for group in &taken.groups {
+            self.known.publish(group.clone());
+        }
+    }
+
+    /// Reads documents, takes them in, and gives them with the offset at which the journal has them.
+    pub(super) async fn read_documents(
+        &self,
+        ids: &[DocumentId],
+    ) -> Result<(Vec<Option<Document>>, Offset), StoreError> {
+        let mut taken = self.take(ids.iter().cloned().collect()).await?;
+        let moved = taken.states.values().any(|state| taken.differs(state));
+        self.ingest(&mut taken, SessionId(0), &[]).await?;
+        if moved {
+            self.look_again(&mut taken).await?;
+        }
+        let document = |id: &DocumentId| match taken.state(id).map(|state| &state.content) {
+            Some(Content::Unreadable) => Some(unreadable()),
+            Some(Content::Absent | Content::Document(..)) | None => taken.journal.get(id).cloned().flatten(),
+        };
+        Ok((ids.iter().map(document).collect(), taken.offset))
+    }
+}
+
+/// What stands for a content that cannot be read: a damaged document, which can be replaced and deleted.
+fn unreadable() -> Document {
+    Document { version: UNREADABLE, body: Arc::from(&b""[..]), edited_ms: 0 }
+}
+
+fn journal_commit(writes: Vec<Write>, session: SessionId, now_ms: u64) -> Commit {
+    Commit {
+        jumps: false,
+        mutation: None,
+        session,
+        acknowledged: Sequence(0),
+        writes,
+        outcome: Outcome::Accepted,
+        named: Vec::new(),
+        conflicts: Vec::new(),
+        actor: String::new(),
+        now_ms,
+    }
+}

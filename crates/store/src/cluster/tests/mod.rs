@@ -1,0 +1,8 @@
+//! Tests of the cluster store over a platform in memory, on virtual time.
+
+mod conformance;
+mod crashes;
+mod following;
+mod host;
+mod platform;
+mod rig;
