@@ -82,7 +82,7 @@ impl Mend {
                     client.quarantine.keys().map(|id| client.directory.page_of(&id.collection, &id.key)).collect();
                 Next::Read(desk.want(pages, client.quarantine.keys().cloned()))
             }
-            (2, Some(collection)) => Next::Read(self.dirty(collection, client, desk)),
+            (2, Some(collection)) => Next::Read(dirty(collection, client, desk)),
             _ => {
                 self.write(client, desk);
                 let list: Vec<(DocumentId, String)> =
@@ -91,13 +91,6 @@ impl Mend {
                 Next::Done
             }
         }
-    }
-
-    /// Rows that the application may have written since.
-    fn dirty(&self, collection: &str, client: &Client, desk: &mut Desk) -> Vec<Read> {
-        let ids: Vec<DocumentId> =
-            desk.pages.documents(collection).map(|(key, ..)| DocumentId::new(collection, key)).collect();
-        desk.want([], ids.into_iter().filter(|id| client.mirror.may_be_dirty(id)))
     }
 
     fn write(&self, client: &Client, desk: &mut Desk) {
@@ -133,4 +126,11 @@ impl Mend {
     pub(super) fn failed(self, client: &mut Client) {
         client.emptied.extend(self.emptied);
     }
+}
+
+/// Rows that the application may have written since.
+fn dirty(collection: &str, client: &Client, desk: &mut Desk) -> Vec<Read> {
+    let ids: Vec<DocumentId> =
+        desk.pages.documents(collection).map(|(key, ..)| DocumentId::new(collection, key)).collect();
+    desk.want([], ids.into_iter().filter(|id| client.mirror.may_be_dirty(id)))
 }

@@ -24,6 +24,8 @@ declare module "#core" {
       channels: string[] | undefined,
       resolver: boolean,
       offline: boolean,
+      keptMs: number,
+      keptBytes: number,
       seed: number,
       now: number,
     );
@@ -32,6 +34,8 @@ declare module "#core" {
     handle_timeout(now: number): void;
     handle_captured(now: number): void;
     handle_rejected_removed(now: number): void;
+    handle_schema_changed(now: number): void;
+    quarantine(): string;
     handle_connected(now: number, token: string): void;
     handle_disconnected(now: number, reason: string): void;
     handle_message(now: number, bytes: Uint8Array): void;

@@ -18,7 +18,17 @@ async function start(setup: WorkerSetup): Promise<void> {
   const collections = setup.stores.map(([collection]) => collection);
   const channels = setup.channels === null ? undefined : [...setup.channels];
   const make = (now: number): Core =>
-    new Core(setup.remote, collections, channels, setup.resolver, setup.offline, random, now);
+    new Core(
+      setup.remote,
+      collections,
+      channels,
+      setup.resolver,
+      setup.offline,
+      setup.kept.ms,
+      setup.kept.bytes,
+      random,
+      now,
+    );
   engine = new Engine(make, setup, post);
   for (const message of waiting.splice(0)) engine.receive(message);
 }
