@@ -1,12 +1,11 @@
 //! A bare loop on SQLite that writes what the server writes for the same commits, without any check.
 
 use std::path::Path;
-use std::time::{Duration, Instant};
 
 use rusqlite::{Connection, params};
 
-use crate::client::identity;
-use crate::rows::{COLLECTION, DOCUMENTS, body, key, splitmix};
+use crate::client::{Made, identity};
+use crate::rows::COLLECTION;
 
 const UPDATE: &str = "UPDATE documents SET \"offset\" = ?3, version = ?4, edited_ms = ?5, session = ?6, channels = NULL, \
                       departed = NULL, body = ?7 WHERE collection = ?1 AND key = ?2";
@@ -17,7 +16,6 @@ const RECORD: &str = "INSERT OR REPLACE INTO outcomes (client, incarnation, sequ
 /// The loop, with what it counts from run to run.
 pub(crate) struct Bare {
     connection: Connection,
-    random: u64,
     offset: i64,
     sequence: i64,
 }
@@ -32,35 +30,31 @@ impl Bare {
                  PRAGMA cache_size = -32768",
             )
             .unwrap();
-        Self { connection, random: 1, offset: 1 << 40, sequence: 1 << 20 }
+        Self { connection, offset: 1 << 40, sequence: 1 << 20 }
     }
 
-    /// Commits per second of `clients` writers whose commits share one transaction each time.
-    pub(crate) fn rate(&mut self, clients: u64, time: Duration) -> f64 {
-        let begin = Instant::now();
-        let mut commits = 0_u32;
-        while begin.elapsed() < time {
+    /// Makes the commits of several clients; those that come first, second and so on share one transaction each.
+    pub(crate) fn run(&mut self, clients: &[Vec<Made>]) {
+        let mut clients: Vec<_> = clients.iter().map(|made| made.iter()).collect();
+        loop {
+            let turn: Vec<&Made> = clients.iter_mut().filter_map(Iterator::next).collect();
+            if turn.is_empty() {
+                return;
+            }
             self.connection.execute_batch("BEGIN IMMEDIATE").unwrap();
             self.sequence += 1;
-            for client in 0..clients {
-                self.write(client);
-                commits += 1;
+            for (client, made) in (0..).zip(turn) {
+                self.write(client, made);
             }
             self.connection.execute_batch("COMMIT").unwrap();
         }
-        f64::from(commits) / begin.elapsed().as_secs_f64()
     }
 
-    fn write(&mut self, client: u64) {
+    fn write(&mut self, client: u64, made: &Made) {
         self.offset += 1;
-        let number = splitmix(&mut self.random) % DOCUMENTS;
-        let text = body(number, self.offset.cast_unsigned());
-        let written = self
-            .connection
-            .prepare_cached(UPDATE)
-            .unwrap()
-            .execute(params![COLLECTION, key(number), self.offset, self.offset, 1, 1, text])
-            .unwrap();
+        let text = std::str::from_utf8(&made.body).unwrap();
+        let row = params![COLLECTION, made.key, self.offset, self.offset, 1, 1, text];
+        let written = self.connection.prepare_cached(UPDATE).unwrap().execute(row).unwrap();
         assert_eq!(written, 1, "the document exists");
         let id = identity(client).0;
         self.connection.prepare_cached(FORGET).unwrap().execute(params![id, self.sequence - 1]).unwrap();

@@ -1,12 +1,15 @@
 //! A minimal client of the protocol: it pushes and waits for results.
 
 use futures_util::{SinkExt as _, StreamExt as _};
-use tidelock_core::ids::{ClientId, DocumentId, Incarnation, Sequence, Version};
+use serde_json::Value;
+use tidelock_core::ids::{ClientId, DocumentId, Incarnation, Offset, Sequence, SubscriptionId, Version};
 use tidelock_core::version;
-use tidelock_core::wire::{ClientFrame, DocumentChange, Hello, Operation, Outcome, Push, ServerFrame, decode, encode};
+use tidelock_core::wire::{
+    ClientFrame, DocumentChange, Hello, Operation, Outcome, Push, PushResult, ServerFrame, Subscribe, decode, encode,
+};
 use tokio::net::TcpStream;
-use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest as _;
+use tokio_tungstenite::tungstenite::{Bytes, Message};
 use tokio_tungstenite::{MaybeTlsStream, WebSocketStream};
 
 use crate::rows::{COLLECTION, body, key, splitmix};
@@ -19,8 +22,8 @@ pub(crate) struct Client {
 }
 
 impl Client {
-    /// A session of the replica with a number.
-    pub(crate) async fn open(server: &Server, number: u64) -> Self {
+    /// A session of the replica with a number, of a subject with these claims.
+    pub(crate) async fn open(server: &Server, number: u64, claims: &Value) -> Self {
         let mut request = format!("ws://{}/v1/sync", server.address).into_client_request().unwrap();
         request.headers_mut().insert("sec-websocket-protocol", "tidelock.v1".parse().unwrap());
         let (socket, _) = tokio_tungstenite::connect_async(request).await.unwrap();
@@ -29,12 +32,12 @@ impl Client {
             protocol: 1,
             protocol_min: 1,
             database: "app".into(),
-            token: server.token(&format!("subject-{number}")).await,
+            token: server.token(&format!("subject-{number}"), claims).await,
             client: identity(number),
             incarnation: Incarnation(1),
             acknowledged: Sequence(0),
             epoch: None,
-            credit_bytes: 1 << 20,
+            credit_bytes: u32::MAX,
             collections: vec![COLLECTION.into()],
             history: None,
         };
@@ -46,33 +49,72 @@ impl Client {
         client
     }
 
-    /// Writes one document revision after another and waits for each result until told to stop; gives the number of commits.
-    pub(crate) async fn overwrite(&mut self, own: &mut [Document], seed: u64, until: tokio::time::Instant) -> u64 {
-        let mut random = seed;
-        let mut commits = 0;
-        while tokio::time::Instant::now() < until {
-            let choice = splitmix(&mut random) % own.len() as u64;
-            let document = own.get_mut(usize::try_from(choice).unwrap()).expect("a document of this client");
-            self.commit(std::slice::from_mut(document)).await;
-            commits += 1;
+    /// Asks for everything that the identity may read, and waits until it is told that it has it.
+    pub(crate) async fn subscribe(&mut self) {
+        let (held, have) = (Vec::new(), Vec::new());
+        let collections = vec![COLLECTION.into()];
+        let (id, channels, cursor, reconcile) = (SubscriptionId(1), None, None, None);
+        let subscribe = Subscribe { id, collections, channels, cursor, held, have, reconcile };
+        self.send(&ClientFrame::Subscribe(subscribe)).await;
+        loop {
+            match self.frame().await {
+                ServerFrame::Snapshot(snapshot) if snapshot.through.is_none() => return,
+                ServerFrame::Snapshot(_) => {}
+                other => panic!("expected a snapshot, found {other:?}"),
+            }
         }
-        commits
     }
 
-    /// Pushes the next revision of the documents as one mutation and waits until it is durable.
-    pub(crate) async fn commit(&mut self, documents: &mut [Document]) {
-        self.sequence += 1;
-        let changes = documents.iter_mut().map(Document::next).collect();
-        let (sequence, acknowledged) = (Sequence(self.sequence), Sequence(self.sequence - 1));
-        self.send(&ClientFrame::Push(Push { sequence, acknowledged, edited_ms: 1, changes, more: false })).await;
+    /// Waits for changes, and says up to where they go.
+    pub(crate) async fn changes(&mut self) -> Offset {
         match self.frame().await {
-            ServerFrame::Result(result) => assert!(
-                matches!(result.outcome, Outcome::Accepted),
-                "mutation {} was not accepted: {:?}",
-                self.sequence,
-                result.outcome
-            ),
-            other => panic!("expected a result, found {other:?}"),
+            ServerFrame::Changes(changes) => changes.to,
+            other => panic!("expected changes, found {other:?}"),
+        }
+    }
+
+    /// Makes the next `count` commits of this client, one document each.
+    pub(crate) fn make(&mut self, own: &mut [Document], count: u32, seed: u64) -> Vec<Made> {
+        let mut random = seed;
+        let make = |_| {
+            let choice = splitmix(&mut random) % own.len() as u64;
+            let document = own.get_mut(usize::try_from(choice).unwrap()).expect("a document of this client");
+            let (key, body) = (key(document.number), document.next_body());
+            let push = self.push(vec![document.change(body.clone())]);
+            Made { key, body, frame: encode(&ClientFrame::Push(push)).into() }
+        };
+        (0..count).map(make).collect()
+    }
+
+    /// Pushes what was made, each after the result of the one before.
+    pub(crate) async fn push_made(&mut self, made: &[Made]) {
+        for commit in made {
+            self.socket.send(Message::Binary(commit.frame.clone())).await.unwrap();
+            self.accepted().await;
+        }
+    }
+
+    /// Pushes the next revision of the documents as one mutation and waits until it is durable; gives its offset.
+    pub(crate) async fn commit(&mut self, documents: &mut [Document]) -> Offset {
+        let change = |document: &mut Document| {
+            let body = document.next_body();
+            document.change(body)
+        };
+        let push = self.push(documents.iter_mut().map(change).collect());
+        self.send(&ClientFrame::Push(push)).await;
+        self.accepted().await
+    }
+
+    fn push(&mut self, changes: Vec<DocumentChange>) -> Push {
+        self.sequence += 1;
+        let (sequence, acknowledged) = (Sequence(self.sequence), Sequence(self.sequence - 1));
+        Push { sequence, acknowledged, edited_ms: 1, changes, more: false }
+    }
+
+    async fn accepted(&mut self) -> Offset {
+        match self.frame().await {
+            ServerFrame::Result(PushResult { offset, outcome: Outcome::Accepted, .. }) => offset,
+            other => panic!("expected that it is accepted, found {other:?}"),
         }
     }
 
@@ -91,6 +133,16 @@ impl Client {
     }
 }
 
+/// A commit that is ready to be made.
+pub(crate) struct Made {
+    /// Of the document.
+    pub(crate) key: String,
+    /// What it becomes.
+    pub(crate) body: Vec<u8>,
+    /// What tells the server so.
+    frame: Bytes,
+}
+
 /// A document as its only writer knows it.
 pub(crate) struct Document {
     pub(crate) number: u64,
@@ -104,9 +156,12 @@ impl Document {
         Self { number, revision: 0, version: Version::ABSENT }
     }
 
-    fn next(&mut self) -> DocumentChange {
+    fn next_body(&mut self) -> Vec<u8> {
         self.revision += 1;
-        let body = body(self.number, self.revision).into_bytes();
+        body(self.number, self.revision).into_bytes()
+    }
+
+    fn change(&mut self, body: Vec<u8>) -> DocumentChange {
         let base = std::mem::replace(&mut self.version, version::of_body(&body).unwrap());
         DocumentChange { id: DocumentId::new(COLLECTION, key(self.number)), base, operation: Operation::Put(body) }
     }

@@ -8,16 +8,26 @@
 mod bare;
 mod client;
 mod commits;
+mod fan_out;
+mod idle;
 mod reconcile;
 mod rows;
 mod server;
+mod usage;
 
 fn main() {
-    match std::env::args().nth(1).as_deref() {
-        Some("commits") => commits::run(),
+    let mut arguments = std::env::args().skip(1);
+    match arguments.next().as_deref() {
+        // Client counts may follow, to look at one of them alone.
+        Some("commits") => {
+            commits::run(&arguments.map(|count| count.parse().expect("a number of clients")).collect::<Vec<_>>())
+        }
         Some("reconcile") => reconcile::run(),
+        Some("fan-out") => fan_out::run(),
+        Some("idle") => idle::run(),
         other => {
-            eprintln!("there is no bench {}: those here are commits and reconcile", other.unwrap_or("without a name"));
+            let name = other.unwrap_or("without a name");
+            eprintln!("there is no bench {name}: those here are commits, reconcile, fan-out and idle");
             std::process::exit(2);
         }
     }

@@ -3,6 +3,9 @@
 /// Documents that exist; writes replace them.
 pub(crate) const DOCUMENTS: u64 = 20_000;
 
+/// Lists that the documents are spread over.
+pub(crate) const LISTS: u64 = 40;
+
 /// Collection of the documents.
 pub(crate) const COLLECTION: &str = "cards";
 
@@ -26,7 +29,7 @@ pub(crate) fn body(number: u64, revision: u64) -> String {
         text.push(' ');
     }
     let votes = splitmix(&mut state) % 1000;
-    let (id, list) = (key(number), number % 40);
+    let (id, list) = (key(number), number % LISTS);
     format!(
         r#"{{"id":"{id}","list":"list-{list}","text":"{text}","votes":{votes},"done":false,"revision":{revision}}}"#
     )

@@ -45,6 +45,8 @@ const BENCHES: &[Bench] = &[
     Bench { name: "first-sync", program: Program::Browser },
     Bench { name: "live", program: Program::Browser },
     Bench { name: "commits", program: Program::Native },
+    Bench { name: "fan-out", program: Program::Native },
+    Bench { name: "idle", program: Program::Native },
     Bench { name: "reconcile", program: Program::Native },
 ];
 

@@ -1,4 +1,4 @@
-//! The tasks of the project: `cargo xtask demo`, `test`, `build` and `bench`.
+//! The tasks of the project: `cargo xtask demo`, `test`, `sim`, `build` and `bench`.
 //!
 //! Every task does its own set-up (see [`setup`]), says on one line what it is doing, and exits non-zero when
 //! anything failed. A cause that the person at the keyboard must remove is printed as one sentence.
@@ -37,6 +37,8 @@ enum Task {
     Test(stage::Arguments),
     /// Build the browser's core and the npm packages into packages/*/dist.
     Build,
+    /// Replay a run of the simulator (--seed S), or let it go on (--minutes M).
+    Sim(stage::sim::Arguments),
     /// Measure: print a table and write target/bench/NAME.json.
     Bench(bench::Arguments),
 }
@@ -64,6 +66,7 @@ fn run(project: &Project, task: &Task) -> TaskResult {
             setup::for_build(project)?;
             build::all(project).map(|()| true)
         }
+        Task::Sim(arguments) => stage::sim::task(project, arguments),
         Task::Bench(arguments) => Ok(bench::run(project, arguments)),
     }
 }

@@ -13,6 +13,7 @@
 //! | [`escape`] | structured-clone values as JSON |
 //! | [`version`] | content versions |
 //! | [`merge`] | patches and three-way merge by policy |
+//! | [`planted`] | bugs for the simulator's proof; none in the product |
 //! | [`reconcile`] | the difference of two sets from coded symbols |
 //! | [`server`] | a session as the server sees it |
 //! | [`wire`] | frames and their codec (`docs/protocol.md`) |
@@ -35,6 +36,7 @@ pub mod limits;
 pub mod merge;
 mod order;
 mod ordered;
+pub mod planted;
 mod prelude;
 pub mod reconcile;
 #[cfg(not(target_arch = "wasm32"))]

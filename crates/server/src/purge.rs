@@ -62,11 +62,12 @@ impl Marks {
 /// Forgets from time to time, for ever.
 pub(crate) async fn run(database: Arc<Database>, clock: Clock) {
     let pause = (database.tombstones_kept / PARTS).clamp(STEP_MIN, STEP_MAX);
+    let pause_ms = u64::try_from(pause.as_millis()).unwrap_or(u64::MAX);
     loop {
         if let Err(error) = step(&database, clock.now_ms()).await {
             tracing::error!(database = %database.name, %error, "deleted documents cannot be forgotten yet");
         }
-        tokio::time::sleep(pause).await;
+        clock.sleep_until(clock.now_ms().saturating_add(pause_ms)).await;
     }
 }
 

@@ -10,7 +10,6 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
 
 use tidelock_core::ids::{DocumentId, Sequence, SessionId};
 use tidelock_core::json;
@@ -27,9 +26,9 @@ const STEP_BYTES_MAX: usize = 256 << 10;
 /// Documents that one commit writes: readers are sent them together.
 const COMMIT_DOCUMENTS_MAX: usize = 100;
 /// Time between two steps: mutations have the store meanwhile.
-const STEP_PAUSE: Duration = Duration::from_millis(2);
+const STEP_PAUSE_MS: u64 = 2;
 /// Time after which a store that failed is asked again.
-const RETRY_PAUSE: Duration = Duration::from_secs(1);
+const RETRY_PAUSE_MS: u64 = 1_000;
 /// Documents after which the progress is logged again.
 const LOG_DOCUMENTS: u64 = 50_000;
 
@@ -71,28 +70,28 @@ fn note_name(collection: &str) -> String {
 }
 
 /// Works whenever the rules changed, for ever.
-pub(crate) async fn run(database: Arc<Database>) {
+pub(crate) async fn run(database: Arc<Database>, clock: Clock) {
     loop {
-        match pass(&database).await {
+        match pass(&database, &clock).await {
             Ok(()) => database.reindex.notified().await,
             Err(error) => {
                 let name = &database.name;
                 tracing::error!(database = %name, %error, "channels cannot be brought up to the rules yet");
-                tokio::time::sleep(RETRY_PAUSE).await;
+                clock.sleep_until(clock.now_ms() + RETRY_PAUSE_MS).await;
             }
         }
     }
 }
 
 /// Every outdated collection, one after the other; begins again when the rules change.
-async fn pass(database: &Database) -> Result<(), StoreError> {
+async fn pass(database: &Database, clock: &Clock) -> Result<(), StoreError> {
     loop {
         let rules = database.rules();
         let outdated = database.outdated(&rules).await?;
         let progress = &database.reindex_progress;
         progress.collections.store(outdated.len() as u64, Ordering::Relaxed);
         let Some(collection) = outdated.first() else { return Ok(()) };
-        if reindex(database, &rules, collection).await? {
+        if reindex(database, clock, &rules, collection).await? {
             let _gate = database.rules_gate.read().await;
             if let Some(done) = rules.collection(collection)
                 && Arc::ptr_eq(&database.rules(), &rules)
@@ -104,7 +103,7 @@ async fn pass(database: &Database) -> Result<(), StoreError> {
 }
 
 /// Looks at every document of a collection. Returns whether that was done: not when the rules changed meanwhile.
-async fn reindex(database: &Database, rules: &Arc<Rules>, collection: &str) -> Result<bool, StoreError> {
+async fn reindex(database: &Database, clock: &Clock, rules: &Arc<Rules>, collection: &str) -> Result<bool, StoreError> {
     let (name, progress) = (&database.name, &database.reindex_progress);
     let filter = Filter { collections: [(collection.to_owned(), ChannelSet::All)].into() };
     let (mut looked_at, mut changed) = (0_u64, 0_u64);
@@ -119,7 +118,7 @@ async fn reindex(database: &Database, rules: &Arc<Rules>, collection: &str) -> R
             if !Arc::ptr_eq(&database.rules(), rules) {
                 return Ok(false);
             }
-            let written = rewrite(database, rules, group).await?;
+            let written = rewrite(database, clock, rules, group).await?;
             changed += written;
             progress.changed.fetch_add(written, Ordering::Relaxed);
         }
@@ -136,7 +135,7 @@ async fn reindex(database: &Database, rules: &Arc<Rules>, collection: &str) -> R
         if before / LOG_DOCUMENTS != looked_at / LOG_DOCUMENTS {
             tracing::info!(database = %name, collection, looked_at, changed, "bringing channels up to the rules");
         }
-        tokio::time::sleep(STEP_PAUSE).await;
+        clock.sleep_until(clock.now_ms() + STEP_PAUSE_MS).await;
     }
 }
 
@@ -151,7 +150,12 @@ fn channels(rules: &Rules, record: &ChangeRecord) -> Vec<String> {
 
 /// Writes documents again with their content and other channels. Those that changed since they were read are left out: the mutation that
 /// changed them computed their channels by the rules in force. Returns how many were written.
-async fn rewrite(database: &Database, rules: &Rules, records: &[&ChangeRecord]) -> Result<u64, StoreError> {
+async fn rewrite(
+    database: &Database,
+    clock: &Clock,
+    rules: &Rules,
+    records: &[&ChangeRecord],
+) -> Result<u64, StoreError> {
     let ids: Vec<DocumentId> = records.iter().map(|record| record.id.clone()).collect();
     let documents = database.store.read(&ids).await?.documents;
     let mut writes: Vec<Write> = records
@@ -170,7 +174,7 @@ async fn rewrite(database: &Database, rules: &Rules, records: &[&ChangeRecord]) 
         })
         .collect();
     while !writes.is_empty() {
-        match database.store.commit(commit_of(writes.clone())).await? {
+        match database.store.commit(commit_of(writes.clone(), clock.now_ms())).await? {
             CommitOutcome::Mismatch(changed) => {
                 let changed: BTreeSet<DocumentId> = changed.into_iter().collect();
                 writes.retain(|write| !changed.contains(&write.id));
@@ -182,7 +186,7 @@ async fn rewrite(database: &Database, rules: &Rules, records: &[&ChangeRecord]) 
 }
 
 /// A commit of the server's own: no client repeats it, no session made it.
-fn commit_of(writes: Vec<Write>) -> Commit {
+fn commit_of(writes: Vec<Write>, now_ms: u64) -> Commit {
     Commit {
         jumps: false,
         mutation: None,
@@ -193,6 +197,6 @@ fn commit_of(writes: Vec<Write>) -> Commit {
         named: Vec::new(),
         conflicts: Vec::new(),
         actor: String::new(),
-        now_ms: Clock::default().now_ms(),
+        now_ms,
     }
 }

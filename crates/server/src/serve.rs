@@ -76,8 +76,13 @@ impl Server {
             let checked = database.forget_outdated(&database.rules()).await;
             checked.map_err(|error| ServeError::Store(database.name.clone(), error))?;
         }
-        let tasks: Vec<_> =
-            self.app.databases.values().flat_map(|database| tasks(database, self.app.clock.clone())).collect();
+        let tasks: Vec<_> = self
+            .app
+            .databases
+            .values()
+            .flat_map(|database| database.tasks(&self.app.clock))
+            .map(tokio::spawn)
+            .collect();
         let app = Arc::clone(&self.app);
         let admin = self.admin.map(|listener| {
             let router = admin_router(Arc::clone(&app));
@@ -122,13 +127,16 @@ impl Server {
     }
 }
 
-/// What a database needs while it is served.
-fn tasks(database: &Arc<Database>, clock: Clock) -> [JoinHandle<()>; 3] {
-    [
-        tokio::spawn(Hub::run(Arc::clone(database))),
-        tokio::spawn(reindex::run(Arc::clone(database))),
-        tokio::spawn(purge::run(Arc::clone(database), clock)),
-    ]
+impl Database {
+    /// What the database needs while it is served: fan-out, channels that follow the rules, forgetting deleted documents. They end when
+    /// they are dropped.
+    pub fn tasks(self: &Arc<Self>, clock: &Clock) -> [BoxFuture<'static, ()>; 3] {
+        [
+            Box::pin(Hub::run(Arc::clone(self))),
+            Box::pin(reindex::run(Arc::clone(self), clock.clone())),
+            Box::pin(purge::run(Arc::clone(self), clock.clone())),
+        ]
+    }
 }
 
 async fn listen(address: SocketAddr) -> Result<(TcpListener, SocketAddr), ServeError> {

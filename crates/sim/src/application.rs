@@ -50,6 +50,11 @@ impl AppTransaction<'_> {
         if let Row::Json(json) = self.database.row(store, key) { Some(json) } else { None }
     }
 
+    /// Keys of a store's rows.
+    pub fn keys(&self, store: &str) -> Vec<String> {
+        self.database.keys_between(store, None, None)
+    }
+
     /// Stores a row.
     pub fn put(&mut self, store: &str, key: &str, json: &str) {
         self.put_value(store, key, Row::Json(json.as_bytes().to_vec()));

@@ -1,56 +1,131 @@
-//! Runs seeds of the simulator: `tidelock-sim --seed S` replays one and tells every event, `tidelock-sim --seeds N [--from S]` runs many.
+//! Runs seeds of the simulator: `tidelock-sim --help`.
 
+use std::collections::BTreeSet;
 use std::io::Write;
 use std::process::ExitCode;
+use std::time::Duration;
 
-fn main() -> ExitCode {
-    let arguments: Vec<String> = std::env::args().skip(1).collect();
-    let number = |name: &str| {
-        let at = arguments.iter().position(|argument| argument == name)?;
-        arguments.get(at + 1)?.parse::<u64>().ok()
-    };
-    let mut out = std::io::stdout();
-    // A reader that went away does not matter.
-    let mut say = |line: String| drop(writeln!(out, "{line}"));
-    if let Some(seed) = number("--seed") {
-        let quiet = arguments.iter().any(|argument| argument == "--quiet");
-        return match tidelock_sim::run(seed, !quiet) {
-            Ok(report) => {
-                say(format!("seed {seed}: {report:?}"));
-                ExitCode::SUCCESS
-            }
-            Err(error) => {
-                say(format!("seed {seed} fails: {error}"));
-                ExitCode::FAILURE
-            }
-        };
-    }
-    let from = number("--from").unwrap_or(0);
-    let seeds = number("--seeds").unwrap_or(1_000);
-    let mut failed = 0_u64;
-    let (mut events, mut faults, mut rejected, mut transactions) = (0, 0, 0, 0);
-    for seed in from..from + seeds {
-        match guarded(seed) {
-            Ok(report) => {
-                events += report.events;
-                faults += report.faults.values().sum::<u64>();
-                rejected += report.rejected;
-                transactions += report.transactions;
-            }
-            Err(error) => {
-                failed += 1;
-                let short: String = error.chars().take(600).collect();
-                say(format!("FAIL cargo run -p tidelock-sim -- --seed {seed}: {short}"));
-            }
-        }
-    }
-    say(format!(
-        "sim: seeds={seeds} failed={failed} events={events} faults={faults} transactions={transactions} rejected={rejected}"
-    ));
-    if failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+use clap::Parser;
+use tidelock_sim::{Batch, Kept, Options, Totals, guarded, read_ranges, shrink};
+
+/// Failing seeds of which the schedule is made small.
+const SHRUNK_MAX: usize = 3;
+/// One seed of so many is run twice.
+const TWICE_IN: u64 = 20;
+
+#[derive(Parser)]
+#[command(about = "Simulates whole systems of clients and servers under faults", disable_version_flag = true)]
+struct Arguments {
+    /// Replay this seed and tell every event on standard error.
+    #[arg(long)]
+    seed: Option<u64>,
+    /// With --seed: only these items of the schedule (`1,4-6`).
+    #[arg(long, value_parser = read_ranges)]
+    keep: Option<Numbers>,
+    /// With --seed: only these clients.
+    #[arg(long, value_parser = read_ranges)]
+    clients: Option<Numbers>,
+    /// With --seed: tell the outcome only.
+    #[arg(long)]
+    quiet: bool,
+    /// How many seeds to run.
+    #[arg(long, default_value_t = 1_000)]
+    seeds: u64,
+    /// The first of them.
+    #[arg(long, default_value_t = 0)]
+    from: u64,
+    /// Run seeds for so many minutes instead.
+    #[arg(long)]
+    minutes: Option<u64>,
+    /// Threads.
+    #[arg(long, default_value_t = 2)]
+    workers: usize,
+    /// Plant bugs afterwards and say who finds them.
+    #[arg(long)]
+    planted: bool,
 }
 
-/// A panic is a failure of its seed.
-fn guarded(seed: u64) -> Result<tidelock_sim::Report, String> {
-    std::panic::catch_unwind(|| tidelock_sim::run(seed, false)).unwrap_or_else(|_| Err("panicked".into()))
+type Numbers = BTreeSet<usize>;
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    let passed = match arguments.seed {
+        Some(seed) => replay(seed, &arguments),
+        None => many(&arguments),
+    };
+    if passed { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+fn say(line: &str) {
+    // A reader that went away does not matter.
+    drop(writeln!(std::io::stdout(), "{line}"));
+}
+
+fn replay(seed: u64, arguments: &Arguments) -> bool {
+    let kept = Kept { items: arguments.keep.clone(), clients: arguments.clients.clone() };
+    match guarded(seed, &Options { verbose: !arguments.quiet, kept }) {
+        Ok(report) => {
+            say(&format!("seed {seed}: {report:?}"));
+            true
+        }
+        Err(failure) => {
+            failure.schedule.iter().for_each(|line| say(&format!("  {line}")));
+            say(&format!("seed {seed} fails: {}", failure.violation));
+            false
+        }
+    }
+}
+
+fn many(arguments: &Arguments) -> bool {
+    let limit = arguments.minutes.map(|minutes| Duration::from_secs(60 * minutes));
+    let batch = Batch {
+        from: arguments.from,
+        seeds: limit.is_none().then_some(arguments.seeds),
+        limit,
+        workers: arguments.workers,
+        twice_in: TWICE_IN,
+        stops_at_failure: false,
+    };
+    let totals = batch.run();
+    tell(&totals);
+    let (planted, all_found) = if arguments.planted { plant(arguments.workers) } else { ("-".to_owned(), true) };
+    say(&format!(
+        "sim: seeds={} events={} faults={} anomalies={} planted={planted}",
+        totals.seeds,
+        totals.events,
+        totals.fault_count(),
+        totals.failures.len()
+    ));
+    totals.failures.is_empty() && all_found
+}
+
+fn tell(totals: &Totals) {
+    for (number, (seed, failure)) in totals.failures.iter().enumerate() {
+        let short: String = failure.violation.to_string().chars().take(600).collect();
+        say(&format!("FAIL cargo xtask sim --seed {seed}: {short}"));
+        if number < SHRUNK_MAX && failure.size.0 > 0 {
+            say(&format!("minimised: {}", shrink(*seed, failure.clone()).describe(*seed)));
+        }
+    }
+    say("faults by kind:");
+    totals.faults.iter().for_each(|(kind, count)| say(&format!("  {kind:<20} {count:>9}")));
+    say(&format!(
+        "transactions {}, of them rejected and listed {}; {} seeds ran twice, alike; drained within {} virtual ms",
+        totals.transactions, totals.rejected, totals.repeated, totals.drained_ms_max
+    ));
+}
+
+/// The table, how many bugs were found of how many, and whether all were.
+#[cfg(feature = "planted")]
+fn plant(workers: usize) -> (String, bool) {
+    let findings = tidelock_sim::planted::plant_all(workers);
+    say(tidelock_sim::planted::table(&findings).trim_end());
+    let found = findings.iter().filter(|finding| finding.found.is_some()).count();
+    (format!("{found}/{}", findings.len()), found == findings.len())
+}
+
+#[cfg(not(feature = "planted"))]
+fn plant(_workers: usize) -> (String, bool) {
+    say("bugs can be planted only with `--features planted`");
+    ("-".to_owned(), false)
 }

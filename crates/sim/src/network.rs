@@ -8,7 +8,17 @@ impl World {
         self.next_id += 1;
         let id = self.next_id;
         let node = usize::try_from(self.random.below(self.nodes.len() as u64)).unwrap_or(0);
-        let link = Link { host, up_ms: 0, down_ms: 0, silent: false, client_open: true, server_open: false, node };
+        let link = Link {
+            host,
+            up_ms: 0,
+            down_ms: 0,
+            silent: false,
+            stalled: false,
+            slow: None,
+            client_open: true,
+            server_open: false,
+            node,
+        };
         self.links.insert(id, link);
         if let Some(seat) = self.hosts.get_mut(&host) {
             seat.link = Some(id);
@@ -19,7 +29,6 @@ impl World {
     }
 
     pub(crate) fn connected(&mut self, id: LinkId) {
-        let now = self.now_ms;
         let Some(link) = self.links.get_mut(&id).filter(|link| link.client_open) else { return };
         link.server_open = true;
         let (host, node) = (link.host, link.node);
@@ -28,15 +37,15 @@ impl World {
         }
         let Some(seat) = self.hosts.get(&host).filter(|seat| seat.link == Some(id)) else { return };
         let token = self.token_of(seat.replica);
+        let now = self.host_ms(host);
         self.tell(host, |client| client.handle_connected(now, &token));
     }
 
     pub(crate) fn send_up(&mut self, host: HostId, bytes: Vec<u8>) {
-        let delay = self.latency();
-        let at = self.now_ms + delay;
+        let at = self.now_ms + self.latency();
         let Some(id) = self.hosts.get(&host).and_then(|seat| seat.link) else { return };
         let Some(link) = self.links.get_mut(&id) else { return };
-        link.up_ms = link.up_ms.max(at);
+        link.up_ms = link.up_ms.max(at + link.slow_ms(self.now_ms));
         if !link.silent {
             let delay = link.up_ms - self.now_ms;
             self.schedule(delay, Event::ToServer(id, bytes));
@@ -58,16 +67,25 @@ impl World {
 
     /// Carries out what the nodes did, and schedules what they have to do.
     pub(crate) fn settle_nodes(&mut self) {
+        for committed in self.ground.journal.take() {
+            if let Err(violation) = self.checkers.committed(&committed) {
+                self.violation.get_or_insert(violation);
+            }
+        }
         let outputs: Vec<Output> = self.nodes.iter().flat_map(Node::take_outputs).collect();
         for output in outputs {
-            let delay = self.latency();
-            let at = self.now_ms + delay;
+            let at = self.now_ms + self.latency();
             let (id, event) = match output {
                 Output::Send(id, bytes) => (id, Event::ToClient(id, bytes)),
                 Output::Close(id) => (id, Event::ClosedAtClient(id)),
             };
             let Some(link) = self.links.get_mut(&id).filter(|link| link.server_open) else { continue };
-            link.down_ms = link.down_ms.max(at);
+            if let Event::ToClient(_, bytes) = &event
+                && let Err(violation) = self.checkers.from_server(id, self.now_ms, bytes)
+            {
+                self.violation.get_or_insert(violation);
+            }
+            link.down_ms = link.down_ms.max(at + link.slow_ms(self.now_ms));
             if matches!(event, Event::ClosedAtClient(_)) {
                 link.server_open = false;
             }
@@ -87,5 +105,14 @@ impl World {
             self.schedule(at.saturating_sub(self.now_ms), Event::Tick);
         }
         self.links.retain(|_, link| link.client_open || link.server_open);
+        self.spring_traps();
+    }
+}
+
+impl Link {
+    /// What a slow network adds to the way of a message.
+    fn slow_ms(&mut self, now_ms: u64) -> u64 {
+        self.slow = self.slow.filter(|(until_ms, _)| *until_ms > now_ms);
+        self.slow.map_or(0, |(_, slow_ms)| slow_ms)
     }
 }

@@ -1,24 +1,29 @@
 //! A store whose answers take their time and sometimes fail, so that other work comes in between.
 
 use std::future::{poll_fn, ready};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::pin::pin;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, Wake, Waker};
+use std::thread::{self, Thread};
 
 use tidelock_core::ids::{ChangelogId, ClientId, DocumentId, Epoch, History, Incarnation, Offset, Sequence};
 use tidelock_server::TimeSource;
 use tidelock_store::{
     BoxFuture, Capabilities, ChangePage, Changelog, ClientRecord, Commit, CommitOutcome, ConflictQuery, ConflictRecord,
-    Document, Filter, MemoryStore, ReadSet, Recorded, Segment, SnapshotPage, Store, StoreError, SymbolPage, Trace,
+    Document, Filter, ReadSet, Recorded, Segment, SnapshotPage, Store, StoreError, SymbolPage, Trace,
 };
 use tokio::sync::broadcast;
 
+use crate::journal::Journal;
+use crate::node::Ground;
 use crate::random::Random;
+use crate::site::Access;
 use crate::time::VirtualTime;
 
 /// A node's access to the store. What is asked happens at once and in order; the answer comes later.
 pub(crate) struct SlowStore {
-    store: Arc<MemoryStore>,
-    /// The node's own changelog.
-    changelog: ChangelogId,
+    access: Access,
+    journal: Arc<Journal>,
     time: Arc<VirtualTime>,
     state: Mutex<State>,
 }
@@ -28,29 +33,65 @@ struct State {
     delay_ms_max: u64,
     /// Calls that fail from here on.
     failing: u64,
+    /// What is to happen between the next commit and its answer.
+    trap: Trap,
+}
+
+/// Whether the node is to die between a commit and its answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Trap {
+    /// No.
+    Unset,
+    /// At the next commit.
+    Set,
+    /// The commit is made, and nobody was told.
+    Sprung,
 }
 
 impl SlowStore {
-    pub(crate) fn new(
-        store: Arc<MemoryStore>,
-        changelog: ChangelogId,
-        time: Arc<VirtualTime>,
-        seed: u64,
-        delay_ms_max: u64,
-    ) -> Self {
-        let state = Mutex::new(State { random: Random::new(seed), delay_ms_max, failing: 0 });
-        Self { store, changelog, time, state }
+    pub(crate) fn new(access: Access, ground: Ground, seed: u64, delay_ms_max: u64) -> Self {
+        let Ground { journal, time } = ground;
+        let state = Mutex::new(State { random: Random::new(seed), delay_ms_max, failing: 0, trap: Trap::Unset });
+        Self { access, journal, time, state }
     }
 
     /// The next calls fail; some of them after they did what was asked.
     pub(crate) fn fail(&self, calls: u64) {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner).failing = calls;
+        self.state().failing = calls;
+    }
+
+    /// The next commit springs the trap.
+    pub(crate) fn set_trap(&self, trap: Trap) {
+        self.state().trap = trap;
+    }
+
+    /// Whether a commit sprang the trap.
+    pub(crate) fn trap(&self) -> Trap {
+        self.state().trap
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    async fn commit_now(&self, commit: Commit) -> Result<CommitOutcome, StoreError> {
+        let outcome = self.access.store.commit(commit.clone()).await?;
+        if let CommitOutcome::Committed(offset) = outcome {
+            if self.access.in_one_order {
+                self.journal.enter(commit, offset);
+            }
+            let mut state = self.state();
+            if state.trap == Trap::Set {
+                state.trap = Trap::Sprung;
+            }
+        }
+        Ok(outcome)
     }
 
     /// Carries out a call.
     async fn answer<T>(&self, call: impl Future<Output = Result<T, StoreError>>) -> Result<T, StoreError> {
         let (delay_ms, fails, before) = {
-            let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut state = self.state();
             let most = state.delay_ms_max;
             let delay_ms = state.random.below(most + 1);
             let fails = state.failing > 0;
@@ -58,7 +99,11 @@ impl SlowStore {
             (delay_ms, fails, fails && state.random.chance(500))
         };
         let failed = || StoreError::Unavailable("injected".to_owned());
-        let answer = if before { Err(failed()) } else { call.await };
+        let answer = match (before, self.access.threaded) {
+            (true, _) => Err(failed()),
+            (false, true) => wait_for(call),
+            (false, false) => call.await,
+        };
         let at_ms = self.time.now_ms() + delay_ms;
         poll_fn(|context| self.time.poll_until(at_ms, context)).await;
         if fails { Err(failed()) } else { answer }
@@ -67,27 +112,27 @@ impl SlowStore {
 
 impl Store for SlowStore {
     fn capabilities(&self) -> Capabilities {
-        self.store.capabilities()
+        self.access.store.capabilities()
     }
 
     fn epoch(&self) -> Epoch {
-        self.store.epoch()
+        self.access.store.epoch()
     }
 
     fn read<'a>(&'a self, ids: &'a [DocumentId]) -> BoxFuture<'a, Result<ReadSet, StoreError>> {
-        Box::pin(self.answer(self.store.read(ids)))
+        Box::pin(self.answer(self.access.store.read(ids)))
     }
 
     fn traces<'a>(&'a self, ids: &'a [DocumentId]) -> BoxFuture<'a, Result<Vec<Trace>, StoreError>> {
-        Box::pin(self.answer(self.store.traces(ids)))
+        Box::pin(self.answer(self.access.store.traces(ids)))
     }
 
     fn commit(&self, commit: Commit) -> BoxFuture<'_, Result<CommitOutcome, StoreError>> {
-        Box::pin(self.answer(self.store.commit(commit)))
+        Box::pin(self.answer(self.commit_now(commit)))
     }
 
     fn client(&self, client: ClientId, incarnation: Incarnation) -> BoxFuture<'_, Result<ClientRecord, StoreError>> {
-        Box::pin(self.answer(self.store.client(client, incarnation)))
+        Box::pin(self.answer(self.access.store.client(client, incarnation)))
     }
 
     fn outcomes(
@@ -96,7 +141,7 @@ impl Store for SlowStore {
         incarnation: Incarnation,
         after: Sequence,
     ) -> BoxFuture<'_, Result<Vec<Recorded>, StoreError>> {
-        Box::pin(self.answer(self.store.outcomes(client, incarnation, after)))
+        Box::pin(self.answer(self.access.store.outcomes(client, incarnation, after)))
     }
 
     fn scan<'a>(
@@ -105,33 +150,33 @@ impl Store for SlowStore {
         after: Option<&'a str>,
         limit: usize,
     ) -> BoxFuture<'a, Result<Vec<(String, Document)>, StoreError>> {
-        Box::pin(self.answer(self.store.scan(collection, after, limit)))
+        Box::pin(self.answer(self.access.store.scan(collection, after, limit)))
     }
 
     fn conflicts<'a>(&'a self, query: &'a ConflictQuery) -> BoxFuture<'a, Result<Vec<ConflictRecord>, StoreError>> {
-        Box::pin(self.answer(self.store.conflicts(query)))
+        Box::pin(self.answer(self.access.store.conflicts(query)))
     }
 }
 
 impl Changelog for SlowStore {
     fn id(&self) -> ChangelogId {
-        self.changelog
+        self.access.view.as_ref().map_or_else(|| self.access.changelog.id(), |(_, changelog)| *changelog)
     }
 
     fn head(&self) -> Offset {
-        self.store.head()
+        self.access.changelog.head()
     }
 
     fn floor(&self) -> Offset {
-        self.store.floor()
+        self.access.changelog.floor()
     }
 
     fn history(&self) -> Option<History> {
-        self.store.history()
+        self.access.changelog.history()
     }
 
     fn holds(&self, history: History, offset: Offset) -> bool {
-        self.store.holds(history, offset)
+        self.access.changelog.holds(history, offset)
     }
 
     fn changes<'a>(
@@ -140,7 +185,7 @@ impl Changelog for SlowStore {
         filter: &'a Filter,
         bytes_max: usize,
     ) -> BoxFuture<'a, Result<ChangePage, StoreError>> {
-        Box::pin(self.answer(self.store.changes(from, filter, bytes_max)))
+        Box::pin(self.answer(self.access.changelog.changes(from, filter, bytes_max)))
     }
 
     fn snapshot<'a>(
@@ -149,32 +194,54 @@ impl Changelog for SlowStore {
         filter: &'a Filter,
         bytes_max: usize,
     ) -> BoxFuture<'a, Result<SnapshotPage, StoreError>> {
-        Box::pin(self.answer(self.store.snapshot(after, filter, bytes_max)))
+        Box::pin(self.answer(self.access.changelog.snapshot(after, filter, bytes_max)))
     }
 
     fn symbols<'a>(&'a self, filter: &'a Filter, count: u32) -> BoxFuture<'a, Result<SymbolPage, StoreError>> {
-        let page = self.store.symbols_of(self.changelog, filter, count);
-        Box::pin(self.answer(ready(Ok(page))))
+        let Some((store, changelog)) = &self.access.view else {
+            return Box::pin(self.answer(self.access.changelog.symbols(filter, count)));
+        };
+        Box::pin(self.answer(ready(Ok(store.symbols_of(*changelog, filter, count)))))
     }
 
     fn items<'a>(&'a self, items: &'a [u64]) -> BoxFuture<'a, Result<Vec<DocumentId>, StoreError>> {
-        let documents = self.store.items_of(self.changelog, items);
-        Box::pin(self.answer(ready(Ok(documents))))
+        let Some((store, changelog)) = &self.access.view else {
+            return Box::pin(self.answer(self.access.changelog.items(items)));
+        };
+        Box::pin(self.answer(ready(Ok(store.items_of(*changelog, items)))))
     }
 
     fn purge(&self, before: Offset) -> BoxFuture<'_, Result<u64, StoreError>> {
-        Box::pin(self.answer(self.store.purge(before)))
+        Box::pin(self.answer(self.access.changelog.purge(before)))
     }
 
     fn recall<'a>(&'a self, name: &'a str) -> BoxFuture<'a, Result<Option<Vec<u8>>, StoreError>> {
-        Box::pin(self.answer(self.store.recall(name)))
+        Box::pin(self.answer(self.access.changelog.recall(name)))
     }
 
     fn remember<'a>(&'a self, name: &'a str, note: Vec<u8>) -> BoxFuture<'a, Result<(), StoreError>> {
-        Box::pin(self.answer(self.store.remember(name, note)))
+        Box::pin(self.answer(self.access.changelog.remember(name, note)))
     }
 
     fn subscribe(&self) -> broadcast::Receiver<Arc<Segment>> {
-        self.store.subscribe()
+        self.access.changelog.subscribe()
+    }
+}
+
+/// Waits for a future that other threads carry out.
+pub(crate) fn wait_for<T>(future: impl Future<Output = T>) -> T {
+    struct Unpark(Thread);
+    impl Wake for Unpark {
+        fn wake(self: Arc<Self>) {
+            self.0.unpark();
+        }
+    }
+    let waker = Waker::from(Arc::new(Unpark(thread::current())));
+    let mut future = pin!(future);
+    loop {
+        match future.as_mut().poll(&mut Context::from_waker(&waker)) {
+            Poll::Ready(output) => return output,
+            Poll::Pending => thread::park(),
+        }
     }
 }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 
 use tidelock_server::TimeSource;
@@ -54,5 +54,29 @@ impl TimeSource for VirtualTime {
         let waker = context.waker();
         self.waiting().entry((at_ms, waker.data() as usize)).or_insert_with(|| waker.clone());
         Poll::Pending
+    }
+}
+
+/// The clock of one machine, which may be wrong.
+#[derive(Debug)]
+pub(crate) struct SkewedTime {
+    time: Arc<VirtualTime>,
+    /// How far it is ahead; negative when it is behind.
+    skew_ms: i64,
+}
+
+impl SkewedTime {
+    pub(crate) fn new(time: Arc<VirtualTime>, skew_ms: i64) -> Self {
+        Self { time, skew_ms }
+    }
+}
+
+impl TimeSource for SkewedTime {
+    fn now_ms(&self) -> u64 {
+        self.time.now_ms().saturating_add_signed(self.skew_ms)
+    }
+
+    fn poll_until(&self, at_ms: u64, context: &mut Context<'_>) -> Poll<()> {
+        self.time.poll_until(at_ms.saturating_add_signed(-self.skew_ms), context)
     }
 }

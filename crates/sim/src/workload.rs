@@ -14,18 +14,33 @@ pub(crate) const LEDGER: &str = "ledger";
 /// Everything else, each under another policy.
 const OTHERS: [&str; 6] = ["board", "choice", "newest", "notes", ROOMS, "strict"];
 /// Documents that only some identities may read, by their member `room`.
-const ROOMS: &str = "rooms";
+pub(crate) const ROOMS: &str = "rooms";
+/// Documents of which each is made once and deleted once; a delete wins over every edit.
+pub(crate) const MORTAL: &str = "mortal";
+/// Registers in which the larger value wins.
+pub(crate) const REGISTERS: &str = "registers";
+const REGISTER_KEYS: [&str; 4] = ["p", "q", "r", "s"];
 /// The rooms.
 pub(crate) const ROOM_NAMES: [&str; 3] = ["x", "y", "z"];
-const KEYS: [&str; 8] = ["a", "b", "c", "~n1", "~n2.5", "~n10", "~d86400000", "~a[\"x\",\"~n1\"]"];
+pub(crate) const KEYS: [&str; 8] = ["a", "b", "c", "~n1", "~n2.5", "~n10", "~d86400000", "~a[\"x\",\"~n1\"]"];
 /// A body that no server of the simulator takes.
 const TOO_LARGE_BYTES: usize = 2_000;
+/// Levels of nesting beyond what is allowed.
+const DEPTH: usize = 130;
 
 /// What the applications committed.
 #[derive(Debug, Default)]
 pub struct Ledger {
     /// By token.
     pub transactions: BTreeMap<String, Entry>,
+    /// Transactions that wrote registers, by the value that they wrote.
+    pub(crate) registered: BTreeMap<u64, Registered>,
+    /// Documents of the mortal collection that were made, ever.
+    mortals: u64,
+    /// The last value that was written to a register.
+    value: u64,
+    /// Rooms into which a replica's user put a document, by replica and key.
+    pub(crate) placed: BTreeSet<(usize, String, String)>,
 }
 
 /// One transaction.
@@ -37,45 +52,162 @@ pub struct Entry {
     pub delta: i64,
     /// Keys of its ledger documents.
     pub documents: BTreeSet<String>,
-    /// It was made before the profile was set back to an earlier state: nobody has it unless the server does.
-    pub may_be_lost: bool,
+    /// Made on the platform itself, which owes such a writer nothing.
+    pub foreign: bool,
+}
+
+/// A transaction that wrote one value to some registers.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Registered {
+    pub(crate) keys: BTreeSet<String>,
+    /// What was confirmed to its replica in the registers before. What was unsent does not count: transactions that are unsent together
+    /// may become one mutation, which then overtakes those between them.
+    pub(crate) saw: BTreeMap<String, u64>,
+}
+
+/// Who writes, when, and under which name.
+#[derive(Clone, Copy, Debug)]
+pub struct Writer<'a> {
+    /// The replica.
+    pub replica: usize,
+    /// Names the transaction; no other has it.
+    pub token: &'a str,
+    /// The clock of the replica's machine.
+    pub now_ms: u64,
 }
 
 impl Ledger {
     /// One random transaction; `false` while another one runs.
-    pub fn write(&mut self, replica: usize, database: &mut ModelDatabase, now_ms: u64, random: &mut Random) -> bool {
-        let token = format!("c{replica}-{}", self.transactions.len());
-        let mut entry = Entry { replica, ..Entry::default() };
+    pub fn write(&mut self, writer: Writer<'_>, database: &mut ModelDatabase, random: &mut Random) -> bool {
+        let Writer { replica, token, now_ms } = writer;
         let strict = random.chance(300);
-        let done = write(database, &token, now_ms, strict, |tx| {
+        match random.below(100) {
+            0..12 => return self.register(writer, database, strict, random),
+            12..24 => {
+                let next = format!("m{}", self.mortals);
+                let made = write(database, token, now_ms, strict, |tx| live_and_die(tx, &next, token, random));
+                self.mortals += u64::from(made == Some(true));
+                return made.is_some();
+            }
+            _ => {}
+        }
+        let mut entry = Entry { replica, ..Entry::default() };
+        let mut placed = Vec::new();
+        let done = write(database, token, now_ms, strict, |tx| {
             if random.chance(850) {
-                count(tx, &token, &mut entry, random);
+                count(tx, token, &mut entry, random);
             }
             for _ in 0..random.below(3) {
-                scribble(tx, &token, random);
+                placed.extend(scribble(tx, token, random));
             }
         });
         if done.is_some() && !entry.documents.is_empty() {
-            self.transactions.insert(token, entry);
+            self.transactions.insert(token.to_owned(), entry);
+        }
+        self.placed.extend(placed.into_iter().map(|(key, room)| (replica, key, room)));
+        done.is_some()
+    }
+
+    /// A document that no server takes, or that is hard to read; `false` while another transaction runs.
+    pub(crate) fn poison(&mut self, writer: Writer<'_>, database: &mut ModelDatabase, random: &mut Random) -> bool {
+        let store = random.pick(&["board", "choice", "newest", "notes", "strict"]).copied().unwrap_or("board");
+        let key = random.pick(&KEYS).copied().unwrap_or("a");
+        let row = poison_row(random);
+        write(database, writer.token, writer.now_ms, false, |tx| tx.put_value(store, key, row)).is_some()
+    }
+
+    /// Writes the next value to some registers.
+    fn register(
+        &mut self,
+        writer: Writer<'_>,
+        database: &mut ModelDatabase,
+        strict: bool,
+        random: &mut Random,
+    ) -> bool {
+        let value = self.value + 1;
+        let mut entry = Registered { keys: BTreeSet::new(), saw: confirmed_registers(database) };
+        for _ in 0..random.between(1, 3) {
+            entry.keys.extend(random.pick(&REGISTER_KEYS).map(|key| (*key).to_owned()));
+        }
+        let body = json!({ "m": value }).to_string();
+        let done = write(database, writer.token, writer.now_ms, strict, |tx| {
+            entry.keys.iter().for_each(|key| tx.put(REGISTERS, key, &body));
+        });
+        if done.is_some() {
+            self.value = value;
+            self.registered.insert(value, entry);
         }
         done.is_some()
     }
 
-    /// What a replica has written so far may be lost with its profile.
-    pub(crate) fn excuse(&mut self, replica: usize) {
-        for entry in self.transactions.values_mut().filter(|entry| entry.replica == replica) {
-            entry.may_be_lost = true;
-        }
+    /// A foreign writer counts in a document that it has read at this moment.
+    pub(crate) fn count_foreign(&mut self, key: &str, document: &mut Value, random: &mut Random) {
+        let token = format!("f{}", self.transactions.len());
+        let delta = i64::try_from(random.between(1, 9)).unwrap_or(1);
+        count_in(document, &token, delta);
+        let documents = BTreeSet::from([key.to_owned()]);
+        self.transactions.insert(token, Entry { delta, documents, foreign: true, ..Entry::default() });
     }
 
     /// These transactions were lost with the machine, before anyone was told of them.
     pub fn forget(&mut self, lost: &[String]) {
         for token in lost {
-            // The entry stays, so that no other transaction gets its token.
+            // The entry stays: its token may be in a row that was kept elsewhere.
             if let Some(entry) = self.transactions.get_mut(token) {
                 entry.documents.clear();
             }
         }
+    }
+}
+
+/// What a replica shows in the registers.
+pub(crate) fn registers(database: &ModelDatabase) -> BTreeMap<String, u64> {
+    let rows = database.scan(REGISTERS, None, usize::MAX).into_iter();
+    let value = |row: Row| if let Row::Json(json) = row { register_value(&json) } else { None };
+    rows.filter_map(|(key, row)| Some((key, value(row)?))).collect()
+}
+
+/// What is confirmed to a replica in the registers.
+fn confirmed_registers(database: &ModelDatabase) -> BTreeMap<String, u64> {
+    let pages = database.shadow().filter(|(page, _)| page.collection == REGISTERS);
+    let documents = pages.flat_map(|(_, bytes)| tidelock_core::client::shadow_documents(bytes).unwrap_or_default());
+    documents.filter_map(|(key, _, body)| Some((key, register_value(&body)?))).collect()
+}
+
+/// The value of a register's document.
+fn register_value(body: &[u8]) -> Option<u64> {
+    serde_json::from_slice::<Value>(body).ok()?.get("m")?.as_u64()
+}
+
+/// Makes a document under a key that nobody uses again, edits one, or deletes one for good. Whether it made one.
+fn live_and_die(tx: &mut AppTransaction<'_>, next: &str, token: &str, random: &mut Random) -> bool {
+    let living = tx.keys(MORTAL);
+    let Some(key) = random.pick(&living).filter(|_| random.chance(650)) else {
+        tx.put(MORTAL, next, &json!({ "by": token }).to_string());
+        return true;
+    };
+    if random.chance(450) {
+        tx.delete(MORTAL, key);
+    } else {
+        let mut document = object(tx, MORTAL, key);
+        set(&mut document, "edit", json!(token));
+        tx.put(MORTAL, key, &document.to_string());
+    }
+    false
+}
+
+/// A row that cannot be synced, or that is at the edge of what can be.
+fn poison_row(random: &mut Random) -> Row {
+    let json = |text: String| Row::Json(text.into_bytes());
+    match random.below(8) {
+        0 => json(format!("{}1{}", "[".repeat(DEPTH), "]".repeat(DEPTH))),
+        1 => json(r#"{"n":1e400}"#.to_owned()),
+        2 => json(r#"{"s":"\ud800"}"#.to_owned()),
+        3 => json(r#"{"a":1,"a":2}"#.to_owned()),
+        4 => json(r#"{"n":9007199254740993,"__proto__":{"x":1},"constructor":null}"#.to_owned()),
+        5 => json(json!({ "huge": "x".repeat(TOO_LARGE_BYTES) }).to_string()),
+        6 => Row::Unsupported("a function".into()),
+        _ => json(json!({ "forbidden": true }).to_string()),
     }
 }
 
@@ -87,26 +219,43 @@ fn count(tx: &mut AppTransaction<'_>, token: &str, entry: &mut Entry, random: &m
             continue;
         }
         let mut document = object(tx, LEDGER, key);
-        let n = document.get("n").and_then(Value::as_i64).unwrap_or(0);
-        let mut tokens = document.get("tokens").and_then(Value::as_array).cloned().unwrap_or_default();
-        tokens.push(json!(token));
-        set(&mut document, "n", json!(n + entry.delta));
-        set(&mut document, "tokens", Value::Array(tokens));
+        count_in(&mut document, token, entry.delta);
         tx.put(LEDGER, key, &document.to_string());
     }
 }
 
-fn scribble(tx: &mut AppTransaction<'_>, token: &str, random: &mut Random) {
-    let (Some(store), Some(key)) = (random.pick(&OTHERS), random.pick(&KEYS)) else { return };
+/// Changes something. Returns the key and the room when it put a document into a room.
+fn count_in(document: &mut Value, token: &str, delta: i64) {
+    let n = document.get("n").and_then(Value::as_i64).unwrap_or(0);
+    let mut tokens = document.get("tokens").and_then(Value::as_array).cloned().unwrap_or_default();
+    tokens.push(json!(token));
+    set(document, "n", json!(n + delta));
+    set(document, "tokens", Value::Array(tokens));
+}
+
+fn scribble(tx: &mut AppTransaction<'_>, token: &str, random: &mut Random) -> Option<(String, String)> {
+    let (store, key) = (random.pick(&OTHERS)?, random.pick(&KEYS)?);
     let mut document = object(tx, store, key);
     match random.below(100) {
-        0..15 => return tx.delete(store, key),
-        15..18 => return tx.clear(store),
-        18..25 => return tx.delete_range(store, range(random)),
+        0..15 => {
+            tx.delete(store, key);
+            return None;
+        }
+        15..18 => {
+            tx.clear(store);
+            return None;
+        }
+        18..25 => {
+            tx.delete_range(store, range(random));
+            return None;
+        }
         25..26 => {
             set(&mut document, "huge", json!("x".repeat(TOO_LARGE_BYTES)));
         }
-        26..27 => return tx.put_value(store, key, Row::Unsupported("a function".into())),
+        26..27 => {
+            tx.put_value(store, key, Row::Unsupported("a function".into()));
+            return None;
+        }
         27..29 => set(&mut document, "forbidden", json!(true)),
         29..60 => {
             let text = document.get("text").and_then(Value::as_str).unwrap_or_default();
@@ -123,6 +272,8 @@ fn scribble(tx: &mut AppTransaction<'_>, token: &str, random: &mut Random) {
         set(&mut document, "room", json!(room));
     }
     tx.put(store, key, &document.to_string());
+    let room = document.get("room").and_then(Value::as_str).filter(|_| *store == ROOMS)?;
+    Some(((*key).to_owned(), room.to_owned()))
 }
 
 fn range(random: &mut Random) -> KeyRange {

@@ -7,26 +7,31 @@ use std::sync::Arc;
 
 use tidelock_core::client::storage::StorageFailure;
 use tidelock_core::client::{Config, Event as ClientEvent, Kept, Phase};
-use tidelock_core::ids::{ChangelogId, DocumentId, Epoch, History};
+use tidelock_core::ids::{ChangelogId, DocumentId};
 use tidelock_core::limits::Limits;
+use tidelock_core::wire::ErrorCode;
 use tidelock_server::{Bytes, TimeSource as _};
-use tidelock_store::{Filter, MemoryCopy, MemoryStore};
 
+use crate::check::{Checkers, Options, Violation};
 use crate::database::ModelDatabase;
 use crate::describe;
 use crate::host::{Host, Request, StepOutcome};
-use crate::node::{LinkId, Node, NodeConfig};
+use crate::journal::Journal;
+use crate::node::{Ground, Life, LinkId, Node, NodeConfig};
+use crate::plan::{Plan, What};
 use crate::random::Random;
-use crate::rules::{self, policies};
-use crate::setback::Setbacks;
+use crate::rules::{Settings, policies};
+use crate::site::{self, Site};
 use crate::tasks::{TaskId, Tasks};
 use crate::time::VirtualTime;
-use crate::workload::Ledger;
+use crate::workload::{Ledger, Writer};
 
 /// When the virtual clock starts, milliseconds since 1970.
 const START_MS: u64 = 1_700_000_000_000;
 /// After faults stop, everything is to be drained within this.
 pub(crate) const DRAIN_MS_MAX: u64 = 30_000;
+/// How long it takes to get another token.
+const SIGN_IN_MS: u64 = 1_000;
 
 /// Names a host: one life of one client.
 pub type HostId = u64;
@@ -34,6 +39,8 @@ pub type HostId = u64;
 /// Everything.
 pub struct World {
     pub(crate) now_ms: u64,
+    /// Where elapsed time is counted from: time in which everybody was away does not count.
+    pub(crate) start_ms: u64,
     pub(crate) random: Random,
     pub(crate) queue: BTreeMap<(u64, u64), Event>,
     events: u64,
@@ -43,8 +50,14 @@ pub struct World {
     pub(crate) hosts: BTreeMap<HostId, Seat>,
     pub(crate) links: BTreeMap<LinkId, Link>,
     pub(crate) next_id: u64,
-    pub(crate) store: Arc<MemoryStore>,
+    pub(crate) ground: Ground,
+    /// Where the documents are.
+    pub(crate) site: Box<dyn Site>,
     pub(crate) time: Arc<VirtualTime>,
+    /// The configuration of the servers.
+    pub(crate) settings: Settings,
+    pub(crate) checkers: Checkers,
+    pub(crate) plan: Plan,
     pub(crate) tasks: Tasks,
     /// Server nodes over the one store.
     pub(crate) nodes: Vec<Node>,
@@ -59,13 +72,13 @@ pub struct World {
     pub(crate) room_per_mille: u64,
     pub(crate) ledger: Ledger,
     pub(crate) healed: bool,
-    /// What is set back in this world.
-    pub(crate) setbacks: Setbacks,
     /// The first thing that did not hold.
-    pub(crate) violation: Option<String>,
+    pub(crate) violation: Option<Violation>,
     /// Most milliseconds that a message, a step or a piece of server work takes.
-    latency_ms_max: u64,
-    verbose: bool,
+    pub(crate) latency_ms_max: u64,
+    options: Options,
+    /// The schedule in words, as far as it happened.
+    pub(crate) told: Vec<String>,
 }
 
 /// A database and the host that leads it.
@@ -74,6 +87,16 @@ pub(crate) struct Replica {
     pub(crate) database: ModelDatabase,
     pub(crate) leader: HostId,
     pub(crate) writes: bool,
+    /// Whether it takes part in the run at all.
+    pub(crate) takes_part: bool,
+    /// Names its session: another one once its storage was set back.
+    pub(crate) session: i64,
+    /// How far the clock of its machine is ahead.
+    pub(crate) wall_skew_ms: i64,
+    /// Rooms that its identity could read at any time.
+    pub(crate) granted: Vec<String>,
+    /// Entries of the list of rejected mutations that were looked at.
+    pub(crate) rejected_checked: usize,
 }
 
 /// A running host.
@@ -89,6 +112,10 @@ pub(crate) struct Seat {
     pub(crate) backlog: Vec<Event>,
     /// Steps that fail from here on.
     pub(crate) failing: u64,
+    /// The machine stops within the next transaction.
+    pub(crate) dies_in_task: bool,
+    /// How far its clock is ahead: it never goes back.
+    pub(crate) skew_ms: i64,
 }
 
 /// A connection.
@@ -99,6 +126,10 @@ pub(crate) struct Link {
     pub(crate) down_ms: u64,
     /// Messages vanish, nobody is told.
     pub(crate) silent: bool,
+    /// The client takes nothing.
+    pub(crate) stalled: bool,
+    /// Until when messages take so much longer.
+    pub(crate) slow: Option<(u64, u64)>,
     pub(crate) client_open: bool,
     pub(crate) server_open: bool,
     pub(crate) node: usize,
@@ -106,7 +137,9 @@ pub(crate) struct Link {
 
 #[derive(Clone, Debug)]
 pub(crate) enum Event {
-    Write(usize),
+    /// An item of the plan.
+    Item(usize),
+    Unstall(LinkId),
     Captured(HostId),
     Step(HostId),
     HostTimer(HostId),
@@ -119,23 +152,29 @@ pub(crate) enum Event {
     Run(TaskId),
     /// Time wakes tasks.
     Tick,
+    /// The application has a fresh token.
+    SignedIn(HostId),
     Resolved(HostId, DocumentId, u64, Option<Vec<u8>>),
     Thaw(HostId),
-    Fault,
+    /// A writer that knows nothing of the servers stores what it made of what it read before.
+    ForeignStore(DocumentId, Vec<u8>),
 }
 
 impl World {
     /// A world that follows from `seed`.
-    pub fn new(seed: u64, verbose: bool) -> Self {
+    pub fn new(seed: u64, options: &Options) -> Self {
         let mut random = Random::new(seed);
         let latency_ms_max = *random.pick(&[2, 20, 120, 400]).unwrap_or(&20);
         let node_config = node_config(&mut random, latency_ms_max);
         let room_per_mille = *random.pick(&[1_000, 600, 200]).unwrap_or(&600);
-        let store = MemoryStore::open(MemoryCopy::default(), Epoch(7), ChangelogId(11), History(1));
-        let store = Arc::new(store);
-        let setbacks = Setbacks::draw(&mut random);
+        let time = Arc::new(VirtualTime::new(START_MS));
+        let ground = Ground { journal: Arc::new(Journal::default()), time: Arc::clone(&time) };
+        let collections: Vec<String> = policies().keys().cloned().collect();
+        let site = site::draw(&mut random, &time, &collections);
+        let checkers = Checkers::new(site.is_in_one_order());
         let mut world = Self {
             now_ms: START_MS,
+            start_ms: START_MS,
             random,
             queue: BTreeMap::new(),
             events: 0,
@@ -145,8 +184,12 @@ impl World {
             hosts: BTreeMap::new(),
             links: BTreeMap::new(),
             next_id: 0,
-            store,
-            time: Arc::new(VirtualTime::new(START_MS)),
+            ground,
+            site,
+            time,
+            settings: Settings::default(),
+            checkers,
+            plan: Plan::default(),
             tasks: Tasks::default(),
             nodes: Vec::new(),
             node_config,
@@ -156,30 +199,44 @@ impl World {
             room_per_mille,
             ledger: Ledger::default(),
             healed: false,
-            setbacks,
             violation: None,
             latency_ms_max,
-            verbose,
+            options: options.clone(),
+            told: Vec::new(),
         };
-        for _ in 0..world.random.between(1, 2) {
-            let (changelog, seed) = (ChangelogId(world.random.any()), world.random.any());
-            let node = Node::start(&world.store, changelog, &world.time, &mut world.tasks, node_config, seed);
+        let nodes = world.random.between(1, 3).min(world.site.nodes_max());
+        for index in 0..usize::try_from(nodes).unwrap_or(1) {
+            let life = world.draw_life();
+            let node = world.start_node(index, life);
             world.nodes.push(node);
         }
         let replicas = usize::try_from(world.random.between(2, 5)).unwrap_or(2);
         for index in 0..replicas {
             let writes = index > 0 || world.random.chance(500);
-            world.replicas.push(Replica { database: ModelDatabase::new(), leader: 0, writes });
+            world.replicas.push(Replica {
+                database: ModelDatabase::new(),
+                leader: 0,
+                writes,
+                takes_part: options.kept.has_client(index),
+                session: i64::try_from(index).unwrap_or_default(),
+                wall_skew_ms: 0,
+                granted: Vec::new(),
+                rejected_checked: 0,
+            });
             world.rooms.push(Vec::new());
             world.draw_rooms(index);
-            world.start_host(index);
+            if options.kept.has_client(index) {
+                world.start_host(index);
+            }
         }
+        let writers: Vec<bool> = world.replicas.iter().map(|replica| replica.writes).collect();
+        world.plan = Plan::draw(world.random.any(), &writers);
         world
     }
 
     /// Milliseconds of virtual time since the start.
     pub fn elapsed_ms(&self) -> u64 {
-        self.now_ms - START_MS
+        self.now_ms - self.start_ms
     }
 
     /// Hash of everything that happened.
@@ -198,38 +255,67 @@ impl World {
     }
 
     pub(crate) fn note(&self, text: impl FnOnce() -> String) {
-        if self.verbose {
+        if self.options.verbose {
             let line = format!("{:>7} {}\n", self.elapsed_ms(), text());
             // A reader that went away does not matter.
             let _gone = std::io::Write::write_all(&mut std::io::stderr(), line.as_bytes());
         }
     }
 
-    /// Lets applications write and faults happen for `duration_ms`.
-    pub fn begin(&mut self, duration_ms: u64) {
-        for replica in 0..self.replicas.len() {
-            if self.replicas.get(replica).is_some_and(|replica| replica.writes) {
-                let count = self.random.between(1, 40);
-                for _ in 0..count {
-                    let at = self.random.below(duration_ms);
-                    self.schedule(at, Event::Write(replica));
-                }
-            }
+    /// A line of the schedule in words.
+    pub(crate) fn tell_schedule(&mut self, text: impl FnOnce() -> String) {
+        let line = format!("{:>6} ms  {}", self.elapsed_ms(), text());
+        self.told.push(line);
+    }
+
+    /// Lets applications write and faults happen, as planned.
+    pub(crate) fn begin(&mut self) {
+        let kept = &self.options.kept;
+        let items = self.plan.items.iter().enumerate().filter(|(number, item)| kept.has_item(*number, item));
+        let due: Vec<(usize, u64)> = items.map(|(number, item)| (number, item.at_ms)).collect();
+        for (number, at_ms) in due {
+            self.schedule(at_ms, Event::Item(number));
         }
-        for _ in 0..self.random.below(20) {
-            let at = self.random.below(duration_ms);
-            self.schedule(at, Event::Fault);
+    }
+
+    /// Carries out an item of the plan. What it draws follows from its own seed.
+    fn item(&mut self, number: usize) {
+        let Some(item) = self.plan.items.get(number).copied() else { return };
+        let random = std::mem::replace(&mut self.random, Random::new(item.seed));
+        match item.what {
+            What::Write => self.write(item.replica, number),
+            What::Fault(kind) => self.strike(kind, item.replica),
+            What::Foreign => self.foreign(),
         }
+        self.random = random;
+    }
+
+    /// The clock of a replica's machine.
+    pub(crate) fn wall_ms(&self, replica: usize) -> u64 {
+        let skew_ms = self.replicas.get(replica).map_or(0, |replica| replica.wall_skew_ms);
+        self.now_ms.saturating_add_signed(skew_ms)
+    }
+
+    /// The clock of a host.
+    pub(crate) fn host_ms(&self, host: HostId) -> u64 {
+        self.now_ms.saturating_add_signed(self.hosts.get(&host).map_or(0, |seat| seat.skew_ms))
+    }
+
+    /// What differs between one process of a node and the next: its clock is right, or a day off.
+    pub(crate) fn draw_life(&mut self) -> Life {
+        let skew_ms = self.random.pick(&[0, 0, 0, 86_400_000, -86_400_000]).copied().unwrap_or_default();
+        let (changelog, seed) = (ChangelogId(self.random.any()), self.random.any());
+        Life { changelog, seed, skew_ms, settings: self.settings }
     }
 
     /// Handles the next event if it is due before `until_ms` of virtual time; whether it did.
     pub fn step(&mut self, until_ms: u64) -> bool {
         let Some(((at, _), _)) = self.queue.first_key_value() else {
-            self.now_ms = self.now_ms.max(START_MS + until_ms);
+            self.now_ms = self.now_ms.max(self.start_ms + until_ms);
             return false;
         };
-        if *at > START_MS + until_ms {
-            self.now_ms = START_MS + until_ms;
+        if *at > self.start_ms + until_ms {
+            self.now_ms = self.start_ms + until_ms;
             return false;
         }
         let Some(((at, _), event)) = self.queue.pop_first() else { return false };
@@ -244,7 +330,7 @@ impl World {
 
     /// Whether every leader says that it is synced.
     pub fn is_synced(&self) -> bool {
-        self.replicas.iter().all(|replica| {
+        self.replicas.iter().filter(|replica| replica.takes_part).all(|replica| {
             self.hosts
                 .get(&replica.leader)
                 .is_some_and(|seat| seat.host.client().is_synced() && seat.host.client().status().phase == Phase::Live)
@@ -263,24 +349,36 @@ impl World {
 
     fn handle(&mut self, event: Event) {
         match event {
-            Event::Write(replica) => self.write(replica),
-            Event::Fault => self.fault(),
+            Event::Item(number) => self.item(number),
+            Event::Unstall(link) => self.unstall(link),
             Event::Thaw(host) => self.thaw(host),
             Event::Connected(link) => self.connected(link),
-            Event::ToServer(link, bytes) => self.at_server(link, |node| node.message(link, bytes)),
+            Event::ToServer(link, bytes) => {
+                if self.links.get(&link).is_some_and(|link| link.server_open) {
+                    self.checkers.at_server(link, self.now_ms, &bytes);
+                }
+                self.at_server(link, |node| node.message(link, bytes));
+            }
             Event::Run(task) => {
                 self.scheduled.remove(&task);
                 self.tasks.poll(task);
             }
+            // One that was overtaken by an earlier one has nothing to do.
+            Event::Tick if self.tick_ms.is_none_or(|at_ms| at_ms > self.now_ms) => {}
             Event::Tick => {
                 self.tick_ms = None;
                 self.time.wake();
             }
+            Event::ForeignStore(id, json) => self.foreign_store(&id, Some(&json)),
             Event::ClosedAtServer(link) => {
                 self.at_server(link, |node| node.disconnected(link));
                 self.link(link, |open| open.server_open = false);
             }
-            Event::Captured(host) | Event::Step(host) | Event::HostTimer(host) | Event::Resolved(host, ..) => {
+            Event::Captured(host)
+            | Event::SignedIn(host)
+            | Event::Step(host)
+            | Event::HostTimer(host)
+            | Event::Resolved(host, ..) => {
                 self.at_host(host, event);
             }
             Event::ToClient(link, _) | Event::ClosedAtClient(link) => {
@@ -297,12 +395,13 @@ impl World {
         if seat.frozen {
             return seat.backlog.push(event);
         }
-        let now = self.now_ms;
+        let now = self.now_ms.saturating_add_signed(seat.skew_ms);
         match event {
             Event::Captured(_) => self.tell(id, |client| client.handle_captured(now)),
+            Event::SignedIn(_) => self.tell(id, |client| client.handle_network_hint(now)),
             Event::Step(_) => self.step_host(id),
             Event::HostTimer(_) => {
-                if seat.timer_ms.is_some_and(|at| at <= now) {
+                if seat.timer_ms.is_some_and(|at| at <= self.now_ms) {
                     seat.timer_ms = None;
                 }
                 self.tell(id, |client| client.handle_timeout(now));
@@ -311,6 +410,7 @@ impl World {
                 self.tell(id, |client| client.resolve(now, document, round, value));
             }
             Event::ToClient(link, bytes) if seat.link == Some(link) => {
+                self.checkers.at_client(link, &bytes);
                 self.tell(id, |client| client.handle_message(now, &bytes));
             }
             Event::ClosedAtClient(link) if seat.link == Some(link) => {
@@ -321,14 +421,15 @@ impl World {
             // Of an earlier connection, or not of a host.
             Event::ToClient(..)
             | Event::ClosedAtClient(_)
-            | Event::Write(_)
+            | Event::Item(_)
+            | Event::Unstall(_)
             | Event::Connected(_)
             | Event::ToServer(..)
             | Event::ClosedAtServer(_)
             | Event::Run(_)
             | Event::Tick
-            | Event::Thaw(_)
-            | Event::Fault => {}
+            | Event::ForeignStore(..)
+            | Event::Thaw(_) => {}
         }
     }
 
@@ -346,7 +447,8 @@ impl World {
             self.request(id, request);
         }
         let Some(seat) = self.hosts.get_mut(&id) else { return };
-        if let Some(at) = seat.host.client().next_timeout_ms()
+        let at = seat.host.client().next_timeout_ms().map(|at| at.saturating_add_signed(-seat.skew_ms));
+        if let Some(at) = at
             && seat.timer_ms.is_none_or(|timer| timer > at)
         {
             seat.timer_ms = Some(at);
@@ -384,8 +486,13 @@ impl World {
                 let delay = self.latency();
                 self.schedule(delay, Event::Resolved(host, id, round, value));
             }
-            ClientEvent::Status(_)
-            | ClientEvent::Changed { .. }
+            ClientEvent::Status(status) => {
+                // The user signs in again, or the application fetches a fresh token.
+                if status.error.is_some_and(|(code, ..)| code == ErrorCode::Unauthenticated.name()) {
+                    self.schedule(SIGN_IN_MS, Event::SignedIn(host));
+                }
+            }
+            ClientEvent::Changed { .. }
             | ClientEvent::Rejected { .. }
             | ClientEvent::Conflicts(_)
             | ClientEvent::Problem { .. }
@@ -394,7 +501,7 @@ impl World {
     }
 
     fn step_host(&mut self, id: HostId) {
-        let now = self.now_ms;
+        let now = self.host_ms(id);
         let Some(seat) = self.hosts.get_mut(&id) else { return };
         let Some(replica) = self.replicas.get_mut(seat.replica) else { return };
         seat.stepping = false;
@@ -407,22 +514,31 @@ impl World {
         } else {
             seat.host.step(&mut replica.database, now)
         };
+        if outcome == StepOutcome::Continues && seat.dies_in_task {
+            let replica = seat.replica;
+            return self.restart_client(replica, true);
+        }
         self.settle_host(id);
         if outcome == StepOutcome::Committed {
-            self.check_step(id);
+            self.observe(id);
         }
     }
 
-    fn write(&mut self, replica: usize) {
-        let now = self.now_ms;
+    /// The application of a replica commits a transaction. Its token has the number.
+    pub(crate) fn write(&mut self, replica: usize, number: usize) {
+        let token = format!("c{replica}-{number}");
+        let now_ms = self.wall_ms(replica);
         let Some(target) = self.replicas.get_mut(replica) else { return };
         let leader = target.leader;
-        if self.ledger.write(replica, &mut target.database, now, &mut self.random) {
+        let writer = Writer { replica, token: &token, now_ms };
+        if self.ledger.write(writer, &mut target.database, &mut self.random) {
+            self.observe_rows(replica);
+            self.tell_schedule(|| format!("client {replica} commits transaction {token}"));
             let delay = self.latency() / 4;
             self.schedule(delay, Event::Captured(leader));
         } else {
             // The task's transaction runs: IndexedDB queues this one behind it.
-            self.schedule(1, Event::Write(replica));
+            self.schedule(1, Event::Item(number));
         }
     }
 
@@ -437,7 +553,8 @@ impl World {
             offline: false,
             kept: Kept::default(),
         };
-        let host = Host::new(config, self.random.any(), self.now_ms);
+        let skew_ms = self.replicas.get(replica).map_or(0, |replica| replica.wall_skew_ms);
+        let host = Host::new(config, self.random.any(), self.now_ms.saturating_add_signed(skew_ms));
         let seat = Seat {
             host,
             replica,
@@ -448,6 +565,8 @@ impl World {
             interrupted: false,
             backlog: Vec::new(),
             failing: 0,
+            dies_in_task: false,
+            skew_ms,
         };
         self.hosts.insert(id, seat);
         if let Some(replica) = self.replicas.get_mut(replica) {
@@ -490,15 +609,16 @@ impl Event {
 }
 
 impl World {
-    /// What a replica's identity may read, as the rules say.
-    pub(crate) fn filter_of(&self, replica: usize) -> Filter {
-        rules::filter(&subject_of(replica), self.rooms.get(replica).map_or(&[], Vec::as_slice))
+    /// A token of a replica's identity, with what is granted to it at this moment.
+    pub(crate) fn token_of(&mut self, replica: usize) -> String {
+        let rooms = self.rooms.get(replica).cloned().unwrap_or_default();
+        let token = self.settings.token(&subject_of(replica), &rooms, self.time.now_ms());
+        self.checkers.minted.insert(token.clone(), rooms);
+        token
     }
 
-    /// A token of a replica's identity, with what is granted to it at this moment.
-    pub(crate) fn token_of(&self, replica: usize) -> String {
-        let rooms = self.rooms.get(replica).map_or(&[][..], Vec::as_slice);
-        rules::token(&subject_of(replica), rooms, self.time.now_ms())
+    pub(crate) fn take_violation(&mut self) -> Result<(), Violation> {
+        self.violation.take().map_or(Ok(()), Err)
     }
 }
 

@@ -1,24 +1,23 @@
-//! Runs of the simulator. `TIDELOCK_SIM_SEEDS` sets how many seeds, `TIDELOCK_SIM_FROM` the first one.
+//! Some runs of the simulator; the stage `sim` runs many more.
 
-fn number(name: &str, default: u64) -> u64 {
-    std::env::var(name).ok().and_then(|text| text.parse().ok()).unwrap_or(default)
-}
+use tidelock_sim::{Batch, Options, guarded};
+
+const SEEDS: u64 = 60;
 
 #[test]
 fn every_guarantee_holds_under_faults() {
-    let (from, seeds) = (number("TIDELOCK_SIM_FROM", 0), number("TIDELOCK_SIM_SEEDS", 120));
-    let mut faults = 0;
-    for seed in from..from + seeds {
-        let report = tidelock_sim::run(seed, false)
-            .unwrap_or_else(|error| panic!("replay with `cargo run -p tidelock-sim -- --seed {seed}`: {error}"));
-        faults += report.faults.values().sum::<u64>();
+    let batch = Batch { from: 0, seeds: Some(SEEDS), limit: None, workers: 2, twice_in: 10, stops_at_failure: true };
+    let totals = batch.run();
+    for (seed, failure) in &totals.failures {
+        panic!("replay with `cargo xtask sim --seed {seed}`: {}", failure.violation);
     }
-    assert!(faults >= seeds, "faults are injected: {faults}");
+    assert!(totals.fault_count() >= 10 * SEEDS, "faults are injected: {}", totals.fault_count());
+    assert_eq!(totals.repeated, SEEDS.div_ceil(10));
 }
 
 #[test]
-fn one_seed_has_one_trace() {
-    for seed in 0..10 {
-        assert_eq!(tidelock_sim::run(seed, false), tidelock_sim::run(seed, false), "seed {seed}");
-    }
+fn what_is_left_out_does_not_happen() {
+    let kept = tidelock_sim::Kept { items: Some([].into()), clients: None };
+    let report = guarded(1, &Options { kept, ..Options::default() }).expect("nothing happens");
+    assert_eq!((report.transactions, report.faults.len()), (0, 0));
 }

@@ -9,6 +9,7 @@ use tidelock_core::ids::{
 };
 use tokio::sync::broadcast;
 
+use tidelock_core::planted::{self, Bug};
 use tidelock_core::server::{ChangePage, ChangeRecord, Filter, SnapshotPage, SymbolPage};
 
 use crate::changelog::{Changelog, Former, Segment};
@@ -157,12 +158,12 @@ impl State {
 
     fn refuse_sequence(&self, mutation: MutationId, jumps: bool) -> Option<CommitOutcome> {
         let finished = self.finished(mutation.client, mutation.incarnation);
-        if mutation.sequence <= finished {
+        if mutation.sequence <= finished && !planted::has(Bug::AppliedTwice) {
             let outcomes = self.outcomes.get(&(mutation.client, mutation.incarnation));
             let recorded = outcomes.and_then(|outcomes| outcomes.get(&mutation.sequence)).cloned();
             return Some(CommitOutcome::Repeated(recorded));
         }
-        (!jumps && mutation.sequence != finished.next()).then_some(CommitOutcome::OutOfOrder(finished))
+        (!jumps && mutation.sequence > finished.next()).then_some(CommitOutcome::OutOfOrder(finished))
     }
 
     fn trace(&self, id: &DocumentId) -> Trace {
@@ -244,7 +245,9 @@ impl State {
 
     fn purge_tombstones(&mut self, before: Offset) -> u64 {
         let before = before.min(self.head);
-        self.floor = self.floor.max(before);
+        if !planted::has(Bug::TombstonesEarly) {
+            self.floor = self.floor.max(before);
+        }
         let ids: Vec<DocumentId> = self.by_offset.range(..=before).flat_map(|(_, ids)| ids.iter().cloned()).collect();
         let mut purged = 0;
         for id in ids {

@@ -9,6 +9,10 @@ use clap::Parser;
 
 use command::Arguments;
 
+/// A commit allocates some dozens of small pieces on one thread and frees them on another, which the system's allocator is slow at.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {

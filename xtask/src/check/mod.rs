@@ -4,6 +4,7 @@
 mod commands;
 mod dependencies;
 mod licences;
+mod planted;
 mod purity;
 mod size;
 mod spdx;
@@ -44,6 +45,7 @@ const CHECKS: &[&[Check]] = &[
     commands::FORMAT,
     dependencies::CHECKS,
     purity::CHECKS,
+    planted::CHECKS,
     tidy::CHECKS,
     licences::CHECKS,
     commands::RUST,

@@ -4,6 +4,7 @@ mod browser;
 mod geode;
 mod node;
 mod rust;
+pub(crate) mod sim;
 
 use std::time::Instant;
 
@@ -28,6 +29,8 @@ enum Stage {
     Check,
     /// Tests of one part, without a browser and without a killed process.
     Unit,
+    /// Whole systems under faults, judged, and planted bugs that have to be found.
+    Sim,
     /// Tests in a real Chromium against the real server.
     Browser,
     /// Tests that kill the server.
@@ -41,6 +44,7 @@ impl Stage {
         match self {
             Self::Check => "check",
             Self::Unit => "unit",
+            Self::Sim => "sim",
             Self::Browser => "browser",
             Self::Crash => "crash",
             Self::Geode => "geode",
@@ -55,6 +59,7 @@ impl Stage {
                 tally += node::unit(project)?;
                 Ok(tally)
             }
+            Self::Sim => sim::run(project),
             Self::Browser => browser::run(project),
             Self::Crash => rust::crash(project),
             Self::Geode => geode::run(project),

@@ -4,6 +4,7 @@ use super::event::{Effect, Event, Phase};
 use super::{Client, Inbound, Pending};
 use crate::ids::{Sequence, SubscriptionId};
 use crate::limits::CREDIT_BYTES_INITIAL;
+use crate::planted::{self, Bug};
 use crate::prelude::*;
 use crate::wire::{
     Auth, ClientFrame, Credit, Cursor, ErrorFrame, Hello, PROTOCOL_VERSION, PROTOCOL_VERSION_MIN, Packed, Ping, Push,
@@ -303,6 +304,10 @@ impl Client {
             ServerFrame::Pong(_) => {}
             ServerFrame::Result(result) if self.connection.welcomed() => self.handle_result(result),
             ServerFrame::Changes(changes) if self.connection.state == State::Open => {
+                if planted::has(Bug::CursorBeforeRows) {
+                    self.position.cursor =
+                        Some(Cursor { changelog: changes.changelog, offset: changes.to, snapshot: None });
+                }
                 self.queue(Inbound::changes(changes, bytes));
             }
             ServerFrame::Snapshot(snapshot) if self.connection.state == State::Open => {
@@ -438,7 +443,9 @@ impl Client {
 
     fn note_activity(&mut self) {
         self.connection.deadline_ms = None;
-        self.connection.ping_at_ms = Some(self.now_ms.saturating_add(self.connection.silence_ms_max / 3));
+        // What arrives does not postpone the ping: a client that only listens, because its storage is slow, must not seem to be gone.
+        let ping_at_ms = self.now_ms.saturating_add(self.connection.silence_ms_max / 3);
+        self.connection.ping_at_ms.get_or_insert(ping_at_ms);
     }
 
     /// Ends the connection and opens another one at once.

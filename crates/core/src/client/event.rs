@@ -1,6 +1,6 @@
 //! What the client tells its host.
 
-use crate::ids::DocumentId;
+use crate::ids::{ClientId, DocumentId, Incarnation, Offset, Sequence};
 use crate::prelude::*;
 use crate::wire::{ConflictNote, ErrorCode};
 
@@ -68,6 +68,19 @@ pub enum Event {
     },
     /// Another leader took over: this client does nothing any more.
     Fenced,
+}
+
+/// How far the client is, for diagnostics.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Standing {
+    /// The replica.
+    pub client: ClientId,
+    /// Of its sequences.
+    pub incarnation: Incarnation,
+    /// The last mutation whose result is applied.
+    pub settled: Sequence,
+    /// Everything up to here is applied; `None` before the first snapshot is complete.
+    pub offset: Option<Offset>,
 }
 
 /// Where the client stands.

@@ -45,7 +45,7 @@ use crate::ordered::OrderedMap;
 use crate::prelude::*;
 use crate::wire::{CollectionInfo, ConflictNote, Mutation, Policy, PushResult};
 
-pub use event::{Effect, Event, Phase, Status};
+pub use event::{Effect, Event, Phase, Standing, Status};
 pub use shadow::shadow_documents;
 pub use state::unsettled;
 
@@ -63,7 +63,7 @@ use task::Task;
 /// First delay after a storage failure; it doubles up to [`STORAGE_RETRY_MS_MAX`].
 const STORAGE_RETRY_MS: u64 = 500;
 /// Longest delay between attempts after storage failures.
-const STORAGE_RETRY_MS_MAX: u64 = 30_000;
+const STORAGE_RETRY_MS_MAX: u64 = 10_000;
 
 /// What a client is set up with.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -349,6 +349,17 @@ impl Client {
             quarantined: self.quarantine.len() as u64,
             last_synced_at_ms: self.last_synced_at_ms,
             error: self.connection.error.clone(),
+        }
+    }
+
+    /// How far the client is.
+    pub fn standing(&self) -> Standing {
+        let cursor = self.position.cursor.as_ref().filter(|cursor| cursor.snapshot.is_none());
+        Standing {
+            client: self.replica.client,
+            incarnation: self.replica.incarnation,
+            settled: self.replica.settled,
+            offset: cursor.map(|cursor| cursor.offset),
         }
     }
 

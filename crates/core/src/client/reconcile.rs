@@ -12,6 +12,7 @@ use super::task::Next;
 use super::{Client, Inbound};
 use crate::ids::{ChangelogId, Version};
 use crate::ordered::{OrderedMap, OrderedSet};
+use crate::planted::{self, Bug};
 use crate::prelude::*;
 use crate::reconcile::{Checker, SYMBOLS_MAX, Sketch, Symbol, decode, estimate, subtract, symbols_from_bytes};
 use crate::version::{self, ItemHasher};
@@ -148,6 +149,9 @@ impl Client {
         self.reconcile = None;
         let resumes = self.position.cursor.as_ref().map(|cursor| cursor.snapshot.is_some());
         if resumes == Some(false) || self.nothing_local() {
+            return self.subscribe(Vec::new(), None);
+        }
+        if planted::has(Bug::EverythingAgain) {
             return self.subscribe(Vec::new(), None);
         }
         self.reconciliations += 1;

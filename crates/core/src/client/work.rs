@@ -8,6 +8,7 @@ use super::{Client, Pending};
 use crate::ids::{DocumentId, Offset, Sequence, Version};
 use crate::json::{self, Value};
 use crate::ordered::{OrderedMap, OrderedSet};
+use crate::planted::{self, Bug};
 use crate::prelude::*;
 use crate::wire::{ConflictNote, DocumentPolicy, ErrorCode, encode};
 use crate::{merge, version};
@@ -212,6 +213,9 @@ impl Desk {
         let ids = documents.iter().map(|document| document.id.clone()).collect();
         self.after.rejected_added += 1;
         self.after.events.push(Event::Rejected { code, message: message.clone(), documents: ids });
+        if planted::has(Bug::RejectedLost) {
+            return;
+        }
         self.writes.push(WriteOp::RejectedAdd(RejectedRecord {
             code: code.name(),
             message,
@@ -280,6 +284,9 @@ impl Desk {
             return self.hand_back(client, entry, policy.document);
         }
         self.after.conflicts.extend(rebased.conflicts.into_iter().map(|conflict| conflict.into_note(id)));
+        if planted::has(Bug::RebaseForgetful) {
+            return self.write_row(id, theirs.as_ref().map(json::write));
+        }
         if rebased.value != mine {
             self.write_row(id, rebased.value.as_ref().map(json::write));
         }

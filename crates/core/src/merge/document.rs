@@ -7,6 +7,7 @@ use super::engine::{Conflict, Engine, Rejection, Side, tree};
 use super::object::{Index, splittable};
 use crate::ids::Version;
 use crate::json::{Value, parse};
+use crate::planted::{self, Bug};
 use crate::prelude::*;
 use crate::wire::{ConflictNote, DeletePolicy, DocumentChange, DocumentPolicy, Operation, Policy};
 
@@ -225,7 +226,9 @@ fn decide(wanted: &Wanted<'_>, theirs: Option<&Value>, policy: &Policy, side: Si
 fn merge_fields(wanted: &Wanted<'_>, theirs: Option<&Value>, policy: &Policy, side: Side) -> Decision {
     let mut engine = Engine::new(policy, side);
     let outcome = match (wanted, theirs) {
-        (Wanted::Fields(_), None) if policy.delete == DeletePolicy::EditWins => return Decision::Resolve,
+        (Wanted::Fields(_), None) if policy.delete == DeletePolicy::EditWins || planted::has(Bug::Resurrection) => {
+            return Decision::Resolve;
+        }
         // The document's deletion is one decision, whatever the strategies of its fields.
         (Wanted::Fields(_), None) => return keep_theirs(wanted, None, "delete-wins"),
         (Wanted::Fields(patches), theirs) => engine.node(&tree(patches), theirs.cloned()),

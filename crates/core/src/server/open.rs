@@ -7,6 +7,7 @@ use super::effect::{Effect, Grant, Opening, Refusal};
 use super::filter::Filter;
 use super::push::PushState;
 use super::session::{OpenSession, Session, State};
+use crate::planted::{self, Bug};
 use crate::prelude::*;
 use crate::wire::{ErrorCode, Hello, PROTOCOL_VERSION, PROTOCOL_VERSION_MIN, ServerFrame, Welcome};
 
@@ -109,7 +110,7 @@ impl Session {
     /// any more is purged; what it gained is sent.
     pub fn handle_access(&mut self, now_ms: u64, filter: Arc<Filter>) {
         let State::Open(open) = &mut self.state else { return };
-        if filter != open.grant.filter {
+        if filter != open.grant.filter && !planted::has(Bug::FilterKept) {
             open.grant.filter = filter;
             let mut restarted = Vec::new();
             for subscription in open.subscriptions.values_mut().filter(|one| !one.ending) {

@@ -6,6 +6,7 @@ use super::effect::{Effect, Processed, Refusal, Submission};
 use super::session::{Session, State};
 use crate::ids::{DocumentId, MutationId, Sequence, Version};
 use crate::limits::Limits;
+use crate::planted::{self, Bug};
 use crate::prelude::*;
 use crate::wire::{
     ConflictNote, DocumentChange, DocumentState, ErrorCode, Mutation, Operation, Outcome, Packed, Push, PushResult,
@@ -175,8 +176,14 @@ impl Session {
             }
             Err(refusal) => return self.fail(&refusal),
         };
+        if planted::has(Bug::AckDropped) && sequence.0.is_multiple_of(5) {
+            return;
+        }
         if self.still_open(now_ms) {
-            let result = self.conceal(processed);
+            let mut result = self.conceal(processed);
+            if planted::has(Bug::OffsetTooHigh) {
+                result.offset.0 += 3;
+            }
             self.send(&ServerFrame::Result(result));
         }
     }

@@ -9,6 +9,7 @@ use super::pump::Load;
 use super::record::{ChangeRecord, DocumentPage, SymbolPage};
 use super::session::{OpenSession, Session, State};
 use crate::ids::{DocumentId, Offset, SubscriptionId};
+use crate::planted::{self, Bug};
 use crate::prelude::*;
 use crate::reconcile::{SYMBOL_BYTES, SYMBOLS_MAX, Symbol, symbols_to_bytes};
 use crate::wire::{
@@ -205,6 +206,7 @@ impl Session {
                 changes.push(change_of(if seen { record } else { &hidden }, record.offset, *number));
             }
         }
+        let offset = if planted::has(Bug::StaleReconciled) { open.head } else { offset };
         let (round, done) = (phase.round, phase.done());
         if done {
             subscription.reconcile = None;

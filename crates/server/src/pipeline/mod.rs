@@ -16,6 +16,7 @@ use std::task::Poll;
 use std::time::Instant;
 
 use tidelock_core::ids::{DocumentId, Offset, SessionId};
+use tidelock_core::planted::{self, Bug};
 use tidelock_core::server::{Filter, Processed, Refusal, Submission};
 use tidelock_core::wire::{ErrorCode, Operation, PushResult};
 use tidelock_store::{BoxFuture, CommitOutcome, StoreError};
@@ -91,6 +92,11 @@ async fn round(
     database.metrics.observe_commit(started.elapsed());
     for (one, outcome) in prepared.into_iter().zip(outcomes) {
         let Some(submission) = waiting.front() else { return Ok(()) };
+        if planted::has(Bug::AckWithoutCommit) && outcome.is_err() {
+            answers.push(Ok(one.committed(database.changelog.head())));
+            waiting.pop_front();
+            continue;
+        }
         let processed = match outcome.map_err(|error| store_refusal(&error))? {
             CommitOutcome::Committed(offset) => one.committed(offset),
             CommitOutcome::Repeated(recorded) => repeated::answer(database, submission, recorded).await?,
@@ -115,14 +121,10 @@ pub(crate) async fn read(database: &Database, ids: impl Iterator<Item = &Documen
     ids.sort_unstable();
     ids.dedup();
     if ids.is_empty() {
-        return Ok(View::new(database.changelog.head()));
+        return Ok(View::new(database.changelog.head(), std::iter::empty()));
     }
     let set = database.store.read(&ids).await.map_err(|error| store_refusal(&error))?;
-    let mut view = View::new(set.offset);
-    for (id, document) in ids.into_iter().zip(set.documents) {
-        view.insert(id, document);
-    }
-    Ok(view)
+    Ok(View::new(set.offset, ids.into_iter().zip(set.documents)))
 }
 
 /// What the store remembers of the documents that clients bring back to a store that was set back.

@@ -6,6 +6,7 @@ use std::sync::{Arc, OnceLock};
 use tidelock_core::ids::{DocumentId, Offset, Sequence, Version};
 use tidelock_core::json::{self, Value};
 use tidelock_core::merge::{self, Context, Current, MergeError, Merged};
+use tidelock_core::planted::{self, Bug};
 use tidelock_core::server::Submission;
 use tidelock_core::wire::{ConflictNote, DocumentChange, DocumentState, ErrorCode, Mutation, Operation, Outcome};
 use tidelock_core::{key, version};
@@ -18,7 +19,8 @@ use crate::database::Database;
 pub(crate) struct View {
     /// What was read is at least as new as this.
     pub(crate) offset: Offset,
-    documents: BTreeMap<DocumentId, State>,
+    /// By rising id, each once.
+    documents: Vec<(DocumentId, State)>,
     /// Of documents that are brought back.
     traces: BTreeMap<DocumentId, Trace>,
 }
@@ -71,12 +73,11 @@ struct Plan {
 }
 
 impl View {
-    pub(crate) fn new(offset: Offset) -> Self {
-        Self { offset, documents: BTreeMap::new(), traces: BTreeMap::new() }
-    }
-
-    pub(crate) fn insert(&mut self, id: DocumentId, document: Option<Document>) {
-        self.documents.insert(id, document.map_or_else(State::default, State::of));
+    /// Of documents that were read: by rising id, each once.
+    pub(crate) fn new(offset: Offset, documents: impl Iterator<Item = (DocumentId, Option<Document>)>) -> Self {
+        let state = |document: Option<Document>| document.map_or_else(State::default, State::of);
+        let documents = documents.map(|(id, document)| (id, state(document))).collect();
+        Self { offset, documents, traces: BTreeMap::new() }
     }
 
     pub(super) fn remember(&mut self, traces: impl Iterator<Item = (DocumentId, Trace)>) {
@@ -87,8 +88,25 @@ impl View {
         self.traces.get(id).copied().unwrap_or_default()
     }
 
+    /// A document as it is; one that was not read does not exist.
     pub(crate) fn state(&self, id: &DocumentId) -> State {
-        self.documents.get(id).cloned().unwrap_or_default()
+        let found = self.place(id).ok().and_then(|place| self.documents.get(place));
+        found.map(|(_, state)| state.clone()).unwrap_or_default()
+    }
+
+    fn set(&mut self, id: DocumentId, state: State) {
+        match self.place(&id) {
+            Ok(place) => {
+                if let Some((_, former)) = self.documents.get_mut(place) {
+                    *former = state;
+                }
+            }
+            Err(place) => self.documents.insert(place, (id, state)),
+        }
+    }
+
+    fn place(&self, id: &DocumentId) -> Result<usize, usize> {
+        self.documents.binary_search_by(|(other, _)| other.cmp(id))
     }
 }
 
@@ -138,7 +156,7 @@ pub(crate) fn prepare(database: &Database, caller: &Caller, submission: &Submiss
         }
     };
     for (id, state) in plan.results {
-        view.documents.insert(id, state);
+        view.set(id, state);
     }
     // Only such a store looks for traces of the mutation in its documents.
     let named = if database.store.capabilities().foreign_writers { &mutation.changes[..] } else { &[] };
@@ -155,7 +173,7 @@ pub(crate) fn prepare(database: &Database, caller: &Caller, submission: &Submiss
                 .chain(&noted)
                 .all(|(one, channels)| one != id || caller.filter.matches(&id.collection, channels))
         }),
-        conflicts: plan.conflicts,
+        conflicts: if planted::has(Bug::ConflictUnlogged) { Vec::new() } else { plan.conflicts },
         actor: caller.identity.subject.clone(),
         now_ms,
     };

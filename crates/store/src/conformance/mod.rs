@@ -16,6 +16,7 @@ mod concurrency;
 mod documents;
 mod model;
 mod mutations;
+pub mod platform;
 mod reopen;
 mod symbols;
 

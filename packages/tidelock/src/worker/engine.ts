@@ -7,6 +7,7 @@ import { STATE_STORE } from "../capture/names.ts";
 import type { Broadcast, Command, FromWorker, ToWorker, WorkerSetup } from "../messages.ts";
 import { channelName } from "../messages.ts";
 import type { ConflictEntry, RefusedRow } from "../types.ts";
+import { Clock } from "./clock.ts";
 import type { Bytes } from "./coding.ts";
 import { decodeMessage, encodeMessage, inOrder, subprotocols } from "./coding.ts";
 import { fetchConflicts } from "./conflicts.ts";
@@ -34,7 +35,7 @@ export class Engine {
   private send: ((frame: Bytes) => void) | null = null;
   private tokenWaiters: { readonly resolve: (token: string) => void; readonly reject: (error: Error) => void }[] = [];
   private timer: ReturnType<typeof setTimeout> | undefined;
-  private clock = 0;
+  private readonly clock = new Clock();
   private draining = false;
   private stopped = false;
   private online: boolean;
@@ -140,11 +141,7 @@ export class Engine {
     return null;
   }
 
-  /** Milliseconds since 1970 that never go back. */
-  private readonly now = (): number => {
-    this.clock = Math.max(this.clock, Date.now());
-    return this.clock;
-  };
+  private readonly now = (): number => this.clock.now();
 
   private drive(event: (now: number) => void): void {
     if (this.stopped) return;

@@ -1,0 +1,198 @@
+//! A cluster store over a model of a platform: each node has a client and a journal of its own.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex};
+
+use tidelock_core::ids::{ChangelogId, DocumentId, Epoch};
+use tidelock_server::TimeSource;
+use tidelock_store::MemoryStore;
+use tidelock_store::cluster::{ClusterOptions, ClusterStore};
+
+use super::host::NodeHost;
+use super::{Access, Opened, Opening, Site};
+use crate::node::Life;
+use crate::platform::{Body, Cluster, Faults, Model, Path, PlatformClient, Weather};
+use crate::random::Random;
+use crate::time::{SkewedTime, VirtualTime};
+
+/// What may go wrong with a kind of cluster.
+pub(crate) trait Frail: Model + Sized {
+    /// Does something of it. Returns its name.
+    fn strike(cluster: &Arc<Cluster<Self>>, collections: &[String], random: &mut Random) -> &'static str;
+
+    /// How well it hides a foreign write while it is away.
+    fn heal(&mut self) {}
+}
+
+/// A cluster with its nodes.
+pub(super) struct ClusterSite<M: Model> {
+    name: &'static str,
+    time: Arc<VirtualTime>,
+    cluster: Arc<Cluster<M>>,
+    weather: Weather,
+    options: ClusterOptions,
+    journals: BTreeMap<ChangelogId, Arc<MemoryStore>>,
+    /// By node.
+    paths: BTreeMap<usize, Arc<Path>>,
+    /// On the ways of nodes that have ended.
+    faults: Faults,
+    healed: bool,
+}
+
+impl<M: Frail> ClusterSite<M> {
+    pub(super) fn new(
+        name: &'static str,
+        model: M,
+        time: &Arc<VirtualTime>,
+        collections: &[String],
+        random: &mut Random,
+    ) -> Self {
+        let weather = Weather {
+            delay_ms_max: random.pick(&[0, 3, 25]).copied().unwrap_or(3),
+            slow_per_mille: random.pick(&[0, 20]).copied().unwrap_or(0),
+            failing_per_mille: random.pick(&[0, 5, 40]).copied().unwrap_or(0),
+        };
+        let options = ClusterOptions {
+            collections: collections.to_vec(),
+            lease_ms: random.pick(&[1_000, 5_000]).copied().unwrap_or(5_000),
+            patience_ms: random.pick(&[50, 500]).copied().unwrap_or(500),
+            // What no event tells has to be found within the time that everything has to be well again.
+            scan_every_ms: 8_000,
+            beat_every_ms: 2_000,
+            ..ClusterOptions::default()
+        };
+        Self {
+            name,
+            time: Arc::clone(time),
+            cluster: Cluster::new(model, Arc::clone(time)),
+            weather,
+            options,
+            journals: BTreeMap::new(),
+            paths: BTreeMap::new(),
+            faults: Faults::default(),
+            healed: false,
+        }
+    }
+}
+
+impl<M: Frail> Site for ClusterSite<M> {
+    fn name(&self) -> &'static str {
+        self.name
+    }
+
+    fn nodes_max(&self) -> u64 {
+        3
+    }
+
+    fn is_in_one_order(&self) -> bool {
+        false
+    }
+
+    fn open(&mut self, node: usize, life: Life) -> Opening {
+        let mut random = Random::new(life.seed);
+        let path = Path::new(Arc::clone(&self.time), random.any(), self.weather);
+        if self.healed {
+            path.heal();
+        }
+        self.paths.insert(node, Arc::clone(&path));
+        let changelog = life.changelog;
+        let journal = self.journals.entry(changelog).or_insert_with(|| Arc::new(MemoryStore::new(Epoch(1), changelog)));
+        let journal = Arc::clone(journal);
+        let clock = SkewedTime::new(Arc::clone(&self.time), life.skew_ms);
+        let host = Arc::new(NodeHost { clock, time: Arc::clone(&self.time), random: Mutex::new(random) });
+        let (options, cluster, name) = (self.options.clone(), Arc::clone(&self.cluster), format!("node {node}"));
+        Box::new(move |rules| {
+            let client = PlatformClient::new(Arc::clone(&cluster), Arc::clone(&path), &name);
+            let (journal, host, options) = (Arc::clone(&journal), Arc::clone(&host), options.clone());
+            Box::pin(async move {
+                let store = ClusterStore::open(client, journal, rules, host, options).await?;
+                let (task, complete) = (Arc::clone(&store).run(), Arc::clone(&store));
+                let changelog = Arc::clone(&store) as _;
+                Ok(Opened {
+                    access: Access { store, changelog, view: None, in_one_order: false, threaded: false },
+                    task: Some(Box::pin(task)),
+                    complete: Some(Box::pin(async move { complete.complete().await })),
+                })
+            })
+        })
+    }
+
+    fn ended(&mut self, node: usize) {
+        for (name, count) in self.paths.remove(&node).map(|path| path.take_faults()).unwrap_or_default() {
+            *self.faults.entry(name).or_default() += count;
+        }
+    }
+
+    fn documents(&self, collection: &str) -> Vec<(String, Vec<u8>)> {
+        self.cluster.look(|model, now_ms| {
+            let keys = model.keys(collection, None, usize::MAX);
+            let body = |key: String| {
+                let entry = model.get(&DocumentId::new(collection, key.as_str()), now_ms).ok()?;
+                Some((key, entry.content?.to_vec()))
+            };
+            keys.into_iter().filter_map(body).collect()
+        })
+    }
+
+    fn forget_tombstones(&mut self, _random: &mut Random) -> bool {
+        // The horizon of the store says when.
+        false
+    }
+
+    fn strike(&mut self, random: &mut Random) -> Option<&'static str> {
+        if self.healed {
+            return None;
+        }
+        let nodes: Vec<Arc<Path>> = self.paths.values().cloned().collect();
+        match (random.below(4), random.pick(&nodes)) {
+            (0, Some(path)) => {
+                path.fail(random.between(1, 6));
+                Some("platform-calls-fail")
+            }
+            (1, Some(path)) => {
+                path.cut(self.time.now_ms() + random.between(10, 6_000));
+                // Whoever waits for an event learns of it.
+                self.cluster.change(|_, _| ());
+                Some("platform-cut-off")
+            }
+            _ => Some(M::strike(&self.cluster, &self.options.collections, random)),
+        }
+    }
+
+    fn heal(&mut self) {
+        self.healed = true;
+        self.weather.failing_per_mille = 0;
+        self.paths.values().for_each(|path| path.heal());
+        self.cluster.change(|model, _| Frail::heal(model));
+    }
+
+    fn take_faults(&mut self) -> Faults {
+        let mut faults = std::mem::take(&mut self.faults);
+        for (name, count) in self.cluster.look(|model, _| model.take_faults()) {
+            *faults.entry(name).or_default() += count;
+        }
+        for path in self.paths.values() {
+            for (name, count) in path.take_faults() {
+                *faults.entry(name).or_default() += count;
+            }
+        }
+        faults
+    }
+
+    fn has_foreign_writers(&self) -> bool {
+        true
+    }
+
+    fn foreign_read(&mut self, id: &DocumentId) -> Option<Vec<u8>> {
+        let entry = self.cluster.look(|model, now_ms| model.get(id, now_ms)).ok()?;
+        entry.content.map(|content| content.to_vec())
+    }
+
+    fn foreign_write(&mut self, id: &DocumentId, json: Option<&[u8]>) -> bool {
+        let write = |model: &mut M, now_ms: u64| match json {
+            Some(json) => model.foreign_set(id, Body::Json(Arc::from(json)), now_ms),
+            None => model.foreign_delete(id, now_ms),
+        };
+        self.cluster.change(write).is_ok()
+    }
+}
