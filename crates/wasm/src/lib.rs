@@ -119,8 +119,7 @@ impl WorkerStep {
 
 #[wasm_bindgen]
 impl Core {
-    /// A client that has read nothing. `collections` to sync; `channels` to begin with, undefined for all; `kept_ms` and `kept_bytes`
-    /// limit the acknowledged mutations that are kept; `seed` 53 random bits.
+    /// A client that has read nothing. `collections` to sync; `channels` to begin with, undefined for all; `seed` 53 random bits.
     #[wasm_bindgen(constructor)]
     pub fn new(
         database: String,
@@ -128,14 +127,17 @@ impl Core {
         channels: Option<Vec<String>>,
         resolver: bool,
         offline: bool,
-        kept_ms: f64,
-        kept_bytes: f64,
         seed: f64,
         now_ms: f64,
     ) -> Self {
-        let kept = Kept { ms: unsigned(kept_ms), bytes: usize::try_from(unsigned(kept_bytes)).unwrap_or(usize::MAX) };
-        let config = Config { database, collections, channels, resolver, offline, kept };
+        let config = Config { database, collections, channels, resolver, offline, kept: Kept::default() };
         Self { client: Client::new(config, unsigned(seed), unsigned(now_ms)), inputs: Vec::new(), refused: Vec::new() }
+    }
+
+    /// Limits of the acknowledged mutations that are kept: milliseconds and bytes.
+    pub fn keep(&mut self, ms: f64, bytes: f64) {
+        let bytes = usize::try_from(unsigned(bytes)).unwrap_or(usize::MAX);
+        self.client.keep(Kept { ms: unsigned(ms), bytes });
     }
 
     /// The next effect, until undefined.

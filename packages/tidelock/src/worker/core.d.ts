@@ -24,11 +24,10 @@ declare module "#core" {
       channels: string[] | undefined,
       resolver: boolean,
       offline: boolean,
-      keptMs: number,
-      keptBytes: number,
       seed: number,
       now: number,
     );
+    keep(ms: number, bytes: number): void;
     poll_effect(): WorkerEffect | undefined;
     next_timeout_ms(): number | undefined;
     handle_timeout(now: number): void;
