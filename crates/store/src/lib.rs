@@ -23,9 +23,9 @@ pub use changelog::{
 };
 pub use embedded::{EmbeddedOptions, EmbeddedStore};
 pub use error::StoreError;
-pub use memory::MemoryStore;
+pub use memory::{MemoryCopy, MemoryStore};
 pub use sketches::Sketches;
 pub use store::{
     BoxFuture, Capabilities, ClientRecord, Commit, CommitOutcome, ConflictQuery, ConflictRecord, Document, ReadSet,
-    Recorded, Store, Write,
+    Recorded, Store, Trace, Write,
 };

@@ -135,7 +135,7 @@ pub struct PutIf {
     pub token: Token,
     /// What to do to the content.
     pub content: PutContent,
-    /// The meta to store with it; `None` removes it.
+    /// The meta to store with it; `None` removes it. Entries of system collections have none.
     pub meta: Option<Arc<[u8]>>,
 }
 

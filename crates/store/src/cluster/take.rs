@@ -21,7 +21,7 @@ use super::locks::Guard;
 use super::meta::{Group, IntentName, Meta};
 use crate::error::StoreError;
 use crate::platform::{Entry, Order, Platform, Token, Written, system};
-use crate::store::{Commit, CommitOutcome, Document, Write};
+use crate::store::{Commit, CommitOutcome, Document, Trace, Write};
 
 /// The version of a content that no document can be made of: nobody has it, and only a whole replacement fits it.
 const UNREADABLE: Version = Version(u64::MAX);
@@ -99,6 +99,15 @@ impl State {
     /// When the user made the content, where one of us wrote it.
     pub(super) fn edited_ms(&self) -> Option<u64> {
         self.meta.as_ref().filter(|meta| meta.version == self.version()).map(|meta| meta.edited_ms)
+    }
+
+    /// What its meta tells besides.
+    pub(super) fn trace(&self) -> Trace {
+        match (&self.content, &self.meta) {
+            (Content::Absent, Some(meta)) if meta.deleted_ms.is_some() => Trace::Buried,
+            (Content::Document(..), Some(meta)) if meta.offered == Some(true) => Trace::Offered,
+            (Content::Absent | Content::Document(..) | Content::Unreadable, _) => Trace::None,
+        }
     }
 
     fn groups(&self) -> &[Group] {
@@ -341,6 +350,7 @@ impl<P: Platform> ClusterStore<P> {
             version: state.version(),
             channels,
             edited_ms: state.edited_ms().unwrap_or_else(|| self.host.now_ms()),
+            trace: crate::store::Trace::None,
         })
     }
 
@@ -400,6 +410,7 @@ fn unreadable() -> Document {
 
 fn journal_commit(writes: Vec<Write>, session: SessionId, now_ms: u64) -> Commit {
     Commit {
+        jumps: false,
         mutation: None,
         session,
         acknowledged: Sequence(0),

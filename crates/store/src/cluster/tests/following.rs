@@ -431,6 +431,7 @@ fn what_cannot_be_read_is_no_delete_and_can_be_replaced() {
         version: tidelock_core::version::of_body(&counter(5)).unwrap(),
         channels: Vec::new(),
         edited_ms: 1,
+        trace: crate::store::Trace::None,
     });
     rig.run(node.store.commit(commit)).unwrap();
     rig.converge(&[&node]);
