@@ -366,6 +366,10 @@ impl TestPlatform {
             Some(Fault::StopAfter | Fault::LostAfter) | None => {}
         }
         let answer = call(&mut self.cluster.data());
+        // The answer takes its time, too.
+        for _ in 0..number % 4 {
+            yield_once().await;
+        }
         match fault {
             Some(Fault::StopAfter) => {
                 self.stop().await;
