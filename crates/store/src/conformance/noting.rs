@@ -18,7 +18,7 @@ use crate::store::{
     Recorded, Store, Trace,
 };
 
-/// What was noted of contents: their versions and channels. 
+/// What was noted of contents: their versions and channels.
 #[derive(Default)]
 pub struct NotedRules(Mutex<BTreeMap<(DocumentId, Vec<u8>), Described>>);
 
