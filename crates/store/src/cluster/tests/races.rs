@@ -118,6 +118,7 @@ fn a_write_without_a_mutation_is_never_denied_once_it_is_made() {
                 version: version::of_body(&counter(1)).unwrap(),
                 channels: Vec::new(),
                 edited_ms: 1,
+                trace: crate::store::Trace::None,
             });
             match rig.run(node.store.commit(commit)) {
                 Ok(CommitOutcome::Committed(_)) => assert_eq!(counter_of(&rig, "a"), 1),

@@ -28,6 +28,7 @@ fn count(key: &str, from: u64, to: u64) -> Write {
         body: Some(Arc::from(body)),
         channels: Vec::new(),
         edited_ms: 1,
+        trace: crate::store::Trace::None,
     }
 }
 
