@@ -467,11 +467,6 @@ impl Client {
     pub(super) fn send(&mut self, frame: &ClientFrame) {
         self.effects.push_back(Effect::Send(encode(frame)));
     }
-
-    /// Whether the client has no document at all: then there is nothing to list.
-    pub(super) fn nothing_local(&self) -> bool {
-        self.directory.pages().is_empty() && self.mirror.adoptions().is_empty()
-    }
 }
 
 /// A mutation as push frames, each within the limit.

@@ -159,6 +159,11 @@ impl Client {
         self.reconcile = Some(Reconcile::new(self, resumes.is_some()));
     }
 
+    /// Whether the client has no document at all: then there is nothing to list.
+    pub(super) fn nothing_local(&self) -> bool {
+        self.directory.pages().is_empty() && self.mirror.adoptions().is_empty()
+    }
+
     /// The server cannot go on from where this client stands.
     pub(super) fn handle_restart(&mut self) {
         self.caught_up = false;
