@@ -147,6 +147,11 @@ impl Node {
         }
     }
 
+    /// Whether it opened its store.
+    pub(crate) fn is_serving(&self) -> bool {
+        self.serving().is_some()
+    }
+
     /// `None` while the store is being opened.
     fn serving(&self) -> Option<Serving> {
         self.serving.lock().unwrap_or_else(PoisonError::into_inner).clone()
