@@ -152,6 +152,11 @@ impl Client {
         Ok(self.shared.routing.primary_of(region.path(), key))
     }
 
+    /// [`primary_of`](Self::primary_of) as far as it is known from earlier requests.
+    pub fn known_primary_of(&self, region: &Region, key: &crate::Key) -> Option<Address> {
+        self.shared.routing.primary_of(region.path(), key)
+    }
+
     async fn register(&self, pdx_type: &PdxType) -> Result<i32, Error> {
         let mut object = Vec::with_capacity(64 + 24 * pdx_type.fields.len());
         pdx_type.write_object(&mut object);

@@ -45,6 +45,10 @@ pub struct Metrics {
     pub frames_out: AtomicU64,
     /// Bytes sent.
     pub bytes_out: AtomicU64,
+    /// Documents sent to sessions: changes, snapshots, gained channels, differences. Once for each session.
+    pub changes_delivered: AtomicU64,
+    /// Offsets of changelogs that sessions are behind, added up.
+    pub lag_offsets: AtomicU64,
     /// Sessions closed because they did not take their changes.
     pub slow_consumers: AtomicU64,
     /// REST requests.
@@ -94,7 +98,11 @@ impl Metrics {
     /// Everything as text, with what each database shows by itself.
     pub fn render(&self, databases: &[DatabaseFigures<'_>]) -> String {
         let mut text = String::new();
-        let gauges = [("connections", &self.connections), ("sessions", &self.sessions)];
+        let gauges = [
+            ("connections", &self.connections),
+            ("sessions", &self.sessions),
+            ("session_lag_offsets", &self.lag_offsets),
+        ];
         for (name, value) in gauges {
             let _ = writeln!(text, "# TYPE tidelock_{name} gauge\ntidelock_{name} {}", read(value));
         }
@@ -104,6 +112,7 @@ impl Metrics {
             ("bytes_in", &self.bytes_in),
             ("frames_out", &self.frames_out),
             ("bytes_out", &self.bytes_out),
+            ("changes_delivered", &self.changes_delivered),
             ("slow_consumers", &self.slow_consumers),
             ("requests", &self.requests),
             ("commit_retries", &self.commit_retries),
@@ -148,6 +157,11 @@ impl Metrics {
 /// Adds to a counter. Counters are independent of each other, so no order is needed.
 pub(crate) fn add(counter: &AtomicU64, amount: u64) {
     counter.fetch_add(amount, Ordering::Relaxed);
+}
+
+/// Takes from a gauge what was added to it.
+pub(crate) fn subtract(gauge: &AtomicU64, amount: u64) {
+    gauge.fetch_sub(amount, Ordering::Relaxed);
 }
 
 /// Adds a length.

@@ -92,7 +92,7 @@ impl Batch {
                     return;
                 }
                 let repeats = self.twice_in > 0 && number.is_multiple_of(self.twice_in);
-                let result = self.one(self.from + number, repeats);
+                let result = one(self.from + number, repeats);
                 let failed = result.is_err();
                 let mut totals = totals.lock().unwrap_or_else(PoisonError::into_inner);
                 totals.add(self.from + number, result);
@@ -109,15 +109,16 @@ impl Batch {
         });
         totals.into_inner().unwrap_or_else(PoisonError::into_inner)
     }
+}
 
-    fn one(&self, seed: u64, repeats: bool) -> Result<Report, Box<Failure>> {
-        let report = guarded(seed, &Options::default())?;
-        if !repeats || guarded(seed, &Options::default())? == report {
-            return Ok(report);
-        }
-        let text = "two runs of one seed differ".to_owned();
-        Err(Box::new(Failure { violation: Violation::new("determinism", text), schedule: Vec::new(), size: (0, 0) }))
+/// Runs a seed, perhaps twice.
+fn one(seed: u64, repeats: bool) -> Result<Report, Box<Failure>> {
+    let report = guarded(seed, &Options::default())?;
+    if !repeats || guarded(seed, &Options::default())? == report {
+        return Ok(report);
     }
+    let text = "two runs of one seed differ".to_owned();
+    Err(Box::new(Failure { violation: Violation::new("determinism", text), schedule: Vec::new(), size: (0, 0) }))
 }
 
 /// Runs a seed; a panic is a failure of it.

@@ -81,7 +81,7 @@ impl World {
             };
             let Some(link) = self.links.get_mut(&id).filter(|link| link.server_open) else { continue };
             if let Event::ToClient(_, bytes) = &event
-                && let Err(violation) = self.checkers.from_server(id, self.now_ms, bytes)
+                && let Err(violation) = self.checkers.server_sends(id, self.now_ms, bytes)
             {
                 self.violation.get_or_insert(violation);
             }

@@ -110,14 +110,6 @@ impl Ledger {
         done.is_some()
     }
 
-    /// A document that no server takes, or that is hard to read; `false` while another transaction runs.
-    pub(crate) fn poison(&mut self, writer: Writer<'_>, database: &mut ModelDatabase, random: &mut Random) -> bool {
-        let store = random.pick(&["board", "choice", "newest", "notes", "strict"]).copied().unwrap_or("board");
-        let key = random.pick(&KEYS).copied().unwrap_or("a");
-        let row = poison_row(random);
-        write(database, writer.token, writer.now_ms, false, |tx| tx.put_value(store, key, row)).is_some()
-    }
-
     /// Writes the next value to some registers.
     fn register(
         &mut self,
@@ -160,6 +152,14 @@ impl Ledger {
             }
         }
     }
+}
+
+/// A document that no server takes, or that is hard to read; `false` while another transaction runs.
+pub(crate) fn poison(writer: Writer<'_>, database: &mut ModelDatabase, random: &mut Random) -> bool {
+    let store = random.pick(&["board", "choice", "newest", "notes", "strict"]).copied().unwrap_or("board");
+    let key = random.pick(&KEYS).copied().unwrap_or("a");
+    let row = poison_row(random);
+    write(database, writer.token, writer.now_ms, false, |tx| tx.put_value(store, key, row)).is_some()
 }
 
 /// What a replica shows in the registers.

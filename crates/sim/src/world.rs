@@ -103,6 +103,7 @@ pub(crate) struct Replica {
 
 /// A running host.
 #[derive(Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "each may hold without the others")]
 pub(crate) struct Seat {
     pub(crate) host: Host,
     pub(crate) replica: usize,
@@ -122,6 +123,7 @@ pub(crate) struct Seat {
 
 /// A connection.
 #[derive(Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "each may hold without the others")]
 pub(crate) struct Link {
     pub(crate) host: HostId,
     pub(crate) up_ms: u64,

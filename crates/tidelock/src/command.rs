@@ -9,13 +9,13 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand};
 use tidelock_server::auth::Authenticator;
 use tidelock_server::config::{Config, ConfigError};
-use tidelock_server::rules::Rules;
+use tidelock_server::rules::{Rules, RulesInForce};
 use tidelock_server::{App, Database, GatewayOptions, Metrics, Server, Tls};
-use tidelock_store::EmbeddedStore;
+use tidelock_store::platform::Platform as _;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::task::JoinHandle;
 
-use crate::stores;
+use crate::{platforms, stores};
 
 /// Databases that `tidelock dev` serves with open collections when no configuration is given.
 const OPEN_DATABASES: [&str; 2] = ["app", "default"];
@@ -34,6 +34,10 @@ enum Command {
     Dev(Dev),
     /// Serve by a configuration.
     Serve(Serve),
+    /// Create on the data platforms what the databases need, or print how.
+    Init(Platforms),
+    /// Say what is wrong with the data platforms, and what to do about it.
+    Doctor(Platforms),
 }
 
 #[derive(Args)]
@@ -68,12 +72,24 @@ struct Serve {
     app: Option<PathBuf>,
 }
 
+#[derive(Args)]
+struct Platforms {
+    /// Configuration.
+    #[arg(long)]
+    config: PathBuf,
+    /// Only this database.
+    #[arg(long)]
+    database: Option<String>,
+}
+
 /// Runs a command to its end.
 pub(crate) async fn run(arguments: Arguments) -> Result<(), String> {
     start_log();
     match arguments.command {
         Command::Dev(dev) => run_dev(dev).await,
         Command::Serve(serve) => run_serve(serve).await,
+        Command::Init(platforms) => look_at_platforms(platforms, true).await,
+        Command::Doctor(platforms) => look_at_platforms(platforms, false).await,
     }
 }
 
@@ -114,6 +130,39 @@ async fn run_serve(arguments: Serve) -> Result<(), String> {
     serve(config, Some(source), options, address, false).await
 }
 
+/// Checks the platforms of a configuration, or brings them into order as far as it may.
+async fn look_at_platforms(arguments: Platforms, configure: bool) -> Result<(), String> {
+    let config = Config::load(&arguments.config).map_err(|error| error.to_string())?;
+    let wanted = |name: &String| arguments.database.as_ref().is_none_or(|only| only == name);
+    let mut healthy = true;
+    let mut seen = 0;
+    for (name, database) in config.databases.iter().filter(|(name, _)| wanted(name)) {
+        seen += 1;
+        let Some(cluster) = &database.cluster else {
+            say(&format!("{name}: the embedded store, {}", database.path.display()));
+            continue;
+        };
+        let platform = platforms::connect(cluster).await.map_err(|error| format!("{name}: {error}"))?;
+        let collections = platforms::collections(database);
+        let findings =
+            if configure { platform.configure(&collections).await } else { platform.check(&collections).await };
+        let findings = findings.map_err(|error| format!("{name}: {error}"))?;
+        platform.close().await;
+        healthy &= !findings.iter().any(|finding| finding.fatal);
+        let kind = &cluster.kind;
+        if findings.is_empty() {
+            say(&format!("{name}: ready on {kind}"));
+        } else {
+            say(&format!("{name}, on {kind}:\n{}", platforms::report(&findings)));
+        }
+    }
+    match arguments.database {
+        Some(name) if seen == 0 => Err(format!("the configuration has no database {name}")),
+        _ if healthy => Ok(()),
+        _ => Err("not every database could be served".to_owned()),
+    }
+}
+
 /// Where the configuration comes from.
 struct Source {
     path: PathBuf,
@@ -130,15 +179,16 @@ async fn serve(
     let authenticator = Authenticator::new(&config.auth).map_err(|error| error.to_string())?;
     let metrics = Arc::new(Metrics::default());
     let mut databases = Vec::new();
-    let mut embedded: Vec<Arc<EmbeddedStore>> = Vec::new();
+    let mut closing = Vec::new();
     for (name, database) in &config.databases {
         let rules = Rules::compile(database, &config.identity).map_err(|error| error.to_string())?;
-        let opened = if memory { stores::memory()? } else { stores::embedded(database)? };
-        embedded.extend(opened.embedded);
+        let rules = Arc::new(RulesInForce::new(rules, config.limits.protocol.document_bytes_max));
+        let mut opened = stores::open(database, &rules, memory).await?;
+        closing.push(opened.closing());
         let limits = config.limits.protocol;
         let metrics = Arc::clone(&metrics);
         let kept = Duration::from_secs(u64::from(database.tombstones_kept_s));
-        let database = Database::new(name, opened.store, opened.changelog, rules, limits, kept, metrics);
+        let database = Database::over(name, opened.store, opened.changelog, rules, limits, kept, metrics);
         databases.push(Arc::new(database));
     }
     let scheme = if options.tls.is_some() { "https" } else { "http" };
@@ -154,7 +204,7 @@ async fn serve(
     announce(scheme, server.address());
     let result = server.run(stop).await.map_err(|error| error.to_string());
     reloads.abort();
-    for store in embedded {
+    for store in closing {
         store.close().await;
     }
     tracing::info!("stopped");
@@ -196,9 +246,13 @@ fn existing_directory(path: Option<PathBuf>) -> Result<Option<PathBuf>, String> 
 
 /// One line on stdout when the server is ready: what scripts and tests wait for.
 fn announce(scheme: &str, address: SocketAddr) {
+    say(&format!("listening on {scheme}://{address}"));
+}
+
+fn say(line: &str) {
     let mut stdout = std::io::stdout().lock();
-    // A closed stdout is no reason not to serve.
-    let _ = writeln!(stdout, "listening on {scheme}://{address}").and_then(|()| stdout.flush());
+    // A closed stdout is no reason to stop.
+    let _ = writeln!(stdout, "{line}").and_then(|()| stdout.flush());
 }
 
 /// Resolves at SIGTERM or SIGINT.

@@ -1,6 +1,7 @@
 //! The `tidelock` command.
 
 mod command;
+mod platforms;
 mod stores;
 
 use std::process::ExitCode;

@@ -1,31 +1,96 @@
 //! The one place that knows which stores exist.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use tidelock_core::ids::{ChangelogId, Epoch};
-use tidelock_server::config::DatabaseConfig;
+use tidelock_server::config::{ClusterConfig, DatabaseConfig};
+use tidelock_server::rules::RulesInForce;
+use tidelock_store::cluster::{ClusterOptions, ClusterStore};
+use tidelock_store::platform::Platform as _;
 use tidelock_store::{Changelog, EmbeddedOptions, EmbeddedStore, MemoryStore, Store};
+use tokio::task::JoinHandle;
+
+use crate::platforms;
+
+/// How often somebody who waits for the first scan is told so.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 /// A database's store, in its roles, with what closes it.
 pub(crate) struct Opened {
     pub(crate) store: Arc<dyn Store>,
     pub(crate) changelog: Arc<dyn Changelog>,
     /// To be closed at the end; nothing for a store in memory.
-    pub(crate) embedded: Option<Arc<EmbeddedStore>>,
+    embedded: Option<Arc<EmbeddedStore>>,
+    /// What keeps the node's changelog up with a platform.
+    follower: Option<JoinHandle<()>>,
+}
+
+/// What is to be ended with the server.
+pub(crate) struct Closing {
+    embedded: Option<Arc<EmbeddedStore>>,
+    follower: Option<JoinHandle<()>>,
+}
+
+impl Opened {
+    pub(crate) fn closing(&mut self) -> Closing {
+        Closing { embedded: self.embedded.take(), follower: self.follower.take() }
+    }
+}
+
+impl Closing {
+    /// Ends what works for the store, and closes its file.
+    pub(crate) async fn close(self) {
+        if let Some(follower) = self.follower {
+            follower.abort();
+            // It was asked to end; how it did does not matter.
+            let _ = follower.await;
+        }
+        if let Some(embedded) = self.embedded {
+            embedded.close().await;
+        }
+    }
+}
+
+/// The store that the configuration names. On a platform, once the node's changelog has everything that is there.
+pub(crate) async fn open(
+    config: &DatabaseConfig,
+    rules: &Arc<RulesInForce>,
+    in_memory: bool,
+) -> Result<Opened, String> {
+    match &config.cluster {
+        Some(cluster) => {
+            let of = |error: String| format!("database {}: {error}", config.name);
+            on_cluster(config, cluster, rules, in_memory).await.map_err(of)
+        }
+        None if in_memory => memory(),
+        None => embedded(config),
+    }
 }
 
 /// A store that forgets everything at the end.
-pub(crate) fn memory() -> Result<Opened, String> {
+fn memory() -> Result<Opened, String> {
+    let store = new_memory_store()?;
+    Ok(Opened { store: Arc::clone(&store) as _, changelog: store, embedded: None, follower: None })
+}
+
+fn new_memory_store() -> Result<Arc<MemoryStore>, String> {
     let random = || {
         let mut bytes = [0; 8];
         getrandom::fill(&mut bytes).map(|()| u64::from_le_bytes(bytes).max(1)).map_err(|error| error.to_string())
     };
-    let store = Arc::new(MemoryStore::new(Epoch(random()?), ChangelogId(random()?)));
-    Ok(Opened { store: Arc::clone(&store) as _, changelog: store, embedded: None })
+    Ok(Arc::new(MemoryStore::new(Epoch(random()?), ChangelogId(random()?))))
 }
 
-/// The embedded store in a file, which is made when it does not exist.
-pub(crate) fn embedded(config: &DatabaseConfig) -> Result<Opened, String> {
+/// The embedded store in a file.
+fn embedded(config: &DatabaseConfig) -> Result<Opened, String> {
+    let store = open_file(config)?;
+    let (changelog, embedded) = (Arc::clone(&store) as _, Some(Arc::clone(&store)));
+    Ok(Opened { store, changelog, embedded, follower: None })
+}
+
+/// Opens a file, which is made when it does not exist.
+fn open_file(config: &DatabaseConfig) -> Result<Arc<EmbeddedStore>, String> {
     let path = &config.path;
     if let Some(directory) = path.parent().filter(|directory| !directory.as_os_str().is_empty()) {
         std::fs::create_dir_all(directory).map_err(|error| format!("{}: {error}", directory.display()))?;
@@ -36,6 +101,40 @@ pub(crate) fn embedded(config: &DatabaseConfig) -> Result<Opened, String> {
         ..EmbeddedOptions::default()
     };
     let store = EmbeddedStore::open(path, options).map_err(|error| format!("{}: {error}", path.display()))?;
-    let store = Arc::new(store);
-    Ok(Opened { store: Arc::clone(&store) as _, changelog: Arc::clone(&store) as _, embedded: Some(store) })
+    Ok(Arc::new(store))
+}
+
+async fn on_cluster(
+    config: &DatabaseConfig,
+    cluster: &ClusterConfig,
+    rules: &Arc<RulesInForce>,
+    in_memory: bool,
+) -> Result<Opened, String> {
+    if config.open_collections {
+        return Err("`open_collections` is for the embedded store: name the collections of a platform".to_owned());
+    }
+    let platform = platforms::connect(cluster).await?;
+    let findings = platform.check(&platforms::collections(config)).await.map_err(|error| error.to_string())?;
+    if findings.iter().any(|finding| finding.fatal) {
+        return Err(format!("the platform is not ready\n{}", platforms::report(&findings)));
+    }
+    let (journal, embedded): (Arc<dyn tidelock_store::cluster::Journal>, _) = if in_memory {
+        (new_memory_store()?, None)
+    } else {
+        let file = open_file(config)?;
+        (Arc::clone(&file) as _, Some(file))
+    };
+    let options = ClusterOptions {
+        collections: config.collections.keys().cloned().collect(),
+        tombstones_kept_ms: u64::from(config.tombstones_kept_s) * 1_000,
+        ..ClusterOptions::default()
+    };
+    let rulebook = Arc::clone(rules) as _;
+    let store = ClusterStore::open(platform, journal, rulebook, platforms::Machine::new(), options).await;
+    let store = store.map_err(|error| error.to_string())?;
+    let follower = Some(tokio::spawn(Arc::clone(&store).run()));
+    while tokio::time::timeout(PATIENCE, store.complete()).await.is_err() {
+        tracing::info!(database = config.name, head = %store.head(), "taking in what the platform holds");
+    }
+    Ok(Opened { store: Arc::clone(&store) as _, changelog: store, embedded, follower })
 }

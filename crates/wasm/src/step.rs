@@ -4,7 +4,7 @@
 //!
 //! | write | elements | takes |
 //! |---|---|---|
-//! | `row` | collection, keys, escaped: indexes in keys of values with escapes | a body per key |
+//! | `row` | collection, keys, escaped: indexes in keys of values with escapes or large integers | a body per key |
 //! | `unrow` | collection, keys | |
 //! | `page` / `unpage` | collection, first | a blob / nothing |
 //! | `outbox` | collection, `{t, a, k}` | |
@@ -32,7 +32,7 @@ use js_sys::Array;
 use tidelock_core::client::storage::{Read, Step, WriteOp};
 use tidelock_core::escape;
 use tidelock_core::ids::DocumentId;
-use tidelock_core::json::{self, Number, Value};
+use tidelock_core::json::{Number, Value};
 
 use crate::WorkerStep;
 
@@ -76,26 +76,9 @@ pub(crate) fn document(id: &DocumentId) -> Value {
     object([("collection", id.collection.as_str().text()), ("key", id.key.as_str().text())])
 }
 
-/// JSON text inside JSON: as a string, with what the browser cannot parse exactly in escaped form; null for none.
+/// JSON text inside JSON: as a string; null for none.
 pub(crate) fn body(body: Option<&[u8]>) -> Value {
-    body.map_or(Value::Null, |body| Value::String(browser_text(body)))
-}
-
-/// JSON text whose integers beyond 2^53 are escaped: the browser's own parser would round them.
-fn browser_text(body: &[u8]) -> String {
-    let exact = json::parse(body).map(|value| json::write(&browser_value(value)));
-    String::from_utf8(exact.unwrap_or_else(|_| body.to_vec())).unwrap_or_default()
-}
-
-fn browser_value(value: Value) -> Value {
-    match value {
-        Value::Number(number) if number.is_unsafe_integer() => object([("~bigint", number.literal().text())]),
-        Value::Array(items) => Value::Array(items.into_iter().map(browser_value).collect()),
-        Value::Object(members) => {
-            Value::Object(members.into_iter().map(|(name, value)| (name, browser_value(value))).collect())
-        }
-        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => value,
-    }
+    body.map_or(Value::Null, |body| Value::String(String::from_utf8(body.to_vec()).unwrap_or_default()))
 }
 
 /// Translates a step.
@@ -202,10 +185,8 @@ impl Writer {
             }
             if escape::needs_decoding(body) {
                 run.escaped.push((run.keys.len() as u64).text());
-                self.bodies.extend_from_slice(browser_text(body).as_bytes());
-            } else {
-                self.bodies.extend_from_slice(body);
             }
+            self.bodies.extend_from_slice(body);
         }
         run.keys.push(id.key.text());
     }

@@ -37,12 +37,18 @@ export function fill(parent: Element, ...children: readonly Child[]): void {
   parent.replaceChildren(...kept.map((child) => (child instanceof Node ? child : String(child))));
 }
 
-/** Makes the children of `parent` exactly `wanted`, moving as few elements as it can. */
+/** Makes the children of `parent` exactly `wanted`. Few elements move when few are out of place, and not the one with the focus. */
 export function arrangeChildren(parent: Element, wanted: readonly Element[]): void {
   const keep = new Set(wanted);
   for (const child of Array.from(parent.children)) if (!keep.has(child)) child.remove();
   let place = parent.firstElementChild;
-  for (const child of wanted) {
+  for (const [index, child] of wanted.entries()) {
+    // One that has gone further down: all that it has passed would have to move instead.
+    const gone = place !== null && place.nextElementSibling === child && wanted[index + 1] !== place;
+    if (gone && !place?.contains(document.activeElement)) {
+      place?.remove();
+      place = child;
+    }
     if (child === place) place = place.nextElementSibling;
     else parent.insertBefore(child, place);
   }

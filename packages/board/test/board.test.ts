@@ -58,6 +58,74 @@ function face(page: Page, title: string): ReturnType<Page["locator"]> {
   return at(page, "card-open").filter({ hasText: title });
 }
 
+/** Lists of a large board, and cards of each. */
+const MANY = { lists: 4, cards: 500 };
+/** Elements that one change may add, remove or alter: cards, heads of columns, the status, what is said of it; not a list's cards. */
+const TOUCHED_MAX = 100;
+
+async function plantMany(page: Page): Promise<void> {
+  const lists = Array.from({ length: MANY.lists }, (_, list) => ({
+    id: `list ${list}`,
+    name: `List ${list}`,
+    position: list,
+    order: Array.from({ length: MANY.cards }, (__, card) => `card ${list}-${card}`),
+  }));
+  const cards = lists.flatMap(({ id, order }) => order.map((card) => ({ id: card, list: id, title: card })));
+  await plant(page, "lists", lists);
+  await plant(page, "cards", cards);
+  await page.reload();
+  await eventually(() => at(page, "card").count(), MANY.lists * MANY.cards);
+}
+
+/** Counts the elements that are added, removed or altered from here on; what is returned tells how many since it was asked last. */
+async function countTouched(page: Page): Promise<() => Promise<number>> {
+  await page.evaluate(() => {
+    const counts: number[] = [];
+    new MutationObserver((records) => {
+      for (const { addedNodes, removedNodes } of records) counts.push(addedNodes.length + removedNodes.length || 1);
+    }).observe(document, { subtree: true, childList: true, attributes: true, characterData: true });
+    Object.assign(globalThis, { touched: counts });
+  });
+  return async () => {
+    const counts = await page.evaluate(() => (globalThis as unknown as { touched: number[] }).touched.splice(0));
+    return counts.reduce((sum, count) => sum + count, 0);
+  };
+}
+
+async function moveAmongMany(): Promise<void> {
+  await withBoard("?local", async (page) => {
+    await plantMany(page);
+    await page.locator('[data-card-id="card 1-250"] .card-open').focus();
+    const touched = await countTouched(page);
+    const areFew = async (what: string): Promise<void> => {
+      const count = await touched();
+      assert.ok(count > 0 && count <= TOUCHED_MAX, `${what} touches ${count} elements`);
+    };
+    for (const key of ["Space", "ArrowDown", "ArrowDown", "ArrowUp", "ArrowRight", "ArrowDown", "ArrowLeft"]) {
+      await page.keyboard.press(key);
+      await areFew(key);
+    }
+    await page.keyboard.press("Space");
+    await eventually(() => at(page, "announcer").textContent(), "Dropped. List 1, 253 of 500.");
+    await areFew("dropping");
+    const shown = async (list: string): Promise<string[]> => (await titles(page, list)).slice(-2);
+    assert.deepEqual((await titles(page, "List 1")).slice(251, 254), ["card 1-252", "card 1-250", "card 1-253"]);
+
+    // Another window puts the first card of a list behind all others.
+    const [list] = (await rows(page, "lists")).filter((row) => row["id"] === "list 0");
+    const [first, ...others] = (list?.["order"] ?? []) as string[];
+    await plant(page, "lists", [{ ...list, order: [...others, first] }]);
+    await touched();
+    await page.evaluate(() => {
+      const channel = new BroadcastChannel("board:board");
+      channel.postMessage([{ store: "lists", keys: ["list 0"], origin: "remote" }]);
+      channel.close();
+    });
+    await eventually(() => shown("List 0"), ["card 0-499", "card 0-0"]);
+    await areFew("a card that goes from first to last");
+  });
+}
+
 /** Records the stores of each read-write transaction in globalThis.transactions. */
 async function recordTransactions(context: BrowserContext): Promise<void> {
   await context.addInitScript(() => {
@@ -117,6 +185,8 @@ void describe("one window", () => {
     }));
 
   void test("a card is moved by keyboard, in one transaction", () => moveByKeyboard());
+
+  void test("one move among thousands of cards touches few elements", () => moveAmongMany());
 
   void test("a card is dragged with the mouse, and put back by Escape", () =>
     withBoard("?local", async (page) => {

@@ -49,7 +49,7 @@ fn function_bodies(wasm: &[u8]) -> Result<Vec<FunctionBody<'_>>, Failure> {
 struct Layout {
     /// The functions that are not imported, by their old place, in the new order.
     order: Vec<usize>,
-    /// New index by old one, imported functions included.
+    /// The index that a function gets, by the one that it has; imported functions included.
     renumbered: Vec<u32>,
     /// Parameters by old place.
     parameters: Vec<u32>,

@@ -11,8 +11,8 @@ use crate::planted::{self, Bug};
 use crate::prelude::*;
 use crate::version;
 use crate::wire::{
-    Change, ChangeKind, Changes, Cursor, DocumentPolicy, DocumentState, FieldStrategy, Outcome, Policy, Purge,
-    PushResult, Reconciled, Snapshot, WireError, unpack_changes,
+    Change, ChangeKind, Changes, Cursor, DocumentPolicy, FieldStrategy, Policy, Purge, Reconciled, Snapshot, WireError,
+    unpack_changes,
 };
 
 /// How often a batch waits for unsent changes that a rebase could handle as well.
@@ -79,6 +79,17 @@ fn decided_by_server(policy: &Policy) -> bool {
 }
 
 impl Batch {
+    /// Whether the identity may read anything of a collection, as the frame's labels say. Where it may not, or the server has no such
+    /// collection any more, a document that is not named was not deleted: it is none of this client's any more.
+    fn reads(&self, collection: &str) -> bool {
+        let labels = match &self.cover {
+            Cover::Changes(_) => return true,
+            Cover::Snapshot(frame) => &frame.channels,
+            Cover::Reconciled(frame) => &frame.channels,
+        };
+        labels.iter().any(|label| label.split('\0').next() == Some(collection))
+    }
+
     /// Whether the next frame belongs to this one.
     fn continues(&self) -> bool {
         matches!(&self.cover, Cover::Changes(frame) if frame.more)
@@ -123,29 +134,6 @@ impl Client {
                 batch.changes.iter().any(|change| self.document_id(change).is_some_and(|id| pending.contains(&id)))
             }
             Inbound::Purge(purge) => self.purged(purge).any(|id| pending.contains(&id)),
-        }
-    }
-
-    /// A purge that was received before a result and waited for it is older: the result says what became of its documents. One that
-    /// the result withholds is named by the purge all the same: what came before the purge would bring it back.
-    pub(super) fn supersede_purges(&mut self, result: &PushResult) {
-        let Some(pending) = self.pending.get(&result.sequence) else { return };
-        let (whole, states): (bool, &[DocumentState]) = match &result.outcome {
-            Outcome::Accepted => (true, &[]),
-            Outcome::Merged(states, _) => (true, states),
-            Outcome::Rejected(_, _, states) | Outcome::Resolve(states) => (false, states),
-        };
-        let superseded = |id: &DocumentId| match states.iter().find(|state| state.id == *id) {
-            Some(state) => !state.is_withheld(),
-            None => whole && pending.mutation.changes.iter().any(|change| change.id == *id),
-        };
-        let name_of = |number: u32| self.collections.iter().find(|info| info.number == number).map(|info| &info.name);
-        for inbound in &mut self.inbound {
-            let Inbound::Purge(purge) = inbound else { continue };
-            for (number, keys) in &mut purge.documents {
-                let Some(name) = name_of(*number) else { continue };
-                keys.retain(|key| !superseded(&DocumentId::new(name.as_str(), key.as_str())));
-            }
         }
     }
 
@@ -313,14 +301,23 @@ fn absent(batch: &Batch, client: &Client, desk: &Desk) -> Vec<DocumentId> {
 
 fn apply_batch(batch: &Batch, client: &Client, desk: &mut Desk) {
     for id in absent(batch, client, desk) {
-        desk.receive(client, &id, None, client.mirror.may_be_dirty(&id));
-        desk.after.forgotten.push(id);
+        if batch.reads(&id.collection) {
+            desk.receive(client, &id, None, client.mirror.may_be_dirty(&id));
+            desk.after.forgotten.push(id);
+        } else {
+            forget(&id, client, desk);
+        }
     }
     for change in &batch.changes {
         let Some(id) = client.document_id(change) else { continue };
         let newer = client.settled.get(&id).is_none_or(|settled| change.offset > *settled);
         if newer || planted::has(Bug::SettledForgotten) {
-            apply_change(change, &id, client, desk);
+            match &change.kind {
+                ChangeKind::Delete if !batch.reads(&id.collection) => forget(&id, client, desk),
+                ChangeKind::Put(..) | ChangeKind::Delete | ChangeKind::Leave | ChangeKind::Same(_) => {
+                    apply_change(change, &id, client, desk);
+                }
+            }
         }
     }
     desk.after.credit_bytes = batch.wire_bytes;
@@ -379,7 +376,9 @@ fn confirm_same(id: &DocumentId, version: Version, desk: &mut Desk) {
 }
 
 fn apply_purge(purge: &Purge, client: &Client, desk: &mut Desk) {
-    for id in client.purged(purge) {
+    // Found before a result that this client has applied: the result says what became of the document.
+    let older = |id: &DocumentId| client.settled.get(id).is_some_and(|settled| *settled > purge.offset);
+    for id in client.purged(purge).filter(|id| !older(id)) {
         forget(&id, client, desk);
     }
     let mut position = client.position.clone();

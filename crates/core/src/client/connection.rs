@@ -7,8 +7,8 @@ use crate::limits::CREDIT_BYTES_INITIAL;
 use crate::planted::{self, Bug};
 use crate::prelude::*;
 use crate::wire::{
-    Auth, ClientFrame, Credit, Cursor, ErrorFrame, Hello, PROTOCOL_VERSION, PROTOCOL_VERSION_MIN, Packed, Ping, Push,
-    PushResult, ServerFrame, Subscribe, Welcome, WireError, decode, encode,
+    Auth, ClientFrame, Credit, Cursor, ErrorCode, ErrorFrame, Hello, PROTOCOL_VERSION, PROTOCOL_VERSION_MIN, Packed,
+    Ping, Push, PushResult, ServerFrame, Subscribe, Welcome, WireError, decode, encode,
 };
 
 /// First delay before connecting again; it doubles up to [`RECONNECT_MS_MAX`], with jitter.
@@ -338,7 +338,6 @@ impl Client {
         }
         if result.sequence > last {
             self.answered = result.sequence;
-            self.supersede_purges(&result);
             self.results.push_back(result);
         }
     }
@@ -378,6 +377,7 @@ impl Client {
     }
 
     fn handle_error(&mut self, error: &ErrorFrame) {
+        let welcomed = self.connection.welcomed();
         if self.connection.close() {
             self.effects.push_back(Effect::Disconnect);
         }
@@ -386,7 +386,9 @@ impl Client {
         if let Some(last) = &mut self.connection.error {
             last.2 = error.retryable;
         }
-        if !error.retryable {
+        // A token that was good has expired, or its key is accepted no more: the next one is asked for at once.
+        let outdated = welcomed && error.code == ErrorCode::Unauthenticated;
+        if !error.retryable && !outdated {
             // A new token or a newer application may mend it, not patience alone.
             self.connection.retry_at_ms = self.now_ms.saturating_add(RECONNECT_MS_MAX);
         }

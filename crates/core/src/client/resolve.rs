@@ -32,9 +32,9 @@ impl Resolve {
         }
         let row = match desk.row(&self.id) {
             Row::Absent => None,
-            Row::Json(json) => Some(json.as_slice()),
-            // It cannot be synced: the transaction is taken back when it is formed.
-            Row::Unsupported(_) => entry.mine.as_deref(),
+            Row::Json(json) if version::of_body(json).is_ok() => Some(json.as_slice()),
+            // It cannot be synced: the transaction is taken back when it is formed. Asking about it would never end.
+            Row::Json(_) | Row::Unsupported(_) => entry.mine.as_deref(),
         };
         if !same_content(row, entry.mine.as_deref()) {
             // The user went on editing: the answer was to another question.

@@ -49,6 +49,7 @@ impl Session {
         open.snapshot_turn = true;
         let changelog = open.changelog;
         open.advance(&group.ids, Some(to), to, last);
+        self.delivered += changes.len() as u64;
         let mut chunks = chunked(changes, chunk_bytes_max);
         let final_chunk = chunks.pop().unwrap_or_default();
         let frame = |changes: &[Change], more: bool| {
@@ -95,6 +96,7 @@ impl Session {
         if batch.bytes() > frame_bytes_max.saturating_sub(FRAME_HEADER_BYTES) {
             return false;
         }
+        self.delivered += fates.iter().filter(|fate| **fate != Fate::Skip).count() as u64;
         let key = FrameKey {
             changelog: open.changelog,
             subscriptions: group.ids.clone(),
@@ -137,6 +139,7 @@ impl Session {
             let change = if known { same_of } else { change_of }(record, page.offset, *number);
             bytes += change.bytes();
             changes.push(change);
+            self.delivered += 1;
             if bytes > chunk_bytes_max {
                 let through = Some(record.id.clone());
                 frames.push(frame(after.take(), through.clone(), &changes));
@@ -163,7 +166,7 @@ impl Session {
         let State::Open(open) = &mut self.state else { return };
         let (changelog, numbers) = (open.changelog, &open.numbers);
         let Some(subscription) = open.subscriptions.get_mut(&id) else { return };
-        let changes = page
+        let changes: Vec<Change> = page
             .records
             .iter()
             .filter(|record| subscription.filter.matches(&record.id.collection, &record.channels))
@@ -174,6 +177,7 @@ impl Session {
             (None, _) => subscription.gain = None,
             (Some(_), None) => {}
         }
+        self.delivered += changes.len() as u64;
         let finished = subscription.gain.is_none();
         let (told, channels) = (subscription.told, subscription.labels_held());
         for chunk in chunked(changes, chunk_bytes_max) {
@@ -188,12 +192,24 @@ impl Session {
             }));
         }
         if finished {
-            self.send(&ServerFrame::Purge(Purge { subscription: id, documents: Vec::new(), channels }));
+            self.send(&ServerFrame::Purge(Purge {
+                subscription: id,
+                documents: Vec::new(),
+                channels,
+                offset: page.offset,
+            }));
         }
     }
 
     /// Names documents of lost channels that no other subscription covers. Costs no credit: it must not wait.
-    pub(super) fn deliver_purge(&mut self, id: SubscriptionId, records: &[ChangeRecord], next: Option<PurgeStep>) {
+    /// They were read at `offset`.
+    pub(super) fn deliver_purge(
+        &mut self,
+        id: SubscriptionId,
+        offset: Offset,
+        records: &[ChangeRecord],
+        next: Option<PurgeStep>,
+    ) {
         let chunk_bytes_max = self.chunk_bytes_max();
         let State::Open(open) = &mut self.state else { return };
         let mut chunks = Vec::new();
@@ -227,7 +243,7 @@ impl Session {
         for (index, chunk) in chunks.into_iter().enumerate() {
             let channels = if finished && index + 1 == count { held.clone() } else { unfinished.clone() };
             let documents = chunk.into_iter().collect();
-            self.send(&ServerFrame::Purge(Purge { subscription: id, documents, channels }));
+            self.send(&ServerFrame::Purge(Purge { subscription: id, documents, channels, offset }));
         }
     }
 

@@ -113,7 +113,7 @@ impl Session {
             Load::Changes(group) => self.deliver_changes(&group, &page),
             Load::Purge(id) => {
                 let next = (!page.last).then_some(PurgeStep::Recent { from: page.to });
-                self.deliver_purge(id, &page.records, next);
+                self.deliver_purge(id, page.to, &page.records, next);
             }
             Load::Gain(_) | Load::Snapshot(_) | Load::Symbols(..) | Load::Documents(..) => {}
         }
@@ -137,7 +137,7 @@ impl Session {
             Load::Purge(id) => {
                 let recent = self.recent_from(id).map(|from| PurgeStep::Recent { from });
                 let next = page.through.map(|through| PurgeStep::Live { after: Some(through) }).or(recent);
-                self.deliver_purge(id, &page.records, next);
+                self.deliver_purge(id, page.offset, &page.records, next);
             }
             Load::Changes(_) | Load::Symbols(..) | Load::Documents(..) => {}
         }

@@ -206,6 +206,7 @@ impl Session {
                 changes.push(change_of(if seen { record } else { &hidden }, record.offset, *number));
             }
         }
+        self.delivered += changes.len() as u64;
         let offset = if planted::has(Bug::StaleReconciled) { open.head } else { offset };
         let (round, done) = (phase.round, phase.done());
         if done {

@@ -62,6 +62,8 @@ pub struct Session {
     pub(super) effects: VecDeque<Effect>,
     started_ms: u64,
     heard_ms: u64,
+    /// Documents in the frames sent since the host asked.
+    pub(super) delivered: u64,
     /// Frames that may be read at once, in thousandths; refilled with time.
     frame_budget: u64,
     budget_ms: u64,
@@ -94,7 +96,8 @@ pub(super) struct OpenSession {
     pub(super) authenticating: bool,
     /// Numbers of the collections in change frames.
     pub(super) numbers: BTreeMap<String, u32>,
-    pub(super) subscriptions: BTreeMap<SubscriptionId, Subscription>,
+    /// Boxed: a map has room for several values as soon as it has one, and a session mostly has one.
+    pub(super) subscriptions: BTreeMap<SubscriptionId, Box<Subscription>>,
     /// Bytes of change frames that may be sent; negative when the last frame was larger than what was left.
     pub(super) credit: i64,
     /// Since when there is something to send and no credit.
@@ -116,6 +119,7 @@ impl Session {
             effects: VecDeque::new(),
             started_ms: now_ms,
             heard_ms: now_ms,
+            delivered: 0,
             frame_budget,
             budget_ms: now_ms,
         }
@@ -164,6 +168,19 @@ impl Session {
             State::Open(open) => open.push.is_idle(),
             State::Connected | State::Opening(_) | State::Closed => true,
         }
+    }
+
+    /// How many documents were sent since this was asked last: in changes, snapshots, gained channels and differences.
+    pub fn take_delivered(&mut self) -> u64 {
+        std::mem::take(&mut self.delivered)
+    }
+
+    /// How many offsets of the changelog lie between its head, as far as the session was told, and where the subscription stands that
+    /// is furthest behind. One that has no position yet (snapshot, reconciliation) does not count.
+    pub fn lag(&self) -> u64 {
+        let State::Open(open) = &self.state else { return 0 };
+        let lowest = open.subscriptions.values().filter(|one| one.is_live()).map(|one| one.covered).min();
+        lowest.map_or(0, |covered| open.head.0.saturating_sub(covered.0))
     }
 
     /// Subject and client of an open session.
@@ -317,10 +334,12 @@ impl OpenSession {
     }
 
     /// Everything that the subscriptions see.
-    pub(super) fn watched(&self) -> Filter {
-        let mut watched = Filter::default();
-        for subscription in self.subscriptions.values().filter(|one| !one.ending) {
-            watched.extend(&subscription.filter);
+    pub(super) fn watched(&self) -> Arc<Filter> {
+        let mut filters = self.subscriptions.values().filter(|one| !one.ending).map(|one| &one.filter);
+        let Some(first) = filters.next() else { return Arc::default() };
+        let mut watched = Arc::clone(first);
+        for filter in filters {
+            Arc::make_mut(&mut watched).extend(filter);
         }
         watched
     }

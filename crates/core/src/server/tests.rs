@@ -11,9 +11,9 @@ use crate::limits::Limits;
 use crate::reconcile::{Checker, SYMBOL_BYTES, Sketch};
 use crate::version::{item_hash, of_body};
 use crate::wire::{
-    Change, ChangeKind, ClientFrame, CollectionInfo, Columns, ConflictNote, Credit, Cursor, DocumentChange,
-    DocumentState, ErrorCode, Hello, Operation, Outcome, Ping, Policy, Push, PushResult, ServerFrame, Subscribe,
-    Unsubscribe, decode, encode, unpack_changes,
+    ChangeKind, ClientFrame, CollectionInfo, Columns, ConflictNote, Credit, Cursor, DocumentChange, DocumentState,
+    ErrorCode, Hello, Operation, Outcome, Ping, Policy, Push, PushResult, ServerFrame, Subscribe, Unsubscribe, decode,
+    encode, unpack_changes,
 };
 
 pub(super) const MINE: SessionId = SessionId(7);
@@ -582,6 +582,27 @@ fn changes_wait_for_credit() {
     assert!(after.iter().any(|one| one.contains("a=2")), "{after:?}");
     host.tick(10_000);
     assert_eq!(host.closed, None, "nothing is left to send");
+}
+
+#[test]
+fn what_was_delivered_and_what_is_behind_is_counted() {
+    let mut host = Host::new(SessionConfig::default());
+    host.hello(1);
+    host.welcome(grant(&["cards"]));
+    host.commit("a", Some("1"), &[], SessionId(0));
+    host.commit("b", Some("1"), &[], SessionId(0));
+    assert_eq!((host.session.take_delivered(), host.session.lag()), (0, 0));
+    host.subscribe(None, &[], None);
+    assert_eq!((host.session.take_delivered(), host.session.lag()), (2, 0), "a snapshot");
+    for body in ["2", "3", "4"] {
+        host.commit("a", Some(body), &[], SessionId(0));
+    }
+    assert_eq!((host.session.take_delivered(), host.session.lag()), (0, 3), "there is no credit");
+    host.frame(&ClientFrame::Credit(Credit { bytes: 1 << 20 }));
+    assert_eq!((host.session.take_delivered(), host.session.lag()), (1, 0), "only the last of three is told");
+    host.commit("b", Some("2"), &[], SessionId(0));
+    host.commit("c", Some("2"), &[], MINE);
+    assert_eq!((host.session.take_delivered(), host.session.lag()), (1, 0), "a session is not sent its own");
 }
 
 #[test]

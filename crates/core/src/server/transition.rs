@@ -1,5 +1,7 @@
 //! Subscriptions that begin, change and end, and what else moves the pump.
 
+use std::sync::Arc;
+
 use super::batch::Batch;
 use super::effect::{Effect, Refusal};
 use super::filter::Filter;
@@ -26,9 +28,9 @@ impl Session {
             return self.fail(&Refusal::new(ErrorCode::Protocol, "`have` is not a list of 8-byte hashes"));
         };
         let previous = open.subscriptions.remove(&subscribe.id);
-        let subscription = begin(open.grant.filter.as_ref(), open, previous.as_ref(), subscribe, have);
+        let subscription = begin(&open.grant.filter, open, previous.as_deref(), subscribe, have);
         let restarted = subscription.restarting.then_some(subscription.id);
-        open.subscriptions.insert(subscription.id, subscription);
+        open.subscriptions.insert(subscription.id, Box::new(subscription));
         open.loading = None;
         self.send_restarts(restarted.into_iter().collect());
         let State::Open(open) = &mut self.state else { return };
@@ -68,7 +70,7 @@ impl Session {
         let State::Open(open) = &mut self.state else { return };
         open.loading = None;
         let watched = open.watched();
-        self.effects.push_back(Effect::Watch(watched.into()));
+        self.effects.push_back(Effect::Watch(watched));
     }
 
     /// Where the changelog stands. Called after [`Effect::Watch`], and whenever a batch was not handed over.
@@ -110,7 +112,7 @@ impl Session {
 /// The subscription as it begins: with the changes after a cursor, with a snapshot, with symbols; or it has to begin anew, because
 /// the cursor is of no use and the client did not say what it has.
 fn begin(
-    allowed: &Filter,
+    allowed: &Arc<Filter>,
     open: &super::session::OpenSession,
     previous: Option<&Subscription>,
     subscribe: Subscribe,
@@ -121,7 +123,7 @@ fn begin(
     let filter = allowed.narrowed(&collections, subscribe.channels.as_deref());
     let held = Filter::from_labels(&subscribe.held);
     let mut lost = held.without(&filter);
-    let mut known = allowed.clone();
+    let mut known = Filter::clone(allowed);
     if let Some(previous) = previous {
         lost.extend(&previous.filter.without(&filter));
         known.extend(&previous.filter);
@@ -145,7 +147,8 @@ fn begin(
         id: subscribe.id,
         collections,
         channels: subscribe.channels,
-        filter: filter.into(),
+        // Whoever wants all that may be read shares it: idle sessions are many.
+        filter: if filter == **allowed { Arc::clone(allowed) } else { filter.into() },
         told,
         covered: told,
         confirmed: false,

@@ -6,6 +6,9 @@
 //!
 //! Reading does not stop at an error: the reader keeps the first one, is at its end from there on, and gives empty values. So no
 //! type has to handle errors halfway; [`decode`](super::decode) looks once, at the end.
+//!
+//! An empty text is one byte on the wire and a few words in memory. What lists take there is bounded by the length of the input
+//! ([`MEMORY_PER_BYTE_MAX`]), so that no frame costs much more than its bytes before its sender's limits are looked at.
 
 use super::error::WireError;
 use crate::prelude::*;
@@ -28,11 +31,19 @@ pub trait Cbor: Sized {
 #[derive(Debug, Default)]
 pub struct Writer(pub(crate) Vec<u8>);
 
+/// Bytes of memory that the items of lists may take for each byte of input. What a sender has reason to send takes at most 12: a
+/// patch of one digit in a member whose name is one character.
+const MEMORY_PER_BYTE_MAX: usize = 16;
+/// Bytes of memory that are granted to any input.
+const MEMORY_MIN: usize = 64 << 10;
+
 /// Where reading stands. Invariant: `at` is at most the length of `bytes`, and equal to it after an error.
 #[derive(Clone, Debug)]
 pub struct Reader<'b> {
     bytes: &'b [u8],
     at: usize,
+    /// Bytes that items of lists may still take.
+    memory: usize,
     error: Option<WireError>,
 }
 
@@ -108,7 +119,8 @@ impl Writer {
 impl<'b> Reader<'b> {
     /// At the first byte.
     pub fn new(bytes: &'b [u8]) -> Self {
-        Self { bytes, at: 0, error: None }
+        let memory = bytes.len().saturating_mul(MEMORY_PER_BYTE_MAX).saturating_add(MEMORY_MIN);
+        Self { bytes, at: 0, memory, error: None }
     }
 
     /// Bytes that follow; none after an error.
@@ -198,6 +210,16 @@ impl<'b> Reader<'b> {
         }
         items.0 -= 1;
         true
+    }
+
+    /// Counts an item of a list; whether there is room for it.
+    pub(crate) fn admit<T>(&mut self) -> bool {
+        let room = self.memory.checked_sub(size_of::<T>());
+        if room.is_none() {
+            self.fail("more items than a frame of this length may hold");
+        }
+        self.memory = room.unwrap_or_default();
+        room.is_some()
     }
 
     /// The next field.
@@ -335,7 +357,7 @@ impl<T: Cbor> Cbor for Vec<T> {
         let mut items = reader.items();
         // Not allocated ahead: the length is only claimed.
         let mut all = Vec::new();
-        while reader.more(&mut items) {
+        while reader.more(&mut items) && reader.admit::<T>() {
             all.push(T::read(reader));
         }
         all

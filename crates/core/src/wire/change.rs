@@ -92,9 +92,11 @@ pub struct Purge {
     pub documents: Vec<(u32, Vec<String>)>,
     /// The effective channels of the subscription after the purge, as opaque labels.
     pub channels: Vec<String>,
+    /// The documents were found outside the channels at this offset. A result that is later says what became of its own.
+    pub offset: Offset,
 }
 
-cbor_struct!(Purge { subscription, documents, channels });
+cbor_struct!(Purge { subscription, documents, channels, offset });
 
 /// Changes cannot follow from where the subscription stands. The client subscribes again without a cursor, and with what it has.
 #[derive(Clone, Debug, PartialEq, Eq)]

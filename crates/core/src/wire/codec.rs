@@ -24,6 +24,7 @@ pub fn decode<T: Cbor>(bytes: &[u8]) -> Result<T, WireError> {
 mod tests {
     use super::*;
     use crate::ids::DocumentId;
+    use crate::wire::{FieldPatch, Packed, unpack};
 
     #[test]
     fn the_first_error_is_told_and_where_it_is() {
@@ -42,6 +43,32 @@ mod tests {
             assert_eq!((bytes.len(), decode::<u64>(&bytes)), (length, Ok(number)));
         }
         assert_eq!(decode::<u64>(&encode(&u64::MAX)), Ok(u64::MAX));
+    }
+
+    /// Lists whose items are as short as can be: each takes many times its bytes in memory.
+    #[test]
+    fn a_list_costs_no_more_than_its_bytes_allow() {
+        fn list(item: &[u8], count: u32) -> Vec<u8> {
+            let mut bytes = vec![0x9A];
+            bytes.extend_from_slice(&count.to_be_bytes());
+            bytes.extend(item.iter().copied().cycle().take(item.len() * count as usize));
+            bytes
+        }
+        fn refused<T: Cbor>(item: &[u8]) -> bool {
+            let too_many = "more items than a frame of this length may hold";
+            let whole = decode::<Vec<T>>(&list(item, 100_000));
+            // A short list passes whatever its items are.
+            decode::<Vec<T>>(&list(item, 100)).is_ok()
+                && matches!(whole, Err(WireError::Malformed { what, .. }) if what == too_many)
+        }
+        let unpacked = unpack::<FieldPatch>(&Packed([0x81, 0x80].repeat(100_000)));
+        assert!(refused::<String>(&[0x60]) && refused::<Vec<u8>>(&[0x40]) && refused::<Vec<String>>(&[0x80]));
+        assert!(refused::<FieldPatch>(&[0x81, 0x80]) && unpacked.is_err());
+        // Purged keys, patches of single digits: short, and meant so.
+        assert_eq!(decode::<Vec<String>>(&list(b"\x61k", 100_000)).map(|keys| keys.len()), Ok(100_000));
+        let patch = FieldPatch { path: vec!["n".into()], base: Some(b"1".to_vec()), value: Some(b"2".to_vec()) };
+        let patches = vec![patch; 100_000];
+        assert_eq!(decode::<Vec<FieldPatch>>(&encode(&patches)).map(|all| all.len()), Ok(100_000));
     }
 
     /// What a later version appends, of every kind, is skipped.

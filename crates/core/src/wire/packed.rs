@@ -22,7 +22,7 @@ impl Cbor for Packed {
 pub fn unpack<T: Cbor>(packed: &Packed) -> Result<Vec<T>, WireError> {
     let mut reader = Reader::new(&packed.0);
     let mut items = Vec::new();
-    while reader.rest() > 0 {
+    while reader.rest() > 0 && reader.admit::<T>() {
         items.push(T::read(&mut reader));
     }
     reader.finish()?;

@@ -102,6 +102,11 @@ impl Subscription {
         self.events.recv().await
     }
 
+    /// Whether an event is waiting, so that [`next`](Self::next) would answer at once.
+    pub fn has_event(&self) -> bool {
+        !self.events.is_empty()
+    }
+
     /// Registers an interest, and answers with what is there if the interest asks for it.
     ///
     /// Take events meanwhile if there may be many: while a server replaces another one, this waits.

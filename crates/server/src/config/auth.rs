@@ -138,7 +138,11 @@ fn algorithms(section: &Section<'_, '_>) -> Vec<Algorithm> {
 }
 
 /// A value given in the configuration itself or in a file that it names.
-fn text_or_file(section: &Section<'_, '_>, text: &'static str, named: &'static str) -> Option<Found<String>> {
+pub(super) fn text_or_file(
+    section: &Section<'_, '_>,
+    text: &'static str,
+    named: &'static str,
+) -> Option<Found<String>> {
     let inline = section.secret(text);
     let Some(location) = section.raw(named).map(|found| found.location) else { return inline };
     if inline.is_some() {

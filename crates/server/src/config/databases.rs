@@ -8,6 +8,7 @@ use tidelock_core::wire::{DeletePolicy, DocumentPolicy, FieldStrategy, Policy};
 use tidelock_store::platform::system;
 use toml::de::DeValue;
 
+use super::cluster;
 use super::error::Location;
 use super::reader::{Found, Section, one_of, suggestion};
 use super::{CollectionConfig, DatabaseConfig, GrantConfig, Mode, SchemaConfig, expression};
@@ -85,10 +86,20 @@ fn database(name: String, section: &Section<'_, '_>, mode: Mode) -> DatabaseConf
     let conflicts_kept = section.integer("conflicts_kept", "entries", 0..=100_000_000, CONFLICTS_KEPT_DEFAULT);
     // 0 stands for none only here: the file has no limit then.
     let size_mib_max = section.integer("size_mib_max", "MiB", 0..=u32::MAX, 0);
+    let cluster = cluster::read(&section.section("cluster"));
     section.finish();
     let path = path.map_or_else(PathBuf::new, |found| section.source().resolve(&found.value));
     let size_mib_max = (size_mib_max > 0).then_some(size_mib_max);
-    DatabaseConfig { name, path, open_collections, tombstones_kept_s, conflicts_kept, size_mib_max, collections }
+    DatabaseConfig {
+        name,
+        path,
+        cluster,
+        open_collections,
+        tombstones_kept_s,
+        conflicts_kept,
+        size_mib_max,
+        collections,
+    }
 }
 
 fn check_name(section: &Section<'_, '_>, name: &str) {

@@ -22,6 +22,7 @@ pub(super) fn config(data: &Path, open_databases: &[&str]) -> Result<Config, Con
         let database = config.databases.entry((*name).to_owned()).or_insert_with(|| DatabaseConfig {
             name: (*name).to_owned(),
             path,
+            cluster: None,
             open_collections: true,
             tombstones_kept_s: TOMBSTONES_KEPT_S_DEFAULT,
             conflicts_kept: CONFLICTS_KEPT_DEFAULT,

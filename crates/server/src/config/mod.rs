@@ -4,6 +4,7 @@
 //! was expected. Files that it names (secrets, keys, schemas) are read with it.
 
 mod auth;
+mod cluster;
 mod databases;
 mod dev;
 mod error;
@@ -21,6 +22,7 @@ use tidelock_core::wire::Policy;
 use toml::de::DeTable;
 
 pub use auth::{Algorithm, AuthConfig, KeySet, PublicKey};
+pub use cluster::ClusterConfig;
 pub(crate) use databases::is_name;
 pub use error::{ConfigError, Location, Problem};
 pub use limits::LimitsConfig;
@@ -56,8 +58,10 @@ pub struct IdentityConfig {
 pub struct DatabaseConfig {
     /// Its name.
     pub name: String,
-    /// The file of the embedded store.
+    /// The file of the embedded store; with a cluster, of the node's own changelog.
     pub path: PathBuf,
+    /// The platform that holds the database; without one, the embedded store does.
+    pub cluster: Option<ClusterConfig>,
     /// Serve every collection name, to every authenticated identity. Development only.
     pub open_collections: bool,
     /// How long a deleted document is remembered at least, in seconds.
@@ -149,7 +153,7 @@ impl Config {
             let settings = |database: &DatabaseConfig| {
                 (database.tombstones_kept_s, database.conflicts_kept, database.size_mib_max, database.open_collections)
             };
-            databases.map(|one| (one.name.clone(), one.path.clone(), settings(one))).collect()
+            databases.map(|one| (one.name.clone(), one.path.clone(), one.cluster.clone(), settings(one))).collect()
         };
         let (server, former) = (&self.server, &before.server);
         let differs = [

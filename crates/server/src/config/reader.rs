@@ -249,8 +249,8 @@ impl<'s, 't> Section<'s, 't> {
 
     /// The values of this table, whose names the user chose.
     pub(super) fn entries(&self) -> Vec<(String, Found<&'s DeValue<'t>>)> {
-        let Some(table) = self.table else { return Vec::new() };
         self.note("NAME", || None);
+        let Some(table) = self.table else { return Vec::new() };
         let entry = |(name, value): (&Spanned<_>, &'s Spanned<DeValue<'t>>)| {
             let name: &std::borrow::Cow<'t, str> = name.get_ref();
             let location = self.source.location(&value.span(), &self.full_key(&quote(name)));

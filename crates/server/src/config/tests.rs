@@ -212,6 +212,38 @@ fn wrong_values_are_named_with_place_and_expectation() {
     }
 }
 
+const CLUSTER: &str = "[databases.d.cluster]\nkind = \"geode\"\naddresses = [\"a[1]\"]\nnode = \"n-1\"\n";
+
+#[test]
+fn a_database_may_be_on_a_platform() {
+    let more = "names = { cards = \"/Cards\" }\noptions = { manager = \"http://m\" }\nuser = \"u\"\npassword = \"p\"\n";
+    let config = Config::parse(&format!("{AUTH}{DATABASE}{CLUSTER}{more}"), "t.toml");
+    let config = config.unwrap_or_else(|error| panic!("{error}"));
+    let cluster = config.databases["d"].cluster.as_ref().expect("a cluster");
+    assert_eq!((cluster.kind.as_str(), &cluster.addresses[..]), ("geode", &["a[1]".to_owned()][..]));
+    assert_eq!((cluster.node.as_str(), cluster.user.as_deref()), ("n-1", Some("u")));
+    assert_eq!((cluster.names["cards"].as_str(), cluster.option("manager")), ("/Cards", Some("http://m")));
+    assert!(!format!("{cluster:?}").contains("\"p\""), "{cluster:?}");
+    assert!(cluster.check(&["geode"], &["manager"]).is_ok());
+    let unknown = cluster.check(&["geode"], &["managers"]).expect_err("an unknown option").to_string();
+    let expected = "t.toml:11:23: databases.d.cluster.options.manager: unknown option for the kind \"geode\"; \
+        expected `managers` (did you mean `managers`?)";
+    assert_eq!(unknown, expected);
+    let unknown = cluster.check(&["other"], &[]).expect_err("an unknown kind").to_string();
+    assert_eq!(unknown, "t.toml:6:1: databases.d.cluster: `kind` is \"geode\"; expected `other`");
+}
+
+#[test]
+fn a_platform_without_what_it_needs_is_refused() {
+    let after = |lines: &str| error_after_auth(&format!("{DATABASE}[databases.d.cluster]\n{lines}"));
+    let found = after("");
+    for expected in ["expected `kind`", "expected `addresses`", "expected `node`"] {
+        assert!(found.contains(expected), "{found}");
+    }
+    let found = after("kind = \"geode\"\naddresses = [\"a\"]\nnode = \"a b\"\nuser = \"u\"");
+    assert!(found.contains("letters, digits") && found.contains("both `user` and `password`"), "{found}");
+}
+
 #[test]
 fn columns_count_characters_and_keys_are_quoted() {
     let found =

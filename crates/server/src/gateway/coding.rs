@@ -18,8 +18,8 @@ const DEFLATE: &str = "tidelock.v1.deflate";
 const DEFLATED: u8 = 1;
 /// A frame below this many bytes travels as it is: nothing is gained on one small document.
 const DEFLATE_BYTES_MIN: usize = 1 << 10;
-/// Deflate level. Measured for 256 KiB of documents of 250 bytes: level 1 leaves 47 % at 129 MB/s, 3 leaves 35 % at 56 MB/s, 6 leaves
-/// 34 % at 29 MB/s.
+/// Deflate level. Measured for pages of 2,000 documents of 250 bytes in columns: level 1 leaves 28 % of their JSON in a quarter of the
+/// time of level 3, 3 leaves 21.3 %, 6 leaves 20.7 % in two to three times the time.
 const LEVEL: u8 = 3;
 
 /// How the frames of a connection travel.

@@ -23,7 +23,7 @@ use crate::app::{App, Live, Peer};
 use crate::auth::Identity;
 use crate::database::{Database, store_refusal};
 use crate::hub::{Mail, Membership};
-use crate::metrics::{add, add_len};
+use crate::metrics::{add, add_len, subtract};
 use crate::pipeline::{self, Caller};
 use crate::sought;
 
@@ -75,6 +75,7 @@ pub(crate) async fn serve<T: Transport>(app: Arc<App>, transport: T, coding: Cod
         submissions: VecDeque::new(),
         stuck_since: None,
         closing: None,
+        lag: 0,
         app,
     };
     // Authentication decides the database; what the session does there lives in a second, larger future.
@@ -106,6 +107,8 @@ struct Connection<T> {
     stuck_since: Option<(u64, u64)>,
     /// Why the session ended.
     closing: Option<(ErrorCode, String)>,
+    /// What this session adds to the lag of all.
+    lag: u64,
 }
 
 /// What an open session works with.
@@ -219,7 +222,8 @@ impl<T: Transport> Connection<T> {
             self.end_stopping();
         }
         self.drain(&mut place);
-        self.app.metrics.sessions.fetch_sub(1, std::sync::atomic::Ordering::Relaxed);
+        subtract(&self.app.metrics.sessions, 1);
+        subtract(&self.app.metrics.lag_offsets, self.lag);
     }
 
     /// What was handed to the store is answered before the connection closes, unless the client is gone anyway.
@@ -275,6 +279,10 @@ impl<T: Transport> Connection<T> {
         while let Some(effect) = self.session.poll_effect() {
             self.carry_out_open(place, effect);
         }
+        let lag = self.session.lag();
+        add(&self.app.metrics.lag_offsets, lag);
+        subtract(&self.app.metrics.lag_offsets, std::mem::replace(&mut self.lag, lag));
+        add(&self.app.metrics.changes_delivered, self.session.take_delivered());
         if self.look_again && self.looking.is_none() && self.asking.is_none() {
             self.look_again = false;
             let (database, identity) = (Arc::clone(place.database), Arc::clone(&place.caller.identity));

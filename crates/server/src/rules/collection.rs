@@ -2,7 +2,7 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use tidelock_core::wire::Policy;
+use tidelock_core::wire::{DocumentPolicy, FieldStrategy, Policy};
 
 use super::document::{CelValue, Document, Weight, map, object_to_cel, object_weight};
 use super::expression::{Compiled, Failure};
@@ -222,6 +222,19 @@ impl CollectionRules {
     /// Whether the write rule reads the current document, so that it must be evaluated against the state it is committed on.
     pub fn reads_current_state(&self) -> bool {
         matches!(&self.write, Access::Rule(rule) if rule.uses("old"))
+    }
+
+    /// Whether a mutation may be refused for a document's content, the one it has or the one it gets by a merge.
+    pub fn judges_content(&self) -> bool {
+        let reads = matches!(&self.write, Access::Rule(rule) if rule.uses("old") || rule.uses("new"));
+        let field = |strategy: &FieldStrategy| *strategy == FieldStrategy::Reject;
+        let policy = self.policy();
+        let refuses = match policy.document {
+            DocumentPolicy::Reject | DocumentPolicy::Resolver => true,
+            DocumentPolicy::Merge => field(&policy.field) || policy.fields.iter().any(|(_, strategy)| field(strategy)),
+            DocumentPolicy::LastWrite | DocumentPolicy::FirstWrite | DocumentPolicy::Newest => false,
+        };
+        reads || refuses || self.schema.is_some()
     }
 
     /// Whether a document satisfies the collection's schema. Deletes need no check.

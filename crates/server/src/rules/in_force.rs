@@ -7,10 +7,10 @@ use tidelock_core::ids::DocumentId;
 use tidelock_core::json;
 use tidelock_core::merge::{self, Context, Current, Merged};
 use tidelock_core::version;
-use tidelock_core::wire::{DocumentChange, DocumentPolicy, FieldStrategy, Policy};
+use tidelock_core::wire::DocumentChange;
 use tidelock_store::cluster::{Described, Met, Remerged, Rulebook};
 
-use super::Rules;
+use super::{CollectionRules, Rules};
 
 /// Rules that may be replaced.
 #[derive(Debug)]
@@ -54,8 +54,8 @@ impl Rulebook for RulesInForce {
     }
 
     fn depends_on_state(&self, id: &DocumentId) -> bool {
-        let rules = self.get();
-        rules.collection(&id.collection).is_none_or(|rules| rules.reads_current_state() || refuses(rules.policy()))
+        // What a merge comes to is judged before the commit, when a refusal still has an addressee.
+        self.get().collection(&id.collection).is_none_or(CollectionRules::judges_content)
     }
 
     /// No outcome that the schema or the limits refuse: the prepared content satisfies them.
@@ -81,13 +81,6 @@ impl Rulebook for RulesInForce {
         };
         Some(Remerged { body: body.map(|body: Vec<u8>| body.into()), conflicts })
     }
-}
-
-/// Whether a policy refuses what meets another state than its own.
-fn refuses(policy: &Policy) -> bool {
-    let whole = matches!(policy.document, DocumentPolicy::Reject | DocumentPolicy::Resolver);
-    let fields = policy.fields.iter().map(|(_, strategy)| strategy);
-    whole || fields.chain([&policy.field]).any(|strategy| matches!(strategy, FieldStrategy::Reject))
 }
 
 #[cfg(test)]
@@ -138,7 +131,9 @@ mod tests {
     fn an_outcome_depends_on_the_state_where_something_refuses() {
         for (tables, depends) in [
             ("", false),
-            ("write = 'new.n > 0'", false),
+            ("write = 'new.n > 0'", true),
+            ("write = 'identity.sub == key'", false),
+            ("schema = { maximum = 10 }", true),
             ("write = 'old == null'", true),
             ("conflict = { policy = \"reject\" }", true),
             ("conflict = { policy = \"resolver\" }", true),

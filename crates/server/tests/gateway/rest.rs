@@ -1,6 +1,6 @@
 //! REST over real sockets.
 
-use super::harness::{TestServer, items, parsed};
+use super::harness::{TestServer, items, parsed, put};
 
 /// Method, path, headers, body, expected status.
 type Case<'a> = (&'a str, &'a str, &'a [(&'a str, &'a str)], &'a str, u16);
@@ -88,6 +88,13 @@ async fn the_rest_of_the_routes() {
     assert_eq!((status, parsed(&body)), (200, serde_json::json!({"status": "ok"})));
     let (status, _, body) = server.http("GET", "/metrics", &[], "").await;
     assert!(status == 200 && body.contains("tidelock_commit_seconds_count"), "{body}");
+    let mut ann = server.session("ann", &[]).await;
+    ann.commit(vec![put("notes", "a", "1"), put("notes", "b", "1")]).await;
+    ann.catch_up(&["notes"]).await;
+    let (_, _, body) = server.http("GET", "/metrics", &[], "").await;
+    for line in ["tidelock_changes_delivered_total 2", "tidelock_session_lag_offsets 0"] {
+        assert!(body.lines().any(|found| found == line), "{line}: {body}");
+    }
     let (status, head, _) = server.http("GET", "/lib.rs", &[], "").await;
     assert!(status == 200 && head.contains("content-security-policy") && head.contains("nosniff"), "{head}");
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use tidelock_core::ids::{Offset, SubscriptionId, Version};
 use tidelock_core::version::of_body;
-use tidelock_core::wire::{Cursor, DocumentChange, Operation, Outcome, ServerFrame};
+use tidelock_core::wire::{Cursor, DocumentChange, ErrorCode, Operation, Outcome, ServerFrame};
 use tidelock_store::MemoryStore;
 use tokio::time::{Instant, sleep};
 
@@ -256,6 +256,47 @@ async fn other_collections_and_keys_end_sessions() {
     late.hello(&server.token("ann", &[])).await;
     assert_eq!(late.error().await.0, "unauthenticated");
     server.stop().await;
+}
+
+#[tokio::test]
+async fn a_collection_that_vanished_while_a_client_was_away_starts_it_over() {
+    let server = TestServer::start().await;
+    let mut ann = server.session("ann", &[]).await;
+    ann.commit(vec![put("notes", "n", "1"), put("strict", "s", r#"{"owner":"ann"}"#)]).await;
+    let cursor = Cursor { changelog: tidelock_core::ids::ChangelogId(1), offset: Offset(1), snapshot: None };
+    let held = vec!["notes".to_owned(), "strict".to_owned()];
+    let begin = CONFIG.find("[databases.test.collections.strict]").unwrap();
+    let end = CONFIG[begin + 1..].find("\n[").map_or(CONFIG.len(), |end| begin + 1 + end);
+    let vanished = format!("{}{}", &CONFIG[..begin], &CONFIG[end..]);
+    let denied = CONFIG.replace(
+        "[databases.test.collections.strict]\nread = '",
+        "[databases.test.collections.strict]\nread = 'false && ",
+    );
+    assert_ne!(denied, CONFIG);
+    for (config, named) in [(denied, true), (vanished, false)] {
+        server.reload(&config).await.unwrap();
+        let mut away = server.connect().await;
+        away.hello(&server.token("ann", &[])).await;
+        let welcome = away.welcome().await;
+        assert_eq!(welcome.collections.iter().any(|info| info.name == "strict"), named);
+        away.subscribe(&["notes", "strict"], Some(cursor.clone()), held.clone()).await;
+        let frame = away.frame().await;
+        assert!(matches!(frame, ServerFrame::Restart(_)), "{frame:?}");
+        // Without a label of it the client knows that its documents are not to be kept.
+        away.subscribe(&["notes", "strict"], None, Vec::new()).await;
+        let ServerFrame::Snapshot(snapshot) = away.frame().await else { panic!("expected a snapshot") };
+        assert_eq!((items(&snapshot.changes), snapshot.channels), (vec!["n=1".to_owned()], vec!["notes".to_owned()]));
+        assert_eq!(snapshot.through, None);
+    }
+    // A write to it is refused, and recorded as such.
+    let refused = ann_writes(&server).await;
+    assert!(matches!(refused, Outcome::Rejected(ErrorCode::UnknownCollection, ..)), "{refused:?}");
+    server.stop().await;
+}
+
+async fn ann_writes(server: &TestServer) -> Outcome {
+    let mut ann = server.session("ann", &[]).await;
+    ann.commit(vec![put("strict", "s", r#"{"owner":"ann","n":2}"#)]).await.outcome
 }
 
 #[tokio::test]

@@ -57,8 +57,10 @@ impl World {
         let wires = &self.checkers.wires;
         let of_host = self.links.iter().filter(|(_, link)| link.host == host);
         let bytes: u64 = of_host.filter_map(|(id, _)| wires.get(id)).map(|wire| wire.bytes).sum();
-        // Where pages are tiny, frames are most of what is sent.
-        let tiny = self.node_config.page_bytes_max < SessionConfig::default().page_bytes_max;
+        // Where pages or frames are tiny, their headers are most of what is sent.
+        let (usual, here) = (SessionConfig::default(), self.node_config);
+        let tiny =
+            here.page_bytes_max < usual.page_bytes_max || here.limits.frame_bytes_max < usual.limits.frame_bytes_max;
         if tiny || bytes <= difference * 3 / 2 + FIXED_BYTES {
             return Ok(());
         }

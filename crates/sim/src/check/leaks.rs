@@ -26,9 +26,9 @@ impl Checkers {
             Err(Violation::new("leak", text))
         };
         match frame {
-            ServerFrame::Changes(frame) => self.check_changes(&frame.changes, leak),
-            ServerFrame::Snapshot(frame) => self.check_changes(&frame.changes, leak),
-            ServerFrame::Reconciled(frame) => self.check_changes(&frame.changes, leak),
+            ServerFrame::Changes(frame) => check_changes(&frame.changes, leak),
+            ServerFrame::Snapshot(frame) => check_changes(&frame.changes, leak),
+            ServerFrame::Reconciled(frame) => check_changes(&frame.changes, leak),
             ServerFrame::Result(result) => {
                 let (states, notes): (&[DocumentState], &[ConflictNote]) = match &result.outcome {
                     Outcome::Accepted => (&[], &[]),
@@ -56,23 +56,6 @@ impl Checkers {
         self.history.state_at(id, offset)?.body.as_deref()
     }
 
-    fn check_changes(
-        &self,
-        columns: &Columns,
-        leak: impl Fn(&DocumentId, &[u8]) -> Result<(), Violation>,
-    ) -> Result<(), Violation> {
-        // The numbers of the simulated server's collections are those of their names in order.
-        let Some(rooms) = policies().keys().position(|name| name == ROOMS) else { return Ok(()) };
-        for change in unpack_changes(columns).unwrap_or_default() {
-            if change.collection as usize == rooms
-                && let ChangeKind::Put(_, body) = &change.kind
-            {
-                leak(&DocumentId::new(ROOMS, change.key.as_str()), body)?;
-            }
-        }
-        Ok(())
-    }
-
     fn may_be_sent(&self, link: LinkId, now_ms: u64, id: &DocumentId, body: &[u8]) -> bool {
         let tokens = self.wires.get(&link).map_or(&[][..], |wire| wire.tokens.as_slice());
         // A token counts until the next one has been at the server for a while.
@@ -89,6 +72,23 @@ impl Checkers {
         let former = self.former_rules.iter().filter(|(until_ms, _)| recent(*until_ms)).map(|(_, settings)| *settings);
         former.chain([self.settings]).collect()
     }
+}
+
+/// Looks at every document of the collection of rooms.
+fn check_changes(
+    columns: &Columns,
+    leak: impl Fn(&DocumentId, &[u8]) -> Result<(), Violation>,
+) -> Result<(), Violation> {
+    // The numbers of the simulated server's collections are those of their names in order.
+    let Some(rooms) = policies().keys().position(|name| name == ROOMS) else { return Ok(()) };
+    for change in unpack_changes(columns).unwrap_or_default() {
+        if change.collection as usize == rooms
+            && let ChangeKind::Put(_, body) = &change.kind
+        {
+            leak(&DocumentId::new(ROOMS, change.key.as_str()), body)?;
+        }
+    }
+    Ok(())
 }
 
 impl World {
@@ -126,5 +126,52 @@ impl World {
             }
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tidelock_core::ids::{Sequence, Version};
+    use tidelock_core::wire::PushResult;
+
+    use super::*;
+
+    /// A document of a room is sent at a time to somebody whose tokens arrived at these times and grant these rooms.
+    fn check(room: &str, at_ms: u64, tokens: &[(u64, &[&str])], rules: &[u64], allowed: bool) {
+        let mut checkers = Checkers::default();
+        for at_ms in rules {
+            checkers.rules_changed(*at_ms, checkers.settings.with_next_access());
+        }
+        let rooms = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect();
+        let wire = checkers.wires.entry(1).or_default();
+        wire.tokens = tokens.iter().map(|(at_ms, names)| (*at_ms, rooms(names))).collect();
+        let body = Some(format!(r#"{{"room":"{room}"}}"#).into_bytes());
+        let states = vec![DocumentState { id: DocumentId::new(ROOMS, "a"), version: Version(7), body }];
+        let outcome = Outcome::Merged(states, Vec::new());
+        let frame = ServerFrame::Result(PushResult { sequence: Sequence(1), offset: Offset(1), outcome });
+        assert_eq!(checkers.check_frame(1, at_ms, &frame).is_ok(), allowed, "{room} at {at_ms} with {tokens:?}");
+    }
+
+    #[test]
+    fn what_nobody_granted_is_a_leak() {
+        check("x", 100, &[(0, &["x"])], &[], true);
+        check("y", 100, &[(0, &["x"])], &[], false);
+        check("x", 100, &[], &[], false);
+    }
+
+    #[test]
+    fn what_was_taken_back_is_a_leak_after_a_second() {
+        let tokens: &[(u64, &[&str])] = &[(0, &["x", "y"]), (5_000, &["y"])];
+        check("x", 6_000, tokens, &[], true);
+        check("x", 6_001, tokens, &[], false);
+        check("y", 60_000, tokens, &[], true);
+    }
+
+    #[test]
+    fn other_rules_count_after_a_while() {
+        // By the second rule those of y read x, and those of x do not.
+        check("x", 10_000, &[(0, &["y"])], &[4_000], true);
+        check("x", 9_000, &[(0, &["x"])], &[4_000], true);
+        check("x", 9_001, &[(0, &["x"])], &[4_000], false);
     }
 }

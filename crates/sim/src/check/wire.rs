@@ -83,7 +83,7 @@ impl Checkers {
     }
 
     /// A server sends a message.
-    pub(crate) fn from_server(&mut self, link: LinkId, now_ms: u64, bytes: &[u8]) -> Result<(), Violation> {
+    pub(crate) fn server_sends(&mut self, link: LinkId, now_ms: u64, bytes: &[u8]) -> Result<(), Violation> {
         let Ok(frame) = decode::<ServerFrame>(bytes) else { return Ok(()) };
         self.check_frame(link, now_ms, &frame)?;
         let ServerFrame::Result(result) = &frame else { return Ok(()) };

@@ -3,7 +3,7 @@
 use tidelock_core::client::Phase;
 use tidelock_core::client::storage::StorageFailure;
 
-use crate::workload::Writer;
+use crate::workload::{Writer, poison};
 use crate::world::{Event, HostId, World};
 
 /// Longest that a tab is frozen, in milliseconds.
@@ -46,7 +46,7 @@ impl World {
         let token = format!("poison-{}", random.any());
         let Some(target) = self.replicas.get_mut(replica) else { return false };
         let writer = Writer { replica, token: &token, now_ms };
-        let done = self.ledger.poison(writer, &mut target.database, &mut random);
+        let done = poison(writer, &mut target.database, &mut random);
         let leader = target.leader;
         self.schedule(1, Event::Captured(leader));
         done
@@ -75,7 +75,9 @@ impl World {
     pub(crate) fn end_client(&mut self, replica: usize) {
         let of_replica = self.hosts.iter().filter(|(_, seat)| seat.replica == replica);
         let ids: Vec<HostId> = of_replica.map(|(id, _)| *id).collect();
-        ids.into_iter().for_each(|id| self.end_host(id));
+        for id in ids {
+            self.end_host(id);
+        }
     }
 
     fn end_host(&mut self, id: HostId) {

@@ -71,7 +71,9 @@ impl World {
     pub(crate) fn sleep_for_weeks(&mut self, _replica: usize) -> bool {
         let away_ms = self.random.between(1, WEEKS_MAX) * WEEK_MS;
         let open: Vec<LinkId> = self.links.keys().copied().collect();
-        open.into_iter().for_each(|link| self.cut_link(link));
+        for link in open {
+            self.cut_link(link);
+        }
         self.pass(away_ms);
         true
     }

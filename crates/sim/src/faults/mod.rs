@@ -91,8 +91,10 @@ impl World {
         }
         self.site.heal();
         let silent: Vec<LinkId> = self.links.iter().filter(|(_, link)| link.silent).map(|(id, _)| *id).collect();
-        let stalled: Vec<LinkId> = self.links.keys().copied().collect();
-        stalled.into_iter().for_each(|link| self.unstall(link));
+        let open: Vec<LinkId> = self.links.keys().copied().collect();
+        for link in open {
+            self.unstall(link);
+        }
         for link in silent {
             self.schedule(0, Event::ClosedAtClient(link));
             self.schedule(0, Event::ClosedAtServer(link));

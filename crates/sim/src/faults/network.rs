@@ -3,7 +3,7 @@
 
 use tidelock_core::wire::{ClientFrame, decode};
 
-use crate::node::{LinkId, Node};
+use crate::node::LinkId;
 use crate::world::{Event, Link, World};
 
 /// Longest that messages of a closed connection are still on their way, in milliseconds.
@@ -83,9 +83,9 @@ impl World {
     /// Pushes that are under way come twice.
     pub(crate) fn duplicate(&mut self, replica: usize) -> bool {
         let Some(id) = self.link_of(replica) else { return false };
-        let pushes = self.queue.iter().filter_map(|(key, event)| match event {
-            Event::ToServer(link, bytes) if *link == id && is_push(bytes) => Some((*key, bytes.clone())),
-            _ => None,
+        let pushes = self.queue.iter().filter_map(|(key, event)| {
+            let Event::ToServer(link, bytes) = event else { return None };
+            (*link == id && is_push(bytes)).then(|| (*key, bytes.clone()))
         });
         let Some(((at_ms, _), bytes)) = pushes.last() else { return false };
         let Some(link) = self.links.get(&id) else { return false };
@@ -119,8 +119,9 @@ impl World {
     pub(crate) fn unstall(&mut self, id: LinkId) {
         let node = self.links.get(&id).map(|link| link.node);
         self.link(id, |link| link.stalled = false);
-        let node: Option<&Node> = node.and_then(|node| self.nodes.get(node));
-        node.into_iter().for_each(|node| node.unstall(id));
+        if let Some(node) = node.and_then(|node| self.nodes.get(node)) {
+            node.unstall(id);
+        }
     }
 }
 

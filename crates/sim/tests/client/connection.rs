@@ -6,7 +6,7 @@ use tidelock_core::ids::{Offset, Sequence};
 use tidelock_core::wire::{ClientFrame, Cursor, Outcome, Pong, ServerFrame};
 use tidelock_sim::Host;
 
-use crate::script::{LOG, Script};
+use crate::script::{COLLECTIONS, LOG, Script};
 
 #[test]
 fn a_fresh_client_greets_and_asks_for_everything() {
@@ -27,7 +27,7 @@ fn a_caught_up_client_resumes_from_its_cursor_after_a_restart() {
     script.restart();
     script.connect(0);
     assert_eq!(script.subscribe().cursor, Some(Cursor { changelog: LOG, offset: Offset(7), snapshot: None }));
-    assert_eq!(script.subscribe().held, ["label"]);
+    assert_eq!(script.subscribe().held, COLLECTIONS);
 }
 
 #[test]

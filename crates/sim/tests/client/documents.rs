@@ -77,7 +77,7 @@ fn a_purge_keeps_unsent_edits_for_the_user() {
     let mut script = Script::live();
     script.changes(0, 1, &[(1, "cards/a", "1"), (1, "cards/b", "1")]);
     script.write_unseen(|tx| tx.put("cards", "a", "2"));
-    script.purge(0, &["a", "b"]);
+    script.purge(9, &["a", "b"]);
     assert_eq!((script.row("cards/a"), script.row("cards/b"), script.confirmed().len()), (None, None, 0));
     let rejected: Vec<_> = script.database.rejected().collect();
     assert_eq!(rejected.len(), 1);

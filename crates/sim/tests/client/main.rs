@@ -6,3 +6,4 @@ mod offsets;
 mod reconcile;
 mod results;
 mod script;
+mod withdrawn;

@@ -103,7 +103,7 @@ fn what_was_purged_may_be_gained_again() {
     let mut script = Script::live();
     script.write(|tx| tx.put("cards", "a", "1"));
     script.result(1, 2, Outcome::Accepted);
-    script.purge(0, &["a"]);
+    script.purge(2, &["a"]);
     gained(&mut script, 0, 2, "cards/a", "1");
     assert_eq!(script.row("cards/a"), Some(json!(1)));
 }
@@ -141,16 +141,22 @@ fn a_purge_that_waited_for_a_result_is_older_than_it() {
         tx.put("cards", "b", "2");
     });
     // Both left the client's channels; its own mutation brings the first back, and says nothing of the second.
-    script.purge(0, &["a", "b"]);
+    script.purge(1, &["a", "b"]);
     let state = DocumentState { id: DocumentId::new("cards", "a"), version: Version(3), body: Some(b"3".to_vec()) };
     script.result(1, 2, Outcome::Rejected(ErrorCode::Conflict, "no".into(), vec![state]));
     assert_eq!((script.row("cards/a"), script.row("cards/b")), (Some(json!(3)), None));
     script.write(|tx| tx.put("cards", "a", "4"));
-    script.purge(0, &["a"]);
+    script.purge(2, &["a"]);
     script.result(2, 3, Outcome::Accepted);
     assert_eq!((script.row("cards/a"), script.confirmed()), (Some(json!(4)), vec!["cards/a".to_owned()]));
-    script.purge(0, &["a"]);
+    script.purge(3, &["a"]);
     assert_eq!(script.row("cards/a"), None, "a later one counts");
+    // A result that was long under way is older than what a purge before it found: another had moved the document meanwhile.
+    script.write(|tx| tx.put("cards", "a", "5"));
+    script.changes(1, 5, &[(5, "cards/a", "6")]);
+    script.purge(5, &["a"]);
+    script.result(3, 4, Outcome::Accepted);
+    assert_eq!((script.row("cards/a"), script.confirmed().len()), (None, 0));
 }
 
 #[test]
@@ -159,7 +165,7 @@ fn what_a_result_withholds_is_not_brought_back_by_what_came_before() {
     script.write(|tx| tx.put("cards", "a", "1"));
     // Committed at 2 and gained at once, then lost again; the result is the last to come.
     gained(&mut script, 0, 3, "cards/a", "1");
-    script.purge(0, &["a"]);
+    script.purge(3, &["a"]);
     script.result(1, 2, Outcome::Merged(vec![withheld("a")], vec![]));
     assert_eq!((script.row("cards/a"), script.confirmed().len()), (None, 0));
     gained(&mut script, 0, 3, "cards/a", "1");

@@ -96,7 +96,7 @@ impl Script {
             round: self.round(),
             offset: Offset(5),
             changes: columns(items),
-            channels: vec!["label".into()],
+            channels: self.labels.clone(),
             last,
         }));
     }

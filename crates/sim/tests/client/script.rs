@@ -29,6 +29,10 @@ pub(crate) struct Script {
     /// Of the node that the client reaches.
     pub(crate) changelog: ChangelogId,
     pub(crate) floor: Offset,
+    /// The collections that the server has.
+    pub(crate) offered: Vec<&'static str>,
+    /// The effective channels.
+    pub(crate) labels: Vec<String>,
     writes: u32,
 }
 
@@ -61,6 +65,8 @@ impl Script {
             limits: Limits::default(),
             changelog: LOG,
             floor: Offset(0),
+            offered: COLLECTIONS.to_vec(),
+            labels: COLLECTIONS.map(String::from).to_vec(),
             writes: 0,
         };
         script.run();
@@ -117,6 +123,7 @@ impl Script {
         self.tell(|client, now| client.handle_connected(now, "token"));
         let collections = COLLECTIONS.iter().zip(&self.policies).zip(0..);
         let collections = collections
+            .filter(|((name, _), _)| self.offered.contains(name))
             .map(|((name, policy), number)| CollectionInfo { number, name: (*name).into(), policy: policy.clone() })
             .collect();
         self.receive(&ServerFrame::Welcome(Welcome {
@@ -170,13 +177,19 @@ impl Script {
             after: pair(after),
             through: pair(through),
             changes: columns(items),
-            channels: vec!["label".into()],
+            channels: self.labels.clone(),
         }));
     }
 
-    pub(crate) fn purge(&mut self, collection: u32, keys: &[&str]) {
-        let documents = vec![(collection, keys.iter().map(|key| (*key).to_owned()).collect())];
-        self.receive(&ServerFrame::Purge(Purge { subscription: SubscriptionId(1), documents, channels: vec![] }));
+    /// Cards that were found outside the channels at `offset`.
+    pub(crate) fn purge(&mut self, offset: u64, keys: &[&str]) {
+        let documents = vec![(0, keys.iter().map(|key| (*key).to_owned()).collect())];
+        self.receive(&ServerFrame::Purge(Purge {
+            subscription: SubscriptionId(1),
+            documents,
+            channels: vec![],
+            offset: Offset(offset),
+        }));
     }
 
     pub(crate) fn result(&mut self, sequence: u64, offset: u64, outcome: Outcome) {

@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use tidelock_core::ids::{DocumentId, Offset, SessionId, Version};
 
 use super::{
-    all_changes, all_documents, apply, delete, everything, filter, keys_of, note, put, strings, version_of, within,
-    write,
+    all_changes, all_documents, apply, delete, everything, filter, json, keys_of, note, put, strings, version_of,
+    within, write,
 };
 use crate::changelog::Changelog;
 use crate::store::{Commit, Store};
@@ -31,7 +31,7 @@ pub(super) async fn documents_of_a_mutation_share_an_offset<S: Store + Changelog
     for record in &records[..3] {
         assert_eq!(record.offset, first);
         assert_eq!(record.version, version_of(record.id.key.as_bytes()));
-        assert_eq!(record.body.as_deref(), Some(record.id.key.as_bytes()));
+        assert_eq!(record.body.as_deref(), Some(json(&record.id.key).as_bytes()));
         assert_eq!(record.channels, ["list:1", "user:ann"]);
         assert_eq!(record.left, [""; 0]);
         assert_eq!(record.session, session);

@@ -2,7 +2,7 @@
 
 use tidelock_core::ids::{DocumentId, Offset, Version};
 
-use super::{commit_of, delete, everything, mutation_of, note, put, read, text, version_of, within, write};
+use super::{commit_of, delete, everything, json, mutation_of, note, put, read, text, version_of, within, write};
 use crate::changelog::Changelog;
 use crate::store::{CommitOutcome, Store};
 
@@ -37,7 +37,7 @@ pub(super) async fn several_documents_are_written_whole<S: Store + Changelog>(st
     write(store, writes).await;
     let documents = store.read(&ids).await.unwrap().documents;
     for (id, document) in ids.iter().zip(documents) {
-        assert_eq!(&*document.unwrap().body, id.key.as_bytes());
+        assert_eq!(&*document.unwrap().body, json(&id.key).as_bytes());
     }
 }
 
@@ -139,7 +139,7 @@ pub(super) async fn unicode_keys_are_ordered_bytewise<S: Store + Changelog>(stor
     let scanned = store.scan("notes", None, 100).await.unwrap();
     assert_eq!(scanned.iter().map(|(key, _)| key.as_str()).collect::<Vec<_>>(), keys);
     for (key, document) in &scanned {
-        assert_eq!(&*document.body, key.as_bytes());
+        assert_eq!(&*document.body, json(key).as_bytes());
     }
     let filter = super::filter(&[("ñotes", None), ("notes", None), ("Notes", None)]);
     let records = super::all_documents(store, &filter, 1).await;

@@ -16,6 +16,7 @@ mod concurrency;
 mod documents;
 mod model;
 mod mutations;
+mod noting;
 pub mod platform;
 mod reopen;
 mod symbols;
@@ -29,6 +30,7 @@ use tidelock_core::ids::{ClientId, DocumentId, Incarnation, MutationId, Offset, 
 use tidelock_core::wire::{ConflictNote, Outcome};
 
 pub use model::{run_model, run_model_without_conflicts};
+pub use noting::{NotedRules, Noting};
 pub use reopen::run_reopen;
 
 use crate::changelog::{ChangeRecord, Changelog, ChannelSet, Filter};
@@ -92,16 +94,27 @@ fn note(key: &str) -> DocumentId {
     DocumentId::new("notes", key)
 }
 
+/// A body that says `text`: the text itself where it is JSON, which all that stores hold is, and otherwise a JSON string.
+fn json(text: &str) -> String {
+    match serde_json::from_str::<serde_json::Value>(text) {
+        Ok(_) => text.to_owned(),
+        Err(_) => serde_json::to_string(text).unwrap(),
+    }
+}
+
 /// A version that stands for a content; the store does not compute versions.
 fn version_of(body: &[u8]) -> Version {
+    let body = json(std::str::from_utf8(body).unwrap());
     let hash = body
+        .as_bytes()
         .iter()
         .fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3));
     Version(hash.max(1))
 }
 
-/// A write of `body`, in no channel.
-fn put(id: DocumentId, expected: Version, body: &str) -> Write {
+/// A write of a body that says `text`, in no channel.
+fn put(id: DocumentId, expected: Version, text: &str) -> Write {
+    let body = json(text);
     Write {
         id,
         expected,

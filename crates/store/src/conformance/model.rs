@@ -8,7 +8,7 @@ use tidelock_core::ids::{ClientId, DocumentId, Incarnation, MutationId, Offset, 
 use tidelock_core::wire::Outcome;
 
 use super::symbols::check;
-use super::{all_changes, all_documents, conflict_on, filter, version_of};
+use super::{all_changes, all_documents, conflict_on, filter, json, version_of};
 use crate::changelog::{Changelog, Filter};
 use crate::memory::MemoryStore;
 use crate::store::{BoxFuture, Commit, ConflictQuery, Store, Write};
@@ -222,7 +222,7 @@ async fn commit(
                 Some(_) | None => Version(12_345),
             },
             change: None,
-            body: write.body.as_ref().map(|body| body.as_bytes().into()),
+            body: write.body.as_ref().map(|body| json(body).as_bytes().into()),
             version: write.body.as_ref().map_or(Version::ABSENT, |body| version_of(body.as_bytes())),
             channels: write.channels.clone(),
             edited_ms: sequence,

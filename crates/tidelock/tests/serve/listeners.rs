@@ -19,6 +19,7 @@ fn health_and_metrics_are_on_the_admin_listener() {
         assert!(metrics.lines().any(|found| found == line), "{line}: {metrics}");
     }
     assert_eq!(get(serve.port, "/metrics").0, 404, "metrics are not the users'");
+    assert_eq!(get(serve.port, "/v1/db/test/notes").0, 401, "documents are for those with a token");
     let authorization = format!("authorization: Bearer {}\r\n", serve.token());
     for path in ["/v1/db/test/notes/a", "/v1/db/test/notes", "/v1/sync", "/"] {
         assert_eq!(http(admin, "GET", path, &authorization, "").0, 404, "{path}: documents are not the operators'");

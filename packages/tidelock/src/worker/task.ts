@@ -8,7 +8,7 @@ import type { Core, WorkerStep } from "#core";
 import { HIDDEN_STORES, outboxName, STATE_STORE } from "../capture/names.ts";
 import type { OutboxRecord } from "../capture/types.ts";
 import { decodeKey, encodeKey, UnsupportedKey } from "./key.ts";
-import { decodeText, decodeValue, encodeValue } from "./value.ts";
+import { decodeText, decodeValue, encodeValue, parseExact } from "./value.ts";
 
 const [, SHADOW, PENDING, REJECTED] = HIDDEN_STORES.map((store) => store.name) as [string, string, string, string];
 
@@ -135,7 +135,8 @@ class TaskRun {
 
   private write(plan: Plan, step: WorkerStep): void {
     if (plan.writes.length === 0) return;
-    const bodies = JSON.parse(step.bodies) as unknown[];
+    const escaped = plan.writes.some(([kind, , , escaped]) => kind === "row" && (escaped as number[]).length > 0);
+    const bodies = (escaped ? parseExact(step.bodies) : JSON.parse(step.bodies)) as unknown[];
     const blobs = step.blobs;
     let body = 0;
     let blob = 0;

@@ -45,9 +45,12 @@ export function decodeText(text: string): unknown {
   return decodeValue(parseExact(text));
 }
 
-/** `JSON.parse`, but integers beyond 2^53 become escapes instead of being rounded, and -0 is 0. */
+/**
+ * `JSON.parse`, but -0 is 0, and an integer beyond 2^53 becomes `{"": -0, "~bigint": digits}` instead of being rounded. No
+ * document has that form, because no other -0 is left.
+ */
 export function parseExact(text: string): unknown {
-  return JSON.parse(/\d{16}|-0/.test(text) ? text.replace(STRING_OR_NUMBER, exactLiteral) : text);
+  return JSON.parse(/\d{16}|-0|[eE]-/.test(text) ? text.replace(STRING_OR_NUMBER, exactLiteral) : text);
 }
 
 const STRING_OR_NUMBER = /"(?:[^"\\]|\\.)*"|-?\d[\d.eE+-]*/g;
@@ -56,10 +59,17 @@ function exactLiteral(literal: string): string {
   if (literal.startsWith('"')) return literal;
   const number = Number(literal);
   if (number === 0) return "0";
-  return /^-?\d+$/.test(literal) && !Number.isSafeInteger(number) ? `{"~bigint":"${literal}"}` : literal;
+  return /^-?\d+$/.test(literal) && !Number.isSafeInteger(number) ? `{"":-0,"~bigint":"${literal}"}` : literal;
 }
 
-/** Replaces escapes by what they stand for. The argument is used up. */
+/** The digits of an integer that `parseExact` kept. */
+function exactInteger(names: readonly string[], value: object): string | null {
+  if (names.length !== 2 || names[0] !== "" || names[1] !== "~bigint") return null;
+  const members = value as Record<string, unknown>;
+  return Object.is(members[""], -0) ? String(members["~bigint"]) : null;
+}
+
+/** Replaces escapes by what they stand for, in what `parseExact` gave. The argument is used up. */
 export function decodeValue(value: unknown): unknown {
   if (typeof value !== "object" || value === null) return value;
   if (Array.isArray(value)) {
@@ -69,6 +79,8 @@ export function decodeValue(value: unknown): unknown {
   const names = Object.keys(value);
   const [name] = names;
   if (names.length === 1 && name !== undefined && name.startsWith("~") && TAG.test(name)) return untag(name, value);
+  const integer = exactInteger(names, value);
+  if (integer !== null) return BigInt(integer);
   for (const member of names) define(value, member, decodeValue((value as Record<string, unknown>)[member]));
   return value;
 }
@@ -228,7 +240,8 @@ const payloads: Readonly<Record<string, (payload: unknown) => Decoded>> = {
   "~set": (payload) => (Array.isArray(payload) ? { value: new Set(payload.map(decodeValue)) } : undefined),
   "~bigint": (payload) => {
     if (typeof payload !== "string" || !/^(0|-?[1-9]\d*)$/.test(payload)) return undefined;
-    return { value: BigInt(payload) };
+    // A larger one is the integer itself.
+    return Number.isSafeInteger(Number(payload)) ? { value: BigInt(payload) } : undefined;
   },
   "~undefined": (payload) => (payload === null ? { value: undefined } : undefined),
   "~number": (payload) => {

@@ -319,6 +319,7 @@ pub(super) fn server() -> Vec<(String, ServerFrame)> {
             subscription: SubscriptionId(1),
             documents: vec![(0, strings(&["a", "b"])), (2, strings(&["~n1"]))],
             channels: strings(&["user:ann"]),
+            offset: Offset(12),
         }),
         ServerFrame::Pong(Pong { nonce: u64::MAX }),
         ServerFrame::Restart(Restart { subscription: SubscriptionId(1) }),

@@ -1,0 +1,145 @@
+//! The platform: connections, and which of the modules does what.
+
+use std::collections::BTreeMap;
+
+use tidelock_core::ids::DocumentId;
+use tidelock_geode_client::{Client, Key};
+use tidelock_store::BoxFuture;
+use tidelock_store::platform::{
+    Entry, Feed, Finding, Platform, PlatformCapabilities, PlatformError, Position, PutIf, PutOutcome, Scan,
+};
+
+use crate::config::GeodeOptions;
+use crate::entry::{read_many, refused};
+use crate::feed::GeodeFeed;
+use crate::put::{Planned, put_all};
+use crate::regions::{KEY_BYTES_MAX, Place, VALUE_BYTES_MAX, check_name, key_of};
+use crate::scan::GeodeScan;
+use crate::setup;
+
+/// A cluster of Apache Geode that holds one database.
+#[derive(Debug)]
+pub struct GeodePlatform {
+    /// Reads and writes. Feeds have clients of their own: servers tell a client nothing of its own writes, and a write whose
+    /// answer was lost would not be heard of.
+    client: Client,
+    options: GeodeOptions,
+}
+
+impl GeodePlatform {
+    /// Finds the cluster. Needs a tokio runtime.
+    pub async fn connect(options: GeodeOptions) -> Result<Self, PlatformError> {
+        for path in options.regions.values() {
+            check_name(path.trim_start_matches('/'))?;
+        }
+        if options.node.is_empty() {
+            return Err(PlatformError::Refused("the node has no name".to_owned()));
+        }
+        let mut connection = options.connection.clone();
+        connection.durable = None;
+        let client = Client::connect(connection).await.map_err(|error| refused(&error))?;
+        Ok(Self { client, options })
+    }
+
+    /// Ends the connections. The event queue of the node stays for as long as the servers keep it.
+    pub async fn close(&self) {
+        self.client.close(true).await;
+    }
+
+    fn place(&self, collection: &str) -> Result<Place, PlatformError> {
+        if !self.options.regions.contains_key(collection) {
+            check_name(collection)?;
+        }
+        Ok(Place::of(&self.client, &self.options.regions, collection))
+    }
+
+    fn places(&self, collections: &[String]) -> Result<Vec<(String, Place)>, PlatformError> {
+        collections.iter().map(|collection| Ok((collection.clone(), self.place(collection)?))).collect()
+    }
+
+    async fn get_all(&self, ids: &[DocumentId]) -> Result<Vec<Entry>, PlatformError> {
+        let mut by_collection: BTreeMap<&str, Vec<usize>> = BTreeMap::new();
+        for (at, id) in ids.iter().enumerate() {
+            by_collection.entry(&id.collection).or_default().push(at);
+        }
+        let mut entries = vec![Entry::default(); ids.len()];
+        for (collection, places) in by_collection {
+            let place = self.place(collection)?;
+            let keys: Vec<Key> = places.iter().filter_map(|at| ids.get(*at)).map(key_of).collect();
+            for (at, values) in places.iter().zip(read_many(&place, &keys).await?) {
+                let entry = values.entry(&self.client, &place).await?;
+                if let Some(slot) = entries.get_mut(*at) {
+                    *slot = entry;
+                }
+            }
+        }
+        Ok(entries)
+    }
+
+    async fn put(&self, puts: &[PutIf]) -> Result<PutOutcome, PlatformError> {
+        let mut planned = Vec::with_capacity(puts.len());
+        for put in puts {
+            planned.push(Planned::new(&self.client, self.place(&put.id.collection)?, key_of(&put.id), put).await?);
+        }
+        put_all(&self.client, &planned).await
+    }
+
+    async fn open_feed(&self, collections: &[String], from: Option<&Position>) -> Result<GeodeFeed, PlatformError> {
+        let mut connection = self.options.connection.clone();
+        connection.durable =
+            Some(tidelock_geode_client::Durable { id: self.options.node.clone(), timeout: self.options.queue_kept });
+        let client = Client::connect(connection).await.map_err(|error| refused(&error))?;
+        GeodeFeed::open(client, &self.options, self.places(collections)?, from).await
+    }
+}
+
+impl Platform for GeodePlatform {
+    fn capabilities(&self) -> PlatformCapabilities {
+        PlatformCapabilities {
+            name: "geode",
+            key_bytes_max: KEY_BYTES_MAX,
+            content_bytes_max: VALUE_BYTES_MAX,
+            meta_bytes_max: VALUE_BYTES_MAX,
+        }
+    }
+
+    fn get<'a>(&'a self, ids: &'a [DocumentId]) -> BoxFuture<'a, Result<Vec<Entry>, PlatformError>> {
+        Box::pin(self.get_all(ids))
+    }
+
+    fn together(&self, ids: &[&DocumentId]) -> bool {
+        let mut primaries = ids.iter().map(|id| {
+            let place = self.place(&id.collection).ok()?;
+            self.client.known_primary_of(place.content(), &key_of(id))
+        });
+        let Some(first) = primaries.next() else { return true };
+        first.is_some() && primaries.all(|other| other == first)
+    }
+
+    fn put_if<'a>(&'a self, puts: &'a [PutIf]) -> BoxFuture<'a, Result<PutOutcome, PlatformError>> {
+        Box::pin(self.put(puts))
+    }
+
+    fn feed<'a>(
+        &'a self,
+        collections: &'a [String],
+        from: Option<&'a Position>,
+    ) -> BoxFuture<'a, Result<Box<dyn Feed>, PlatformError>> {
+        Box::pin(async move { Ok(Box::new(self.open_feed(collections, from).await?) as Box<dyn Feed>) })
+    }
+
+    fn scan<'a>(&'a self, collection: &'a str) -> BoxFuture<'a, Result<Box<dyn Scan>, PlatformError>> {
+        Box::pin(async move {
+            let scan = GeodeScan::begin(self.client.clone(), self.place(collection)?).await?;
+            Ok(Box::new(scan) as Box<dyn Scan>)
+        })
+    }
+
+    fn check<'a>(&'a self, collections: &'a [String]) -> BoxFuture<'a, Result<Vec<Finding>, PlatformError>> {
+        Box::pin(async move { Ok(setup::check(&self.client, &self.options, self.places(collections)?).await) })
+    }
+
+    fn configure<'a>(&'a self, collections: &'a [String]) -> BoxFuture<'a, Result<Vec<Finding>, PlatformError>> {
+        Box::pin(async move { setup::configure(&self.client, &self.options, self.places(collections)?).await })
+    }
+}

@@ -1,0 +1,167 @@
+//! Whether the cluster is ready, and what makes it so.
+//!
+//! Everything is tried, not asked for: a server that refuses the attempt says why, whatever version and configuration it has.
+
+use std::fmt::Write as _;
+
+use tidelock_geode_client::{Client, Error, Interest, Json, Key, Region, Subscribe, Value};
+use tidelock_store::platform::{Finding, PlatformError, system};
+
+use crate::config::GeodeOptions;
+use crate::regions::Place;
+
+/// The key of entries that a check writes, in Tidelock's own regions only.
+const PROBE: &str = "~probe";
+/// How many keys are compared to see whether two regions are colocated.
+const KEYS_COMPARED: usize = 64;
+
+fn fatal(what: impl Into<String>, remedy: impl Into<String>) -> Finding {
+    Finding { fatal: true, what: what.into(), remedy: remedy.into() }
+}
+
+/// Tries what the collections need.
+pub(crate) async fn check(client: &Client, options: &GeodeOptions, places: Vec<(String, Place)>) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    let mut missing = Vec::new();
+    for (collection, place) in &places {
+        match place {
+            Place::System(region) => missing.extend(look(region, None, &mut findings).await),
+            Place::Documents { content, meta } => {
+                missing.extend(look(content, None, &mut findings).await);
+                missing.extend(look(meta, Some(content), &mut findings).await);
+                if missing.is_empty() {
+                    findings.extend(colocation(client, collection, content, meta).await);
+                }
+            }
+        }
+    }
+    if !missing.is_empty() {
+        let names: Vec<&str> = missing.iter().map(|missing| missing.path.as_str()).collect();
+        findings.push(fatal(format!("missing regions: {}", names.join(", ")), script(&missing)));
+        return findings;
+    }
+    findings.extend(transactions(client, &places).await);
+    findings.extend(pdx(client).await);
+    findings.extend(subscriptions(options).await);
+    findings
+}
+
+/// A region that is not there, and the one that it has to be colocated with.
+struct Missing {
+    path: String,
+    beside: Option<String>,
+}
+
+/// Whether a region is there and may be read.
+async fn look(region: &Region, beside: Option<&Region>, findings: &mut Vec<Finding>) -> Option<Missing> {
+    match region.get(&Key::from(PROBE)).await {
+        Ok(_) => None,
+        Err(Error::NoSuchRegion(_)) => {
+            Some(Missing { path: region.path().to_owned(), beside: beside.map(|one| one.path().to_owned()) })
+        }
+        Err(error @ (Error::NotAuthorized(_) | Error::Authentication(_))) => {
+            let remedy = "give the user DATA:READ and DATA:WRITE on the region, and CLUSTER:READ and CLUSTER:WRITE for PDX types";
+            findings.push(fatal(format!("{}: {error}", region.path()), remedy));
+            None
+        }
+        Err(error) => {
+            findings.push(fatal(format!("{}: {error}", region.path()), "see the server's log"));
+            None
+        }
+    }
+}
+
+/// What creates these regions.
+fn script(missing: &[Missing]) -> String {
+    let mut script = "in gfsh:".to_owned();
+    for Missing { path, beside } in missing {
+        let name = path.trim_start_matches('/');
+        let _ = write!(script, "\n  create region --name={name} --type=PARTITION_PERSISTENT --redundant-copies=1");
+        if let Some(beside) = beside {
+            let _ = write!(script, " --colocated-with={beside}");
+        }
+    }
+    script
+}
+
+/// An entry and its meta have to be on one member, whatever the key.
+async fn colocation(client: &Client, collection: &str, content: &Region, meta: &Region) -> Option<Finding> {
+    for number in 0..KEYS_COMPARED {
+        let key = Key::String(format!("{PROBE}{number}"));
+        let primaries = (client.primary_of(content, &key).await, client.primary_of(meta, &key).await);
+        let (Ok(Some(one)), Ok(Some(other))) = primaries else { continue };
+        if one != other {
+            let (content, meta) = (content.path(), meta.path());
+            return Some(fatal(
+                format!("collection {collection}: {meta} is not colocated with {content}"),
+                format!("destroy region --name={meta}, and create it again with --colocated-with={content}"),
+            ));
+        }
+    }
+    None
+}
+
+/// Whether the servers allow transactions on these regions. Nothing is written to the application's.
+async fn transactions(client: &Client, places: &[(String, Place)]) -> Option<Finding> {
+    for (_, place) in places {
+        let (region, meta) = match place {
+            Place::System(region) => (region, None),
+            Place::Documents { content, meta } => (content, Some(meta)),
+        };
+        let attempt = async {
+            let key = Key::from(PROBE);
+            let mut transaction = client.begin(Some((region, &key))).await?;
+            transaction.get(region, &key).await?;
+            let written = meta.unwrap_or(region);
+            transaction.put(written, &key, &Value::Bytes(vec![0].into())).await?;
+            transaction.rollback().await
+        };
+        if let Err(error) = attempt.await {
+            let what = format!("transactions on {} do not work: {error}", region.path());
+            let remedy = "start every server with --J=-Dgemfire.ALLOW_PERSISTENT_TRANSACTIONS=true";
+            return Some(fatal(what, remedy));
+        }
+    }
+    None
+}
+
+/// Whether JSON documents can be stored in persistent regions.
+async fn pdx(client: &Client) -> Option<Finding> {
+    let region = client.region(system::STATE);
+    let key = Key::from(PROBE);
+    let attempt = async {
+        let probe = client.encode(&Json::Object(vec![("tidelock".to_owned(), Json::Bool(true))])).await?;
+        region.put(&key, &probe).await?;
+        region.destroy(&key).await
+    };
+    let error = attempt.await.err()?;
+    let remedy = "in gfsh: configure pdx --read-serialized=true --disk-store=DEFAULT, then restart the servers";
+    Some(fatal(format!("JSON documents cannot be stored: {error}"), remedy))
+}
+
+/// Whether the servers keep event queues.
+async fn subscriptions(options: &GeodeOptions) -> Option<Finding> {
+    let mut connection = options.connection.clone();
+    connection.durable = None;
+    let attempt = async {
+        let client = Client::connect(connection).await?;
+        let interests = vec![Interest::all(system::STATE)];
+        let subscription = client.subscribe(Subscribe { redundancy: 0, interests, queries: Vec::new() }).await;
+        client.close(false).await;
+        subscription.map(drop)
+    };
+    let error = attempt.await.err()?;
+    Some(fatal(
+        format!("no server keeps an event queue: {error}"),
+        "enable subscriptions on the servers: a cache server with maximum-message-count and a server port in the same group",
+    ))
+}
+
+/// Creates what is missing. Regions are made by an administrator: what is to be done is in the findings.
+pub(crate) async fn configure(
+    client: &Client,
+    options: &GeodeOptions,
+    places: Vec<(String, Place)>,
+) -> Result<Vec<Finding>, PlatformError> {
+    Ok(check(client, options, places).await)
+}

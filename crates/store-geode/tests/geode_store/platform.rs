@@ -1,0 +1,159 @@
+//! The platform by itself.
+
+use std::time::Duration;
+
+use tidelock_store::platform::{Feed, FeedEvent, Platform as _, PutContent, PutOutcome, system};
+use tokio::time::timeout;
+
+use crate::support::{content, doc, done, get, platform, put, text};
+
+fn collections() -> Vec<String> {
+    system::ALL.iter().map(ToString::to_string).chain(["docs".to_owned(), "people".to_owned()]).collect()
+}
+
+#[tokio::test]
+async fn a_cluster_that_is_ready_has_nothing_to_complain_of() {
+    let platform = platform("check").await;
+    assert_eq!(platform.check(&collections()).await.unwrap(), []);
+    let findings = platform.check(&["nowhere".to_owned()]).await.unwrap();
+    assert_eq!(findings.len(), 1, "{findings:?}");
+    assert!(findings[0].fatal && findings[0].what.contains("/nowhere_tl"), "{findings:?}");
+    assert!(findings[0].remedy.contains("create region --name=nowhere_tl"), "{findings:?}");
+    assert!(findings[0].remedy.contains("--colocated-with=/nowhere"), "{findings:?}");
+}
+
+#[tokio::test]
+async fn content_and_meta_change_together_under_their_token() {
+    let platform = platform("put").await;
+    let id = doc("put-1");
+    let absent = get(&platform, &id).await;
+    assert_eq!((absent.content.as_ref(), absent.meta.as_ref()), (None, None));
+    let first = done(&platform, put(&id, &absent.token, content(r#"{"a":1}"#), Some(b"m1"))).await;
+    let entry = get(&platform, &id).await;
+    assert_eq!((text(&entry).as_deref(), entry.meta.as_deref()), (Some(r#"{"a":1}"#), Some(&b"m1"[..])));
+    assert_eq!(entry.token, first);
+    let stale = put(&id, &absent.token, content(r#"{"a":2}"#), Some(b"m2"));
+    assert_eq!(platform.put_if(&[stale]).await.unwrap(), PutOutcome::Mismatch);
+    let second = done(&platform, put(&id, &first, PutContent::Keep, Some(b"m3"))).await;
+    let entry = get(&platform, &id).await;
+    assert_eq!((text(&entry).as_deref(), entry.meta.as_deref()), (Some(r#"{"a":1}"#), Some(&b"m3"[..])));
+    let third = done(&platform, put(&id, &second, PutContent::Delete, Some(b"gone"))).await;
+    let entry = get(&platform, &id).await;
+    assert_eq!((entry.content.as_ref(), entry.meta.as_deref()), (None, Some(&b"gone"[..])));
+    let last = done(&platform, put(&id, &third, PutContent::Keep, None)).await;
+    assert_eq!(last, absent.token, "nothing is left");
+}
+
+#[tokio::test]
+async fn records_are_bytes_without_a_meta() {
+    let platform = platform("records").await;
+    let id = tidelock_core::ids::DocumentId::new(system::CLIENTS, "records-1");
+    let token = get(&platform, &id).await.token;
+    done(&platform, put(&id, &token, content(r#"{"finished":3}"#), None)).await;
+    assert_eq!(text(&get(&platform, &id).await).as_deref(), Some(r#"{"finished":3}"#));
+}
+
+async fn next(feed: &mut Box<dyn Feed>) -> FeedEvent {
+    timeout(Duration::from_secs(60), feed.next()).await.expect("no event within a minute").expect("the feed goes on")
+}
+
+/// The keys that the feed names until the position after them.
+async fn told(feed: &mut Box<dyn Feed>, count: usize) -> (Vec<String>, FeedEvent) {
+    let mut keys = Vec::new();
+    loop {
+        match next(feed).await {
+            FeedEvent::Changed(id, _) => keys.push(id.key),
+            position @ FeedEvent::Position(_) if keys.len() >= count => return (keys, position),
+            FeedEvent::Position(_) | FeedEvent::CaughtUp => {}
+            other @ (FeedEvent::Lost(_) | FeedEvent::RolledBack(_)) => panic!("{other:?}"),
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_feed_goes_on_where_it_was_acknowledged() {
+    let platform = platform("feed-1").await;
+    let names = vec!["docs".to_owned()];
+    let mut feed = platform.feed(&names, None).await.unwrap();
+    // The first is the feed's own, the second is the queue's: it did not exist.
+    assert_eq!(next(&mut feed).await, FeedEvent::Lost(None));
+    assert_eq!(next(&mut feed).await, FeedEvent::Lost(None));
+    assert_eq!(next(&mut feed).await, FeedEvent::CaughtUp);
+    for number in 0..3 {
+        let id = doc(&format!("feed-{number}"));
+        let token = get(&platform, &id).await.token;
+        done(&platform, put(&id, &token, content("{}"), Some(b"m"))).await;
+    }
+    let (keys, position) = told(&mut feed, 3).await;
+    assert_eq!(keys, ["feed-0", "feed-1", "feed-2"]);
+    let FeedEvent::Position(position) = position else { unreachable!() };
+    feed.acknowledge(&position).await.unwrap();
+    let id = doc("feed-0");
+    let token = get(&platform, &id).await.token;
+    done(&platform, put(&id, &token, PutContent::Delete, Some(b"m2"))).await;
+    assert_eq!(told(&mut feed, 1).await.0, ["feed-0"]);
+    drop(feed);
+    // It was told and not acknowledged.
+    let mut feed = loop {
+        match platform.feed(&names, Some(&position)).await {
+            Ok(feed) => break feed,
+            Err(error) => assert!(error.to_string().contains("durable id"), "{error}"),
+        }
+    };
+    assert_eq!(told(&mut feed, 1).await.0, ["feed-0"]);
+}
+
+#[tokio::test]
+async fn a_scan_sees_every_entry_and_those_that_are_metas_alone() {
+    let platform = platform("scan").await;
+    let (there, gone) = (doc("scan-there"), doc("scan-gone"));
+    for id in [&there, &gone] {
+        let token = get(&platform, id).await.token;
+        done(&platform, put(id, &token, content(r#"{"x":[1,"é",null]}"#), Some(b"meta"))).await;
+    }
+    let token = get(&platform, &gone).await.token;
+    done(&platform, put(&gone, &token, PutContent::Delete, Some(b"tombstone"))).await;
+    let mut scan = platform.scan("docs").await.unwrap();
+    let mut found = std::collections::BTreeMap::new();
+    loop {
+        let entries = scan.next().await.unwrap();
+        if entries.is_empty() {
+            break;
+        }
+        found.extend(entries);
+    }
+    assert_eq!(text(&found["scan-there"]).as_deref(), Some(r#"{"x":[1,"é",null]}"#));
+    assert_eq!((text(&found["scan-gone"]), found["scan-gone"].meta.as_deref()), (None, Some(&b"tombstone"[..])));
+}
+
+#[tokio::test]
+async fn several_documents_are_written_in_one_step_where_their_primaries_are_together() {
+    let platform = platform("together").await;
+    let ids: Vec<_> = (0..40).map(|number| doc(&format!("together-{number}"))).collect();
+    let mut tokens = Vec::new();
+    for id in &ids {
+        tokens.push(get(&platform, id).await.token);
+    }
+    let (mut one, mut other) = (vec![0], None);
+    for at in 1..ids.len() {
+        if platform.together(&[&ids[0], &ids[at]]) { one.push(at) } else { other = Some(at) }
+    }
+    assert!(one.len() > 2, "{one:?}");
+    let puts: Vec<_> = one.iter().map(|at| put(&ids[*at], &tokens[*at], content("{}"), Some(b"m"))).collect();
+    assert!(matches!(platform.put_if(&puts).await.unwrap(), PutOutcome::Done(written) if written.len() == puts.len()));
+    // One stale token, and nothing is written.
+    let token = get(&platform, &ids[one[0]]).await.token;
+    let puts = [
+        put(&ids[one[0]], &token, content(r#"{"n":2}"#), Some(b"m")),
+        put(&ids[one[1]], &tokens[one[1]], content(r#"{"n":2}"#), Some(b"m")),
+    ];
+    assert_eq!(platform.put_if(&puts).await.unwrap(), PutOutcome::Mismatch);
+    assert_eq!(text(&get(&platform, &ids[one[0]]).await).as_deref(), Some("{}"));
+    let at = other.expect("40 keys have their primaries on two servers");
+    let puts = [
+        put(&ids[one[0]], &token, content(r#"{"n":3}"#), Some(b"m")),
+        put(&ids[at], &tokens[at], content(r#"{"n":3}"#), Some(b"m")),
+    ];
+    assert_eq!(platform.put_if(&puts).await.unwrap(), PutOutcome::NotTogether);
+    assert_eq!(text(&get(&platform, &ids[one[0]]).await).as_deref(), Some("{}"));
+}

@@ -1,0 +1,104 @@
+//! What all tests share.
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "helpers of tests fail as tests do")]
+
+use std::hash::{BuildHasher as _, RandomState};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use tidelock_core::ids::DocumentId;
+use tidelock_geode_client::Config;
+use tidelock_geode_cluster::{Cluster, Foreign};
+use tidelock_store::BoxFuture;
+use tidelock_store::cluster::Host;
+use tidelock_store::platform::{Entry, Platform as _, PutContent, PutIf, PutOutcome, Token};
+use tidelock_store_geode::{GeodeOptions, GeodePlatform};
+
+pub(crate) fn options(node: &str) -> GeodeOptions {
+    let text = std::env::var("TIDELOCK_TEST_GEODE")
+        .expect("TIDELOCK_TEST_GEODE names no locator: run `cargo xtask test --stage geode`");
+    let config = Config::with_locator(text.parse().unwrap());
+    let config = match std::env::var("TIDELOCK_TEST_GEODE_USER") {
+        Ok(user) => {
+            let (name, password) = user.split_once(':').expect("write name:password");
+            config.user(name, password)
+        }
+        Err(_) => config,
+    };
+    GeodeOptions::new(config, node)
+}
+
+pub(crate) async fn platform(node: &str) -> GeodePlatform {
+    GeodePlatform::connect(options(node)).await.unwrap()
+}
+
+/// The cluster, whose processes a test may end and must start again.
+pub(crate) fn cluster() -> Cluster {
+    let folder = std::env::var_os("TIDELOCK_GEODE_CLUSTER").expect("TIDELOCK_GEODE_CLUSTER names no folder");
+    Cluster::attach(std::path::Path::new(&folder)).unwrap()
+}
+
+/// Gives the Java application a command; it is started once, and shared by the tests.
+pub(crate) fn java(words: &[&str]) -> String {
+    static FOREIGN: OnceLock<Mutex<Foreign>> = OnceLock::new();
+    let start = || {
+        let cluster = cluster();
+        let folder = cluster.folder().join("foreign-store");
+        Mutex::new(Foreign::start(cluster.artifacts(), cluster.locator_port(), &folder).unwrap())
+    };
+    FOREIGN.get_or_init(start).lock().unwrap_or_else(PoisonError::into_inner).run(words).unwrap()
+}
+
+pub(crate) fn doc(key: &str) -> DocumentId {
+    DocumentId::new("docs", key)
+}
+
+pub(crate) async fn get(platform: &GeodePlatform, id: &DocumentId) -> Entry {
+    platform.get(std::slice::from_ref(id)).await.unwrap().pop().unwrap()
+}
+
+pub(crate) fn text(entry: &Entry) -> Option<String> {
+    entry.content.as_ref().map(|content| String::from_utf8(content.to_vec()).unwrap())
+}
+
+pub(crate) fn put(id: &DocumentId, token: &Token, content: PutContent, meta: Option<&[u8]>) -> PutIf {
+    PutIf { id: id.clone(), token: token.clone(), content, meta: meta.map(Arc::from) }
+}
+
+pub(crate) fn content(text: &str) -> PutContent {
+    PutContent::Put(Arc::from(text.as_bytes()))
+}
+
+/// Puts and answers with the token.
+pub(crate) async fn done(platform: &GeodePlatform, put: PutIf) -> Token {
+    match platform.put_if(&[put]).await.unwrap() {
+        PutOutcome::Done(mut written) => written.pop().unwrap().token,
+        other @ (PutOutcome::Mismatch | PutOutcome::NotTogether) => panic!("{other:?}"),
+    }
+}
+
+/// The clock and the dice of this process.
+pub(crate) struct Machine(AtomicU64);
+
+impl Machine {
+    pub(crate) fn new() -> Arc<Self> {
+        Arc::new(Self(AtomicU64::new(1)))
+    }
+}
+
+impl Host for Machine {
+    fn now_ms(&self) -> u64 {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
+        u64::try_from(now.as_millis()).unwrap()
+    }
+
+    fn sleep(&self, ms: u64) -> BoxFuture<'static, ()> {
+        Box::pin(tokio::time::sleep(Duration::from_millis(ms)))
+    }
+
+    fn random(&self) -> u64 {
+        // It names things, of other processes too.
+        let count = self.0.fetch_add(1, Ordering::SeqCst);
+        RandomState::new().hash_one((std::process::id(), count))
+    }
+}

@@ -1,0 +1,161 @@
+//! A cluster store under the suite of all stores, which decides versions and channels freely.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use tidelock_core::ids::{ChangelogId, ClientId, DocumentId, Epoch, Incarnation, Offset, Sequence};
+use tidelock_core::server::{ChangePage, Filter, SnapshotPage, SymbolPage};
+use tidelock_core::wire::DocumentChange;
+use tokio::sync::broadcast;
+
+use crate::changelog::{Changelog, Segment};
+use crate::cluster::{ClusterStore, Described, Met, Remerged, Rulebook};
+use crate::error::StoreError;
+use crate::platform::Platform;
+use crate::store::{
+    BoxFuture, Capabilities, ClientRecord, Commit, CommitOutcome, ConflictQuery, ConflictRecord, Document, ReadSet,
+    Recorded, Store,
+};
+
+/// What was noted of contents: their versions and channels. A content is known by what it says, not by its spaces.
+#[derive(Default)]
+pub struct NotedRules(Mutex<BTreeMap<(DocumentId, Vec<u8>), Described>>);
+
+impl NotedRules {
+    fn note(&self, id: &DocumentId, body: &[u8], described: Described) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).insert((id.clone(), body.to_vec()), described);
+    }
+}
+
+impl Rulebook for NotedRules {
+    fn revision(&self) -> u64 {
+        0
+    }
+
+    fn describe(&self, id: &DocumentId, content: &[u8]) -> Result<Described, String> {
+        let noted = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        noted.get(&(id.clone(), content.to_vec())).cloned().ok_or_else(|| "nobody wrote it".to_owned())
+    }
+
+    fn depends_on_state(&self, _id: &DocumentId) -> bool {
+        false
+    }
+
+    fn merge(&self, _current: Option<Met<'_>>, _change: &DocumentChange, _edited_ms: u64) -> Option<Remerged> {
+        None
+    }
+}
+
+/// A cluster store that notes what is committed, for its rules.
+pub struct Noting<P: Platform> {
+    /// The store.
+    pub store: Arc<ClusterStore<P>>,
+    /// Its rules.
+    pub rules: Arc<NotedRules>,
+}
+
+impl<P: Platform> Store for Noting<P> {
+    fn capabilities(&self) -> Capabilities {
+        self.store.capabilities()
+    }
+
+    fn epoch(&self) -> Epoch {
+        self.store.epoch()
+    }
+
+    fn read<'a>(&'a self, ids: &'a [DocumentId]) -> BoxFuture<'a, Result<ReadSet, StoreError>> {
+        self.store.read(ids)
+    }
+
+    fn commit(&self, commit: Commit) -> BoxFuture<'_, Result<CommitOutcome, StoreError>> {
+        for write in &commit.writes {
+            if let Some(body) = &write.body {
+                let described = Described { version: write.version, channels: write.channels.clone() };
+                self.rules.note(&write.id, body, described);
+            }
+        }
+        self.store.commit(commit)
+    }
+
+    fn client(&self, client: ClientId, incarnation: Incarnation) -> BoxFuture<'_, Result<ClientRecord, StoreError>> {
+        self.store.client(client, incarnation)
+    }
+
+    fn outcomes(
+        &self,
+        client: ClientId,
+        incarnation: Incarnation,
+        after: Sequence,
+    ) -> BoxFuture<'_, Result<Vec<Recorded>, StoreError>> {
+        self.store.outcomes(client, incarnation, after)
+    }
+
+    fn scan<'a>(
+        &'a self,
+        collection: &'a str,
+        after: Option<&'a str>,
+        limit: usize,
+    ) -> BoxFuture<'a, Result<Vec<(String, Document)>, StoreError>> {
+        self.store.scan(collection, after, limit)
+    }
+
+    fn conflicts<'a>(&'a self, query: &'a ConflictQuery) -> BoxFuture<'a, Result<Vec<ConflictRecord>, StoreError>> {
+        self.store.conflicts(query)
+    }
+}
+
+impl<P: Platform> Changelog for Noting<P> {
+    fn id(&self) -> ChangelogId {
+        self.store.id()
+    }
+
+    fn head(&self) -> Offset {
+        self.store.head()
+    }
+
+    fn floor(&self) -> Offset {
+        self.store.floor()
+    }
+
+    fn changes<'a>(
+        &'a self,
+        from: Offset,
+        filter: &'a Filter,
+        bytes_max: usize,
+    ) -> BoxFuture<'a, Result<ChangePage, StoreError>> {
+        self.store.changes(from, filter, bytes_max)
+    }
+
+    fn snapshot<'a>(
+        &'a self,
+        after: Option<&'a DocumentId>,
+        filter: &'a Filter,
+        bytes_max: usize,
+    ) -> BoxFuture<'a, Result<SnapshotPage, StoreError>> {
+        self.store.snapshot(after, filter, bytes_max)
+    }
+
+    fn symbols<'a>(&'a self, filter: &'a Filter, count: u32) -> BoxFuture<'a, Result<SymbolPage, StoreError>> {
+        self.store.symbols(filter, count)
+    }
+
+    fn items<'a>(&'a self, items: &'a [u64]) -> BoxFuture<'a, Result<Vec<DocumentId>, StoreError>> {
+        self.store.items(items)
+    }
+
+    fn purge(&self, before: Offset) -> BoxFuture<'_, Result<u64, StoreError>> {
+        self.store.purge(before)
+    }
+
+    fn recall<'a>(&'a self, name: &'a str) -> BoxFuture<'a, Result<Option<Vec<u8>>, StoreError>> {
+        self.store.recall(name)
+    }
+
+    fn remember<'a>(&'a self, name: &'a str, note: Vec<u8>) -> BoxFuture<'a, Result<(), StoreError>> {
+        self.store.remember(name, note)
+    }
+
+    fn subscribe(&self) -> broadcast::Receiver<Arc<Segment>> {
+        self.store.subscribe()
+    }
+}

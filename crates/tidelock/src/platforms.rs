@@ -1,0 +1,107 @@
+//! Databases on a data platform: which platforms there are, and what a node of one runs on.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use tidelock_geode_client::{Config as Connection, TypeMode};
+use tidelock_server::config::{ClusterConfig, ConfigError, DatabaseConfig};
+use tidelock_store::BoxFuture;
+use tidelock_store::cluster::Host;
+use tidelock_store::platform::{Finding, system};
+use tidelock_store_geode::{GeodeOptions, GeodePlatform};
+
+/// The kinds of platforms.
+const KINDS: &[&str] = &["geode"];
+/// The options of Apache Geode.
+const GEODE_OPTIONS: &[&str] = &["queue_copies", "queue_kept_s", "server_group", "stable_types"];
+
+/// Connects to the platform of a database.
+pub(crate) async fn connect(config: &ClusterConfig) -> Result<GeodePlatform, String> {
+    let options = geode_options(config).map_err(|error| error.to_string())?;
+    GeodePlatform::connect(options).await.map_err(|error| error.to_string())
+}
+
+fn geode_options(config: &ClusterConfig) -> Result<GeodeOptions, ConfigError> {
+    config.check(KINDS, GEODE_OPTIONS)?;
+    let mut locators = Vec::new();
+    for address in &config.addresses {
+        let expected = "expected the address of a locator, like \"locator.example.com[10334]\"";
+        locators
+            .push(address.parse().map_err(|_| config.wrong(None, format!("{address:?} in `addresses`: {expected}")))?);
+    }
+    let mut connection = Connection { locators, ..Connection::default() };
+    connection.name = format!("tidelock-{}", config.node);
+    if let (Some(user), Some(password)) = (&config.user, &config.password) {
+        let password = std::str::from_utf8(password.expose());
+        connection = connection.user(user, password.map_err(|_| config.wrong(None, "the password is not UTF-8"))?);
+    }
+    if let Some(group) = config.option("server_group") {
+        group.clone_into(&mut connection.server_group);
+    }
+    if parsed(config, "stable_types", "`true` or `false`")?.unwrap_or(false) {
+        connection.type_mode = TypeMode::Stable;
+    }
+    let mut options = GeodeOptions::new(connection, &config.node);
+    if let Some(seconds) = parsed(config, "queue_kept_s", "a number of seconds")? {
+        options.queue_kept = Duration::from_secs(seconds);
+    }
+    if let Some(copies) = parsed(config, "queue_copies", "a number of servers")? {
+        options.queue_copies = copies;
+    }
+    options.regions.clone_from(&config.names);
+    Ok(options)
+}
+
+fn parsed<T: std::str::FromStr>(config: &ClusterConfig, name: &str, expected: &str) -> Result<Option<T>, ConfigError> {
+    let Some(text) = config.option(name) else { return Ok(None) };
+    text.parse().map(Some).map_err(|_| config.wrong(Some(name), format!("found {text:?}; expected {expected}")))
+}
+
+/// Everything that a database has on its platform.
+pub(crate) fn collections(config: &DatabaseConfig) -> Vec<String> {
+    config.collections.keys().cloned().chain(system::ALL.map(str::to_owned)).collect()
+}
+
+/// Findings as a person reads them.
+pub(crate) fn report(findings: &[Finding]) -> String {
+    let line = |finding: &Finding| {
+        let kind = if finding.fatal { "wrong" } else { "advice" };
+        format!("{kind}: {}\n  {}", finding.what, finding.remedy.replace('\n', "\n  "))
+    };
+    findings.iter().map(line).collect::<Vec<_>>().join("\n")
+}
+
+/// The clock and the dice of this process.
+#[derive(Debug, Default)]
+pub(crate) struct Machine {
+    /// The latest time told: it does not go back when the clock is set.
+    latest_ms: AtomicU64,
+}
+
+impl Machine {
+    pub(crate) fn new() -> Arc<Self> {
+        Arc::default()
+    }
+}
+
+impl Host for Machine {
+    fn now_ms(&self) -> u64 {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let now_ms = u64::try_from(now.as_millis()).unwrap_or(u64::MAX);
+        self.latest_ms.fetch_max(now_ms, Ordering::SeqCst).max(now_ms)
+    }
+
+    fn sleep(&self, ms: u64) -> BoxFuture<'static, ()> {
+        Box::pin(tokio::time::sleep(Duration::from_millis(ms)))
+    }
+
+    fn random(&self) -> u64 {
+        let mut bytes = [0; 8];
+        match getrandom::fill(&mut bytes) {
+            Ok(()) => u64::from_le_bytes(bytes),
+            // What it names still differs from what was named before.
+            Err(_) => self.latest_ms.fetch_add(1, Ordering::SeqCst).wrapping_mul(0x9E37_79B9_7F4A_7C15),
+        }
+    }
+}
