@@ -72,9 +72,11 @@ impl<M: Model> Bench<M> {
         let (mut events, mut position) = (Vec::new(), None);
         let until_ms = self.time.now_ms() + 1_000;
         while let Some(event) = block_on(&self.time, or_nothing(&self.time, until_ms, feed)) {
-            match event.unwrap() {
-                FeedEvent::Position(told) => position = Some(told),
-                event => events.push(event),
+            let event = event.unwrap();
+            if let FeedEvent::Position(told) = event {
+                position = Some(told);
+            } else {
+                events.push(event);
             }
         }
         (events, position)
