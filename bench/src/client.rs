@@ -39,6 +39,7 @@ impl Client {
             epoch: None,
             credit_bytes: u32::MAX,
             collections: vec![COLLECTION.into()],
+            history: None,
         };
         client.send(&ClientFrame::Hello(hello)).await;
         match client.frame().await {

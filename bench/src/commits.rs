@@ -133,7 +133,7 @@ impl<const PROCESSES: usize> Rate<PROCESSES> {
         let took = begin.elapsed();
         let mut cpu_each = processes.map(usage::cpu);
         for (after, before) in cpu_each.iter_mut().zip(before) {
-            *after = (*after - before) / count;
+            *after = after.saturating_sub(before) / count;
         }
         (Self { per_second: f64::from(count) / took.as_secs_f64(), cpu_each }, value)
     }

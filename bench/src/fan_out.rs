@@ -86,7 +86,7 @@ async fn measure(server: &Server, writers: u64) -> f64 {
         (0..LISTS).map(|list| Document::absent((writers + 1) * 1_000_000 * LISTS + list)).collect();
     clients[0].commit(&mut marks).await;
     readers.join_all().await;
-    let used = usage::cpu(server.pid()) - before;
+    let used = usage::cpu(server.pid()).saturating_sub(before);
     let deliveries = (CHANGES + LISTS) * READERS * LISTS_READ / LISTS;
     let rate = deliveries as f64 / used.as_secs_f64();
     eprintln!("{writers} writers: {deliveries} deliveries took {used:?} of CPU; load {}", usage::load());

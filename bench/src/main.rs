@@ -2,6 +2,7 @@
 #![allow(clippy::print_stdout, reason = "rows are the programs' output")]
 #![allow(clippy::unwrap_used, reason = "a bench fails by panicking: nothing is to be recovered")]
 #![allow(clippy::indexing_slicing, reason = "a bench fails by panicking: nothing is to be recovered")]
+#![allow(clippy::cast_precision_loss, reason = "counts are far below 2^52")]
 #![allow(clippy::similar_names, reason = "the server, and what it served")]
 #![allow(clippy::wildcard_enum_match_arm, reason = "whatever else arrives fails the bench")]
 
@@ -20,7 +21,7 @@ fn main() {
     match arguments.next().as_deref() {
         // Client counts may follow, to look at one of them alone.
         Some("commits") => {
-            commits::run(&arguments.map(|count| count.parse().expect("a number of clients")).collect::<Vec<_>>())
+            commits::run(&arguments.map(|count| count.parse().expect("a number of clients")).collect::<Vec<_>>());
         }
         Some("reconcile") => reconcile::run(),
         Some("fan-out") => fan_out::run(),

@@ -12,7 +12,7 @@ use miniz_oxide::deflate::compress_to_vec;
 use negentropy::{Id, Negentropy, NegentropyStorageVector};
 use serde_json::{Value, json};
 use tidelock_core::client::storage::{PageId, Read, ReadResult, Row, Verdict, WriteOp};
-use tidelock_core::client::{Client, Config, Effect as ClientEffect};
+use tidelock_core::client::{Client, Config, Effect as ClientEffect, Kept};
 use tidelock_core::ids::{ChangelogId, DocumentId, Epoch, Sequence, SessionId, Version};
 use tidelock_core::server::{
     ChangeRecord, ChannelSet, DocumentPage, Effect, Filter, Grant, Opening, Session, SessionConfig, Sought,
@@ -21,7 +21,7 @@ use tidelock_core::version::{ItemHasher, of_body};
 use tidelock_core::wire::{
     ChangeKind, ClientFrame, CollectionInfo, Outcome, Policy, ServerFrame, decode, unpack_changes,
 };
-use tidelock_store::{BoxFuture, Changelog, Commit, CommitOutcome, MemoryStore, Store, StoreError, Write};
+use tidelock_store::{BoxFuture, Changelog, Commit, CommitOutcome, MemoryStore, Store, StoreError, Trace, Write};
 
 use crate::rows::{COLLECTION, body, key, splitmix};
 
@@ -128,6 +128,7 @@ impl World {
             channels: None,
             resolver: false,
             offline: false,
+            kept: Kept::default(),
         };
         let mut world = Self {
             documents,
@@ -159,9 +160,11 @@ impl World {
                 version,
                 channels: Vec::new(),
                 edited_ms: 0,
+                trace: Trace::None,
             }
         });
         let commit = Commit {
+            jumps: false,
             mutation: None,
             session: SessionId(0),
             acknowledged: Sequence(0),
@@ -254,6 +257,8 @@ impl World {
                     changelog: self.changelog(),
                     head: store.head(),
                     floor: store.floor(),
+                    brings_back: false,
+                    history: None,
                     finished: Sequence(0),
                     grant: Grant { subject: "ann".into(), expires_ms: None, filter: Arc::new(everything()) },
                     collections: vec![CollectionInfo { number: 0, name: COLLECTION.into(), policy: Policy::default() }],

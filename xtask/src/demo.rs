@@ -1,11 +1,15 @@
 //! `cargo xtask demo`: builds everything, starts the server with the demo application, and says what to try.
 
 use std::env;
+use std::fs;
 use std::io::{Read as _, Write as _};
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
+use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
+
+use tidelock_geode_cluster::{Artifacts, Cluster, Regions};
 
 use crate::build::{self, Profile};
 use crate::project::Project;
@@ -21,9 +25,20 @@ pub(crate) struct Arguments {
     /// The port on 127.0.0.1.
     #[arg(long, default_value_t = 4860)]
     port: u16,
+    /// Where the data is kept.
+    #[arg(long, value_enum, default_value_t = StoreKind::Embedded)]
+    store: StoreKind,
     /// Do not open a browser window.
     #[arg(long)]
     no_open: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+enum StoreKind {
+    /// In a file of the server's.
+    Embedded,
+    /// In a cluster of Apache Geode, which is started for the demo and ended with it.
+    Geode,
 }
 
 pub(crate) fn run(project: &Project, arguments: &Arguments) -> TaskResult {
@@ -42,6 +57,14 @@ pub(crate) fn run(project: &Project, arguments: &Arguments) -> TaskResult {
     let binary = build::binary(project, Profile::Release)?;
     let mut server = Command::new(binary);
     server.current_dir(&project.root).args(["dev", "--app", APP, "--port", &port.to_string()]);
+    let cluster = match arguments.store {
+        StoreKind::Embedded => None,
+        StoreKind::Geode => {
+            let (cluster, config) = geode(project)?;
+            server.arg("--config").arg(config);
+            Some(cluster)
+        }
+    };
     let mut server = server.spawn().map_err(|error| format!("the server could not be started: {error}"))?;
     let url = format!("http://127.0.0.1:{port}/");
     if let Err(sentence) = wait_until_ready(&mut server, port) {
@@ -53,12 +76,37 @@ pub(crate) fn run(project: &Project, arguments: &Arguments) -> TaskResult {
     println!("  1. Open {url} in two windows, side by side.");
     println!("  2. Add a card in one: it appears in the other.");
     println!("  3. Switch one window offline, edit in both, switch it online: both edits are kept.");
+    if let Some(cluster) = &cluster {
+        println!("The cards are entries of the region /cards of a Geode cluster, locator {}.", cluster.locator());
+        println!("Look at them, and change them, with gfsh:\n");
+        println!("  {} -e \"query --query='SELECT * FROM /cards'\"\n", cluster.gfsh());
+        println!("The cluster and its data end with the demo.");
+    }
     println!("Ctrl-C stops the server.\n");
     if !arguments.no_open {
         open_browser(&url);
     }
     let status = server.wait().map_err(|error| format!("the server was lost: {error}"))?;
     Ok(status.success())
+}
+
+/// Starts a cluster with the regions of the demo application; also the configuration of a server of it.
+fn geode(project: &Project) -> Result<(Cluster, PathBuf), String> {
+    setup::java(project)?;
+    println!("Geode's jars from Maven Central");
+    let folder = project.target_dir.join("geode");
+    let artifacts = Artifacts::prepare(&folder)?;
+    println!("A Geode cluster: one locator, two servers; half a minute");
+    let cluster = Cluster::start(&artifacts, &folder.join("demo"), Regions::Board, &[])?;
+    let board = project.root.join("crates/server/src/config/board.toml");
+    let board = fs::read_to_string(&board).map_err(|error| format!("{} is unreadable: {error}", board.display()))?;
+    let locator = cluster.locator();
+    let of_cluster =
+        format!("\n[databases.board.cluster]\nkind = \"geode\"\naddresses = [\"{locator}\"]\nnode = \"demo\"\n");
+    let config = cluster.folder().join("tidelock.toml");
+    let written = fs::write(&config, board + &of_cluster);
+    written.map_err(|error| format!("{} cannot be written: {error}", config.display()))?;
+    Ok((cluster, config))
 }
 
 fn wait_until_ready(server: &mut Child, port: u16) -> Result<(), String> {

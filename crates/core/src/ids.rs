@@ -54,6 +54,11 @@ id64! {
     Epoch
 }
 id64! {
+    /// One stretch of the history of a store that can be set back without its knowledge (a file that is copied back): drawn at random
+    /// whenever the store is opened.
+    History
+}
+id64! {
     /// One WebSocket session of one client, drawn at random by the server; never reused.
     SessionId
 }

@@ -4,6 +4,15 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+/// Which regions a cluster has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Regions {
+    /// Those of the tests.
+    Tests,
+    /// Those of the demo application.
+    Board,
+}
+
 /// A folder with all jars.
 #[derive(Clone, Debug)]
 pub struct Artifacts {
@@ -54,8 +63,12 @@ impl Artifacts {
     }
 
     /// What the servers are configured from.
-    pub(crate) fn cache_xml() -> PathBuf {
-        Path::new(env!("CARGO_MANIFEST_DIR")).join("java/cache.xml")
+    pub(crate) fn cache_xml(regions: Regions) -> PathBuf {
+        let name = match regions {
+            Regions::Tests => "cache.xml",
+            Regions::Board => "board.xml",
+        };
+        Path::new(env!("CARGO_MANIFEST_DIR")).join("java").join(name)
     }
 
     fn compile(&self, sources: &Path) -> Result<(), String> {

@@ -7,7 +7,7 @@ use std::process::Child;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::artifacts::Artifacts;
+use crate::artifacts::{Artifacts, Regions};
 use crate::java;
 
 /// The servers, by their names.
@@ -42,7 +42,7 @@ struct Ports {
 impl Cluster {
     /// Starts a cluster without data in `folder`, and waits until its servers serve. Properties are set in all
     /// processes, such as `security-manager=…`.
-    pub fn start(artifacts: &Artifacts, folder: &Path, properties: &[&str]) -> Result<Self, String> {
+    pub fn start(artifacts: &Artifacts, folder: &Path, regions: Regions, properties: &[&str]) -> Result<Self, String> {
         let _ = fs::remove_dir_all(folder);
         fs::create_dir_all(folder).map_err(|error| format!("{} cannot be made: {error}", folder.display()))?;
         let [locator, manager, first, second] = free_ports()?;
@@ -55,7 +55,10 @@ impl Cluster {
             is_owned: true,
             children: Vec::new(),
         };
-        cluster.write_state(properties)?;
+        // Later ones count: a server that is started again finds the regions that it had.
+        let cache_xml = format!("cache-xml-file={}", Artifacts::cache_xml(regions).display());
+        let properties: Vec<&str> = properties.iter().copied().chain([cache_xml.as_str()]).collect();
+        cluster.write_state(&properties)?;
         cluster.start_locator()?;
         // Together: each waits for the other's copies of the persistent regions.
         for name in SERVERS {
@@ -112,6 +115,12 @@ impl Cluster {
     /// The locator's address, as Geode writes it.
     pub fn locator(&self) -> String {
         format!("127.0.0.1[{}]", self.ports.locator)
+    }
+
+    /// A command line that runs gfsh, Geode's shell, and connects it; further `-e "…"` are its commands.
+    pub fn gfsh(&self) -> String {
+        let connect = format!("connect --locator={}", self.locator());
+        format!("{} -e \"{connect}\"", java::gfsh_command(&self.artifacts))
     }
 
     /// The port of the locator.
@@ -176,7 +185,6 @@ impl Cluster {
         let properties = vec![
             "-Dgemfire.use-cluster-configuration=false".to_owned(),
             "-Dgemfire.ALLOW_PERSISTENT_TRANSACTIONS=true".to_owned(),
-            format!("-Dgemfire.cache-xml-file={}", Artifacts::cache_xml().display()),
         ];
         self.launch("server", name, self.server_port(name), 256, properties)
     }

@@ -25,6 +25,13 @@ pub(crate) fn command(artifacts: &Artifacts, class: &str, heap_mb: u32, properti
     command
 }
 
+/// A command line for a person that runs Geode's shell.
+pub(crate) fn gfsh_command(artifacts: &Artifacts) -> String {
+    let flags = FLAGS.join(" ");
+    let class_path = artifacts.class_path();
+    format!("java {flags} -cp '{class_path}' org.apache.geode.management.internal.cli.Launcher")
+}
+
 /// Starts a program in its own folder, with its output in a file there, and its process id in another.
 pub(crate) fn start(command: &mut Command, folder: &Path) -> Result<Child, String> {
     let wrong = |error: std::io::Error| format!("a Java program could not be started in {}: {error}", folder.display());

@@ -15,7 +15,7 @@ use tidelock_core::ids::{DocumentId, Sequence, SessionId};
 use tidelock_core::json;
 use tidelock_core::server::{ChangeRecord, ChannelSet, Filter};
 use tidelock_core::wire::Outcome;
-use tidelock_store::{Commit, CommitOutcome, StoreError, Write};
+use tidelock_store::{Commit, CommitOutcome, StoreError, Trace, Write};
 
 use crate::clock::Clock;
 use crate::database::Database;
@@ -170,6 +170,7 @@ async fn rewrite(
             version: document.version,
             channels: channels(rules, record),
             edited_ms: document.edited_ms,
+            trace: Trace::None,
         })
         .collect();
     while !writes.is_empty() {
@@ -187,6 +188,7 @@ async fn rewrite(
 /// A commit of the server's own: no client repeats it, no session made it.
 fn commit_of(writes: Vec<Write>, now_ms: u64) -> Commit {
     Commit {
+        jumps: false,
         mutation: None,
         session: SessionId(0),
         acknowledged: Sequence(0),

@@ -6,7 +6,7 @@ use std::io::Write;
 use std::time::{Duration, Instant};
 
 use tidelock_core::client::storage::{PageId, Read, ReadResult, Row, Verdict, WriteOp};
-use tidelock_core::client::{Client, Config, Effect};
+use tidelock_core::client::{Client, Config, Effect, Kept};
 use tidelock_core::ids::{ChangelogId, Epoch, Offset, Sequence, SessionId, SubscriptionId, Version};
 use tidelock_core::limits::Limits;
 use tidelock_core::wire::{Change, ChangeKind, CollectionInfo, Policy, ServerFrame, Snapshot, Welcome, encode, pack};
@@ -106,6 +106,7 @@ fn main() {
         channels: None,
         resolver: false,
         offline: false,
+        kept: Kept::default(),
     };
     let mut storage = Storage::default();
     let mut client = Client::new(config, 1, 1_000);
@@ -117,6 +118,7 @@ fn main() {
         epoch: Epoch(1),
         changelog: ChangelogId(1),
         finished: Sequence(0),
+        history: None,
         limits: Limits::default(),
         collections: vec![CollectionInfo { number: 0, name: "cards".into(), policy: Policy::default() }],
         subject: "ann".into(),

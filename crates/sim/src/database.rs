@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use tidelock_core::client::storage::{
     OutboxRecord, PageId, Read, ReadResult, RefusedRow, RejectedRecord, Row, WriteOp,
 };
+use tidelock_core::client::unsettled;
 use tidelock_core::ids::{DocumentId, Sequence};
 use tidelock_core::key::{self, Key};
 
@@ -176,6 +177,29 @@ impl ModelDatabase {
         }
     }
 
+    /// The store takes any values again.
+    pub fn drop_unique_index(&mut self, store: &str) {
+        self.unique.remove(store);
+    }
+
+    /// The hidden stores are emptied, and nothing else.
+    pub fn lose_hidden(&mut self) {
+        self.crash(|relaxed| relaxed);
+        for tables in [&mut self.tables, &mut self.durable] {
+            let stores = std::mem::take(&mut tables.stores).into_iter();
+            let rows = |(name, store): (String, Store)| (name, Store { rows: store.rows, ..Store::default() });
+            *tables = Tables { stores: stores.map(rows).collect(), ..Tables::default() };
+        }
+    }
+
+    /// The rows of every store are gone, and nothing else.
+    pub fn lose_rows(&mut self) {
+        self.crash(|relaxed| relaxed);
+        for tables in [&mut self.tables, &mut self.durable] {
+            tables.stores.values_mut().for_each(|store| store.rows.clear());
+        }
+    }
+
     /// Answers a read within a transaction.
     pub fn read(&self, read: &Read) -> ReadResult {
         match read {
@@ -221,7 +245,12 @@ impl ModelDatabase {
             WriteOp::PendingPut(sequence, bytes) => self.change(transaction, Change::Pending(sequence, Some(bytes))),
             WriteOp::PendingDelete(sequence) => self.change(transaction, Change::Pending(sequence, None)),
             WriteOp::StatePut(name, bytes) => self.change(transaction, Change::State(name, Some(bytes))),
-            WriteOp::RejectedAdd(record) => {
+            WriteOp::RejectedAdd(mut record) => {
+                for document in record.documents.iter_mut().filter(|document| document.copy_row) {
+                    if let Row::Json(json) = self.row(&document.id.collection, &document.id.key) {
+                        document.mine = Some(json);
+                    }
+                }
                 let id = self.tables.rejected_next + 1;
                 self.change(transaction, Change::RejectedNext(id));
                 self.change(transaction, Change::Rejected(id, Some(record)));
@@ -282,9 +311,16 @@ impl ModelDatabase {
         self.tables.shadow.iter().map(|(page, bytes)| (page, bytes.as_slice()))
     }
 
-    /// Number of records in all outboxes, and of pending records.
+    /// Number of records in all outboxes, and of mutations without a result.
     pub fn unsent(&self) -> (usize, usize) {
-        (self.tables.stores.values().map(|store| store.outbox.len()).sum(), self.tables.pending.len())
+        let replica = self.tables.state.get("replica").map_or(&[][..], Vec::as_slice);
+        let pending = unsettled(replica, self.tables.pending.values().map(Vec::as_slice));
+        (self.tables.stores.values().map(|store| store.outbox.len()).sum(), pending)
+    }
+
+    /// Number of pending records: those with mutations without a result, and those that are kept.
+    pub fn pending_records(&self) -> usize {
+        self.tables.pending.len()
     }
 
     fn change(&mut self, transaction: &mut Transaction, change: Change) {

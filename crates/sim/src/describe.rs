@@ -67,7 +67,7 @@ fn push_text(push: &Push) -> String {
 fn readable(operation: &tidelock_core::wire::Operation) -> String {
     use tidelock_core::wire::Operation;
     match operation {
-        Operation::Put(body) => String::from_utf8_lossy(body).into_owned(),
+        Operation::Put(body) | Operation::Offer(body) => String::from_utf8_lossy(body).into_owned(),
         Operation::Delete => "delete".into(),
         Operation::Patch(fields) => {
             let text = |value: &Option<Vec<u8>>| {

@@ -40,6 +40,9 @@ pub struct Host {
     requests: Vec<Request>,
     task_due: bool,
     running: Option<Running>,
+    /// The storage operation that fails, counted from 0, and how.
+    fails_at: Option<(u64, StorageFailure)>,
+    operations: u64,
 }
 
 #[derive(Debug)]
@@ -55,7 +58,8 @@ impl Host {
     /// Starts a client.
     pub fn new(config: Config, seed: u64, now_ms: u64) -> Self {
         let client = Client::new(config, seed, now_ms);
-        let mut host = Self { client, requests: Vec::new(), task_due: false, running: None };
+        let mut host =
+            Self { client, requests: Vec::new(), task_due: false, running: None, fails_at: None, operations: 0 };
         host.collect_effects();
         host
     }
@@ -102,6 +106,19 @@ impl Host {
         let Some(mut running) = self.running.take() else { return StepOutcome::Idle };
         let step = self.client.task_step(std::mem::take(&mut running.results));
         running.writes |= !step.writes.is_empty();
+        let operations = (step.writes.len() + step.reads.len()) as u64;
+        let first = self.operations;
+        self.operations += operations;
+        if let Some((at, failure)) = self.fails_at.take_if(|(at, _)| (first..first + operations).contains(at)) {
+            // What came before it in the transaction is taken back with it.
+            let before = usize::try_from(at - first).unwrap_or(usize::MAX);
+            for write in step.writes.into_iter().take(before) {
+                database.write(&mut running.transaction, write);
+            }
+            database.abort(running.transaction);
+            self.tell(|client| client.handle_task_failed(now_ms, failure, "injected"));
+            return StepOutcome::Aborted;
+        }
         for write in step.writes {
             running.refused.extend(database.write(&mut running.transaction, write));
         }
@@ -123,6 +140,16 @@ impl Host {
                 StepOutcome::Aborted
             }
         }
+    }
+
+    /// The storage operation with this number (from 0, of those from now on) fails.
+    pub fn fail_operation(&mut self, number: Option<u64>, failure: StorageFailure) {
+        self.fails_at = number.map(|number| (self.operations + number, failure));
+    }
+
+    /// Whether the operation that was to fail has failed.
+    pub fn operation_failed(&self) -> bool {
+        self.fails_at.is_none()
     }
 
     /// The storage fails: the open transaction, or the one that should begin, does not commit.

@@ -6,11 +6,11 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Wake, Waker};
 use std::thread::{self, Thread};
 
-use tidelock_core::ids::{ChangelogId, ClientId, DocumentId, Epoch, Incarnation, Offset, Sequence};
+use tidelock_core::ids::{ChangelogId, ClientId, DocumentId, Epoch, History, Incarnation, Offset, Sequence};
 use tidelock_server::TimeSource;
 use tidelock_store::{
     BoxFuture, Capabilities, ChangePage, Changelog, ClientRecord, Commit, CommitOutcome, ConflictQuery, ConflictRecord,
-    Document, Filter, ReadSet, Recorded, Segment, SnapshotPage, Store, StoreError, SymbolPage,
+    Document, Filter, ReadSet, Recorded, Segment, SnapshotPage, Store, StoreError, SymbolPage, Trace,
 };
 use tokio::sync::broadcast;
 
@@ -123,6 +123,10 @@ impl Store for SlowStore {
         Box::pin(self.answer(self.access.store.read(ids)))
     }
 
+    fn traces<'a>(&'a self, ids: &'a [DocumentId]) -> BoxFuture<'a, Result<Vec<Trace>, StoreError>> {
+        Box::pin(self.answer(self.access.store.traces(ids)))
+    }
+
     fn commit(&self, commit: Commit) -> BoxFuture<'_, Result<CommitOutcome, StoreError>> {
         Box::pin(self.answer(self.commit_now(commit)))
     }
@@ -165,6 +169,14 @@ impl Changelog for SlowStore {
 
     fn floor(&self) -> Offset {
         self.access.changelog.floor()
+    }
+
+    fn history(&self) -> Option<History> {
+        self.access.changelog.history()
+    }
+
+    fn holds(&self, history: History, offset: Offset) -> bool {
+        self.access.changelog.holds(history, offset)
     }
 
     fn changes<'a>(

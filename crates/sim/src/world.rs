@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use tidelock_core::client::storage::StorageFailure;
-use tidelock_core::client::{Config, Event as ClientEvent, Phase};
+use tidelock_core::client::{Config, Event as ClientEvent, Kept, Phase};
 use tidelock_core::ids::{ChangelogId, DocumentId};
 use tidelock_core::limits::Limits;
 use tidelock_core::wire::ErrorCode;
@@ -559,6 +559,7 @@ impl World {
             channels: None,
             resolver: true,
             offline: false,
+            kept: Kept::default(),
         };
         let skew_ms = self.replicas.get(replica).map_or(0, |replica| replica.wall_skew_ms);
         let host = Host::new(config, self.random.any(), self.now_ms.saturating_add_signed(skew_ms));

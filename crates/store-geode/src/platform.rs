@@ -17,6 +17,9 @@ use crate::regions::{KEY_BYTES_MAX, Place, VALUE_BYTES_MAX, check_name, key_of};
 use crate::scan::GeodeScan;
 use crate::setup;
 
+/// A commit applies its entries one after the other, in far less than this, in milliseconds.
+const TORN_MS_MAX: u32 = 20;
+
 /// A cluster of Apache Geode that holds one database.
 #[derive(Debug)]
 pub struct GeodePlatform {
@@ -100,6 +103,7 @@ impl Platform for GeodePlatform {
             key_bytes_max: KEY_BYTES_MAX,
             content_bytes_max: VALUE_BYTES_MAX,
             meta_bytes_max: VALUE_BYTES_MAX,
+            torn_ms_max: TORN_MS_MAX,
         }
     }
 

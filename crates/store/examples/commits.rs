@@ -16,7 +16,7 @@ use std::{env, fs, process};
 use rusqlite::{Connection, params};
 use tidelock_core::ids::{ClientId, DocumentId, Incarnation, MutationId, Sequence, SessionId, Version};
 use tidelock_core::wire::Outcome;
-use tidelock_store::{Commit, CommitOutcome, EmbeddedOptions, EmbeddedStore, Store, Write};
+use tidelock_store::{Commit, CommitOutcome, EmbeddedOptions, EmbeddedStore, Store, Trace, Write};
 
 const DOCUMENTS: u64 = 20_000;
 const BODY_BYTES: usize = 250;
@@ -158,11 +158,13 @@ fn write(number: u64, expected: Version, version: Version) -> Write {
         version,
         channels: vec!["list:1".into()],
         edited_ms: 1,
+        trace: Trace::None,
     }
 }
 
 fn commit(client: u64, sequence: u64, writes: Vec<Write>) -> Commit {
     Commit {
+        jumps: false,
         mutation: Some(MutationId {
             client: identity(client),
             incarnation: Incarnation(1),

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use tidelock_core::ids::{ChangelogId, DocumentId, Offset, Version};
+use tidelock_core::ids::{ChangelogId, DocumentId, History, Offset, Version};
 use tokio::sync::broadcast;
 
 use crate::error::StoreError;
@@ -27,6 +27,18 @@ pub trait Changelog: Send + Sync + 'static {
 
     /// Tombstones at or below this offset may be gone: a cursor below it is unknown.
     fn floor(&self) -> Offset;
+
+    /// The history that offsets belong to from this opening of the store on; `None` for a store that nobody can set back without its
+    /// knowledge.
+    fn history(&self) -> Option<History> {
+        None
+    }
+
+    /// Whether an offset of a history was ever part of this store: not when the store was set back to before it.
+    fn holds(&self, history: History, offset: Offset) -> bool {
+        let _ = (history, offset);
+        true
+    }
 
     /// Entries after `from` that the filter matches now or matched before, by rising offset, up to about `bytes_max` bytes of bodies
     /// (at least one offset).

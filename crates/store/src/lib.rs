@@ -1,4 +1,4 @@
-//! The [`Store`] and [`Changelog`] traits, their conformance suite, the in-memory store and the embedded store (SQLite).
+//! The [`Store`] and [`Changelog`] traits, their conformance suite, and the stores: in memory, embedded (SQLite), and over a cluster.
 //!
 //! A server node sees a database as two things: a [`Store`], where documents are committed, and a [`Changelog`], the node's ordered,
 //! compacted view of what was committed by anyone, which serves the clients. The embedded store is both, in one file and one
@@ -23,9 +23,9 @@ pub use changelog::{
 };
 pub use embedded::{EmbeddedOptions, EmbeddedStore};
 pub use error::StoreError;
-pub use memory::MemoryStore;
+pub use memory::{MemoryCopy, MemoryStore};
 pub use sketches::Sketches;
 pub use store::{
     BoxFuture, Capabilities, ClientRecord, Commit, CommitOutcome, ConflictQuery, ConflictRecord, Document, ReadSet,
-    Recorded, Store, Write,
+    Recorded, Store, Trace, Write,
 };

@@ -1,5 +1,8 @@
 //! Every named limit of the stores.
 
+/// Openings of an embedded database that are remembered: a client that was last told of an earlier one is taken for one of a database
+/// that was set back.
+pub(crate) const HISTORIES_KEPT: u64 = 10_000;
 /// Most segments that a subscriber may fall behind before it has to read the changelog instead.
 pub const SEGMENTS_BUFFERED_MAX: usize = 256;
 /// What a record counts against the size of a page besides its key and body, so that pages of tombstones are bounded too.

@@ -5,7 +5,7 @@ use std::ops::Bound;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tidelock_core::ids::{
-    ChangelogId, ClientId, DocumentId, Epoch, Incarnation, MutationId, Offset, Sequence, Version,
+    ChangelogId, ClientId, DocumentId, Epoch, History, Incarnation, MutationId, Offset, Sequence, Version,
 };
 use tokio::sync::broadcast;
 
@@ -19,7 +19,7 @@ use crate::limits::{CONFLICTS_KEPT_DEFAULT, RECORD_BYTES_OVERHEAD, SEGMENTS_BUFF
 use crate::sketches::Sketches;
 use crate::store::{
     BoxFuture, Capabilities, ClientRecord, Commit, CommitOutcome, ConflictQuery, ConflictRecord, Document, ReadSet,
-    Recorded, Store, Write,
+    Recorded, Store, Trace, Write,
 };
 
 /// A database in memory. Deterministic: ordered maps, one mutex, every future is ready when first polled.
@@ -31,7 +31,7 @@ pub struct MemoryStore {
     segments: broadcast::Sender<Arc<Segment>>,
 }
 
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 struct State {
     /// By the changelog identity that asked, from its first request on.
     sketches: BTreeMap<ChangelogId, Sketches>,
@@ -47,7 +47,15 @@ struct State {
     conflicts: VecDeque<ConflictRecord>,
     conflict_number_last: u64,
     notes: BTreeMap<String, Vec<u8>>,
+    /// Documents whose content was offered.
+    offered: BTreeSet<DocumentId>,
+    /// Where each history ends but the last, which is the present one.
+    histories: Vec<(History, Offset)>,
 }
+
+/// What a store held at a moment, as a copy of its file does.
+#[derive(Clone, Debug, Default)]
+pub struct MemoryCopy(State);
 
 impl Default for MemoryStore {
     fn default() -> Self {
@@ -60,6 +68,24 @@ impl MemoryStore {
     pub fn new(epoch: Epoch, changelog: ChangelogId) -> Self {
         let (segments, _) = broadcast::channel(SEGMENTS_BUFFERED_MAX);
         Self { epoch, changelog, state: Mutex::default(), segments }
+    }
+
+    /// A copy of what it holds.
+    pub fn copy(&self) -> MemoryCopy {
+        MemoryCopy(State { sketches: BTreeMap::new(), ..self.state().clone() })
+    }
+
+    /// Opens a copy. `history` begins there: nobody may have been told of it before.
+    pub fn open(copy: MemoryCopy, epoch: Epoch, changelog: ChangelogId, history: History) -> Self {
+        let store = Self::new(epoch, changelog);
+        let mut state = copy.0;
+        let head = state.head;
+        if let Some((_, end)) = state.histories.last_mut() {
+            *end = head;
+        }
+        state.histories.push((history, Offset(u64::MAX)));
+        *store.state() = state;
+        store
     }
 
     /// [`symbols`](Changelog::symbols) as a node gives them that serves this store under a changelog identity of its own.
@@ -86,7 +112,7 @@ impl MemoryStore {
 
 impl State {
     fn commit(&mut self, commit: Commit, segments: &broadcast::Sender<Arc<Segment>>) -> CommitOutcome {
-        if let Some(refusal) = commit.mutation.and_then(|mutation| self.refuse_sequence(mutation)) {
+        if let Some(refusal) = commit.mutation.and_then(|mutation| self.refuse_sequence(mutation, commit.jumps)) {
             return refusal;
         }
         let mismatched: Vec<DocumentId> = commit
@@ -130,14 +156,22 @@ impl State {
         outcomes.and_then(|outcomes| outcomes.last_key_value()).map_or(Sequence(0), |(sequence, _)| *sequence)
     }
 
-    fn refuse_sequence(&self, mutation: MutationId) -> Option<CommitOutcome> {
+    fn refuse_sequence(&self, mutation: MutationId, jumps: bool) -> Option<CommitOutcome> {
         let finished = self.finished(mutation.client, mutation.incarnation);
         if mutation.sequence <= finished && !planted::has(Bug::AppliedTwice) {
             let outcomes = self.outcomes.get(&(mutation.client, mutation.incarnation));
             let recorded = outcomes.and_then(|outcomes| outcomes.get(&mutation.sequence)).cloned();
             return Some(CommitOutcome::Repeated(recorded));
         }
-        (mutation.sequence > finished.next()).then_some(CommitOutcome::OutOfOrder(finished))
+        (!jumps && mutation.sequence > finished.next()).then_some(CommitOutcome::OutOfOrder(finished))
+    }
+
+    fn trace(&self, id: &DocumentId) -> Trace {
+        match self.documents.get(id) {
+            Some((record, _)) if record.body.is_none() => Trace::Buried,
+            Some(_) if self.offered.contains(id) => Trace::Offered,
+            Some(_) | None => Trace::None,
+        }
     }
 
     fn stays(&self, write: &Write) -> bool {
@@ -165,6 +199,9 @@ impl State {
             });
             if let Some(old) = &before {
                 self.unlist(old.offset, &write.id);
+            }
+            if write.trace == Trace::Offered {
+                self.offered.insert(write.id.clone());
             }
             let former =
                 before.map(|old| Former { version: old.version, channels: old.channels.clone() }).unwrap_or_default();
@@ -221,6 +258,7 @@ impl State {
             }
             let offset = record.offset;
             self.documents.remove(&id);
+            self.offered.remove(&id);
             self.unlist(offset, &id);
             purged += 1;
         }
@@ -334,6 +372,13 @@ impl Store for MemoryStore {
         })
     }
 
+    fn traces<'a>(&'a self, ids: &'a [DocumentId]) -> BoxFuture<'a, Result<Vec<Trace>, StoreError>> {
+        Box::pin(async move {
+            let state = self.state();
+            Ok(ids.iter().map(|id| state.trace(id)).collect())
+        })
+    }
+
     fn commit(&self, commit: Commit) -> BoxFuture<'_, Result<CommitOutcome, StoreError>> {
         Box::pin(async move { Ok(self.state().commit(commit, &self.segments)) })
     }
@@ -381,6 +426,15 @@ impl Changelog for MemoryStore {
 
     fn floor(&self) -> Offset {
         self.state().floor
+    }
+
+    fn history(&self) -> Option<History> {
+        self.state().histories.last().map(|(history, _)| *history)
+    }
+
+    fn holds(&self, history: History, offset: Offset) -> bool {
+        let state = self.state();
+        state.histories.iter().any(|(known, end)| *known == history && offset <= state.head.min(*end))
     }
 
     fn changes<'a>(

@@ -84,6 +84,9 @@ pub struct PlatformCapabilities {
     pub content_bytes_max: u32,
     /// Largest meta, in bytes.
     pub meta_bytes_max: u32,
+    /// How long a put may be visible in part at most, in milliseconds: a read meanwhile shows the content of after it with the meta of
+    /// before, or the reverse, or one entry of a put of several. 0 when a read never does.
+    pub torn_ms_max: u32,
 }
 
 /// What the platform holds under one key.
@@ -132,7 +135,7 @@ pub struct PutIf {
     pub token: Token,
     /// What to do to the content.
     pub content: PutContent,
-    /// The meta to store with it; `None` removes it.
+    /// The meta to store with it; `None` removes it. Entries of system collections have none.
     pub meta: Option<Arc<[u8]>>,
 }
 

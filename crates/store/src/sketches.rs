@@ -16,7 +16,7 @@ use crate::changelog::{Former, Segment};
 use crate::limits::{CLASS_ITEMS_KEPT_MAX, CLASS_ITEMS_MIN};
 
 /// The symbols of a changelog's documents, and where its items are.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Sketches {
     hasher: ItemHasher,
     checker: Checker,
@@ -28,7 +28,7 @@ pub struct Sketches {
 }
 
 /// Documents of one collection.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 struct Collection {
     /// All of them: the class of a reader of the whole collection.
     whole: Class,
@@ -40,7 +40,7 @@ struct Collection {
 
 /// A set of items. Few are kept as they are, many as their first [`SYMBOLS_MAX`] symbols; in between both are kept, as many symbols as
 /// there are items, for nearly every difference needs fewer.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 struct Class {
     count: u64,
     /// Sorted; none once there are only symbols.

@@ -20,6 +20,7 @@ pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 ///   and durable before it resolves. It is linearizable per document.
 /// - A mutation whose sequence is not beyond the finished one of its (client, incarnation) is [`Repeated`](CommitOutcome::Repeated)
 ///   and changes nothing, whatever happened to the first answer.
+/// - The next mutation is the one after the finished one, unless it [jumps](Commit::jumps).
 /// - [`read`](Store::read) returns what was committed before it was called, or something later.
 /// - Dropping a future does not undo what it began.
 pub trait Store: Send + Sync + 'static {
@@ -31,6 +32,9 @@ pub trait Store: Send + Sync + 'static {
 
     /// The documents named, in that order.
     fn read<'a>(&'a self, ids: &'a [DocumentId]) -> BoxFuture<'a, Result<ReadSet, StoreError>>;
+
+    /// What is remembered of each of these documents besides its state.
+    fn traces<'a>(&'a self, ids: &'a [DocumentId]) -> BoxFuture<'a, Result<Vec<Trace>, StoreError>>;
 
     /// Commits a mutation whole, or says why not.
     fn commit(&self, commit: Commit) -> BoxFuture<'_, Result<CommitOutcome, StoreError>>;
@@ -100,6 +104,8 @@ pub struct Commit {
     pub session: SessionId,
     /// Outcomes up to this sequence may be forgotten.
     pub acknowledged: Sequence,
+    /// Whether it is the next although it does not follow the finished one: the store was set back, and nobody has what is between.
+    pub jumps: bool,
     /// The documents; each at most once. Empty for a mutation that was rejected.
     pub writes: Vec<Write>,
     /// To be recorded with the mutation and given back when it is repeated.
@@ -113,6 +119,19 @@ pub struct Commit {
     pub actor: String,
     /// The server's clock, milliseconds since 1970.
     pub now_ms: u64,
+}
+
+/// What a store remembers of a document besides its state.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Trace {
+    /// Nothing.
+    #[default]
+    None,
+    /// There is none, and a tombstone says that there was one.
+    Buried,
+    /// Its content came from a client that offered what the store, set back, lacked: nobody knows which mutations are in it. It stays
+    /// so until its tombstone is forgotten.
+    Offered,
 }
 
 /// The write of one document. One that [leaves](Write::leaves) content and channels as they are is a condition alone: it has to hold
@@ -134,12 +153,15 @@ pub struct Write {
     pub channels: Vec<String>,
     /// When the user made the change, milliseconds since 1970.
     pub edited_ms: u64,
+    /// To be remembered: a tombstone although there was no document, or that the content was offered.
+    pub trace: Trace,
 }
 
 impl Write {
     /// Whether the document stays as it is when it is as expected, in these channels.
     pub fn leaves(&self, channels: &[String]) -> bool {
         match self.body {
+            _ if self.trace != Trace::None => false,
             Some(_) => self.expected == self.version && self.channels == channels,
             None => !self.expected.exists(),
         }

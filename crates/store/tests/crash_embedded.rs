@@ -22,7 +22,7 @@ use std::time::Duration;
 use tidelock_core::ids::{ClientId, DocumentId, Incarnation, MutationId, Offset, Sequence, SessionId, Version};
 use tidelock_core::wire::Outcome;
 use tidelock_store::{
-    Changelog, ChannelSet, Commit, CommitOutcome, EmbeddedOptions, EmbeddedStore, Filter, Store, Write,
+    Changelog, ChannelSet, Commit, CommitOutcome, EmbeddedOptions, EmbeddedStore, Filter, Store, Trace, Write,
 };
 
 const TEST: &str = "acknowledged_mutations_survive_kills";
@@ -207,6 +207,7 @@ fn mutation(client: u8, sequence: u64) -> Commit {
     let own = (0..documents(client, sequence))
         .map(|part| write(format!("{client}-{sequence}-{part}"), &body(client, sequence, part)));
     Commit {
+        jumps: false,
         mutation: Some(MutationId {
             client: ClientId([client; 16]),
             incarnation: Incarnation(1),
@@ -232,6 +233,7 @@ fn write(key: String, body: &str) -> Write {
         version: Version(1),
         channels: vec!["list:1".into()],
         edited_ms: 1,
+        trace: Trace::None,
     }
 }
 

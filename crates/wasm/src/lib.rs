@@ -15,7 +15,7 @@ use alloc::vec::Vec;
 
 use js_sys::{Array, Uint8Array};
 use tidelock_core::client::storage::{Durability, ReadResult, RefusedRow, StorageFailure, Verdict};
-use tidelock_core::client::{Client, Config, Effect, Event, Status};
+use tidelock_core::client::{Client, Config, Effect, Event, Kept, Status};
 use tidelock_core::ids::DocumentId;
 use tidelock_core::json::{self, Value};
 use wasm_bindgen::prelude::wasm_bindgen;
@@ -33,6 +33,9 @@ static ALLOCATOR: talc::wasm::WasmDynamicTalc = talc::wasm::new_wasm_dynamic_all
 fn panicked(_: &core::panic::PanicInfo<'_>) -> ! {
     core::arch::wasm32::unreachable()
 }
+
+/// Refused rows that the application is shown at once.
+const QUARANTINE_SHOWN_MAX: usize = 100;
 
 /// The client, as the worker drives it. Times are milliseconds since 1970.
 #[wasm_bindgen]
@@ -127,8 +130,14 @@ impl Core {
         seed: f64,
         now_ms: f64,
     ) -> Self {
-        let config = Config { database, collections, channels, resolver, offline };
+        let config = Config { database, collections, channels, resolver, offline, kept: Kept::default() };
         Self { client: Client::new(config, unsigned(seed), unsigned(now_ms)), inputs: Vec::new(), refused: Vec::new() }
+    }
+
+    /// Limits of the acknowledged mutations that are kept: milliseconds and bytes.
+    pub fn keep(&mut self, ms: f64, bytes: f64) {
+        let bytes = usize::try_from(unsigned(bytes)).unwrap_or(usize::MAX);
+        self.client.keep(Kept { ms: unsigned(ms), bytes });
     }
 
     /// The next effect, until undefined.
@@ -155,6 +164,20 @@ impl Core {
     /// The application took an entry off the list of rejected mutations.
     pub fn handle_rejected_removed(&mut self, now_ms: f64) {
         self.client.handle_rejected_removed(unsigned(now_ms));
+    }
+
+    /// The database was opened again: the application may have changed its schema.
+    pub fn handle_schema_changed(&mut self, now_ms: f64) {
+        self.client.handle_schema_changed(unsigned(now_ms));
+    }
+
+    /// JSON text: the first rows that the application's stores refused, each as (collection, key, reason).
+    pub fn quarantine(&self) -> String {
+        let rows = self.client.quarantine().take(QUARANTINE_SHOWN_MAX);
+        let row = |(id, reason): (&DocumentId, &str)| {
+            vec![id.collection.as_str().text(), id.key.as_str().text(), reason.text()].text()
+        };
+        text(&rows.map(row).collect::<Vec<_>>().text())
     }
 
     /// The connection is open.
@@ -325,6 +348,7 @@ fn status(status: &Status) -> Value {
         ("oldestPendingAt", status.oldest_pending_at_ms.map_or(Value::Null, Text::text)),
         ("rejected", status.rejected.text()),
         ("conflicts", status.conflicts.text()),
+        ("quarantined", status.quarantined.text()),
         ("lastSyncedAt", status.last_synced_at_ms.map_or(Value::Null, Text::text)),
         ("error", error.unwrap_or(Value::Null)),
     ])

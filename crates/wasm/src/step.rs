@@ -7,7 +7,7 @@
 //! | `row` | collection, keys, escaped: indexes in keys of values with escapes or large integers | a body per key |
 //! | `unrow` | collection, keys | |
 //! | `page` / `unpage` | collection, first | a blob / nothing |
-//! | `outbox` | collection, `{t, a, k}` | |
+//! | `outbox` | collection, `{t, a, k, adopt}` | |
 //! | `unoutbox` | collection, numbers | |
 //! | `pending` / `unpending` | sequence | a blob / nothing |
 //! | `state` | name | a blob |
@@ -138,7 +138,12 @@ impl Writer {
             }
             WriteOp::OutboxAdd(collection, record) => {
                 let keys: Vec<Value> = record.keys.into_iter().map(Text::text).collect();
-                let record = object([("t", record.transaction.text()), ("a", record.at_ms.text()), ("k", keys.text())]);
+                let record = object([
+                    ("t", record.transaction.text()),
+                    ("a", record.at_ms.text()),
+                    ("k", keys.text()),
+                    ("adopt", Value::Bool(record.adopt)),
+                ]);
                 vec!["outbox".text(), collection.text(), record]
             }
             WriteOp::PendingPut(sequence, bytes) => {

@@ -23,6 +23,12 @@ const ENGINE_RETRY_MS_MAX = 60_000;
 
 type Listeners = { [E in keyof Events]: Set<(event: Events[E]) => void> };
 
+/** How long acknowledged writes are kept by default. */
+const KEPT_DAYS = 7;
+const DAY_MS = 24 * 3_600_000;
+/** How many bytes of them. */
+const KEPT_BYTES = 4 << 20;
+
 export class Handle implements Tidelock {
   private readonly options: TidelockOptions;
   private readonly factory: IDBFactory;
@@ -53,7 +59,16 @@ export class Handle implements Tidelock {
     this.factory = factory;
     this.options = options;
     const online = options.offline !== true;
-    this.known = { phase: "starting", online, pending: 0, rejected: 0, conflicts: 0, lastSyncedAt: null, error: null };
+    this.known = {
+      phase: "starting",
+      online,
+      pending: 0,
+      rejected: 0,
+      conflicts: 0,
+      quarantined: [],
+      lastSyncedAt: null,
+      error: null,
+    };
     this.channel = new BroadcastChannel(channelName(options.database));
     this.channel.onmessage = (event: MessageEvent<Broadcast>) => this.heard(event.data);
     this.election = new Election(channelName(options.database), {
@@ -252,6 +267,10 @@ export class Handle implements Tidelock {
       channels: options.channels ?? null,
       resolver: options.resolver !== undefined,
       offline: !this.known.online,
+      kept: {
+        ms: (options.keepAcknowledged?.days ?? KEPT_DAYS) * DAY_MS,
+        bytes: options.keepAcknowledged?.bytes ?? KEPT_BYTES,
+      },
     };
   }
 

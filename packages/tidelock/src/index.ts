@@ -10,6 +10,7 @@ import type { Tidelock, TidelockFactory, TidelockOptions } from "./types.ts";
 export type {
   ChangeEvent,
   ConflictEntry,
+  RefusedRow,
   Events,
   ObserveQuery,
   RejectedEntry,

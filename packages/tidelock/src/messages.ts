@@ -13,6 +13,8 @@ export interface WorkerSetup {
   readonly channels: readonly string[] | null;
   readonly resolver: boolean;
   readonly offline: boolean;
+  /** Limits of the acknowledged writes that are kept. */
+  readonly kept: { readonly ms: number; readonly bytes: number };
 }
 
 /** From a tab to the worker that it hosts. */

@@ -22,6 +22,11 @@ export interface TidelockOptions {
   readonly wasmUrl?: string | URL;
   /** Starts with the network off. */
   readonly offline?: boolean;
+  /**
+   * How many of the acknowledged writes are kept on this device, to be offered again to a server that was set back to an
+   * earlier state: at most `bytes` (by default 4 MiB), for at least `days` (by default 7) unless there are more.
+   */
+  readonly keepAcknowledged?: { readonly days?: number; readonly bytes?: number };
 }
 
 /** A conflict for the application to decide. `undefined`: the document does not exist on that side. */
@@ -48,10 +53,21 @@ export interface Status {
   readonly rejected: number;
   /** Conflicts that the server reported since the engine started. */
   readonly conflicts: number;
+  /** Rows of the server that the object stores refused, the first hundred: they are tried again when they or the schema change. */
+  readonly quarantined: readonly RefusedRow[];
   /** When everything was last confirmed, milliseconds since 1970. */
   readonly lastSyncedAt: number | null;
   /** The last failure of the connection, until the next success. */
   readonly error: SyncError | null;
+}
+
+/** A row of the server that an object store refused. */
+export interface RefusedRow {
+  readonly store: string;
+  /** The key as the server names it. */
+  readonly key: string;
+  /** The browser's words. */
+  readonly reason: string;
 }
 
 /** A failure for people to see. */

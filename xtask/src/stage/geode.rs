@@ -6,7 +6,7 @@
 
 use std::env;
 
-use tidelock_geode_cluster::{Artifacts, Cluster};
+use tidelock_geode_cluster::{Artifacts, Cluster, Regions};
 
 use super::rust;
 use crate::process::{self, Echo};
@@ -48,7 +48,7 @@ pub(super) fn run(project: &Project) -> Result<Tally, String> {
     let folder = project.target_dir.join("geode");
     let artifacts = Artifacts::prepare(&folder)?;
     println!("   > a Geode cluster: one locator, two servers");
-    let cluster = Cluster::start(&artifacts, &folder.join("cluster"), &[])?;
+    let cluster = Cluster::start(&artifacts, &folder.join("cluster"), Regions::Tests, &[])?;
     command.env(LOCATOR, cluster.locator()).env(FOLDER, cluster.folder());
     tests(&mut command)
 }

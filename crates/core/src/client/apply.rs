@@ -1,6 +1,7 @@
 //! Applying what the server sends: changes, snapshots, purges.
 
 use super::Client;
+use super::collect::Former;
 use super::storage::{PageId, Row};
 use super::task::Next;
 use super::work::{Desk, Theirs};
@@ -11,8 +12,8 @@ use crate::planted::{self, Bug};
 use crate::prelude::*;
 use crate::version;
 use crate::wire::{
-    Change, ChangeKind, Changes, Cursor, DocumentPolicy, FieldStrategy, Policy, Purge, Reconciled, Snapshot, WireError,
-    unpack_changes,
+    Change, ChangeKind, Changes, Cursor, DocumentChange, DocumentPolicy, FieldStrategy, Operation, Policy, Purge,
+    Reconciled, Snapshot, WireError, unpack_changes,
 };
 
 /// How often a batch waits for unsent changes that a rebase could handle as well.
@@ -299,27 +300,48 @@ fn absent(batch: &Batch, client: &Client, desk: &Desk) -> Vec<DocumentId> {
     absent
 }
 
+/// A server that was set back lacks a document, or it was deleted while the client was away: the server decides, by what it remembers.
+/// An unsent edit of it becomes one that creates it.
+fn offer(id: &DocumentId, client: &Client, desk: &mut Desk, former: &mut Former) {
+    let Some(body) = desk.pages.confirmed(id).map(|(_, body)| body.to_vec()) else { return };
+    if !client.mirror.may_be_dirty(id) {
+        let operation = Operation::Offer(body);
+        former.add(client.now_ms, vec![DocumentChange { id: id.clone(), base: Version::ABSENT, operation }]);
+    }
+    desk.confirm(id, None);
+}
+
 fn apply_batch(batch: &Batch, client: &Client, desk: &mut Desk) {
+    // In a new epoch absence is not deletion. What waits for the resolver is asked again.
+    let restoring = client.position.restoring.is_some() && !matches!(batch.cover, Cover::Changes(_));
+    let offered = |id: &DocumentId| restoring && !client.unresolved.contains_key(id);
+    let mut former = Former::new(client);
     for id in absent(batch, client, desk) {
-        if batch.reads(&id.collection) {
+        if !batch.reads(&id.collection) {
+            forget(&id, client, desk);
+        } else if offered(&id) {
+            offer(&id, client, desk, &mut former);
+        } else {
             desk.receive(client, &id, None, client.mirror.may_be_dirty(&id));
             desk.after.forgotten.push(id);
-        } else {
-            forget(&id, client, desk);
         }
     }
     for change in &batch.changes {
         let Some(id) = client.document_id(change) else { continue };
         let newer = client.settled.get(&id).is_none_or(|settled| change.offset > *settled);
-        if newer || planted::has(Bug::SettledForgotten) {
-            match &change.kind {
-                ChangeKind::Delete if !batch.reads(&id.collection) => forget(&id, client, desk),
-                ChangeKind::Put(..) | ChangeKind::Delete | ChangeKind::Leave | ChangeKind::Same(_) => {
-                    apply_change(change, &id, client, desk);
-                }
-            }
+        if !newer && !planted::has(Bug::SettledForgotten) {
+            continue;
+        }
+        let deleted = change.kind == ChangeKind::Delete;
+        if deleted && !batch.reads(&id.collection) {
+            forget(&id, client, desk);
+        } else if deleted && offered(&id) {
+            offer(&id, client, desk, &mut former);
+        } else {
+            apply_change(change, &id, client, desk);
         }
     }
+    former.finish(desk);
     desk.after.credit_bytes = batch.wire_bytes;
     let mut position = client.position.clone();
     position.collections.clone_from(&client.config.collections);
@@ -340,6 +362,7 @@ fn apply_batch(batch: &Batch, client: &Client, desk: &mut Desk) {
             position.channels.clone_from(&frame.channels);
             position.cursor =
                 Some(Cursor { changelog: frame.changelog, offset: frame.offset, snapshot: frame.through.clone() });
+            position.restoring.take_if(|_| frame.through.is_none());
         }
         Cover::Reconciled(frame) => {
             // A part of a difference is no position: a client that is interrupted reconciles again, with less to do.
@@ -347,8 +370,11 @@ fn apply_batch(batch: &Batch, client: &Client, desk: &mut Desk) {
             position.cursor = frame.last.then_some(cursor);
             position.channels = if frame.last { frame.channels.clone() } else { Vec::new() };
             desk.after.reconciled = frame.last.then_some(frame.round);
+            position.restoring.take_if(|_| frame.last);
         }
     }
+    let known = client.history.zip(position.cursor.as_ref().map(|cursor| cursor.offset));
+    position.history = known.or(position.history);
     desk.put_position(position);
 }
 

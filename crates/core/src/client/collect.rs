@@ -147,30 +147,38 @@ fn choose(client: &Client) -> Vec<Group> {
 }
 
 /// Numbers mutations and stores them in one pending record.
-struct Former {
+pub(super) struct Former {
     replica: super::state::Replica,
     mutations: Vec<Mutation>,
 }
 
 impl Former {
-    fn new(client: &Client) -> Self {
+    pub(super) fn new(client: &Client) -> Self {
         Self { replica: client.replica.clone(), mutations: Vec::new() }
     }
 
     /// A transaction that changed nothing against the shadow needs no mutation.
-    fn add(&mut self, edited_ms: u64, changes: Vec<DocumentChange>) {
+    pub(super) fn add(&mut self, edited_ms: u64, changes: Vec<DocumentChange>) {
         if !changes.is_empty() {
             self.replica.assigned = self.replica.assigned.next();
             self.mutations.push(Mutation { sequence: self.replica.assigned, edited_ms, changes });
         }
     }
 
-    fn finish(self, desk: &mut Desk) {
-        let Some(record) = self.mutations.first().map(|mutation| mutation.sequence) else { return };
-        desk.writes.push(WriteOp::PendingPut(record, encode(&self.mutations)));
-        desk.put_replica(self.replica);
-        let pending = |mutation| Pending { mutation, record, sent: false };
-        desk.after.pending_added.extend(self.mutations.into_iter().map(pending));
+    pub(super) fn finish(self, desk: &mut Desk) {
+        let mut mutations = self.mutations;
+        if !mutations.is_empty() {
+            desk.put_replica(self.replica);
+        }
+        while let Some(record) = mutations.first().map(|mutation| mutation.sequence) {
+            let rest = mutations.split_off(mutations.len().min(GROUPS_MAX));
+            let encoded = encode(&mutations);
+            let bytes = encoded.len();
+            desk.writes.push(WriteOp::PendingPut(record, encoded));
+            let pending = |mutation| Pending { mutation, record, bytes, sent: false };
+            desk.after.pending_added.extend(mutations.into_iter().map(pending));
+            mutations = rest;
+        }
     }
 }
 
@@ -211,6 +219,8 @@ fn change_of(id: &DocumentId, client: &Client, desk: &Desk) -> Result<Option<Doc
     let confirmed = desk.pages.confirmed(id);
     let invalid = |message: String| Refusal { code: ErrorCode::InvalidDocument, message: format!("{id}: {message}") };
     let mine = match desk.row(id) {
+        // The user never had it.
+        row @ Row::Absent if client.is_refused(id, row) => return Ok(None),
         Row::Absent => None,
         Row::Json(text) => Some(text.as_slice()),
         Row::Unsupported(reason) => return Err(invalid(reason.clone())),

@@ -1,7 +1,7 @@
 //! The connection: hello, welcome, subscription, push window, heartbeat, backoff.
 
 use super::event::{Effect, Event, Phase};
-use super::{Client, Inbound};
+use super::{Client, Inbound, Pending};
 use crate::ids::{Sequence, SubscriptionId};
 use crate::limits::CREDIT_BYTES_INITIAL;
 use crate::planted::{self, Bug};
@@ -145,6 +145,7 @@ impl Client {
                 epoch: self.position.epoch,
                 credit_bytes: CREDIT_BYTES_INITIAL,
                 collections: self.config.collections.clone(),
+                history: self.position.history,
             });
             self.send(&hello);
         }
@@ -186,7 +187,7 @@ impl Client {
     /// Changes the channels wanted; `None` for all that the identity may read.
     pub fn set_channels(&mut self, now_ms: u64, channels: Option<Vec<String>>) {
         self.config.channels = channels;
-        if self.connection.welcomed() {
+        if self.connection.welcomed() && self.restore.is_none() {
             self.caught_up = false;
             self.begin_subscription(self.reconcile.is_some());
         }
@@ -224,18 +225,23 @@ impl Client {
     pub(super) fn push_pending(&mut self) {
         // A document that leaves the subscription by its own write is purged by it: nothing is sent before there is one.
         let subscribed = self.connection.state == State::Open && !self.finds_difference();
-        let rolled_back = self.connection.welcomed() && self.rolled_back;
-        if !subscribed && !rolled_back {
+        let first = self.connection.welcomed() && (self.rolled_back || self.restore.is_some());
+        if !subscribed && !first {
             return;
         }
         let frame_bytes_max = self.limits.frame_bytes_max as usize / 2;
         let window = self.limits.push_window_mutations_max as usize;
-        let room = window.saturating_sub(self.pending.values().filter(|pending| pending.sent).count());
-        let acknowledged = self.acknowledged();
+        let acknowledged = self.answered_before();
+        let (answered, queue): (usize, Vec<&mut Pending>) = match &mut self.restore {
+            Some(restore) => (restore.answered(), restore.mutations.iter_mut().collect()),
+            None => (0, self.pending.values_mut().collect()),
+        };
+        let sent = queue.iter().filter(|pending| pending.sent).count();
+        let room = window.saturating_sub(sent.saturating_sub(answered));
         let mut batch = Vec::new();
         let mut count = 0_u32;
         let mut messages = Vec::new();
-        for pending in self.pending.values_mut().filter(|pending| !pending.sent).take(room) {
+        for pending in queue.into_iter().filter(|pending| !pending.sent).take(room) {
             pending.sent = true;
             for push in split(pending, acknowledged, frame_bytes_max) {
                 if !batch.is_empty() && batch.len().saturating_add(push.len()) > frame_bytes_max.min(PUSH_BYTES_MAX) {
@@ -332,13 +338,15 @@ impl Client {
 
     /// Results come in the order of their sequences. One of a mutation that is settled answers a repetition.
     fn handle_result(&mut self, result: PushResult) {
-        let last = self.answered.max(self.replica.settled);
+        let last = self.answered.max(self.answered_before());
         if result.sequence > last.next() {
             return self.protocol_error(&format!("result {} does not follow {last}", result.sequence));
         }
         if result.sequence > last {
             self.answered = result.sequence;
-            self.results.push_back(result);
+            if let Some(result) = self.restored(result) {
+                self.results.push_back(result);
+            }
         }
     }
 
@@ -350,6 +358,10 @@ impl Client {
     }
 
     fn handle_welcome(&mut self, welcome: Welcome) {
+        if welcome.protocol < PROTOCOL_VERSION_MIN || welcome.protocol > PROTOCOL_VERSION {
+            return self
+                .protocol_error("the server answers in a protocol version that was not offered: update the server");
+        }
         self.connection.state = State::Listing;
         self.connection.error = None;
         self.connection.silence_ms_max = u64::from(welcome.limits.silence_ms_max);
@@ -370,10 +382,16 @@ impl Client {
         let usable =
             self.position.cursor.as_ref().is_some_and(follows) && self.position.collections == self.config.collections;
         self.changelog = welcome.changelog;
-        self.position.epoch = Some(welcome.epoch);
+        let (history, lost) = welcome.history.map_or((None, false), |(history, lost)| (Some(history), lost));
+        self.history = history;
         self.rolled_back = welcome.finished > self.replica.assigned;
         self.idle = false;
-        self.begin_subscription(!usable);
+        if !self.rolled_back {
+            self.restore_if_set_back(welcome.finished, welcome.epoch, lost);
+        }
+        if self.restore.is_none() {
+            self.begin_subscription(!usable);
+        }
     }
 
     fn handle_error(&mut self, error: &ErrorFrame) {
@@ -419,6 +437,7 @@ impl Client {
         self.settled.clear();
         self.caught_up = false;
         self.reconcile = None;
+        self.restore = None;
         for pending in self.pending.values_mut() {
             pending.sent = false;
         }
@@ -456,7 +475,7 @@ impl Client {
 }
 
 /// A mutation as push frames, each within the limit.
-fn split(pending: &super::Pending, acknowledged: Sequence, frame_bytes_max: usize) -> Vec<Vec<u8>> {
+fn split(pending: &Pending, acknowledged: Sequence, frame_bytes_max: usize) -> Vec<Vec<u8>> {
     let mutation = &pending.mutation;
     let mut parts = vec![Vec::new()];
     let mut bytes = 0_usize;

@@ -96,6 +96,8 @@ pub struct Status {
     pub rejected: u64,
     /// Conflicts since the client was loaded.
     pub conflicts: u64,
+    /// Rows of the server that the application's stores refused.
+    pub quarantined: u64,
     /// When everything was last confirmed, milliseconds since 1970.
     pub last_synced_at_ms: Option<u64>,
     /// The last failure of the connection, until the next success: code, for people, retryable.

@@ -1,10 +1,13 @@
 //! The first task: who this replica is, where it stands, what it has not finished.
 
+use std::collections::VecDeque;
+
+use super::mend::Retry;
 use super::shadow::Directory;
-use super::state::{FENCE, POSITION, REPLICA, Replica, UNRESOLVED, Unresolved};
-use super::storage::{Read, ReadResult, WriteOp};
+use super::state::{FENCE, POSITION, QUARANTINE, REPLICA, Replica, UNRESOLVED, Unresolved};
+use super::storage::{OutboxRecord, Read, ReadResult, Row, WriteOp};
 use super::{Client, Event, Mirror, Pending};
-use crate::ids::{ClientId, Incarnation, Sequence};
+use crate::ids::{ClientId, DocumentId, Incarnation, Sequence};
 use crate::prelude::*;
 use crate::wire::{Mutation, decode, encode};
 
@@ -19,12 +22,15 @@ impl Load {
             Read::State(POSITION),
             Read::State(FENCE),
             Read::State(UNRESOLVED),
+            Read::State(QUARANTINE),
             Read::ShadowPages,
             Read::Pending,
             Read::RejectedCount,
         ];
         let outbox = |collection: &String| Read::Outbox { collection: collection.clone(), after: 0 };
         reads.extend(client.config.collections.iter().map(outbox));
+        let first = |collection: &String| Read::Scan { collection: collection.clone(), after: None, limit: 1 };
+        reads.extend(client.config.collections.iter().map(first));
         reads
     }
 
@@ -35,6 +41,7 @@ impl Load {
         client.pending.clear();
         let mut states = Vec::new();
         let mut collections = client.config.collections.clone().into_iter();
+        let mut scanned = Vec::new();
         for result in results {
             match result {
                 ReadResult::State(state) => states.push(state),
@@ -46,7 +53,8 @@ impl Load {
                         client.mirror.add(&collection, records);
                     }
                 }
-                ReadResult::ShadowPage(_) | ReadResult::Rows(_) | ReadResult::Scan(_) => {}
+                ReadResult::Scan(rows) => scanned.push(rows),
+                ReadResult::ShadowPage(_) | ReadResult::Rows(_) => {}
             }
         }
         let mut states = states.into_iter();
@@ -56,14 +64,16 @@ impl Load {
         let fence = state().and_then(|bytes| <[u8; 8]>::try_from(bytes.as_slice()).ok()).map_or(0, u64::from_be_bytes);
         let unresolved: Vec<Unresolved> = state().and_then(|bytes| decode(&bytes).ok()).unwrap_or_default();
         client.unresolved = unresolved.into_iter().map(|entry| (entry.id.clone(), entry)).collect();
+        let quarantine: Vec<(DocumentId, String)> = state().and_then(|bytes| decode(&bytes).ok()).unwrap_or_default();
+        client.quarantine = quarantine.into_iter().collect();
+        client.retry = if client.quarantine.is_empty() { Retry::No } else { Retry::Due };
         client.replica = replica.unwrap_or_else(|| {
             let replica = client.new_replica();
             writes.push(WriteOp::StatePut(REPLICA, encode(&replica)));
             replica
         });
-        // The rest of a record that was answered in part.
-        let settled = client.replica.settled;
-        client.pending.retain(|sequence, _| *sequence > settled);
+        client.part_pending();
+        client.compare_stores(scanned, &mut writes);
         client.fence = fence.saturating_add(1);
         writes.push(WriteOp::StatePut(FENCE, client.fence.to_be_bytes().to_vec()));
         writes
@@ -77,6 +87,45 @@ impl Client {
         self.ask_resolver();
     }
 
+    /// Stores and hidden stores that do not belong together: one of them was emptied beside the capture. `scanned` has the first row of
+    /// each store.
+    fn compare_stores(&mut self, scanned: Vec<Vec<(String, Row)>>, writes: &mut Vec<WriteOp>) {
+        self.emptied.clear();
+        for (collection, rows) in self.config.collections.iter().zip(scanned) {
+            let confirmed = !self.directory.pages_between(collection, None, None).is_empty();
+            let Some((key, _)) = rows.into_iter().next() else {
+                if confirmed {
+                    self.emptied.push(collection.clone());
+                }
+                continue;
+            };
+            let id = DocumentId::new(collection.as_str(), key);
+            if !confirmed && !self.mirror.may_be_dirty(&id) && !self.pending_ids().any(|pending| *pending == id) {
+                // Nothing is known of its rows: they are compared like those that were there before Tidelock.
+                let record = OutboxRecord { at_ms: self.now_ms, adopt: true, ..OutboxRecord::default() };
+                writes.push(WriteOp::OutboxAdd(collection.clone(), record));
+                self.position.cursor = None;
+            }
+        }
+    }
+
+    /// What has its result is kept: a record with the rest of those that have none is not yet.
+    fn part_pending(&mut self) {
+        let settled = self.replica.settled;
+        let mut kept: VecDeque<(Sequence, Sequence, usize)> = VecDeque::new();
+        for (sequence, pending) in self.pending.iter() {
+            if kept.back().is_some_and(|(record, ..)| *record == pending.record) {
+                kept.pop_back();
+            }
+            if *sequence > settled {
+                break;
+            }
+            kept.push_back((pending.record, *sequence, pending.bytes));
+        }
+        self.kept = kept;
+        self.pending.retain(|sequence, _| *sequence > settled);
+    }
+
     fn new_replica(&mut self) -> Replica {
         let mut id = [0; 16];
         for half in id.chunks_exact_mut(8) {
@@ -87,10 +136,11 @@ impl Client {
 
     fn load_pending(&mut self, records: Vec<(Sequence, Vec<u8>)>) {
         for (record, bytes) in records {
+            let size = bytes.len();
             match decode::<Vec<Mutation>>(&bytes) {
                 Ok(mutations) => {
                     for mutation in mutations {
-                        self.pending.insert(mutation.sequence, Pending { mutation, record, sent: false });
+                        self.pending.insert(mutation.sequence, Pending { mutation, record, bytes: size, sent: false });
                     }
                 }
                 Err(error) => {

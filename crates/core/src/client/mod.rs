@@ -25,9 +25,11 @@ mod collect;
 mod connection;
 mod event;
 mod load;
+mod mend;
 mod outbox;
 mod reconcile;
 mod resolve;
+mod restore;
 mod settle;
 mod shadow;
 mod state;
@@ -37,7 +39,7 @@ mod work;
 
 use alloc::collections::VecDeque;
 
-use crate::ids::{ChangelogId, DocumentId, Offset, Sequence};
+use crate::ids::{ChangelogId, DocumentId, History, Offset, Sequence};
 use crate::limits::Limits;
 use crate::ordered::OrderedMap;
 use crate::prelude::*;
@@ -45,11 +47,14 @@ use crate::wire::{CollectionInfo, ConflictNote, Mutation, Policy, PushResult};
 
 pub use event::{Effect, Event, Phase, Standing, Status};
 pub use shadow::shadow_documents;
+pub use state::unsettled;
 
 use apply::Inbound;
 use connection::Connection;
+use mend::Retry;
 use outbox::Mirror;
 use reconcile::Reconcile;
+use restore::Restore;
 use shadow::Directory;
 use state::{Position, Replica, Unresolved};
 use storage::{Durability, ReadResult, RefusedRow, Step, StorageFailure};
@@ -73,6 +78,24 @@ pub struct Config {
     pub resolver: bool,
     /// Whether to stay offline until told otherwise.
     pub offline: bool,
+    /// How much of what was acknowledged is kept, for a server that is set back.
+    pub kept: Kept,
+}
+
+/// Limits of the acknowledged mutations that a client keeps; what exceeds one of them is forgotten, the oldest first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Kept {
+    /// How long at least, in milliseconds since the result; up to an eighth longer.
+    pub ms: u64,
+    /// Bytes of their records.
+    pub bytes: usize,
+}
+
+impl Default for Kept {
+    /// 7 days, 4 MiB.
+    fn default() -> Self {
+        Self { ms: 7 * 24 * 3_600_000, bytes: 4 << 20 }
+    }
 }
 
 /// A client replica. See the module's documentation for the contract.
@@ -94,6 +117,8 @@ pub struct Client {
     directory: Directory,
     mirror: Mirror,
     pending: OrderedMap<Sequence, Pending>,
+    /// Records of acknowledged mutations, the oldest first: their key, their last mutation, their bytes.
+    kept: VecDeque<(Sequence, Sequence, usize)>,
     unresolved: OrderedMap<DocumentId, Unresolved>,
     /// The last question to the resolver for each document, in this life of the client.
     asked: OrderedMap<DocumentId, u64>,
@@ -121,12 +146,22 @@ pub struct Client {
     caught_up: bool,
     /// The changelog of the present connection.
     changelog: ChangelogId,
+    /// The history of the present connection's store.
+    history: Option<History>,
+    /// What a server that was set back gets again before anything else.
+    restore: Option<Restore>,
     /// The way from what the client has to a cursor of the present connection.
     reconcile: Option<Reconcile>,
     /// Numbers reconciliations.
     reconciliations: u64,
     /// Whether the server has finished mutations that this client does not know of: its storage was rolled back.
     rolled_back: bool,
+    /// Rows that the application's stores refused, with their words.
+    quarantine: OrderedMap<DocumentId, String>,
+    /// What is to be done about them.
+    retry: Retry,
+    /// Stores that the load found empty although documents of them are confirmed.
+    emptied: Vec<String>,
     /// How far the rows of adopted stores were compared, by outbox record.
     adopted: OrderedMap<(String, u64), String>,
     /// Counts connections and their ends, so that what belongs to an earlier one is recognised.
@@ -147,6 +182,8 @@ struct Pending {
     mutation: Mutation,
     /// Key of the pending record that holds it.
     record: Sequence,
+    /// Size of that record.
+    bytes: usize,
     /// Whether it was sent on the present connection.
     sent: bool,
 }
@@ -170,6 +207,7 @@ impl Client {
             directory: Directory::default(),
             mirror: Mirror::default(),
             pending: OrderedMap::new(),
+            kept: VecDeque::new(),
             unresolved: OrderedMap::new(),
             asked: OrderedMap::new(),
             rounds: 0,
@@ -185,9 +223,14 @@ impl Client {
             deferrals: 0,
             caught_up: false,
             changelog: ChangelogId(0),
+            history: None,
+            restore: None,
             reconcile: None,
             reconciliations: 0,
             rolled_back: false,
+            quarantine: OrderedMap::new(),
+            retry: Retry::No,
+            emptied: Vec::new(),
             adopted: OrderedMap::new(),
             connections: 0,
             last_synced_at_ms: None,
@@ -200,6 +243,11 @@ impl Client {
         };
         client.advance(now_ms);
         client
+    }
+
+    /// Changes the limits of the acknowledged mutations that are kept.
+    pub fn keep(&mut self, kept: Kept) {
+        self.config.kept = kept;
     }
 
     /// The next effect to carry out.
@@ -237,7 +285,8 @@ impl Client {
 
     /// How durable the current task's transaction has to be; asked before it begins.
     pub fn task_durability(&self) -> Durability {
-        self.task.as_ref().map_or(Durability::Strict, Task::durability)
+        let restoring = self.position.restoring.is_some();
+        self.task.as_ref().map_or(Durability::Strict, |task| task.durability(restoring))
     }
 
     /// The first or next step of the current task: `results` answers the reads of the step before, in order.
@@ -256,10 +305,7 @@ impl Client {
         if let Some(task) = self.task.take() {
             task.committed(self);
         }
-        for row in refused {
-            let message = format!("{} cannot be stored: {}", row.id, row.reason);
-            self.event(Event::Problem { code: "row-refused", message, retryable: false });
-        }
+        self.refuse(refused);
         self.advance(now_ms);
     }
 
@@ -305,6 +351,7 @@ impl Client {
             oldest_pending_at_ms: [oldest_pending, self.mirror.oldest_ms()].into_iter().flatten().min(),
             rejected: self.rejected,
             conflicts: self.conflicts,
+            quarantined: self.quarantine.len() as u64,
             last_synced_at_ms: self.last_synced_at_ms,
             error: self.connection.error.clone(),
         }
@@ -327,8 +374,14 @@ impl Client {
             && !self.captured
             && self.mirror.is_empty()
             && self.pending.is_empty()
+            && self.position.restoring.is_none()
             && self.caught_up
             && self.inbound.is_empty()
+    }
+
+    /// Whether the storage failed and is not tried again yet.
+    pub fn storage_waits(&self) -> bool {
+        self.storage_retry_at_ms.is_some()
     }
 
     fn phase(&self) -> Phase {
@@ -389,6 +442,11 @@ impl Client {
             self.conflicts = self.conflicts.saturating_add(notes.len() as u64);
             self.event(Event::Conflicts(notes));
         }
+    }
+
+    /// Documents of mutations without a result.
+    fn pending_ids(&self) -> impl Iterator<Item = &DocumentId> {
+        self.pending.values().flat_map(|pending| pending.mutation.changes.iter().map(|change| &change.id))
     }
 
     fn policy(&self, collection: &str) -> Policy {

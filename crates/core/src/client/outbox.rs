@@ -139,6 +139,11 @@ impl Mirror {
         marked || self.broad_of(&id.collection).any(|entry| entry.record.adopt || covers(entry, &id.key))
     }
 
+    /// Whether an unsent transaction deleted a range that covers the document.
+    pub(super) fn ranged(&self, id: &DocumentId) -> bool {
+        self.broad_of(&id.collection).any(|entry| entry.ranges.iter().any(|range| range.contains(&id.key)))
+    }
+
     /// Whether the collection has rows that were never compared.
     pub(super) fn adopting(&self, collection: &str) -> bool {
         self.broad_of(collection).any(|entry| entry.record.adopt)

@@ -1,16 +1,22 @@
 //! Applying the results of pushes.
 
-use super::state::Unresolved;
+use super::state::{Replica, Unresolved};
 use super::storage::{OutboxRecord, PageId, RejectedDocument, Row, WriteOp};
 use super::task::Next;
 use super::work::{Desk, Theirs, parsed};
-use super::{Client, Pending};
+use super::{Client, Kept, Pending};
 use crate::ids::{DocumentId, Sequence};
 use crate::ordered::{OrderedMap, OrderedSet};
 use crate::prelude::*;
 use crate::wire::{DocumentChange, DocumentPolicy, DocumentState, ErrorCode, Outcome, PushResult};
 use crate::{json, merge, version};
 
+/// Most records of acknowledged mutations that are kept.
+const KEPT_RECORDS_MAX: usize = 4_096;
+/// Most of their mutations that were not committed.
+const REFUSED_MAX: usize = 1_000;
+/// Steps in which the age of kept mutations is told.
+const KEPT_AGES: u64 = 8;
 /// Most results that one transaction applies.
 const RESULTS_MAX: usize = 256;
 
@@ -75,23 +81,60 @@ impl Settle {
         self.results.iter().filter_map(|result| client.pending.get(&result.sequence).map(|pending| (result, pending)))
     }
 
-    /// A pending record goes when the last of its mutations is answered.
+    /// A pending record is kept for a time when the last of its mutations is answered.
     fn drop_pending(&self, client: &Client, desk: &mut Desk) {
         let answered: OrderedSet<Sequence> = self.results.iter().map(|result| result.sequence).collect();
         let records: OrderedSet<Sequence> = self.mutations(client).map(|(_, pending)| pending.record).collect();
         for record in records {
-            let mut of_record = client.pending.values().filter(|pending| pending.record == record);
-            if of_record.all(|pending| answered.contains(&pending.mutation.sequence)) {
-                desk.writes.push(WriteOp::PendingDelete(record));
+            let of_record = || client.pending.values().filter(|pending| pending.record == record);
+            let whole = of_record().all(|pending| answered.contains(&pending.mutation.sequence));
+            if let Some(last) = of_record().last().filter(|_| whole) {
+                desk.after.kept_added.push((record, last.mutation.sequence, last.bytes));
             }
         }
         if let Some(last) = answered.last() {
             // Answered mutations of a record that stays are not repeated after a restart: the server may have forgotten the answer.
             let replica = desk.after.replica.clone().unwrap_or_else(|| client.replica.clone());
-            desk.put_replica(super::state::Replica { settled: *last, ..replica });
+            let mut replica = Replica { settled: *last, ..replica };
+            let refused = self
+                .results
+                .iter()
+                .filter(|result| matches!(result.outcome, Outcome::Rejected(..) | Outcome::Resolve(_)));
+            replica.refused.get_or_insert_default().extend(refused.map(|result| result.sequence));
+            forget_kept(&mut replica, client, desk);
+            desk.put_replica(replica);
         }
         desk.after.pending_removed.extend(answered);
     }
+}
+
+/// Forgets acknowledged mutations that are too old or too many.
+fn forget_kept(replica: &mut Replica, client: &Client, desk: &mut Desk) {
+    let (now_ms, Kept { ms, bytes }) = (client.now_ms, client.config.kept);
+    let ages = replica.kept.get_or_insert_default();
+    if ages.last().is_none_or(|(_, at_ms)| now_ms.saturating_sub(*at_ms) >= ms / KEPT_AGES) {
+        ages.push((replica.settled, now_ms));
+    }
+    let young = ages.iter().position(|(_, at_ms)| at_ms.saturating_add(ms) > now_ms).unwrap_or(ages.len());
+    let mut expired = ages.drain(..young).next_back().map_or(Sequence(0), |(through, _)| through);
+    let refused = replica.refused.get_or_insert_default();
+    let excess = refused.len().saturating_sub(REFUSED_MAX);
+    expired = refused.drain(..excess).next_back().map_or(expired, |through| expired.max(through));
+    let added = core::mem::take(&mut desk.after.kept_added);
+    let all = || client.kept.iter().chain(&added);
+    let mut count = all().count();
+    let mut size: usize = all().map(|(.., size)| size).sum();
+    for (record, last, record_size) in all() {
+        if *last > expired && count <= KEPT_RECORDS_MAX && size <= bytes {
+            break;
+        }
+        desk.writes.push(WriteOp::PendingDelete(*record));
+        desk.after.kept_forgotten += 1;
+        refused.retain(|sequence| sequence > last);
+        count -= 1;
+        size -= record_size;
+    }
+    desk.after.kept_added = added;
 }
 
 fn settle(result: &PushResult, pending: &Pending, client: &Client, desk: &mut Desk) {

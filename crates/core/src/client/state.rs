@@ -1,9 +1,8 @@
 //! Durable records of the state store.
 
-use crate::ids::{ClientId, Epoch, Incarnation, Sequence};
+use crate::ids::{ClientId, Epoch, History, Incarnation, Offset, Sequence};
 use crate::prelude::*;
-use crate::wire::Cursor;
-use crate::wire::cbor_struct;
+use crate::wire::{Cursor, Mutation, cbor_struct, decode};
 
 /// Name of [`Replica`]'s record.
 pub(super) const REPLICA: &str = "replica";
@@ -14,6 +13,9 @@ pub(super) const FENCE: &str = "fence";
 /// Name of the record that holds the conflicts that wait for the application's resolver.
 pub(super) const UNRESOLVED: &str = "unresolved";
 
+/// Name of the record that lists the rows that the application's stores refused.
+pub(super) const QUARANTINE: &str = "quarantine";
+
 /// Who this replica is and what it has assigned.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Replica {
@@ -23,9 +25,20 @@ pub(super) struct Replica {
     pub(super) assigned: Sequence,
     /// The last sequence whose result is applied: results come in order. A pending record may still hold mutations up to here.
     pub(super) settled: Sequence,
+    /// How old kept mutations are: (last sequence, when all up to it were settled), by rising sequence.
+    pub(super) kept: Option<Vec<(Sequence, u64)>>,
+    /// Of the kept mutations those that were not committed, by rising sequence.
+    pub(super) refused: Option<Vec<Sequence>>,
 }
 
-cbor_struct!(Replica { client, incarnation, assigned, settled });
+cbor_struct!(Replica { client, incarnation, assigned, settled, kept, refused });
+
+/// How many mutations of these pending records have no result yet; `replica` is that record of the state store. For tools and tests.
+pub fn unsettled<'a>(replica: &[u8], records: impl Iterator<Item = &'a [u8]>) -> usize {
+    let settled = decode::<Replica>(replica).unwrap_or_default().settled;
+    let mutations = records.flat_map(|record| decode::<Vec<Mutation>>(record).unwrap_or_default());
+    mutations.filter(|mutation| mutation.sequence > settled).count()
+}
 
 /// Where this replica stands.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -40,9 +53,13 @@ pub(super) struct Position {
     pub(super) epoch: Option<Epoch>,
     /// The channels that the application asked for; `None` for all.
     pub(super) wanted: Option<Vec<String>>,
+    /// The furthest position that the server told, with the history of its store.
+    pub(super) history: Option<(History, Offset)>,
+    /// While a server that was set back gets again what it lacks: mutations after this one may have to be pushed again.
+    pub(super) restoring: Option<Sequence>,
 }
 
-cbor_struct!(Position { cursor, channels, collections, epoch, wanted });
+cbor_struct!(Position { cursor, channels, collections, epoch, wanted, history, restoring });
 
 /// A conflict that waits for the application's resolver.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -3,13 +3,15 @@
 use super::apply::Apply;
 use super::collect::{Adopt, Collect};
 use super::load::Load;
+use super::mend::{Mend, Retry};
 use super::reconcile::List;
 use super::resolve::Resolve;
+use super::restore::Recall;
 use super::settle::Settle;
 use super::storage::{Durability, Read, ReadResult, Step, Verdict, WriteOp};
 use super::work::Desk;
 use super::{Client, state};
-use crate::ids::{Incarnation, Sequence};
+use crate::ids::{DocumentId, Incarnation, Sequence};
 use crate::ordered::OrderedMap;
 use crate::planted::{self, Bug};
 use crate::prelude::*;
@@ -53,6 +55,8 @@ pub(super) enum Kind {
     Collect(Collect),
     Adopt(Adopt),
     List(List),
+    Mend(Mend),
+    Recall(Recall),
     Resolve(Resolve),
     /// The client's storage was rolled back: it goes on under another incarnation.
     Renew,
@@ -73,6 +77,9 @@ impl Client {
         if !self.loaded {
             return Some(Kind::Load(Load));
         }
+        if let Some(mend) = self.next_mend() {
+            return Some(Kind::Mend(mend));
+        }
         if let Some((id, value)) = self.resolved.pop_front() {
             return Some(Kind::Resolve(Resolve { id, value }));
         }
@@ -91,6 +98,9 @@ impl Client {
     fn next_outgoing(&mut self) -> Option<Kind> {
         if self.rolled_back {
             return self.pending.is_empty().then_some(Kind::Renew);
+        }
+        if self.restore.is_some() {
+            return self.next_restoring().map(Kind::Recall).or(self.captured.then_some(Kind::Look));
         }
         if let Some(list) = List::next(self) {
             return Some(Kind::List(list));
@@ -143,7 +153,7 @@ impl Task {
                 }
                 self.stage = Stage::Running;
             }
-            Stage::Running => self.desk_absorb(results),
+            Stage::Running => self.desk_absorb(client, results),
             Stage::Fenced => return Step { verdict: Verdict::Abort, ..Step::default() },
         }
         match self.run(client) {
@@ -163,6 +173,8 @@ impl Task {
             | Kind::Collect(_)
             | Kind::Adopt(_)
             | Kind::List(_)
+            | Kind::Mend(_)
+            | Kind::Recall(_)
             | Kind::Resolve(_)
             | Kind::Renew => return Vec::new(),
         };
@@ -187,14 +199,18 @@ impl Task {
     /// What applies frames of the server needs no flush: rows, shadow and cursor are lost together or not at all, and what is lost is
     /// sent again, because the server learns the cursor only when the client subscribes. Everything else is promised to somebody: a
     /// mutation whose sequence is used, an outcome that the server may forget, an incarnation.
-    pub(super) fn durability(&self) -> Durability {
+    /// While a server is restored, frames form mutations as well.
+    pub(super) fn durability(&self, restoring: bool) -> Durability {
         match self.kind {
+            Kind::Apply(_) if restoring => Durability::Strict,
             Kind::Apply(_) | Kind::Look => Durability::Relaxed,
             Kind::Load(_)
             | Kind::Settle(_)
             | Kind::Collect(_)
             | Kind::Adopt(_)
             | Kind::List(_)
+            | Kind::Mend(_)
+            | Kind::Recall(_)
             | Kind::Resolve(_)
             | Kind::Renew => Durability::Strict,
         }
@@ -213,6 +229,7 @@ impl Task {
             Kind::Apply(apply) if same_connection => apply.give_back(client),
             Kind::Settle(settle) if same_connection => settle.give_back(client),
             Kind::Resolve(resolve) => client.resolved.push_front((resolve.id, resolve.value)),
+            Kind::Mend(mend) => mend.failed(client),
             Kind::Apply(_)
             | Kind::Settle(_)
             | Kind::Load(_)
@@ -220,6 +237,7 @@ impl Task {
             | Kind::Collect(_)
             | Kind::Adopt(_)
             | Kind::List(_)
+            | Kind::Recall(_)
             | Kind::Renew => {}
         }
     }
@@ -235,10 +253,18 @@ impl Task {
             after.credit_bytes = 0;
         } else if matches!(self.kind, Kind::Apply(_) | Kind::Settle(_)) {
             client.note_progress();
+            // What stood in the way of a refused row may be gone.
+            if client.quarantine.keys().any(|id| after.changed.contains_key(&id.collection)) {
+                client.retry = Retry::Due;
+            }
         }
+        let mut recall = None;
         match self.kind {
             Kind::Load(_) => client.loaded_from_storage(),
             Kind::List(list) => list.committed(client),
+            // What follows from it needs the position that it stored.
+            Kind::Recall(recalled) => recall = (self.connection == client.connections).then_some(recalled),
+            Kind::Mend(mend) => mend.committed(client),
             Kind::Renew => client.renewed(),
             Kind::Adopt(adopt) => adopt.committed(client),
             // These may have marked rows in the outboxes.
@@ -248,6 +274,9 @@ impl Task {
             Kind::Look | Kind::Collect(_) => {}
         }
         client.follow(after);
+        if let Some(recall) = recall {
+            recall.committed(client);
+        }
     }
 
     fn run(&mut self, client: &mut Client) -> Next {
@@ -259,13 +288,20 @@ impl Task {
             Kind::Collect(collect) => collect.step(client, &mut self.desk),
             Kind::Adopt(adopt) => adopt.step(client, &mut self.desk),
             Kind::List(list) => list.step(),
+            Kind::Mend(mend) => mend.step(client, &mut self.desk),
+            Kind::Recall(recall) => recall.step(client, &mut self.desk),
             Kind::Resolve(resolve) => resolve.step(client, &mut self.desk),
             Kind::Renew => {
                 let mut replica = client.replica.clone();
                 replica.incarnation = Incarnation(client.random.next());
                 replica.assigned = Sequence(0);
                 replica.settled = Sequence(0);
+                (replica.kept, replica.refused) = (None, None);
                 self.desk.put_replica(replica);
+                // They could not be pushed again under their own sequences.
+                self.desk.after.kept_forgotten = client.kept.len();
+                let kept = client.kept.iter().map(|(record, ..)| WriteOp::PendingDelete(*record));
+                self.desk.writes.extend(kept);
                 Next::Done
             }
         }
@@ -284,12 +320,19 @@ impl Task {
         }
     }
 
-    fn desk_absorb(&mut self, results: Vec<ReadResult>) {
+    fn desk_absorb(&mut self, client: &Client, results: Vec<ReadResult>) {
         match &mut self.kind {
             Kind::Adopt(adopt) => adopt.absorb(&mut self.desk, results),
             Kind::List(list) => list.absorb(results),
+            Kind::Recall(recall) => recall.absorb(client, results),
             Kind::Collect(collect) => collect.absorb(&mut self.desk, results),
-            Kind::Load(_) | Kind::Look | Kind::Apply(_) | Kind::Settle(_) | Kind::Resolve(_) | Kind::Renew => {
+            Kind::Load(_)
+            | Kind::Look
+            | Kind::Apply(_)
+            | Kind::Settle(_)
+            | Kind::Mend(_)
+            | Kind::Resolve(_)
+            | Kind::Renew => {
                 self.desk.absorb(results);
             }
         }
@@ -355,6 +398,8 @@ impl Client {
         for sequence in after.pending_removed {
             self.pending.remove(&sequence);
         }
+        self.kept.extend(after.kept_added);
+        self.kept.drain(..after.kept_forgotten.min(self.kept.len()));
         for pending in after.pending_added {
             self.pending.insert(pending.mutation.sequence, pending);
         }
@@ -386,6 +431,11 @@ impl Client {
         }
         self.idle = after.idle;
         for (collection, keys) in after.changed {
+            for key in &keys {
+                if self.quarantine.remove(&DocumentId::new(collection.as_str(), key.as_str())).is_some() {
+                    self.retry = self.retry.max(Retry::Note);
+                }
+            }
             self.event(super::Event::Changed { collection, keys });
         }
         for event in after.events {

@@ -39,6 +39,10 @@ pub(super) struct Aftermath {
     pub(super) position: Option<Position>,
     pub(super) pending_added: Vec<Pending>,
     pub(super) pending_removed: Vec<Sequence>,
+    /// Records of acknowledged mutations: key, last mutation, bytes.
+    pub(super) kept_added: Vec<(Sequence, Sequence, usize)>,
+    /// How many of the oldest go.
+    pub(super) kept_forgotten: usize,
     pub(super) outbox_removed: Vec<(String, u64)>,
     pub(super) page_changes: Vec<PageChange>,
     pub(super) changed: OrderedMap<String, Vec<String>>,
@@ -130,7 +134,7 @@ impl Desk {
             self.pages.confirm(id, theirs);
             return;
         }
-        if !dirty {
+        if !dirty || client.is_refused(id, self.row(id)) {
             if version != confirmed_version {
                 self.write_row(id, theirs.as_ref().map(|(_, body)| body.clone()));
                 self.pages.confirm(id, theirs);

@@ -19,7 +19,7 @@ pub(super) struct Patch<'a> {
 /// nobody else changed the document.
 pub fn apply(base: Option<&Value>, operation: &Operation) -> Result<Option<Value>, MergeError> {
     match operation {
-        Operation::Put(body) => Ok(Some(parse(body)?)),
+        Operation::Put(body) | Operation::Offer(body) => Ok(Some(parse(body)?)),
         Operation::Delete => Ok(None),
         Operation::Patch(patches) => apply_patches(base.cloned(), parse_patches(patches)?),
     }

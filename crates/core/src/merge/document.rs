@@ -131,7 +131,7 @@ enum Wanted<'a> {
 impl<'a> Wanted<'a> {
     fn of(operation: &'a Operation) -> Result<Self, MergeError> {
         Ok(match operation {
-            Operation::Put(body) => Wanted::Whole { base: None, mine: Some(parse(body)?) },
+            Operation::Put(body) | Operation::Offer(body) => Wanted::Whole { base: None, mine: Some(parse(body)?) },
             Operation::Delete => Wanted::Whole { base: None, mine: None },
             Operation::Patch(patches) => {
                 let mut patches = parse_patches(patches)?;
@@ -187,7 +187,7 @@ fn holds(
 }
 
 /// The value at a path.
-fn found<'a>(document: Option<&'a Value>, path: &[String]) -> Option<&'a Value> {
+pub(super) fn found<'a>(document: Option<&'a Value>, path: &[String]) -> Option<&'a Value> {
     path.iter().try_fold(document?, |value, name| Index::new(splittable(value)?).find(name))
 }
 

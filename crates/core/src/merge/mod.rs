@@ -20,6 +20,7 @@
 //!
 //! Every value of either side that is not in the outcome is named in a [`ConflictNote`](crate::wire::ConflictNote). `__proto__` is a name like any other.
 
+mod again;
 mod apply;
 mod diff;
 mod document;
@@ -31,6 +32,7 @@ mod sequence;
 mod set;
 mod text;
 
+pub use again::again;
 pub use apply::apply;
 pub use diff::diff;
 pub use document::{Context, Current, Merged, Rebased, merge, rebase};

@@ -3,7 +3,7 @@
 use std::sync::{Arc, Mutex, PoisonError};
 
 use super::filter::Filter;
-use crate::ids::{ChangelogId, DocumentId, Epoch, MutationId, Offset, Sequence, SessionId};
+use crate::ids::{ChangelogId, DocumentId, Epoch, History, MutationId, Offset, Sequence, SessionId};
 use crate::prelude::*;
 use crate::wire::{CollectionInfo, ErrorCode, Hello, Mutation, PushResult};
 
@@ -110,8 +110,14 @@ pub struct Submission {
     pub acknowledged: Sequence,
     /// What it changes; without changes when it is refused.
     pub mutation: Mutation,
+    /// Whether it is the first of a client that does not have any more what the store, set back, lacks before it.
+    pub jumps: bool,
     /// Why the session refuses it already (limits): to be recorded as rejected, so that its sequence is finished.
     pub refused: Option<(ErrorCode, String)>,
+    /// Whether the client had a result of it before: unless it is finished still, the store was set back.
+    pub again: bool,
+    /// Whether the client is bringing back what the store lacks: what it creates may hold mutations of others.
+    pub brings_back: bool,
 }
 
 /// What became of a submission.
@@ -153,6 +159,10 @@ pub struct Opening {
     pub floor: Offset,
     /// The client's last finished mutation.
     pub finished: Sequence,
+    /// Whether the client knows of data that the store may lack since it was set back.
+    pub brings_back: bool,
+    /// For the welcome.
+    pub history: Option<(History, bool)>,
     /// What the identity may do.
     pub grant: Grant,
     /// Those collections of the hello that the identity may use.

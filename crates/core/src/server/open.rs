@@ -14,8 +14,10 @@ use crate::wire::{ErrorCode, Hello, PROTOCOL_VERSION, PROTOCOL_VERSION_MIN, Serv
 impl Session {
     pub(super) fn hello(&mut self, hello: Hello) {
         if hello.protocol < PROTOCOL_VERSION_MIN || hello.protocol_min > PROTOCOL_VERSION {
+            let older = if hello.protocol < PROTOCOL_VERSION_MIN { "application" } else { "server" };
             let message = format!(
-                "the client speaks protocol versions {} to {}, this server {PROTOCOL_VERSION_MIN} to {PROTOCOL_VERSION}",
+                "the application speaks protocol versions {} to {}, this server {PROTOCOL_VERSION_MIN} to {PROTOCOL_VERSION}: \
+                 update the {older}",
                 hello.protocol_min, hello.protocol
             );
             return self.fail(&Refusal::new(ErrorCode::UnsupportedVersion, message));
@@ -58,7 +60,7 @@ impl Session {
             loading: None,
             ticket: 0,
             snapshot_turn: false,
-            push: PushState::new(opening.finished),
+            push: PushState::new(opening.finished, hello.acknowledged, opening.brings_back),
         }));
         if !self.still_open(now_ms) {
             return;
@@ -74,6 +76,7 @@ impl Session {
             subject,
             now_ms,
             floor: opening.floor,
+            history: opening.history,
         }));
     }
 

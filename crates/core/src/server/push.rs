@@ -18,6 +18,10 @@ use crate::wire::{
 pub(super) struct PushState {
     /// The client's last finished mutation when the session opened.
     finished: Sequence,
+    /// The last one that it was acknowledged then, maybe by a store that was set back since.
+    acknowledged: Sequence,
+    /// Whether the client brings back what the store lacks.
+    brings_back: bool,
     /// The sequence that must come next; `None` before the first push, which may repeat finished ones.
     next: Option<Sequence>,
     /// Frames of a mutation that is not whole.
@@ -34,8 +38,8 @@ struct Partial {
 }
 
 impl PushState {
-    pub(super) fn new(finished: Sequence) -> Self {
-        Self { finished, next: None, partial: None, inflight: VecDeque::new() }
+    pub(super) fn new(finished: Sequence, acknowledged: Sequence, brings_back: bool) -> Self {
+        Self { finished, acknowledged, brings_back, next: None, partial: None, inflight: VecDeque::new() }
     }
 
     pub(super) fn bytes_inflight(&self) -> usize {
@@ -73,7 +77,8 @@ impl PushState {
         let sequence = push.sequence;
         let in_order = match self.next {
             Some(next) => sequence == next,
-            None => sequence.0 >= 1 && sequence <= self.finished.next(),
+            // A store that was set back may lack mutations that the client does not have any more.
+            None => sequence.0 >= 1 && (sequence <= self.finished.next() || sequence == push.acknowledged.next()),
         };
         if !in_order {
             let next = self.next.unwrap_or(self.finished.next());
@@ -111,7 +116,7 @@ impl Partial {
 /// About how many bytes a change occupies.
 fn change_bytes(change: &DocumentChange) -> usize {
     let content = match &change.operation {
-        Operation::Put(body) => body.len(),
+        Operation::Put(body) | Operation::Offer(body) => body.len(),
         Operation::Delete => 0,
         Operation::Patch(patches) => patches
             .iter()
@@ -128,6 +133,7 @@ impl Session {
     pub(super) fn push(&mut self, push: Push, len: usize) {
         let State::Open(open) = &mut self.state else { return };
         let acknowledged = push.acknowledged;
+        let first = open.push.next.is_none();
         match open.push.take(push, len, &self.config.limits) {
             Ok(None) => {}
             Ok(Some((partial, _))) => {
@@ -135,7 +141,10 @@ impl Session {
                 let id = MutationId { client: open.client, incarnation: open.incarnation, sequence };
                 let refused = partial.refused;
                 let mutation = partial.mutation;
-                let submission = Submission { id, acknowledged, mutation, refused };
+                let again = sequence <= open.push.acknowledged;
+                let brings_back = open.push.brings_back;
+                let jumps = first && sequence > open.push.finished.next();
+                let submission = Submission { id, acknowledged, mutation, jumps, refused, again, brings_back };
                 self.effects.push_back(Effect::Process(Box::new(submission)));
             }
             Err(refusal) => self.fail(&refusal),

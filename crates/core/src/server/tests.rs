@@ -87,6 +87,7 @@ impl Host {
             epoch: None,
             credit_bytes,
             collections: vec!["cards".into(), "lists".into()],
+            history: None,
         }));
     }
 
@@ -99,6 +100,8 @@ impl Host {
             head: self.head,
             floor: self.floor,
             finished: Sequence(3),
+            history: None,
+            brings_back: false,
             grant,
             collections: vec![info(0, "cards"), info(1, "lists")],
         };

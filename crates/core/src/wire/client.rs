@@ -2,7 +2,7 @@
 
 use super::mutation::DocumentChange;
 use super::packed::Packed;
-use crate::ids::{ChangelogId, ClientId, Epoch, Incarnation, Offset, Sequence, SubscriptionId};
+use crate::ids::{ChangelogId, ClientId, Epoch, History, Incarnation, Offset, Sequence, SubscriptionId};
 use crate::prelude::*;
 use crate::wire::{cbor_enum, cbor_struct};
 
@@ -56,6 +56,8 @@ pub struct Hello {
     pub credit_bytes: u32,
     /// Every collection that the client will use in this session; the welcome names those that the identity may use.
     pub collections: Vec<String>,
+    /// The furthest position that the client was told, with the history that the welcome named then.
+    pub history: Option<(History, Offset)>,
 }
 
 cbor_struct!(Hello {
@@ -68,7 +70,8 @@ cbor_struct!(Hello {
     acknowledged,
     epoch,
     credit_bytes,
-    collections
+    collections,
+    history
 });
 
 /// Opens a subscription, or replaces the one with the same id.

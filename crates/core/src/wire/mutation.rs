@@ -39,9 +39,11 @@ pub enum Operation {
     Delete,
     /// Some fields, each with the value that it had.
     Patch(Vec<FieldPatch>),
+    /// In a new epoch, a confirmed document that the server lacks, as JSON text: it is created unless the server knows better.
+    Offer(Vec<u8>),
 }
 
-cbor_enum!(Operation { Put(first), Delete, Patch(first) });
+cbor_enum!(Operation { Put(first), Delete, Patch(first), Offer(first) });
 
 /// The change of one field. `base` lets any server merge it without a history of the document.
 #[derive(Clone, Debug, PartialEq, Eq)]

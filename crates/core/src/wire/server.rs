@@ -4,7 +4,7 @@ use super::change::{Changes, Purge, Reconciled, Restart, Snapshot, Symbols};
 use super::error::ErrorCode;
 use super::outcome::PushResult;
 use super::policy::CollectionInfo;
-use crate::ids::{ChangelogId, Epoch, Offset, Sequence, SessionId};
+use crate::ids::{ChangelogId, Epoch, History, Offset, Sequence, SessionId};
 use crate::limits::Limits;
 use crate::prelude::*;
 use crate::wire::{cbor_enum, cbor_struct};
@@ -60,9 +60,24 @@ pub struct Welcome {
     pub now_ms: u64,
     /// Changes cannot follow from a cursor below this offset of the changelog.
     pub floor: Offset,
+    /// The history that offsets of this session belong to, and whether the position of the hello was never part of the store: the
+    /// store was set back. `None` from a store that cannot be.
+    pub history: Option<(History, bool)>,
 }
 
-cbor_struct!(Welcome { protocol, session, epoch, changelog, finished, limits, collections, subject, now_ms, floor });
+cbor_struct!(Welcome {
+    protocol,
+    session,
+    epoch,
+    changelog,
+    finished,
+    limits,
+    collections,
+    subject,
+    now_ms,
+    floor,
+    history
+});
 
 /// Answer to a ping.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -62,7 +62,7 @@ pub(crate) fn body(value: Option<&[u8]>) -> Json {
 
 pub(crate) fn operation(operation: &Operation) -> Json {
     match operation {
-        Operation::Put(value) => json!({ "put": body(Some(value)) }),
+        Operation::Put(value) | Operation::Offer(value) => json!({ "put": body(Some(value)) }),
         Operation::Delete => json!("delete"),
         Operation::Patch(patches) => {
             let patch = |patch: &tidelock_core::wire::FieldPatch| json!({ "path": patch.path, "base": body(patch.base.as_deref()), "value": body(patch.value.as_deref()) });

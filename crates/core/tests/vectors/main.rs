@@ -1,6 +1,6 @@
 //! The vectors in `testdata/`, which every implementation of the protocol shares.
 //!
-//! `keys.json` and `values.json` are written by hand. The outcomes in `versions.json`, `merge.json`, `reconcile.json` and `wire-v1.json` are computed
+//! `keys.json`, `values.json` and `skew.json` are written by hand. The outcomes in `versions.json`, `merge.json`, `reconcile.json` and `wire-v1.json` are computed
 //! from the inputs beside them (for the wire: from the examples in `wire.rs`): `UPDATE_VECTORS=1 cargo test -p tidelock-core --test
 //! vectors` writes them again. A released vector never changes: what changes its bytes is another version of the protocol.
 
@@ -13,6 +13,7 @@
 mod document;
 mod keys;
 mod merges;
+mod skew;
 mod symbols;
 mod values;
 mod versions;

@@ -137,7 +137,15 @@ async fn write(call: &Call, headers: &HeaderMap, id: DocumentId, operation: Oper
         let mutation = Mutation { sequence: Sequence(0), edited_ms: now_ms, changes: vec![change] };
         let mutation_id =
             MutationId { client: ClientId::default(), incarnation: Incarnation(0), sequence: Sequence(0) };
-        let submission = Submission { id: mutation_id, acknowledged: Sequence(0), mutation, refused: None };
+        let submission = Submission {
+            id: mutation_id,
+            acknowledged: Sequence(0),
+            mutation,
+            jumps: false,
+            refused: None,
+            again: false,
+            brings_back: false,
+        };
         let mut prepared = pipeline::prepare(database, &call.caller, &submission, &mut view);
         prepared.commit.mutation = None;
         if let Outcome::Rejected(code, message, _) = prepared.answer.outcome {

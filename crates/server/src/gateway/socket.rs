@@ -547,13 +547,19 @@ async fn try_open(app: &Arc<App>, hello: Hello) -> Result<Opened, Refusal> {
     let session = app.session_id();
     let peer = app.enter(&identity.subject, hello.client, session)?;
     let grant = grant_of(&database, &identity).await?;
+    let changelog = &database.changelog;
+    let lost = hello.history.is_some_and(|(history, offset)| !changelog.holds(history, offset));
+    // A client that knows an epoch and no position of it is in the middle of a recovery.
+    let other = hello.epoch.is_some_and(|epoch| epoch != database.store.epoch() || hello.history.is_none());
     let opening = Opening {
+        brings_back: lost || other || hello.acknowledged > record.finished,
         session,
         epoch: database.store.epoch(),
         changelog: database.changelog.id(),
         head: database.changelog.head(),
         floor: database.changelog.floor(),
         finished: record.finished,
+        history: changelog.history().map(|history| (history, lost)),
         grant,
         collections,
     };

@@ -18,7 +18,7 @@ use std::time::Instant;
 use tidelock_core::ids::{DocumentId, Offset, SessionId};
 use tidelock_core::planted::{self, Bug};
 use tidelock_core::server::{Filter, Processed, Refusal, Submission};
-use tidelock_core::wire::{ErrorCode, PushResult};
+use tidelock_core::wire::{ErrorCode, Operation, PushResult};
 use tidelock_store::{BoxFuture, CommitOutcome, StoreError};
 
 use crate::auth::Identity;
@@ -83,6 +83,7 @@ async fn round(
     let _gate = database.rules_gate.read().await;
     let mut view =
         read(database, waiting.iter().flat_map(|one| &one.mutation.changes).map(|change| &change.id)).await?;
+    remember(database, waiting, &mut view).await?;
     let prepared: Vec<Prepared> =
         waiting.iter().map(|submission| prepare(database, caller, submission, &mut view)).collect();
     let started = Instant::now();
@@ -124,6 +125,21 @@ pub(crate) async fn read(database: &Database, ids: impl Iterator<Item = &Documen
     }
     let set = database.store.read(&ids).await.map_err(|error| store_refusal(&error))?;
     Ok(View::new(set.offset, ids.into_iter().zip(set.documents)))
+}
+
+/// What the store remembers of the documents that clients bring back to a store that was set back.
+async fn remember(database: &Database, waiting: &VecDeque<Submission>, view: &mut View) -> Result<(), Refusal> {
+    let brings = |one: &Submission| one.again || one.brings_back;
+    let brought = waiting.iter().flat_map(|one| one.mutation.changes.iter().map(move |change| (brings(one), change)));
+    let ids: Vec<DocumentId> = brought
+        .filter(|(brings, change)| *brings || matches!(change.operation, Operation::Offer(_)))
+        .map(|(_, change)| change.id.clone())
+        .collect();
+    if !ids.is_empty() {
+        let traces = database.store.traces(&ids).await.map_err(|error| store_refusal(&error))?;
+        view.remember(ids.into_iter().zip(traces));
+    }
+    Ok(())
 }
 
 /// Waits for all; each is polled for the first time in order, so that a store sees the commits in order.

@@ -1,6 +1,6 @@
 //! One mutation against the current documents: what would be committed, and what the client would be told.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, OnceLock};
 
 use tidelock_core::ids::{DocumentId, Offset, Sequence, Version};
@@ -10,7 +10,7 @@ use tidelock_core::planted::{self, Bug};
 use tidelock_core::server::Submission;
 use tidelock_core::wire::{ConflictNote, DocumentChange, DocumentState, ErrorCode, Mutation, Operation, Outcome};
 use tidelock_core::{key, version};
-use tidelock_store::{Commit, Document, Write};
+use tidelock_store::{Commit, Document, Trace, Write};
 
 use super::Caller;
 use crate::database::Database;
@@ -21,6 +21,8 @@ pub(crate) struct View {
     pub(crate) offset: Offset,
     /// By rising id, each once.
     documents: Vec<(DocumentId, State)>,
+    /// Of documents that are brought back.
+    traces: BTreeMap<DocumentId, Trace>,
 }
 
 /// One document of a [`View`].
@@ -74,7 +76,16 @@ impl View {
     /// Of documents that were read: by rising id, each once.
     pub(crate) fn new(offset: Offset, documents: impl Iterator<Item = (DocumentId, Option<Document>)>) -> Self {
         let state = |document: Option<Document>| document.map_or_else(State::default, State::of);
-        Self { offset, documents: documents.map(|(id, document)| (id, state(document))).collect() }
+        let documents = documents.map(|(id, document)| (id, state(document))).collect();
+        Self { offset, documents, traces: BTreeMap::new() }
+    }
+
+    pub(super) fn remember(&mut self, traces: impl Iterator<Item = (DocumentId, Trace)>) {
+        self.traces.extend(traces);
+    }
+
+    fn trace(&self, id: &DocumentId) -> Trace {
+        self.traces.get(id).copied().unwrap_or_default()
     }
 
     /// A document as it is; one that was not read does not exist.
@@ -123,7 +134,7 @@ pub(crate) fn prepare(database: &Database, caller: &Caller, submission: &Submiss
     let now_ms = caller.clock.now_ms();
     let plan = match &submission.refused {
         Some((code, message)) => Err(Verdict::Rejected(*code, message.clone())),
-        None => plan(database, caller, mutation, view, now_ms),
+        None => plan(database, caller, submission, view, now_ms),
     };
     let committed = plan.is_ok();
     let mut noted = Vec::new();
@@ -150,6 +161,7 @@ pub(crate) fn prepare(database: &Database, caller: &Caller, submission: &Submiss
     // Only such a store looks for traces of the mutation in its documents.
     let named = if database.store.capabilities().foreign_writers { &mutation.changes[..] } else { &[] };
     let commit = Commit {
+        jumps: submission.jumps,
         mutation: Some(submission.id),
         session: caller.session,
         acknowledged: submission.acknowledged,
@@ -169,7 +181,14 @@ pub(crate) fn prepare(database: &Database, caller: &Caller, submission: &Submiss
     Prepared { commit, answer: Answerable { sequence, outcome, read_offset, committed, placed, noted } }
 }
 
-fn plan(database: &Database, caller: &Caller, mutation: &Mutation, view: &View, now_ms: u64) -> Result<Plan, Verdict> {
+fn plan(
+    database: &Database,
+    caller: &Caller,
+    submission: &Submission,
+    view: &View,
+    now_ms: u64,
+) -> Result<Plan, Verdict> {
+    let mutation = &submission.mutation;
     let mut named = BTreeSet::new();
     let mut plan = Plan::default();
     for change in &mutation.changes {
@@ -179,9 +198,64 @@ fn plan(database: &Database, caller: &Caller, mutation: &Mutation, view: &View, 
         }
         // A clock that runs ahead must not win for ever.
         let edited_ms = mutation.edited_ms.min(now_ms);
-        plan_change(database, caller, change, &view.state(&change.id), edited_ms, &mut plan)?;
+        let Submission { again, brings_back, .. } = *submission;
+        let brought = Brought { again, brings_back, trace: view.trace(&change.id) };
+        plan_change(database, caller, change, &view.state(&change.id), brought, edited_ms, &mut plan)?;
     }
     Ok(plan)
+}
+
+/// How a change comes to a store that was set back.
+#[derive(Clone, Copy)]
+struct Brought {
+    /// It was acknowledged before.
+    again: bool,
+    /// By a client that knows of more than the store.
+    brings_back: bool,
+    trace: Trace,
+}
+
+impl Brought {
+    /// Whether the server knows better than what is offered: there is such a document, or it was deleted.
+    fn is_known(self, current: &State) -> bool {
+        current.version.exists() || self.trace == Trace::Buried
+    }
+
+    /// What is to be remembered of the document after the change.
+    fn trace_of(self, operation: &Operation, current: &State) -> Trace {
+        match operation {
+            Operation::Offer(_) if !self.is_known(current) => Trace::Offered,
+            // An edit of a document that the store lacks.
+            Operation::Put(_) if self.brings_back && !self.again && !self.is_known(current) => Trace::Offered,
+            // Another client may offer it.
+            Operation::Delete if self.again && !self.is_known(current) => Trace::Buried,
+            Operation::Offer(_) | Operation::Delete | Operation::Put(_) | Operation::Patch(_) => Trace::None,
+        }
+    }
+}
+
+/// What a change makes of the current document, by itself and by policy.
+fn merged(
+    change: &DocumentChange,
+    current: &State,
+    old: Option<&Value>,
+    brought: Brought,
+    context: &Context<'_>,
+) -> Result<Merged, MergeError> {
+    let id = &change.id;
+    match (&change.operation, old) {
+        (operation @ Operation::Offer(_), _) => Ok(Merged::Fast { value: merge::apply(None, operation)? }),
+        (operation @ Operation::Put(_), _) if change.base == current.version => {
+            Ok(Merged::Fast { value: merge::apply(None, operation)? })
+        }
+        (operation, _) if current.is_damaged() => replace(operation),
+        (operation @ (Operation::Put(_) | Operation::Patch(_)), Some(old))
+            if brought.again && brought.trace == Trace::Offered && change.base != current.version =>
+        {
+            merge::again(old, id, operation)
+        }
+        _ => merge::merge(old.map(|value| Current { version: current.version, value }), change, context),
+    }
 }
 
 fn plan_change(
@@ -189,6 +263,7 @@ fn plan_change(
     caller: &Caller,
     change: &DocumentChange,
     current: &State,
+    brought: Brought,
     edited_ms: u64,
     plan: &mut Plan,
 ) -> Result<(), Verdict> {
@@ -204,17 +279,10 @@ fn plan_change(
     // The client replaces what it knows: the current content matters only to a rule that asks for it.
     let replaces = change.base == current.version && matches!(change.operation, Operation::Put(_));
     let old = if replaces && !rules.reads_current_state() { None } else { current.value() };
-    let merged = if replaces {
-        let value = merge::apply(None, &change.operation);
-        Merged::Fast { value: value.map_err(|error| reject(ErrorCode::InvalidDocument, error.to_string()))? }
-    } else if current.is_damaged() {
-        replace(&change.operation).map_err(|error| reject(ErrorCode::InvalidDocument, error.to_string()))?
-    } else {
-        let context = Context { policy: rules.policy(), edited_ms, current_edited_ms: current.edited_ms };
-        let theirs = old.map(|value| Current { version: current.version, value });
-        merge::merge(theirs, change, &context).map_err(|error| reject(ErrorCode::InvalidDocument, error.to_string()))?
-    };
-    let (value, conflicts, told) = match merged {
+    let context = Context { policy: rules.policy(), edited_ms, current_edited_ms: current.edited_ms };
+    let merged = merged(change, current, old, brought, &context)
+        .map_err(|error| reject(ErrorCode::InvalidDocument, error.to_string()))?;
+    let (mut value, conflicts, mut told) = match merged {
         Merged::Unchanged => (old.cloned(), Vec::new(), false),
         Merged::Fast { value } => (value, Vec::new(), false),
         Merged::Merged { value, conflicts } => (value, conflicts, true),
@@ -224,13 +292,22 @@ fn plan_change(
         }
         Merged::Resolve => return Err(Verdict::Resolve),
     };
+    let offers = matches!(change.operation, Operation::Offer(_));
+    if offers && current.is_damaged() {
+        return Err(reject(ErrorCode::Conflict, "the stored document cannot be read".to_owned()));
+    }
     let new = value.as_ref();
     rules
-        .may_write(&caller.identity, &id.key, old, new)
+        .may_write(&caller.identity, &id.key, old.filter(|_| !offers), new)
         .map_err(|denied| reject(ErrorCode::Forbidden, denied.to_string()))?;
     if let Some(new) = new {
         rules.validate(new).map_err(|violation| reject(ErrorCode::SchemaViolation, violation.to_string()))?;
     }
+    if offers && brought.is_known(current) {
+        // Only who might create it is told that it is known.
+        (value, told) = (old.cloned(), true);
+    }
+    let new = value.as_ref();
     let channels = new.or(old).map_or_else(Vec::new, |one| rules.channels(&id.key, one));
     let body: Option<Arc<[u8]>> = value.as_ref().map(|value| json::write(value).into());
     let bytes_max = database.limits.document_bytes_max as usize;
@@ -249,15 +326,16 @@ fn plan_change(
         plan.results.push((id.clone(), State { version, body: body.clone(), parsed, edited_ms }));
     }
     // A document that stays as it is is part of the commit too: the result tells the client at which offset it was so.
+    let trace = brought.trace_of(&change.operation, current);
     let (id, change) = (id.clone(), database.store.capabilities().foreign_writers.then(|| change.clone()));
-    plan.writes.push(Write { id, expected: current.version, change, body, version, channels, edited_ms });
+    plan.writes.push(Write { id, expected: current.version, change, body, version, channels, edited_ms, trace });
     Ok(())
 }
 
 /// A document that cannot be read can only be replaced whole.
 fn replace(operation: &Operation) -> Result<Merged, MergeError> {
     match operation {
-        Operation::Put(_) | Operation::Delete => {
+        Operation::Put(_) | Operation::Delete | Operation::Offer(_) => {
             Ok(Merged::Merged { value: merge::apply(None, operation)?, conflicts: Vec::new() })
         }
         Operation::Patch(_) => Ok(Merged::Resolve),
@@ -267,7 +345,7 @@ fn replace(operation: &Operation) -> Result<Merged, MergeError> {
 /// The version that the client expects its document to have; `None` when the change does not tell.
 pub(super) fn predicted(operation: &Operation) -> Option<Version> {
     match operation {
-        Operation::Put(body) => version::of_body(body).ok(),
+        Operation::Put(body) | Operation::Offer(body) => version::of_body(body).ok(),
         Operation::Delete => Some(Version::ABSENT),
         Operation::Patch(_) => None,
     }

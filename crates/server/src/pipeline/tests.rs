@@ -6,10 +6,10 @@ use std::time::Duration;
 use tidelock_core::ids::{ClientId, Epoch, Incarnation, MutationId, Sequence, Version};
 use tidelock_core::limits::Limits;
 use tidelock_core::version;
-use tidelock_core::wire::{DocumentChange, DocumentState, Mutation, Operation, Outcome};
+use tidelock_core::wire::{DocumentChange, DocumentState, FieldPatch, Mutation, Operation, Outcome};
 use tidelock_store::{
     BoxFuture, Capabilities, Changelog, ClientRecord, Commit, CommitOutcome, ConflictQuery, ConflictRecord, Document,
-    MemoryStore, ReadSet, Recorded, Store, StoreError, Write,
+    MemoryStore, ReadSet, Recorded, Store, StoreError, Trace, Write,
 };
 
 use super::*;
@@ -46,6 +46,10 @@ impl Store for Meddled {
 
     fn read<'a>(&'a self, ids: &'a [DocumentId]) -> BoxFuture<'a, Result<ReadSet, StoreError>> {
         self.store.read(ids)
+    }
+
+    fn traces<'a>(&'a self, ids: &'a [DocumentId]) -> BoxFuture<'a, Result<Vec<Trace>, StoreError>> {
+        self.store.traces(ids)
     }
 
     fn commit(&self, commit: Commit) -> BoxFuture<'_, Result<CommitOutcome, StoreError>> {
@@ -96,11 +100,12 @@ fn version_of(body: &str) -> Version {
 fn put(key: &str, expected: Version, body: &str) -> Write {
     let (body, version) = (Some(body.as_bytes().into()), version_of(body));
     let channels = vec!["room:x".to_owned()];
-    Write { id: note(key), expected, change: None, body, version, channels, edited_ms: 1 }
+    Write { id: note(key), expected, change: None, body, version, channels, edited_ms: 1, trace: Trace::None }
 }
 
 fn foreign(write: Write) -> Commit {
     Commit {
+        jumps: false,
         mutation: None,
         session: SessionId(0),
         acknowledged: Sequence(0),
@@ -144,7 +149,15 @@ fn submission(sequence: u64, puts: &[(&str, &str)]) -> Submission {
     };
     let id = MutationId { client: ClientId([1; 16]), incarnation: Incarnation(1), sequence: Sequence(sequence) };
     let mutation = Mutation { sequence: id.sequence, edited_ms: 5, changes: puts.iter().map(change).collect() };
-    Submission { id, acknowledged: Sequence(0), mutation, refused: None }
+    Submission {
+        id,
+        acknowledged: Sequence(0),
+        mutation,
+        jumps: false,
+        refused: None,
+        again: false,
+        brings_back: false,
+    }
 }
 
 async fn one(database: &Database, caller: &Caller, submission: Submission) -> Processed {
@@ -196,4 +209,111 @@ async fn a_merge_into_a_hidden_document_tells_what_may_be_read_afterwards() {
         database.store.conflicts(&ConflictQuery { limit: 9, ..ConflictQuery::default() }).await.unwrap().len(),
         1
     );
+}
+
+/// One change of one document.
+fn change(sequence: u64, key: &str, base: Version, operation: Operation) -> Submission {
+    let mut submission = submission(sequence, &[(key, "")]);
+    for change in &mut submission.mutation.changes {
+        change.base = base;
+        change.operation = operation.clone();
+    }
+    submission
+}
+
+fn offer(body: &str) -> Operation {
+    Operation::Offer(body.as_bytes().to_vec())
+}
+
+/// What the caller is told of the one document, `None` when it is as it was sent.
+fn told(processed: &Processed) -> Option<Option<String>> {
+    match &processed.result.outcome {
+        Outcome::Accepted => None,
+        Outcome::Merged(states, _) => {
+            states.first().map(|state| state.body.clone().map(|body| String::from_utf8(body).unwrap()))
+        }
+        other @ (Outcome::Rejected(..) | Outcome::Resolve(_)) => panic!("{other:?}"),
+    }
+}
+
+#[tokio::test]
+async fn an_offer_creates_what_is_not_known_and_nothing_else() {
+    let (database, store) = database(None).await;
+    store.commit(foreign(put("gone", Version::ABSENT, r#"{"room":"x"}"#))).await.unwrap();
+    let delete = Write { body: None, version: Version::ABSENT, ..put("gone", version_of(r#"{"room":"x"}"#), "0") };
+    store.commit(foreign(delete)).await.unwrap();
+    let hidden = put("hidden", Version::ABSENT, r#"{"room":"y"}"#);
+    store.commit(foreign(Write { channels: vec!["room:y".to_owned()], ..hidden })).await.unwrap();
+    let head = store.head();
+    let mine = r#"{"mine":1,"room":"x"}"#;
+    let caller = caller(&["x"]);
+    // The session conceals what may not be read, by where it is placed.
+    let known = [("b", Some(r#"{"room":"x"}"#)), ("gone", None), ("hidden", Some(r#"{"room":"y"}"#))];
+    for ((key, expected), sequence) in known.into_iter().zip(1..) {
+        let processed = one(&database, &caller, change(sequence, key, Version::ABSENT, offer(mine))).await;
+        assert_eq!(told(&processed), Some(expected.map(str::to_owned)), "{key}");
+        assert_eq!(processed.placed.len(), usize::from(expected.is_some()), "{key}");
+    }
+    assert_eq!(store.head(), head, "nothing was written");
+    let processed = one(&database, &caller, change(4, "lacking", Version::ABSENT, offer(mine))).await;
+    assert_eq!((told(&processed), store.head()), (None, Offset(head.0 + 1)));
+    assert_eq!(store.traces(&[note("lacking")]).await.unwrap(), [Trace::Offered]);
+    // The same from another client is no write; something else is not taken.
+    let processed = one(&database, &caller, change(5, "lacking", Version::ABSENT, offer(mine))).await;
+    assert!(told(&processed).is_none_or(|state| state.as_deref() == Some(mine)));
+    let processed = one(&database, &caller, change(6, "lacking", Version::ABSENT, offer(r#"{"room":"x"}"#))).await;
+    assert_eq!((told(&processed), store.head()), (Some(Some(mine.to_owned())), Offset(head.0 + 1)));
+}
+
+/// `n` from one value to another, as it was acknowledged before the store was set back.
+fn again(sequence: u64, key: &str, base: &str, value: &str) -> Submission {
+    let text = |value: &str| Some(value.as_bytes().to_vec());
+    let patch = FieldPatch { path: vec!["n".to_owned()], base: text(base), value: text(value) };
+    Submission { again: true, ..change(sequence, key, Version(1), Operation::Patch(vec![patch])) }
+}
+
+#[tokio::test]
+async fn what_an_offered_document_holds_already_is_not_applied_twice() {
+    let (database, store) = database(None).await;
+    let caller = caller(&["x"]);
+    let body = |n: i64| format!(r#"{{"n":{n},"room":"x"}}"#);
+    one(&database, &caller, change(1, "a", Version::ABSENT, offer(&body(5)))).await;
+    let conflicts =
+        async || store.conflicts(&ConflictQuery { limit: 9, ..ConflictQuery::default() }).await.unwrap().len();
+    // (from, to, what the document has then, how many values were set aside by then)
+    let cases = [("2", "5", 5, 0), ("5", "7", 7, 0), ("7", "7", 7, 0), ("0", "2", 7, 1)];
+    for ((base, value, expected, set_aside), sequence) in cases.into_iter().zip(2..) {
+        one(&database, &caller, again(sequence, "a", base, value)).await;
+        let found = store.read(&[note("a")]).await.unwrap().documents.pop().unwrap().unwrap();
+        assert_eq!(*found.body, *body(expected).into_bytes(), "{base} to {value}");
+        assert_eq!(conflicts().await, set_aside, "{base} to {value}");
+    }
+    let create = Operation::Put(body(1).into_bytes());
+    one(&database, &caller, Submission { again: true, ..change(6, "a", Version::ABSENT, create) }).await;
+    assert_eq!(conflicts().await, 2);
+    let processed = one(&database, &caller, again(7, "b", "0", "1")).await;
+    let merged = r#"{"room":"x","n":1}"#.to_owned();
+    assert_eq!(told(&processed), Some(Some(merged)), "any other document takes it as ever");
+}
+
+#[tokio::test]
+async fn a_delete_of_what_the_store_lacks_is_remembered() {
+    let (database, _) = database(None).await;
+    let caller = caller(&["x"]);
+    let delete = change(1, "a", Version(9), Operation::Delete);
+    one(&database, &caller, Submission { again: true, ..delete }).await;
+    let processed = one(&database, &caller, change(2, "a", Version::ABSENT, offer(r#"{"room":"x"}"#))).await;
+    assert_eq!(told(&processed), Some(None), "nobody brings it back");
+}
+
+#[tokio::test]
+async fn an_edit_of_what_the_store_lacks_may_hold_what_others_did() {
+    let (database, store) = database(None).await;
+    let caller = caller(&["x"]);
+    let put = |key: &str, sequence| change(sequence, key, Version::ABSENT, Operation::Put(br#"{"room":"x"}"#.to_vec()));
+    one(&database, &caller, put("new", 1)).await;
+    one(&database, &caller, Submission { brings_back: true, ..put("edited", 2) }).await;
+    one(&database, &caller, Submission { brings_back: true, again: true, ..put("created", 3) }).await;
+    let ids = ["new", "edited", "created"].map(note);
+    assert_eq!(store.traces(&ids).await.unwrap(), [Trace::None, Trace::Offered, Trace::None]);
 }

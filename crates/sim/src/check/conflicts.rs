@@ -33,6 +33,8 @@ pub(crate) fn check(committed: &Committed, pushes: &Pushes, history: &History) -
 /// What the change asked for and nobody kept.
 fn lost(change: &DocumentChange, state: Option<&Value>, notes: &[&ConflictNote]) -> Option<String> {
     match &change.operation {
+        // What the server knows better is not wanted.
+        Operation::Offer(_) => None,
         Operation::Delete => (state.is_some() && notes.is_empty()).then(|| "the delete".to_owned()),
         Operation::Put(body) => {
             // What cannot be parsed twice alike was refused.

@@ -123,7 +123,7 @@ fn claims(change: &DocumentChange) -> Vec<(String, String)> {
     }
     let (before, after) = match &change.operation {
         Operation::Put(body) => (Vec::new(), super::ledger::tokens_of(body)),
-        Operation::Delete => return Vec::new(),
+        Operation::Delete | Operation::Offer(_) => return Vec::new(),
         Operation::Patch(fields) => {
             let Some(field) = fields.iter().find(|field| field.path == ["tokens"]) else { return Vec::new() };
             (list(field.base.as_deref()), list(field.value.as_deref()))

@@ -56,6 +56,7 @@ fn welcome_of(script: &Script) -> ServerFrame {
         epoch: tidelock_core::ids::Epoch(1),
         changelog: LOG,
         finished: Sequence(0),
+        history: None,
         limits: script.limits,
         collections: collections.collect(),
         subject: "ann".into(),
@@ -119,6 +120,7 @@ fn a_replaced_leader_does_nothing_any_more() {
         channels: None,
         resolver: false,
         offline: true,
+        kept: tidelock_core::client::Kept::default(),
     };
     let mut other = Host::new(config, 3, script.now_ms);
     other.run(&mut script.database, script.now_ms);
@@ -151,7 +153,7 @@ fn a_client_that_was_rolled_back_goes_on_under_another_incarnation() {
     assert_eq!(first.pending, 0);
     let before = script.hello().incarnation;
     assert_eq!((script.disconnects, script.connects), (1, 3));
-    script.connect(0);
+    script.connect_set_back(0);
     assert_ne!(script.hello().incarnation, before);
     script.write(|tx| tx.put("cards", "a", "{}"));
     assert_eq!(script.sequences(), [1]);

@@ -2,6 +2,8 @@
 
 mod connection;
 mod documents;
+mod epochs;
+mod mend;
 mod offsets;
 mod reconcile;
 mod results;

@@ -2,8 +2,8 @@
 
 use serde_json::Value;
 use tidelock_core::client::storage::{Row, StorageFailure};
-use tidelock_core::client::{Client, Config, Event};
-use tidelock_core::ids::{ChangelogId, Epoch, Offset, Sequence, SessionId, SubscriptionId};
+use tidelock_core::client::{Client, Config, Event, Kept};
+use tidelock_core::ids::{ChangelogId, Epoch, History, Offset, Sequence, SessionId, SubscriptionId};
 use tidelock_core::limits::Limits;
 use tidelock_core::version;
 use tidelock_core::wire::{
@@ -33,7 +33,12 @@ pub(crate) struct Script {
     pub(crate) offered: Vec<&'static str>,
     /// The effective channels.
     pub(crate) labels: Vec<String>,
+    pub(crate) epoch: Epoch,
+    /// History of the store, and whether it does not hold what the client was told.
+    pub(crate) history: Option<(History, bool)>,
     writes: u32,
+    /// The last mutation of which a result was given.
+    finished: u64,
 }
 
 fn config() -> Config {
@@ -43,6 +48,7 @@ fn config() -> Config {
         channels: None,
         resolver: true,
         offline: false,
+        kept: Kept::default(),
     }
 }
 
@@ -53,9 +59,18 @@ impl Script {
     }
 
     pub(crate) fn over(database: ModelDatabase) -> Self {
+        Self::configured(database, config())
+    }
+
+    /// A live client that forgets what is acknowledged.
+    pub(crate) fn keeping_nothing() -> Self {
+        Self::caught_up(Self::configured(ModelDatabase::new(), Config { kept: Kept { ms: 0, bytes: 0 }, ..config() }))
+    }
+
+    fn configured(database: ModelDatabase, config: Config) -> Self {
         let mut script = Self {
             database,
-            host: Host::new(config(), 1, 1_000),
+            host: Host::new(config, 1, 1_000),
             now_ms: 1_000,
             sent: Vec::new(),
             events: Vec::new(),
@@ -67,7 +82,10 @@ impl Script {
             floor: Offset(0),
             offered: COLLECTIONS.to_vec(),
             labels: COLLECTIONS.map(String::from).to_vec(),
+            epoch: Epoch(1),
+            history: Some((History(1), false)),
             writes: 0,
+            finished: 0,
         };
         script.run();
         script
@@ -75,7 +93,10 @@ impl Script {
 
     /// A connected client without documents, caught up.
     pub(crate) fn live() -> Self {
-        let mut script = Self::new();
+        Self::caught_up(Self::new())
+    }
+
+    fn caught_up(mut script: Self) -> Self {
         script.connect(0);
         script.snapshot(0, None, None, &[]);
         script.changes(0, 0, &[]);
@@ -119,17 +140,37 @@ impl Script {
         waited
     }
 
+    /// A server that has finished so many mutations, and all that it gave results of.
     pub(crate) fn connect(&mut self, finished: u64) {
+        self.connect_set_back(finished.max(self.finished));
+    }
+
+    /// A server that has finished so many mutations and no more, whatever it said before.
+    pub(crate) fn connect_set_back(&mut self, finished: u64) {
         self.tell(|client, now| client.handle_connected(now, "token"));
+        let welcome = self.welcome(finished);
+        self.receive(&welcome);
+    }
+
+    /// The storage fails under the first task of the session.
+    pub(crate) fn connect_failing(&mut self, finished: u64, failure: StorageFailure) {
+        self.tell(|client, now| client.handle_connected(now, "token"));
+        let (bytes, now) = (encode(&self.welcome(finished)), self.now_ms);
+        self.host.tell(|client| client.handle_message(now, &bytes));
+        self.fail_task(failure);
+        self.run();
+    }
+
+    fn welcome(&self, finished: u64) -> ServerFrame {
         let collections = COLLECTIONS.iter().zip(&self.policies).zip(0..);
         let collections = collections
             .filter(|((name, _), _)| self.offered.contains(name))
             .map(|((name, policy), number)| CollectionInfo { number, name: (*name).into(), policy: policy.clone() })
             .collect();
-        self.receive(&ServerFrame::Welcome(Welcome {
+        ServerFrame::Welcome(Welcome {
             protocol: 1,
             session: SessionId(1),
-            epoch: Epoch(1),
+            epoch: self.epoch,
             changelog: self.changelog,
             finished: Sequence(finished),
             limits: self.limits,
@@ -137,7 +178,8 @@ impl Script {
             subject: "ann".into(),
             now_ms: 0,
             floor: self.floor,
-        }));
+            history: self.history,
+        })
     }
 
     pub(crate) fn disconnect(&mut self) {
@@ -193,6 +235,7 @@ impl Script {
     }
 
     pub(crate) fn result(&mut self, sequence: u64, offset: u64, outcome: Outcome) {
+        self.finished = sequence.max(self.finished);
         let result = PushResult { sequence: Sequence(sequence), offset: Offset(offset), outcome };
         self.receive(&ServerFrame::Result(result));
     }

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use tidelock_core::client::{Config, storage::Row};
+use tidelock_core::client::{Config, Kept, storage::Row};
 use tidelock_sim::{Host, ModelDatabase, Request, application::write};
 use tungstenite::client::IntoClientRequest as _;
 use tungstenite::{Error, Message, WebSocket};
@@ -68,7 +68,14 @@ impl Replica {
         let since = SystemTime::now().duration_since(UNIX_EPOCH).expect("the clock is after 1970");
         let base_ms = u64::try_from(since.as_millis()).expect("a date before the year 500 million");
         let collections = ["left", "right", "counters"].map(String::from).to_vec();
-        let config = Config { database: "crash".into(), collections, channels: None, resolver: false, offline: false };
+        let config = Config {
+            database: "crash".into(),
+            collections,
+            channels: None,
+            resolver: false,
+            offline: false,
+            kept: Kept::default(),
+        };
         let host = Host::new(config, number + 1, base_ms);
         let database = ModelDatabase::new();
         Self {

@@ -34,6 +34,8 @@ pub(super) struct Turn {
     unrecorded: Vec<Kept>,
     /// Outcomes up to here may be forgotten.
     acknowledged: Sequence,
+    /// The mutation that may follow this finished one, though there is a gap.
+    jump: Option<(Sequence, Sequence)>,
 }
 
 impl Clients {
@@ -87,11 +89,26 @@ impl Turn {
         self.row.as_ref().is_some_and(|(row, _)| row.has_moved(id, sequence))
     }
 
+    /// The mutation may follow what is finished, whatever it is: the platform was set back, and nobody has what is between.
+    pub(super) fn jump(&mut self, sequence: Sequence) {
+        self.jump = Some((self.finished(), sequence));
+    }
+
+    /// Whether the mutation may follow what is finished.
+    pub(super) fn follows(&self, sequence: Sequence) -> bool {
+        self.may_follow(self.finished(), sequence)
+    }
+
+    fn may_follow(&self, finished: Sequence, sequence: Sequence) -> bool {
+        sequence == finished.next() || self.jump == Some((finished, sequence))
+    }
+
     /// Notes what the record says now.
     fn know(&mut self, row: ClientRow, token: Token) {
         self.unrecorded.retain(|kept| kept.sequence > row.finished);
         // A record that went back has a gap before what is to be recorded: the platform lost it, and what this node did after it.
-        if self.unrecorded.first().is_some_and(|kept| kept.sequence != row.finished.next()) {
+        let first = self.unrecorded.first().map(|kept| kept.sequence);
+        if first.is_some_and(|first| !self.may_follow(row.finished, first)) {
             self.unrecorded.clear();
         }
         self.row = Some((row, token));

@@ -22,7 +22,7 @@ use super::meta::{Group, IntentName, Meta};
 use super::take::{Content, State, Taken};
 use crate::error::StoreError;
 use crate::platform::{Platform, PlatformError, PutContent, PutIf, PutOutcome};
-use crate::store::{Commit, CommitOutcome, Write};
+use crate::store::{Commit, CommitOutcome, Trace, Write};
 
 /// What became of the documents of a commit.
 pub(super) enum Written {
@@ -79,7 +79,9 @@ impl<P: Platform> ClusterStore<P> {
         if mutation.sequence <= turn.finished() {
             return self.repeated(mutation, &mut turn).await;
         }
-        if mutation.sequence != turn.finished().next() {
+        if commit.jumps {
+            turn.jump(mutation.sequence);
+        } else if mutation.sequence != turn.finished().next() {
             return Ok(CommitOutcome::OutOfOrder(turn.finished()));
         }
         let (offset, outcome, traced) = match self.write(&commit, Some((mutation, &mut turn))).await? {
@@ -88,7 +90,7 @@ impl<P: Platform> ClusterStore<P> {
             Written::Passed => return self.repeated(mutation, &mut turn).await,
             Written::Mismatch(ids) => return Ok(CommitOutcome::Mismatch(ids)),
         };
-        if mutation.sequence != turn.finished().next() {
+        if !turn.follows(mutation.sequence) {
             // The record went back while the documents were written: the platform lost it.
             return Ok(CommitOutcome::OutOfOrder(turn.finished()));
         }
@@ -176,7 +178,7 @@ impl<P: Platform> ClusterStore<P> {
             }
             return Ok(Step::Written(Written::Mismatch(mismatched)));
         }
-        if !commit.writes.iter().any(changes) && commit.conflicts.is_empty() {
+        if !commit.writes.iter().any(|write| changes(write) || buries(write)) && commit.conflicts.is_empty() {
             let offset = self.ingest(&mut locked, commit.session, &commit.writes).await?;
             return Ok(Step::Written(Written::Done { offset, traced: false }));
         }
@@ -224,7 +226,7 @@ impl<P: Platform> ClusterStore<P> {
         let mut puts = Vec::with_capacity(commit.writes.len());
         for write in &commit.writes {
             let Some(state) = locked.state(&write.id) else { return Ok(Step::Again) };
-            if !changes(write) {
+            if !changes(write) && !buries(write) {
                 // It has to stay as it is while the others are written.
                 let (token, meta) = (state.token.clone(), state.meta_bytes.clone());
                 puts.push(PutIf { id: write.id.clone(), token, content: PutContent::Keep, meta });
@@ -232,6 +234,7 @@ impl<P: Platform> ClusterStore<P> {
             }
             let (edited_ms, body) = (write.edited_ms, write.body.clone());
             let mut meta = self.next_meta(state, attempt.tag, write.version, edited_ms).await?;
+            meta.offer(write.trace == Trace::Offered);
             if let Some(mutation) = commit.mutation {
                 meta.see(mutation);
             }
@@ -284,7 +287,7 @@ impl<P: Platform> ClusterStore<P> {
         let (now_ms, kept_ms) = (self.host.now_ms(), self.options.intents_kept_ms);
         let groups = former.groups.into_iter().filter(|group| group.at_ms.saturating_add(kept_ms) > now_ms).collect();
         let deleted_ms = (!version.exists()).then_some(now_ms);
-        Ok(Meta { version, edited_ms, tag, deleted_ms, seen, mark: None, groups })
+        Ok(Meta { version, edited_ms, tag, deleted_ms, seen, mark: None, groups, offered: former.offered })
     }
 
     /// What the records of clients have passed.
@@ -305,6 +308,11 @@ impl<P: Platform> ClusterStore<P> {
 /// Whether a write of unknown outcome went through: a document bears its tag.
 fn is_written(attempt: &Attempt<'_>, locked: &Taken<'_>) -> bool {
     locked.states.values().filter_map(|state| state.meta.as_ref()).any(|meta| meta.tag == attempt.tag)
+}
+
+/// Whether a write leaves a tombstone where there was no document.
+fn buries(write: &Write) -> bool {
+    write.trace == Trace::Buried
 }
 
 /// Whether a write changes the content of its document.

@@ -86,6 +86,7 @@ impl<P: Platform> ClusterStore<P> {
         }
         let put = if let Some((content, version)) = result.content {
             let mut meta = self.next_meta(state, self.host.random(), version, part.edited_ms).await?;
+            meta.offer(part.offered == Some(true));
             meta.see(body.writer);
             meta.join(Group { name: name.clone(), members: Vec::new(), at_ms: self.host.now_ms() });
             put(state, content, &meta)

@@ -267,6 +267,7 @@ impl<P: Platform> ClusterStore<P> {
             edited_ms: write.edited_ms,
             marked: !changes(write) || write.change.is_none() || self.rulebook.depends_on_state(&write.id),
             notes: notes(&write.id),
+            offered: (write.trace == crate::store::Trace::Offered).then_some(true),
         };
         let mut parts: Vec<Part> = commit.writes.iter().map(part).collect();
         // Values that were discarded of a document which is not written.
@@ -276,7 +277,17 @@ impl<P: Platform> ClusterStore<P> {
             let version = locked.state(id).map(State::version).unwrap_or_default();
             let (id, notes) = ((*id).clone(), notes(id));
             let (change, body, edited_ms) = (None, None, 0);
-            parts.push(Part { id, expected: version, change, body, version, edited_ms, marked: false, notes });
+            parts.push(Part {
+                id,
+                expected: version,
+                change,
+                body,
+                version,
+                edited_ms,
+                marked: false,
+                notes,
+                offered: None,
+            });
         }
         parts.sort_by(|one, other| one.id.cmp(&other.id));
         let (actor, at_ms) = (commit.actor.clone(), commit.now_ms);

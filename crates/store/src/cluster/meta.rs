@@ -34,9 +34,11 @@ pub(super) struct Meta {
     pub(super) mark: Option<IntentName>,
     /// The last groups that changed the document, the oldest first.
     pub(super) groups: Vec<Group>,
+    /// Whether the content, or what it came from, was offered when the platform had been set back.
+    pub(super) offered: Option<bool>,
 }
 
-cbor_struct!(Meta { version, edited_ms, tag, deleted_ms, seen, mark, groups });
+cbor_struct!(Meta { version, edited_ms, tag, deleted_ms, seen, mark, groups, offered });
 
 /// Documents that were changed together.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -83,6 +85,13 @@ impl Meta {
         match self.seen.iter_mut().find(|seen| same(seen)) {
             Some(seen) => seen.sequence = seen.sequence.max(mutation.sequence),
             None => self.seen.push(mutation),
+        }
+    }
+
+    /// Notes that the content is offered, when it is.
+    pub(super) fn offer(&mut self, offered: bool) {
+        if offered {
+            self.offered = Some(true);
         }
     }
 
@@ -204,9 +213,11 @@ pub(super) struct Part {
     pub(super) marked: bool,
     /// Values that are discarded where it is carried out as prepared.
     pub(super) notes: Vec<ConflictNote>,
+    /// Whether the content is offered.
+    pub(super) offered: Option<bool>,
 }
 
-cbor_struct!(Part { id, expected, change, body, version, edited_ms, marked, notes });
+cbor_struct!(Part { id, expected, change, body, version, edited_ms, marked, notes, offered });
 
 /// Values of one document that one mutation discarded: a record of the conflict log.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -45,7 +45,7 @@ use crate::error::StoreError;
 use crate::platform::{Platform, PlatformError, system};
 use crate::store::{
     BoxFuture, Capabilities, ClientRecord, Commit, CommitOutcome, ConflictQuery, ConflictRecord, Document, ReadSet,
-    Recorded, Store,
+    Recorded, Store, Trace,
 };
 
 /// How a cluster store works. Times are in milliseconds.
@@ -198,6 +198,13 @@ impl<P: Platform> Store for ClusterStore<P> {
             refuse_system(ids.iter())?;
             let (documents, offset) = self.read_documents(ids).await?;
             Ok(ReadSet { documents, offset })
+        })
+    }
+
+    fn traces<'a>(&'a self, ids: &'a [DocumentId]) -> BoxFuture<'a, Result<Vec<Trace>, StoreError>> {
+        Box::pin(async move {
+            refuse_system(ids.iter())?;
+            Ok(self.get(ids).await?.iter().map(take::State::trace).collect())
         })
     }
 

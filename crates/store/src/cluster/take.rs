@@ -15,12 +15,13 @@ use tidelock_core::wire::Outcome;
 
 use super::ClusterStore;
 use super::host::Described;
+use super::known::Known;
 use super::limits::{GET_DOCUMENTS_MAX, JOURNAL_ATTEMPTS_MAX};
 use super::locks::Guard;
 use super::meta::{Group, IntentName, Meta};
 use crate::error::StoreError;
 use crate::platform::{Entry, Order, Platform, Token, Written, system};
-use crate::store::{Commit, CommitOutcome, Document, Write};
+use crate::store::{Commit, CommitOutcome, Document, Trace, Write};
 
 /// The version of a content that no document can be made of: nobody has it, and only a whole replacement fits it.
 const UNREADABLE: Version = Version(u64::MAX);
@@ -100,6 +101,15 @@ impl State {
         self.meta.as_ref().filter(|meta| meta.version == self.version()).map(|meta| meta.edited_ms)
     }
 
+    /// What its meta tells besides.
+    pub(super) fn trace(&self) -> Trace {
+        match (&self.content, &self.meta) {
+            (Content::Absent, Some(meta)) if meta.deleted_ms.is_some() => Trace::Buried,
+            (Content::Document(..), Some(meta)) if meta.offered == Some(true) => Trace::Offered,
+            (Content::Absent | Content::Document(..) | Content::Unreadable, _) => Trace::None,
+        }
+    }
+
     fn groups(&self) -> &[Group] {
         self.meta.as_ref().map_or(&[], |meta| &meta.groups)
     }
@@ -108,6 +118,26 @@ impl State {
 impl Taken<'_> {
     pub(super) fn state(&self, id: &DocumentId) -> Option<&State> {
         self.states.get(id)
+    }
+
+    /// Documents that may be half of a put: the content is not what the meta says, or the meta does not name a group that the document
+    /// is a member of. Most of them were written by others and stay so.
+    fn unsettled(
+        &self,
+        known: &Known,
+        members: &BTreeMap<DocumentId, BTreeSet<IntentName>>,
+    ) -> Vec<(DocumentId, Token)> {
+        let is_half = |state: &&State| {
+            let named = |group: &IntentName| state.groups().iter().any(|one| one.name == *group);
+            let matches = match &state.meta {
+                Some(meta) => meta.version == state.version(),
+                None => matches!(state.content, Content::Absent),
+            };
+            !(matches && members.get(&state.id).is_none_or(|groups| groups.iter().all(named)))
+        };
+        let states = self.states.values().filter(|state| !state.id.collection.starts_with(system::PREFIX));
+        let halves = states.filter(is_half).filter(|state| known.version(&state.id, &state.token).is_none());
+        halves.map(|state| (state.id.clone(), state.token.clone())).collect()
     }
 
     /// Notes what a write of this node made of a document.
@@ -190,15 +220,28 @@ impl<P: Platform> ClusterStore<P> {
         mut given: BTreeMap<DocumentId, Entry>,
         mut groups: BTreeSet<IntentName>,
     ) -> Result<Taken<'a>, NotTaken> {
+        let torn_ms_max = self.platform.capabilities().torn_ms_max;
+        let mut members: BTreeMap<DocumentId, BTreeSet<IntentName>> = BTreeMap::new();
+        let mut looked_at = Vec::new();
         loop {
             let taken = self.read_locked(guard, std::mem::take(&mut given)).await?;
             let found: Vec<Group> = self.unpublished(&taken, &groups);
             if found.is_empty() {
-                return Ok(Taken { groups, ..taken });
+                let unsettled = if torn_ms_max > 0 { taken.unsettled(&self.known, &members) } else { Vec::new() };
+                if unsettled.is_empty() || unsettled == looked_at {
+                    return Ok(Taken { groups, ..taken });
+                }
+                looked_at = unsettled;
+                self.host.sleep(torn_ms_max.into()).await;
+                guard = taken.guard;
+                continue;
             }
             let mut wanted = taken.guard.ids().clone();
             for group in found {
-                wanted.extend(self.members(&group, unfinished).await?);
+                for member in self.members(&group, unfinished).await? {
+                    members.entry(member.clone()).or_default().insert(group.name.clone());
+                    wanted.insert(member);
+                }
                 groups.insert(group.name);
             }
             guard = if wanted == *taken.guard.ids() {
@@ -307,6 +350,7 @@ impl<P: Platform> ClusterStore<P> {
             version: state.version(),
             channels,
             edited_ms: state.edited_ms().unwrap_or_else(|| self.host.now_ms()),
+            trace: crate::store::Trace::None,
         })
     }
 
@@ -366,6 +410,7 @@ fn unreadable() -> Document {
 
 fn journal_commit(writes: Vec<Write>, session: SessionId, now_ms: u64) -> Commit {
     Commit {
+        jumps: false,
         mutation: None,
         session,
         acknowledged: Sequence(0),

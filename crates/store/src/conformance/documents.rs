@@ -4,7 +4,7 @@ use tidelock_core::ids::{DocumentId, Offset, Version};
 
 use super::{commit_of, delete, everything, json, mutation_of, note, put, read, text, version_of, within, write};
 use crate::changelog::Changelog;
-use crate::store::{CommitOutcome, Store};
+use crate::store::{CommitOutcome, Store, Trace, Write};
 
 pub(super) async fn an_empty_store_holds_nothing<S: Store + Changelog>(store: &S) {
     assert_eq!(read(store, &note("a")).await, None);
@@ -110,6 +110,27 @@ pub(super) async fn a_delete_leaves_a_tombstone<S: Store + Changelog>(store: &S)
     assert_eq!(outcome, CommitOutcome::Mismatch(vec![note("a")]));
     write(store, vec![put(note("a"), Version::ABSENT, "2")]).await;
     assert_eq!(text(store, &note("a")).await.as_deref(), Some("2"));
+}
+
+/// What clients bring back to a store that was set back.
+pub(super) async fn what_was_offered_or_deleted_is_remembered<S: Store + Changelog>(store: &S) {
+    let ids = ["plain", "offered", "gone", "never"].map(note);
+    write(store, vec![put(note("plain"), Version::ABSENT, "1"), put(note("gone"), Version::ABSENT, "1")]).await;
+    write(store, vec![Write { trace: Trace::Offered, ..put(note("offered"), Version::ABSENT, "1") }]).await;
+    write(store, vec![delete(note("gone"), version_of(b"1"), &[])]).await;
+    let traces = [Trace::None, Trace::Offered, Trace::Buried, Trace::None];
+    assert_eq!(store.traces(&ids).await.unwrap(), traces);
+    // A change does not make it known what is in it.
+    write(store, vec![put(note("offered"), version_of(b"1"), "2")]).await;
+    // A delete of what the store never had.
+    let head = write(store, vec![Write { trace: Trace::Buried, ..delete(note("never"), Version::ABSENT, &[]) }]).await;
+    assert_eq!(store.traces(&ids).await.unwrap(), [Trace::None, Trace::Offered, Trace::Buried, Trace::Buried]);
+    assert_eq!(text(store, &note("never")).await, None);
+    write(store, vec![delete(note("offered"), version_of(b"2"), &[])]).await;
+    assert!(head <= store.head());
+    // A platform may remember tombstones for longer than the changelog.
+    store.purge(store.head()).await.unwrap();
+    assert!(!store.traces(&ids).await.unwrap().contains(&Trace::Offered));
 }
 
 pub(super) async fn a_scan_is_ordered_and_paged<S: Store + Changelog>(store: &S) {

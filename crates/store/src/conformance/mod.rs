@@ -34,7 +34,7 @@ pub use noting::{NotedRules, Noting};
 pub use reopen::run_reopen;
 
 use crate::changelog::{ChangeRecord, Changelog, ChannelSet, Filter};
-use crate::store::{Commit, CommitOutcome, Document, Store, Write};
+use crate::store::{Commit, CommitOutcome, Document, Store, Trace, Write};
 
 /// Runs every case, each against an empty store that `make` gives.
 pub async fn run<S: Store + Changelog>(make: impl Fn() -> S) {
@@ -54,11 +54,13 @@ pub async fn run<S: Store + Changelog>(make: impl Fn() -> S) {
         documents::a_condition_holds_and_changes_nothing,
         documents::a_mismatch_leaves_nothing,
         documents::a_delete_leaves_a_tombstone,
+        documents::what_was_offered_or_deleted_is_remembered,
         documents::a_scan_is_ordered_and_paged,
         documents::unicode_keys_are_ordered_bytewise,
         documents::large_bodies_survive,
         mutations::a_repetition_changes_nothing,
         mutations::a_gap_is_out_of_order,
+        mutations::an_acknowledged_gap_is_jumped_over,
         mutations::acknowledged_outcomes_are_forgotten,
         mutations::a_rejected_mutation_advances_the_record,
         mutations::incarnations_are_separate,
@@ -123,6 +125,7 @@ fn put(id: DocumentId, expected: Version, text: &str) -> Write {
         version: version_of(body.as_bytes()),
         channels: Vec::new(),
         edited_ms: 7,
+        trace: Trace::None,
     }
 }
 
@@ -136,6 +139,7 @@ fn delete(id: DocumentId, expected: Version, channels: &[&str]) -> Write {
         version: Version::ABSENT,
         channels: strings(channels),
         edited_ms: 7,
+        trace: Trace::None,
     }
 }
 
@@ -151,6 +155,7 @@ fn strings(names: &[&str]) -> Vec<String> {
 /// A commit without a mutation.
 fn commit_of(writes: Vec<Write>) -> Commit {
     Commit {
+        jumps: false,
         mutation: None,
         session: SessionId(5),
         acknowledged: Sequence(0),

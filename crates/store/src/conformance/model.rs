@@ -11,7 +11,7 @@ use super::symbols::check;
 use super::{all_changes, all_documents, conflict_on, filter, json, version_of};
 use crate::changelog::{Changelog, Filter};
 use crate::memory::MemoryStore;
-use crate::store::{BoxFuture, Commit, ConflictQuery, Store, Write};
+use crate::store::{BoxFuture, Commit, ConflictQuery, Store, Trace, Write};
 
 /// Operations of one case.
 const OPERATIONS_MAX: usize = 40;
@@ -226,9 +226,11 @@ async fn commit(
             version: write.body.as_ref().map_or(Version::ABSENT, |body| version_of(body.as_bytes())),
             channels: write.channels.clone(),
             edited_ms: sequence,
+            trace: Trace::None,
         })
         .collect();
     Commit {
+        jumps: false,
         mutation,
         session: SessionId(sequence),
         acknowledged: Sequence(acknowledged.map_or(0, |behind| sequence.saturating_sub(behind.into()))),

@@ -54,6 +54,25 @@ pub(super) async fn a_gap_is_out_of_order<S: Store + Changelog>(store: &S) {
     assert_eq!(finished(store, 1).await, Sequence(3));
 }
 
+/// A store that was set back, and a client that has forgotten what the store lacks.
+pub(super) async fn an_acknowledged_gap_is_jumped_over<S: Store + Changelog>(store: &S) {
+    commit(store, mutation_of(1, 1, Vec::new())).await;
+    let told = |sequence: u64, acknowledged: u64| Commit {
+        jumps: sequence == 5 && acknowledged == 4,
+        acknowledged: Sequence(acknowledged),
+        ..mutation_of(1, sequence, vec![put(note(&sequence.to_string()), Version::ABSENT, "1")])
+    };
+    for out_of_order in [told(6, 5), told(5, 5)] {
+        assert_eq!(store.commit(out_of_order).await.unwrap(), CommitOutcome::OutOfOrder(Sequence(1)));
+    }
+    commit(store, told(5, 4)).await;
+    assert_eq!(finished(store, 1).await, Sequence(5));
+    assert_eq!(store.commit(told(4, 3)).await.unwrap(), CommitOutcome::Repeated(None));
+    commit(store, told(6, 4)).await;
+    let kept = store.outcomes(client(1), INCARNATION, Sequence(0)).await.unwrap();
+    assert_eq!(kept.iter().map(|recorded| recorded.sequence.0).collect::<Vec<_>>(), [5, 6]);
+}
+
 pub(super) async fn acknowledged_outcomes_are_forgotten<S: Store + Changelog>(store: &S) {
     for sequence in 1..=4 {
         commit(store, mutation_of(1, sequence, Vec::new())).await;

@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use tidelock_core::ids::{ChangelogId, ClientId, DocumentId, Epoch, Incarnation, Offset, Sequence};
 use tidelock_core::server::{ChangePage, Filter, SnapshotPage, SymbolPage};
+use tidelock_core::version;
 use tidelock_core::wire::DocumentChange;
 use tokio::sync::broadcast;
 
@@ -14,10 +15,10 @@ use crate::error::StoreError;
 use crate::platform::Platform;
 use crate::store::{
     BoxFuture, Capabilities, ClientRecord, Commit, CommitOutcome, ConflictQuery, ConflictRecord, Document, ReadSet,
-    Recorded, Store,
+    Recorded, Store, Trace,
 };
 
-/// What was noted of contents: their versions and channels. A content is known by what it says, not by its spaces.
+/// What was noted of contents: their versions and channels. 
 #[derive(Default)]
 pub struct NotedRules(Mutex<BTreeMap<(DocumentId, Vec<u8>), Described>>);
 
@@ -34,7 +35,12 @@ impl Rulebook for NotedRules {
 
     fn describe(&self, id: &DocumentId, content: &[u8]) -> Result<Described, String> {
         let noted = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        noted.get(&(id.clone(), content.to_vec())).cloned().ok_or_else(|| "nobody wrote it".to_owned())
+        if let Some(described) = noted.get(&(id.clone(), content.to_vec())) {
+            return Ok(described.clone());
+        }
+        // A record of the store's own.
+        let version = version::of_body(content).map_err(|error| error.to_string())?;
+        Ok(Described { version, channels: Vec::new() })
     }
 
     fn depends_on_state(&self, _id: &DocumentId) -> bool {
@@ -65,6 +71,10 @@ impl<P: Platform> Store for Noting<P> {
 
     fn read<'a>(&'a self, ids: &'a [DocumentId]) -> BoxFuture<'a, Result<ReadSet, StoreError>> {
         self.store.read(ids)
+    }
+
+    fn traces<'a>(&'a self, ids: &'a [DocumentId]) -> BoxFuture<'a, Result<Vec<Trace>, StoreError>> {
+        self.store.traces(ids)
     }
 
     fn commit(&self, commit: Commit) -> BoxFuture<'_, Result<CommitOutcome, StoreError>> {

@@ -12,7 +12,7 @@ use super::documents::{Documents, Latest};
 use super::rows::{Json, bound, conversion, names, names_to_sql, signed, unsigned};
 use crate::channels::left_after;
 use crate::recent::Recent;
-use crate::store::{Commit, CommitOutcome, Recorded, Write};
+use crate::store::{Commit, CommitOutcome, Recorded, Trace, Write};
 use crate::{ChangeRecord, Former, Segment};
 
 /// What the writer knows without asking the file; it takes a group's value over once the group is durable.
@@ -94,7 +94,7 @@ impl<'c> Group<'c> {
     /// Checks a mutation and writes it. What is refused has written nothing.
     pub(super) fn commit(&mut self, commit: &Commit) -> Result<CommitOutcome> {
         if let Some(mutation) = commit.mutation
-            && let Some(refusal) = self.refuse_sequence(mutation)?
+            && let Some(refusal) = self.refuse_sequence(mutation, commit.jumps)?
         {
             return Ok(refusal);
         }
@@ -129,12 +129,13 @@ impl<'c> Group<'c> {
         Ok(CommitOutcome::Committed(self.position.head))
     }
 
-    fn refuse_sequence(&mut self, mutation: MutationId) -> Result<Option<CommitOutcome>> {
+    fn refuse_sequence(&mut self, mutation: MutationId, jumps: bool) -> Result<Option<CommitOutcome>> {
         let finished = self.tail(mutation)?.finished;
         if mutation.sequence <= finished {
             return Ok(Some(CommitOutcome::Repeated(self.recorded(mutation)?)));
         }
-        Ok((mutation.sequence != finished.next()).then_some(CommitOutcome::OutOfOrder(finished)))
+        let follows = jumps || mutation.sequence == finished.next();
+        Ok((!follows).then_some(CommitOutcome::OutOfOrder(finished)))
     }
 
     fn tail(&mut self, mutation: MutationId) -> Result<Tail> {
@@ -193,6 +194,10 @@ impl<'c> Group<'c> {
             names_to_sql(&left),
             write.body.as_deref().map(Json),
         ])?;
+        if write.trace == Trace::Offered {
+            let sql = "INSERT OR IGNORE INTO offered (collection, key) VALUES (?1, ?2)";
+            self.connection.prepare_cached(sql)?.execute(params![write.id.collection, write.id.key])?;
+        }
         // The index holds channels and left channels together, and a channel that a write takes away is left: only additions occur.
         for channel in &write.channels {
             if !found.channels.contains(channel) && !found.left.contains(channel) {

@@ -120,7 +120,7 @@ pub(super) fn remember(connection: &Connection, name: &str, note: &[u8]) -> Resu
 }
 
 /// A random identity; 0 stands for none elsewhere and is not drawn.
-fn random() -> std::result::Result<u64, StoreError> {
+pub(super) fn random() -> std::result::Result<u64, StoreError> {
     let mut bytes = [0; 8];
     getrandom::fill(&mut bytes)
         .map_err(|error| StoreError::Unavailable(format!("the system gives no random numbers: {error}")))?;

@@ -7,7 +7,7 @@
 //!
 //! | module | purpose |
 //! |---|---|
-//! | `open`, `schema`, `meta` | lock, checks, on-disk versions, identities |
+//! | `open`, `schema`, `meta`, `history` | lock, checks, on-disk versions, identities |
 //! | `writer`, `group`, `purge` | the writing thread and its transactions |
 //! | `documents` | what was written lately, so that the file need not be asked |
 //! | `readers`, `queries`, `changes`, `snapshot` | the reading threads and what they read |
@@ -19,6 +19,7 @@ mod changes;
 mod documents;
 mod error;
 mod group;
+mod history;
 mod meta;
 mod open;
 mod purge;
@@ -42,13 +43,14 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
 
-use tidelock_core::ids::{ChangelogId, ClientId, DocumentId, Epoch, Incarnation, Offset, Sequence};
+use tidelock_core::ids::{ChangelogId, ClientId, DocumentId, Epoch, History, Incarnation, Offset, Sequence};
 use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{broadcast, mpsc, oneshot};
 
 use self::documents::Documents;
 use self::error::stopped;
 use self::group::Position;
+use self::history::Histories;
 use self::readers::{Ended, Readers};
 use self::symbols::Symbols;
 use self::writer::{Command, Shared, Writer};
@@ -57,7 +59,7 @@ use crate::limits::{CLIENTS_REMEMBERED_MAX, CONFLICTS_KEPT_DEFAULT, SEGMENTS_BUF
 use crate::recent::Recent;
 use crate::store::{
     BoxFuture, Capabilities, ClientRecord, Commit, CommitOutcome, ConflictQuery, ConflictRecord, Document, ReadSet,
-    Recorded, Store,
+    Recorded, Store, Trace,
 };
 use crate::{ChangePage, Changelog, Filter, Segment, SnapshotPage, SymbolPage};
 
@@ -86,6 +88,7 @@ pub struct EmbeddedStore {
     path: PathBuf,
     epoch: Epoch,
     changelog: ChangelogId,
+    histories: Histories,
     shared: Arc<Shared>,
     /// `None` while dropping.
     running: Option<Running>,
@@ -114,7 +117,8 @@ impl EmbeddedStore {
     /// server has open, or a directory that does not exist, is [`StoreError::Unavailable`].
     pub fn open(path: &Path, options: EmbeddedOptions) -> Result<Self, StoreError> {
         let lock = open::lock(path)?;
-        let (connection, identity) = open::writer(path, &options)?;
+        let (mut connection, identity) = open::writer(path, &options)?;
+        let histories = Histories::begin(&mut connection, identity.head)?;
         let readers: Result<Vec<_>, _> = (0..options.readers.max(1)).map(|_| open::reader(path, &options)).collect();
         let (segments, _) = broadcast::channel(SEGMENTS_BUFFERED_MAX);
         let shared = Arc::new(Shared {
@@ -146,6 +150,7 @@ impl EmbeddedStore {
             path: path.to_owned(),
             epoch: identity.epoch,
             changelog: identity.changelog,
+            histories,
             shared,
             running: Some(Running { readers, writer: commands, writer_ended }),
             threads: Mutex::new(threads),
@@ -267,6 +272,11 @@ impl Store for EmbeddedStore {
         })
     }
 
+    fn traces<'a>(&'a self, ids: &'a [DocumentId]) -> BoxFuture<'a, Result<Vec<Trace>, StoreError>> {
+        let ids = ids.to_vec();
+        Box::pin(self.query(move |connection| queries::traces(connection, &ids)))
+    }
+
     /// Queues the commit at once, so that calls one after the other run in that order unless the queue is full; then the commit
     /// waits for room when the future is polled.
     fn commit(&self, commit: Commit) -> BoxFuture<'_, Result<CommitOutcome, StoreError>> {
@@ -328,6 +338,14 @@ impl Changelog for EmbeddedStore {
 
     fn floor(&self) -> Offset {
         Offset(self.shared.floor.load(Ordering::Acquire))
+    }
+
+    fn history(&self) -> Option<History> {
+        self.histories.present()
+    }
+
+    fn holds(&self, history: History, offset: Offset) -> bool {
+        self.histories.holds(history, offset, self.head())
     }
 
     fn changes<'a>(

@@ -36,7 +36,10 @@ pub(super) fn step(connection: &Connection, before: Offset, head: Offset) -> Res
         let key = params![entry.id.collection, entry.id.key];
         let gone: Vec<&String> = if entry.tombstone {
             step.purged += 1;
-            transaction.prepare_cached("DELETE FROM documents WHERE collection = ?1 AND key = ?2")?.execute(key)?;
+            for table in ["documents", "offered"] {
+                let sql = format!("DELETE FROM {table} WHERE collection = ?1 AND key = ?2");
+                transaction.prepare_cached(&sql)?.execute(key)?;
+            }
             entry.channels.iter().chain(&entry.left).collect()
         } else {
             let sql = "UPDATE documents SET departed = NULL WHERE collection = ?1 AND key = ?2";

@@ -5,7 +5,7 @@ use tidelock_core::ids::{ClientId, DocumentId, Incarnation, MutationId, Sequence
 use tidelock_core::wire::ConflictNote;
 
 use super::rows::{body, bound, json, names, unsigned};
-use crate::store::{ConflictQuery, ConflictRecord, Document};
+use crate::store::{ConflictQuery, ConflictRecord, Document, Trace};
 
 /// The documents named, in that order.
 pub(super) fn read(connection: &Connection, ids: &[DocumentId]) -> Result<Vec<Option<Document>>> {
@@ -17,6 +17,23 @@ pub(super) fn read(connection: &Connection, ids: &[DocumentId]) -> Result<Vec<Op
             let found = statement.query_row(params![id.collection, id.key], document).optional()?;
             Ok(found.flatten().map(|(_, document)| document))
         })
+        .collect()
+}
+
+/// What is remembered of documents besides their state.
+pub(super) fn traces(connection: &Connection, ids: &[DocumentId]) -> Result<Vec<Trace>> {
+    let sql = "SELECT body IS NULL, EXISTS (SELECT 1 FROM offered WHERE collection = ?1 AND key = ?2) \
+               FROM documents WHERE collection = ?1 AND key = ?2";
+    let mut statement = connection.prepare_cached(sql)?;
+    let trace = |row: &Row<'_>| {
+        Ok(match (row.get(0)?, row.get(1)?) {
+            (true, _) => Trace::Buried,
+            (false, true) => Trace::Offered,
+            (false, false) => Trace::None,
+        })
+    };
+    ids.iter()
+        .map(|id| Ok(statement.query_row(params![id.collection, id.key], trace).optional()?.unwrap_or_default()))
         .collect()
 }
 

@@ -1,5 +1,6 @@
 //! Tests of what the conformance suite cannot see: the file, the threads, errors of the disk.
 
+mod histories;
 mod remembered;
 
 use std::cell::Cell;
@@ -19,7 +20,7 @@ use crate::changelog::{Changelog, ChannelSet, Filter};
 use crate::conformance;
 use crate::error::StoreError;
 use crate::limits::PURGE_ROWS_MAX;
-use crate::store::{Commit, CommitOutcome, ConflictQuery, Store, Write};
+use crate::store::{Commit, CommitOutcome, ConflictQuery, Store, Trace, Write};
 
 /// A directory of its own in the system's temporary directory, removed when dropped.
 struct Scratch(PathBuf);
@@ -71,6 +72,7 @@ fn put(key: &str, expected: Version, body: &str, channels: &[&str]) -> Write {
         version: Version(body.len() as u64 + 1),
         channels: channels.iter().map(ToString::to_string).collect(),
         edited_ms: 1,
+        trace: Trace::None,
     }
 }
 
@@ -80,6 +82,7 @@ fn delete(key: &str, expected: Version, channels: &[&str]) -> Write {
 
 fn commit_of(writes: Vec<Write>) -> Commit {
     Commit {
+        jumps: false,
         mutation: None,
         session: SessionId(0),
         acknowledged: Sequence(0),
@@ -194,7 +197,7 @@ fn an_empty_file_becomes_a_database() {
     assert!(epoch.0 != 0 && changelog.0 != 0 && epoch.0 != changelog.0);
     let connection = Connection::open(scratch.database()).unwrap();
     let pragma = |name| connection.pragma_query_value(None, name, |row| row.get::<_, i64>(0)).unwrap();
-    assert_eq!((pragma("application_id"), pragma("user_version")), (0x5464_4c6b, 1));
+    assert_eq!((pragma("application_id"), pragma("user_version")), (0x5464_4c6b, 2));
     let mode: String = connection.pragma_query_value(None, "journal_mode", |row| row.get(0)).unwrap();
     assert_eq!(mode, "wal");
 }

@@ -27,11 +27,14 @@ declare module "#core" {
       seed: number,
       now: number,
     );
+    keep(ms: number, bytes: number): void;
     poll_effect(): WorkerEffect | undefined;
     next_timeout_ms(): number | undefined;
     handle_timeout(now: number): void;
     handle_captured(now: number): void;
     handle_rejected_removed(now: number): void;
+    handle_schema_changed(now: number): void;
+    quarantine(): string;
     handle_connected(now: number, token: string): void;
     handle_disconnected(now: number, reason: string): void;
     handle_message(now: number, bytes: Uint8Array): void;

@@ -6,7 +6,7 @@ import type { Core, WorkerEffect } from "#core";
 import { STATE_STORE } from "../capture/names.ts";
 import type { Broadcast, Command, FromWorker, ToWorker, WorkerSetup } from "../messages.ts";
 import { channelName } from "../messages.ts";
-import type { ConflictEntry } from "../types.ts";
+import type { ConflictEntry, RefusedRow } from "../types.ts";
 import { Clock } from "./clock.ts";
 import type { Bytes } from "./coding.ts";
 import { decodeMessage, encodeMessage, inOrder, subprotocols } from "./coding.ts";
@@ -218,6 +218,8 @@ export class Engine {
   private open(): Promise<IDBDatabase> {
     this.database ??= openNative(this.setup.database, () => {
       this.database = null;
+      // The application may have changed its stores: what they refused is tried again.
+      this.drive((now) => this.core.handle_schema_changed(now));
     });
     return this.database;
   }
@@ -375,9 +377,14 @@ export class Engine {
     return this.storeOf.get(collection) ?? collection;
   }
 
+  private quarantined(): RefusedRow[] {
+    const rows = JSON.parse(this.core.quarantine()) as [collection: string, key: string, reason: string][];
+    return rows.map(([collection, key, reason]) => ({ store: this.store(collection), key, reason }));
+  }
+
   private sayStatus(text: string): void {
     const status = JSON.parse(text) as Extract<Broadcast, { kind: "status" }>["status"];
-    this.say({ kind: "status", status: { ...status, online: this.online } });
+    this.say({ kind: "status", status: { ...status, quarantined: this.quarantined(), online: this.online } });
   }
 
   private say(message: Broadcast): void {

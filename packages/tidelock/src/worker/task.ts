@@ -33,6 +33,14 @@ export interface StoredRejection {
 
 type Entry = readonly [string, ...unknown[]];
 
+/** Keys to mark in an outbox. */
+interface Mark {
+  readonly t: string;
+  readonly a: number;
+  readonly k: string[];
+  readonly adopt: boolean;
+}
+
 interface Plan {
   readonly writes: readonly Entry[];
   readonly reads: readonly Entry[];
@@ -150,7 +158,10 @@ class TaskRun {
         }
         case "unrow": {
           const rows = this.rows(args[0]);
-          for (const key of args[1] as string[]) rows?.delete(decodeKey(key));
+          for (const form of args[1] as string[]) {
+            const key = keyOf(form);
+            if (key !== undefined) rows?.delete(key);
+          }
           break;
         }
         case "page":
@@ -160,7 +171,7 @@ class TaskRun {
           this.store(SHADOW).delete([args[0] as string, args[1] as string]);
           break;
         case "outbox":
-          this.addMark(String(args[0]), args[1] as { t: string; a: number; k: string[] });
+          this.addMark(String(args[0]), args[1] as Mark);
           break;
         case "unoutbox": {
           const outbox = this.outbox(args[0]);
@@ -188,20 +199,21 @@ class TaskRun {
   private putRows(collection: string, keys: readonly string[], values: unknown[], escaped: readonly number[]): void {
     const rows = this.rows(collection);
     if (rows === null) return;
-    for (const index of escaped) values[index] = decodeValue(values[index]);
     const inline = rows.keyPath !== null;
+    const encoded = new Set(escaped);
     for (const [index, form] of keys.entries()) {
-      // A row that the store refuses (key path, unique index) must not take the whole frame with it.
+      // A row that cannot be made or that the store refuses (key path, unique index) must not take the whole frame with it.
       try {
-        const request = inline ? rows.put(values[index]) : rows.put(values[index], decodeKey(form));
+        const value = encoded.has(index) ? decodeValue(values[index]) : values[index];
+        const request = inline ? rows.put(value) : rows.put(value, decodeKey(form));
         request.onerror = (event) => {
-          if (request.error?.name !== "ConstraintError" && request.error?.name !== "DataError") return;
+          if (isGeneral(request.error)) return;
           event.preventDefault();
           event.stopPropagation();
           this.core.row_refused(collection, form, messageOf(request.error));
         };
       } catch (error) {
-        if (!(error instanceof DOMException) || error.name !== "DataError") throw error;
+        if (isGeneral(error)) throw error;
         this.core.row_refused(collection, form, messageOf(error));
       }
     }
@@ -212,9 +224,9 @@ class TaskRun {
     return this.database.objectStoreNames.contains(name) ? this.store(name) : null;
   }
 
-  private addMark(collection: string, mark: { t: string; a: number; k: string[] }): void {
+  private addMark(collection: string, mark: Mark): void {
     const record: OutboxRecord = { t: mark.t, k: mark.k.map(decodeKey), r: [], a: mark.a };
-    this.outbox(collection)?.add(record);
+    this.outbox(collection)?.add(mark.adopt ? { ...record, adopt: true } : record);
   }
 
   private addRejection(rejection: Rejection): void {
@@ -412,6 +424,21 @@ function bytesOf(value: unknown): Uint8Array | undefined {
 function failureOf(error: DOMException | null): string {
   if (error === null) return "closed";
   return error.name === "QuotaExceededError" ? "quota" : "other";
+}
+
+/** Whether a failure is of the storage or of the transaction, not of one row. */
+function isGeneral(error: unknown): boolean {
+  const names = ["AbortError", "InvalidStateError", "QuotaExceededError", "ReadOnlyError", "TransactionInactiveError"];
+  return error === null || (error instanceof DOMException && names.includes(error.name));
+}
+
+/** `undefined` for a name of the server that is no key here: there is no such row. */
+function keyOf(form: string): IDBValidKey | undefined {
+  try {
+    return decodeKey(form);
+  } catch {
+    return undefined;
+  }
 }
 
 export function messageOf(error: unknown): string {

@@ -17,8 +17,11 @@ async function start(setup: WorkerSetup): Promise<void> {
   const random = (seed[0] ?? 0) * 2 ** 21 + ((seed[1] ?? 0) >>> 11);
   const collections = setup.stores.map(([collection]) => collection);
   const channels = setup.channels === null ? undefined : [...setup.channels];
-  const make = (now: number): Core =>
-    new Core(setup.remote, collections, channels, setup.resolver, setup.offline, random, now);
+  const make = (now: number): Core => {
+    const core = new Core(setup.remote, collections, channels, setup.resolver, setup.offline, random, now);
+    core.keep(setup.kept.ms, setup.kept.bytes);
+    return core;
+  };
   engine = new Engine(make, setup, post);
   for (const message of waiting.splice(0)) engine.receive(message);
 }

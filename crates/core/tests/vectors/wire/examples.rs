@@ -1,7 +1,8 @@
 //! One example of every frame and variant.
 
 use tidelock_core::ids::{
-    ChangelogId, ClientId, DocumentId, Epoch, Incarnation, Offset, Sequence, SessionId, SubscriptionId, Version,
+    ChangelogId, ClientId, DocumentId, Epoch, History, Incarnation, Offset, Sequence, SessionId, SubscriptionId,
+    Version,
 };
 use tidelock_core::limits::Limits;
 use tidelock_core::version;
@@ -52,8 +53,12 @@ fn operations() -> Vec<Operation> {
             patch(&["done"], Some("false"), None),
             patch(&[], Some("{}"), Some("[]")),
         ]),
+        Operation::Offer(body("[1]")),
     ];
-    assert_eq!(operations.len(), count!(Operation: Operation::Put(_), Operation::Delete, Operation::Patch(_)));
+    assert_eq!(
+        operations.len(),
+        count!(Operation: Operation::Put(_), Operation::Delete, Operation::Patch(_), Operation::Offer(_))
+    );
     operations
 }
 
@@ -96,6 +101,7 @@ pub(super) fn client() -> Vec<(String, ClientFrame)> {
         epoch,
         credit_bytes: 4 << 20,
         collections: strings(&["cards", "lists"]),
+        history: epoch.map(|epoch| (History(epoch.0 + 1), Offset(70_000))),
     };
     let cursor = |snapshot| Cursor { changelog: ChangelogId(9), offset: Offset(70_000), snapshot };
     let frames = vec![
@@ -262,6 +268,7 @@ fn welcome() -> Welcome {
         subject: "ann".to_owned(),
         now_ms: 1_700_000_000_000,
         floor: Offset(9),
+        history: Some((History(10), true)),
     }
 }
 

@@ -4,7 +4,7 @@ use proptest::collection::vec;
 use proptest::option::of;
 use proptest::prelude::*;
 use tidelock_core::ids::{
-    ChangelogId, ClientId, DocumentId, Epoch, Incarnation, Offset, Sequence, SubscriptionId, Version,
+    ChangelogId, ClientId, DocumentId, Epoch, History, Incarnation, Offset, Sequence, SubscriptionId, Version,
 };
 use tidelock_core::wire::{
     Changes, ClientFrame, Columns, ConflictNote, Cursor, Difference, DocumentChange, DocumentState, ErrorCode,
@@ -29,7 +29,12 @@ fn id() -> impl Strategy<Value = DocumentId> {
 fn operation() -> impl Strategy<Value = Operation> {
     let patch =
         (vec(name(), 0..3), of(bytes()), of(bytes())).prop_map(|(path, base, value)| FieldPatch { path, base, value });
-    prop_oneof![bytes().prop_map(Operation::Put), Just(Operation::Delete), vec(patch, 0..4).prop_map(Operation::Patch),]
+    prop_oneof![
+        bytes().prop_map(Operation::Put),
+        Just(Operation::Delete),
+        vec(patch, 0..4).prop_map(Operation::Patch),
+        bytes().prop_map(Operation::Offer),
+    ]
 }
 
 fn push() -> impl Strategy<Value = Push> {
@@ -51,21 +56,24 @@ fn push() -> impl Strategy<Value = Push> {
 
 fn hello() -> impl Strategy<Value = Hello> {
     let numbers = (any::<[u16; 2]>(), any::<[u8; 16]>(), any::<[u64; 2]>(), of(any::<u64>()), any::<u32>());
-    (numbers, name(), name(), vec(name(), 0..3)).prop_map(|(numbers, database, token, collections)| {
-        let ([protocol, protocol_min], client, [incarnation, acknowledged], epoch, credit_bytes) = numbers;
-        Hello {
-            protocol,
-            protocol_min,
-            database,
-            token,
-            client: ClientId(client),
-            incarnation: Incarnation(incarnation),
-            acknowledged: Sequence(acknowledged),
-            epoch: epoch.map(Epoch),
-            credit_bytes,
-            collections,
-        }
-    })
+    (numbers, name(), name(), vec(name(), 0..3), of(any::<(u64, u64)>())).prop_map(
+        |(numbers, database, token, collections, history)| {
+            let ([protocol, protocol_min], client, [incarnation, acknowledged], epoch, credit_bytes) = numbers;
+            Hello {
+                protocol,
+                protocol_min,
+                database,
+                token,
+                client: ClientId(client),
+                incarnation: Incarnation(incarnation),
+                acknowledged: Sequence(acknowledged),
+                epoch: epoch.map(Epoch),
+                credit_bytes,
+                collections,
+                history: history.map(|(history, offset)| (History(history), Offset(offset))),
+            }
+        },
+    )
 }
 
 fn subscribe() -> impl Strategy<Value = Subscribe> {

@@ -252,6 +252,7 @@ impl Model for Couchbase {
             key_bytes_max: 246,
             content_bytes_max: 20 << 20,
             meta_bytes_max: 1 << 20,
+            torn_ms_max: 0,
         }
     }
 

@@ -26,7 +26,7 @@ const TOMBSTONE_MS: u64 = 600_000;
 /// A client's knowledge of where the buckets are is so old at most, in milliseconds.
 const HINT_MS: u64 = 1_000;
 /// A commit is visible in part for at most this many milliseconds.
-const TORN_MS_MAX: u64 = 2;
+const TORN_MS_MAX: u32 = 2;
 
 /// How a cluster is set up.
 #[derive(Clone, Copy, Debug)]
@@ -288,7 +288,7 @@ impl Geode {
         let outcome = PutOutcome::Done(written);
         if self.random.chance(self.setup.torn_per_mille) {
             self.fault("geode-seen-in-part");
-            let until_ms = now_ms + self.random.between(1, TORN_MS_MAX);
+            let until_ms = now_ms + self.random.between(1, TORN_MS_MAX.into());
             self.torn.push(Torn { until_ms, halves, notices, reply, outcome });
         } else {
             self.tell(&notices);
@@ -330,6 +330,7 @@ impl Model for Geode {
             key_bytes_max: 32_767,
             content_bytes_max: 16 << 20,
             meta_bytes_max: 1 << 20,
+            torn_ms_max: TORN_MS_MAX,
         }
     }
 

@@ -343,6 +343,7 @@ fn a_refused_mutation_is_recorded_before_the_next_one_is_made() {
             version: version::of_body(&counter(1)).unwrap(),
             channels: Vec::new(),
             edited_ms: 1,
+            trace: crate::store::Trace::None,
         });
         let (store, stopped) = (node.store.clone(), node.platform.clone());
         let commits = async { futures_util::future::join(store.commit(refused), store.commit(next)).await };
@@ -370,6 +371,7 @@ fn mutations_of_one_client_that_come_together_share_a_record() {
             version: version::of_body(&counter(1)).unwrap(),
             channels: Vec::new(),
             edited_ms: 1,
+            trace: crate::store::Trace::None,
         });
         node.store.commit(commit)
     });

@@ -5,5 +5,6 @@ mod crashes;
 mod following;
 mod host;
 mod platform;
+mod races;
 mod rig;
 mod sessions;

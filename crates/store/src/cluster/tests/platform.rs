@@ -28,6 +28,12 @@ struct Data {
     together: bool,
     /// Whether entries tell their order.
     ordered: bool,
+    /// How long a put is visible in part.
+    torn_ms: u32,
+    /// Documents whose content, or whose meta, or both, a read still sees as they were.
+    halves: BTreeMap<DocumentId, (Item, bool, bool)>,
+    /// The states before the last ones.
+    before: BTreeMap<DocumentId, Item>,
 }
 
 #[derive(Clone, Default)]
@@ -35,6 +41,8 @@ struct Item {
     content: Option<Arc<[u8]>>,
     meta: Option<Arc<[u8]>>,
     number: u64,
+    /// The content is none of a document.
+    spoilt: bool,
 }
 
 /// What happens to a call of a node.
@@ -79,6 +87,23 @@ struct Script {
 impl Cluster {
     pub(super) fn new(together: bool, ordered: bool) -> Arc<Self> {
         Arc::new(Self(Mutex::new(Data { together, ordered, ..Data::default() })))
+    }
+
+    /// From here on a read may see part of a put.
+    pub(super) fn tear(&self, ms: u32) {
+        self.data().torn_ms = ms;
+    }
+
+    /// A read sees a document as it was: its content, its meta, or both; until a [`mend`](Self::mend).
+    pub(super) fn half(&self, id: &DocumentId, content: bool, meta: bool) {
+        let mut data = self.data();
+        let before = data.before.get(id).cloned().unwrap_or_default();
+        data.halves.insert(id.clone(), (before, content, meta));
+    }
+
+    /// Every put is whole.
+    pub(super) fn mend(&self) {
+        self.data().halves.clear();
     }
 
     pub(super) fn node(self: &Arc<Self>) -> TestPlatform {
@@ -136,6 +161,20 @@ impl Cluster {
         data.entries.keys().filter(|id| id.collection == collection).map(|id| id.key.clone()).collect()
     }
 
+    /// A foreign writer stores what no document can be made of.
+    pub(super) fn spoil(&self, id: &DocumentId) {
+        let mut data = self.data();
+        let item = data.entries.get(id).cloned().unwrap_or_default();
+        data.store(id, Item { spoilt: true, ..item });
+    }
+
+    /// Where the last event about a document is.
+    pub(super) fn last_index(&self, id: &DocumentId) -> usize {
+        let data = self.data();
+        let about = |event: &FeedEvent| matches!(event, FeedEvent::Changed(changed, _) if changed == id);
+        data.log.iter().rposition(about).unwrap()
+    }
+
     /// Tells every feed something.
     pub(super) fn announce(&self, event: FeedEvent) {
         self.data().append(event);
@@ -170,7 +209,7 @@ impl Cluster {
             data.append(FeedEvent::Changed(id, Some(entry)));
         }
         for (id, (content, meta)) in backup {
-            data.store(&id, Item { content, meta, number: 0 });
+            data.store(&id, Item { content, meta, number: 0, spoilt: false });
         }
     }
 }
@@ -179,6 +218,7 @@ impl Data {
     fn store(&mut self, id: &DocumentId, item: Item) -> u64 {
         self.last += 1;
         let number = self.last;
+        self.before.insert(id.clone(), self.entries.get(id).cloned().unwrap_or_default());
         if item.content.is_none() && item.meta.is_none() {
             self.entries.remove(id);
         } else {
@@ -199,7 +239,24 @@ impl Data {
         let history = self.history;
         let order = (self.ordered && item.number > 0).then_some(Order { history, number: item.number });
         let token = Token(item.number.to_be_bytes().to_vec());
-        Entry { content: item.content, meta: item.meta, token, order, unreadable: None }
+        let unreadable = item.spoilt.then(|| "another kind".to_owned());
+        let content = item.content.filter(|_| !item.spoilt);
+        Entry { content, meta: item.meta, token, order, unreadable }
+    }
+
+    /// As a read sees it.
+    fn seen_entry(&self, id: &DocumentId) -> Entry {
+        let mut entry = self.entry_of(id);
+        if let Some((before, content, meta)) = self.halves.get(id) {
+            entry.token.0.extend([u8::from(*content), u8::from(*meta)]);
+            if *content {
+                entry.content.clone_from(&before.content);
+            }
+            if *meta {
+                entry.meta.clone_from(&before.meta);
+            }
+        }
+        entry
     }
 
     fn put(&mut self, puts: &[PutIf]) -> PutOutcome {
@@ -214,7 +271,10 @@ impl Data {
             let mut item = self.entries.get(&put.id).cloned().unwrap_or_default();
             match &put.content {
                 PutContent::Keep => {}
-                PutContent::Put(content) => item.content = Some(Arc::clone(content)),
+                PutContent::Put(content) => {
+                    item.content = Some(Arc::clone(content));
+                    item.spoilt = false;
+                }
                 PutContent::Delete => item.content = None,
             }
             item.meta.clone_from(&put.meta);
@@ -331,11 +391,17 @@ async fn yield_once() {
 
 impl Platform for TestPlatform {
     fn capabilities(&self) -> PlatformCapabilities {
-        PlatformCapabilities { name: "test", key_bytes_max: 250, content_bytes_max: 20 << 20, meta_bytes_max: 1 << 20 }
+        PlatformCapabilities {
+            name: "test",
+            key_bytes_max: 250,
+            content_bytes_max: 20 << 20,
+            meta_bytes_max: 1 << 20,
+            torn_ms_max: self.cluster.data().torn_ms,
+        }
     }
 
     fn get<'a>(&'a self, ids: &'a [DocumentId]) -> BoxFuture<'a, Result<Vec<Entry>, PlatformError>> {
-        Box::pin(self.call(|data| ids.iter().map(|id| data.entry_of(id)).collect()))
+        Box::pin(self.call(|data| ids.iter().map(|id| data.seen_entry(id)).collect()))
     }
 
     fn together(&self, _ids: &[&DocumentId]) -> bool {

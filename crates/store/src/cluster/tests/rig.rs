@@ -266,6 +266,7 @@ impl Node {
             version: value.as_ref().map_or(Version::ABSENT, version::of),
             channels: Vec::new(),
             edited_ms: now_ms,
+            trace: crate::store::Trace::None,
         };
         Some((write, notes))
     }
@@ -293,6 +294,7 @@ impl Node {
 /// An empty commit of a mutation.
 pub(super) fn commit_of(mutation: MutationId, now_ms: u64) -> Commit {
     Commit {
+        jumps: false,
         mutation: Some(mutation),
         session: SessionId(1),
         acknowledged: Sequence(0),

@@ -9,7 +9,7 @@ use crate::error::StoreError;
 pub(super) const APPLICATION_ID: i32 = 0x5464_4c6b;
 
 /// Step n leads from on-disk version n to n + 1. A released step is never edited.
-const STEPS: &[&str] = &[include_str!("0001_initial.sql")];
+const STEPS: &[&str] = &[include_str!("0001_initial.sql"), include_str!("0002_epochs.sql")];
 
 /// Brings the file to the version that this build reads, in one transaction; refuses a file that is not a Tidelock database or was
 /// written by a later build.

@@ -1,0 +1,136 @@
+//! Rows that are not what the shadow says: those that the application's store refused, and those of a store that was emptied beside the
+//! capture. They are put back from the shadow, and never taken for deletes.
+
+use super::state::QUARANTINE;
+use super::storage::{Read, RefusedRow, Row, WriteOp};
+use super::task::Next;
+use super::work::Desk;
+use super::{Client, Event};
+use crate::ids::DocumentId;
+use crate::ordered::OrderedSet;
+use crate::prelude::*;
+use crate::wire::encode;
+
+/// Most refused rows that are listed.
+const QUARANTINE_MAX: usize = 10_000;
+
+/// The task that puts rows back.
+#[derive(Debug, Default)]
+pub(super) struct Mend {
+    /// The store that was found empty; `None` for the rows that were refused.
+    emptied: Option<String>,
+    stage: u8,
+}
+
+/// Refused rows that may be taken now.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Retry {
+    #[default]
+    No,
+    /// The list is to be stored, and nothing else.
+    Note,
+    /// They are to be written again.
+    Due,
+}
+
+impl Client {
+    /// Rows that the application's store refused: collection, key in platform form, the store's words.
+    pub fn quarantine(&self) -> impl Iterator<Item = (&DocumentId, &str)> {
+        self.quarantine.iter().map(|(id, reason)| (id, reason.as_str()))
+    }
+
+    /// The application has changed its stores or indexes, or may have.
+    pub fn handle_schema_changed(&mut self, now_ms: u64) {
+        if !self.quarantine.is_empty() {
+            self.retry = Retry::Due;
+        }
+        self.advance(now_ms);
+    }
+
+    /// These rows were written and not taken.
+    pub(super) fn refuse(&mut self, refused: Vec<RefusedRow>) {
+        for RefusedRow { id, reason } in refused {
+            let message = format!("{id} cannot be stored: {reason}");
+            self.event(Event::Problem { code: "row-refused", message, retryable: false });
+            if self.quarantine.len() < QUARANTINE_MAX {
+                self.quarantine.insert(id, reason);
+            }
+            self.retry = self.retry.max(Retry::Note);
+        }
+    }
+
+    /// Whether the row's absence says nothing about what the user wants.
+    pub(super) fn is_refused(&self, id: &DocumentId, row: &Row) -> bool {
+        *row == Row::Absent && self.quarantine.contains_key(id)
+    }
+
+    /// What is to be put back.
+    pub(super) fn next_mend(&mut self) -> Option<Mend> {
+        let emptied = self.emptied.pop();
+        let due = emptied.is_some() || self.retry != Retry::No;
+        due.then_some(Mend { emptied, stage: 0 })
+    }
+}
+
+impl Mend {
+    pub(super) fn step(&mut self, client: &Client, desk: &mut Desk) -> Next {
+        self.stage += 1;
+        match (self.stage, &self.emptied) {
+            (1, Some(collection)) => Next::Read(desk.want(client.directory.pages_between(collection, None, None), [])),
+            (1, None) if client.retry == Retry::Due => {
+                let pages: Vec<_> =
+                    client.quarantine.keys().map(|id| client.directory.page_of(&id.collection, &id.key)).collect();
+                Next::Read(desk.want(pages, client.quarantine.keys().cloned()))
+            }
+            (2, Some(collection)) => Next::Read(dirty(collection, client, desk)),
+            _ => {
+                self.write(client, desk);
+                let list: Vec<(DocumentId, String)> =
+                    client.quarantine.iter().map(|(id, reason)| (id.clone(), reason.clone())).collect();
+                desk.writes.push(WriteOp::StatePut(QUARANTINE, encode(&list)));
+                Next::Done
+            }
+        }
+    }
+
+    fn write(&self, client: &Client, desk: &mut Desk) {
+        let missing: Vec<DocumentId> = match &self.emptied {
+            None if client.retry == Retry::Due => client.quarantine.keys().cloned().collect(),
+            None => return,
+            Some(collection) => {
+                let pending: OrderedSet<&DocumentId> = client.pending_ids().collect();
+                let ids = desk.pages.documents(collection).map(|(key, ..)| DocumentId::new(collection.as_str(), key));
+                let deleted = |id: &DocumentId| pending.contains(id) || client.mirror.ranged(id);
+                let ids: Vec<DocumentId> = ids.filter(|id| !deleted(id)).collect();
+                // An application that deleted them all has marked each of them.
+                if ids.iter().all(|id| client.mirror.may_be_dirty(id)) {
+                    return;
+                }
+                ids
+            }
+        };
+        for id in missing.into_iter().filter(|id| *desk.row(id) == Row::Absent).collect::<Vec<_>>() {
+            let body = desk.pages.confirmed(&id).map(|(_, body)| body.to_vec());
+            if body.is_some() {
+                desk.write_row(&id, body);
+            }
+        }
+    }
+
+    pub(super) fn committed(&self, client: &mut Client) {
+        if self.emptied.is_none() {
+            client.retry = Retry::No;
+        }
+    }
+
+    pub(super) fn failed(self, client: &mut Client) {
+        client.emptied.extend(self.emptied);
+    }
+}
+
+/// Rows that the application may have written since.
+fn dirty(collection: &str, client: &Client, desk: &mut Desk) -> Vec<Read> {
+    let ids: Vec<DocumentId> =
+        desk.pages.documents(collection).map(|(key, ..)| DocumentId::new(collection, key)).collect();
+    desk.want([], ids.into_iter().filter(|id| client.mirror.may_be_dirty(id)))
+}

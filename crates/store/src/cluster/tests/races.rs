@@ -1,0 +1,162 @@
+//! Races between nodes, writers and readers that no single fault shows.
+
+use futures_util::future::{join, join_all};
+use tidelock_core::ids::Version;
+use tidelock_core::version;
+use tidelock_core::wire::DocumentPolicy;
+
+use super::platform::Fault;
+use super::rig::{Rig, Told, commit_of, counter, doc, increment, mutation};
+use crate::cluster::host::Host;
+use crate::error::StoreError;
+use crate::platform::system;
+use crate::store::{Commit, CommitOutcome, Store, Write};
+
+/// Calls that no scenario exceeds.
+const CALLS_MAX: u64 = 60;
+
+fn counter_of(rig: &Rig, key: &str) -> u64 {
+    let content = rig.cluster.content(&doc(key)).unwrap();
+    serde_json::from_str::<serde_json::Value>(&content).unwrap()["n"].as_u64().unwrap()
+}
+
+fn rig(keys: &[&str], seed: u64) -> Rig {
+    let rig = Rig::new(seed, false);
+    for key in keys {
+        rig.cluster.set(&doc(key), Some("{\"n\":0}"), false);
+    }
+    rig
+}
+
+/// A node that knows a client's record prunes what the record has passed, and nothing else.
+#[test]
+fn a_trace_stays_until_the_record_has_passed_it() {
+    for call in 0..CALLS_MAX {
+        let mut rig = rig(&["a"], call);
+        let (one, other) = (rig.idle_node(), rig.idle_node());
+        rig.push(&one, &increment(mutation(1, 1), &["a"], 0));
+        other.platform.fail(call, Fault::StopAfter);
+        let push = increment(mutation(1, 2), &["a"], 1);
+        rig.push_until_stopped(&other, &push);
+        rig.push(&one, &increment(mutation(2, 1), &["a"], 1));
+        rig.push(&one, &push);
+        assert_eq!(counter_of(&rig, "a"), 3, "{call}");
+    }
+}
+
+/// A mutation that would be refused now, while an intent of an earlier attempt is committed, is made by that intent.
+#[test]
+fn a_refusal_does_not_contradict_a_committed_intent() {
+    let mut made = [0; 2];
+    for call in 0..CALLS_MAX {
+        let mut rig = rig(&["a", "b"], call);
+        rig.policy.document = DocumentPolicy::Reject;
+        rig.policy.fields.clear();
+        let (first, second) = (rig.idle_node(), rig.idle_node());
+        first.platform.fail(call, Fault::StopAfter);
+        let push = increment(mutation(1, 1), &["a", "b"], 0);
+        rig.push_until_stopped(&first, &push);
+        drop(first);
+        rig.cluster.set(&doc("a"), Some("{\"n\":20}"), true);
+        let told = rig.push(&second, &push);
+        let cluster = rig.cluster.clone();
+        rig.start(&second);
+        rig.until("an end of every intent", || !cluster.keys(system::INTENTS).iter().any(|key| cluster.is_live(key)));
+        let is_made = counter_of(&rig, "b") == 1;
+        assert_eq!(is_made, told != Told::Rejected, "{call}: {told:?}");
+        made[usize::from(is_made)] += 1;
+    }
+    assert!(made.iter().all(|times| *times > 0), "{made:?}");
+}
+
+/// A read that is slow does not publish what was there before a commit.
+#[test]
+fn a_slow_read_publishes_nothing_old() {
+    let mut rig = rig(&["a"], 1);
+    let mut node = rig.idle_node();
+    let host = std::sync::Arc::clone(&rig.host);
+    rig.run(async {
+        let writer = async {
+            for sequence in 1..=30 {
+                node.push(&increment(mutation(1, sequence), &["a"], sequence - 1), &host).await;
+            }
+        };
+        let reader = |pause_ms| {
+            let (store, host) = (node.store.clone(), &host);
+            async move {
+                for _ in 0..100 {
+                    store.read(&[doc("a")]).await.unwrap();
+                    host.sleep(pause_ms).await;
+                }
+            }
+        };
+        join(writer, join_all([0, 0, 1].map(reader))).await;
+    });
+    let published: Vec<u64> = node
+        .history()
+        .into_iter()
+        .map(|(_, step)| serde_json::from_str::<serde_json::Value>(step["a"].as_deref().unwrap()).unwrap())
+        .map(|value| value["n"].as_u64().unwrap())
+        .collect();
+    assert_eq!(published, (0..=30).collect::<Vec<_>>());
+}
+
+/// Without a mutation nobody repeats it: what is not known is found out, or said.
+#[test]
+fn a_write_without_a_mutation_is_never_denied_once_it_is_made() {
+    for fault in [Fault::LostBefore, Fault::LostAfter] {
+        for call in 0..20 {
+            let mut rig = Rig::new(call, false);
+            let node = rig.idle_node();
+            node.platform.fail(call, fault);
+            let mut commit = Commit { mutation: None, ..commit_of(mutation(1, 1), 1) };
+            commit.writes.push(Write {
+                id: doc("a"),
+                expected: Version::ABSENT,
+                change: None,
+                body: Some(counter(1).into()),
+                version: version::of_body(&counter(1)).unwrap(),
+                channels: Vec::new(),
+                edited_ms: 1,
+            });
+            match rig.run(node.store.commit(commit)) {
+                Ok(CommitOutcome::Committed(_)) => assert_eq!(counter_of(&rig, "a"), 1),
+                Err(StoreError::Unavailable(_)) => {}
+                other => panic!("{fault:?} {call}: {other:?}"),
+            }
+        }
+    }
+}
+
+/// Who meets the mark of a node that stopped waits for the lease, and no longer.
+#[test]
+fn a_mark_that_was_left_holds_others_up_for_the_lease() {
+    let mut waited = 0;
+    for call in 0..CALLS_MAX {
+        let mut rig = rig(&["a", "b"], call);
+        rig.depends = true;
+        let (first, second) = (rig.idle_node(), rig.idle_node());
+        first.platform.fail(call, Fault::StopAfter);
+        rig.push_until_stopped(&first, &increment(mutation(1, 1), &["a", "b"], 0));
+        drop(first);
+        let started_ms = rig.host.now_ms();
+        rig.push(&second, &increment(mutation(2, 1), &["a"], 0));
+        let took_ms = rig.host.now_ms() - started_ms;
+        assert!(took_ms < 2 * rig.options.lease_ms, "{call}: {took_ms} ms");
+        waited += u64::from(took_ms >= rig.options.lease_ms);
+    }
+    assert!(waited > 0);
+}
+
+#[test]
+fn a_content_of_another_kind_is_no_delete() {
+    let mut rig = Rig::new(1, false);
+    rig.cluster.set(&doc("a"), Some("{}"), false);
+    let node = rig.node();
+    rig.cluster.spoil(&doc("a"));
+    rig.cluster.set(&doc("z"), Some("{}"), false);
+    rig.until("the other", || node.documents().contains_key("z"));
+    assert_eq!(node.documents()["a"], "{}");
+    let document = rig.run(node.store.read(&[doc("a")])).unwrap().documents.pop().unwrap().unwrap();
+    assert!(document.version.exists() && document.body.is_empty());
+}
