@@ -228,7 +228,12 @@ fn a_purge_is_no_absence() {
     script.epoch = Epoch(2);
     script.connect_set_back(3);
     let documents = vec![(0, vec!["theirs".to_owned()])];
-    script.receive(&ServerFrame::Purge(Purge { subscription: SubscriptionId(1), documents, channels: vec![] }));
+    script.receive(&ServerFrame::Purge(Purge {
+        subscription: SubscriptionId(1),
+        documents,
+        channels: vec![],
+        offset: Offset(3),
+    }));
     script.snapshot(3, None, None, &[(3, "cards/a", r#"{"n":2}"#), (3, "lists/old", "[]")]);
     assert_eq!((script.row("cards/theirs"), script.sequences()), (None, vec![]));
 }
