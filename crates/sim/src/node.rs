@@ -147,6 +147,11 @@ impl Node {
         }
     }
 
+    /// Whether it opened its store.
+    pub(crate) fn is_serving(&self) -> bool {
+        self.serving().is_some()
+    }
+
     /// `None` while the store is being opened.
     fn serving(&self) -> Option<Serving> {
         self.serving.lock().unwrap_or_else(PoisonError::into_inner).clone()
@@ -239,13 +244,11 @@ impl Process {
         let rules = self.life.settings.rules();
         let rules = Arc::new(RulesInForce::new(rules, self.config.limits.document_bytes_max));
         let Opened { access, task, complete } = loop {
-            match opening(Arc::clone(&rules)).await {
-                Ok(opened) => break opened,
-                Err(_) => {
-                    let at_ms = self.ground.time.now_ms() + START_AGAIN_MS;
-                    poll_fn(|context| self.ground.time.poll_until(at_ms, context)).await;
-                }
+            if let Ok(opened) = opening(Arc::clone(&rules)).await {
+                break opened;
             }
+            let at_ms = self.ground.time.now_ms() + START_AGAIN_MS;
+            poll_fn(|context| self.ground.time.poll_until(at_ms, context)).await;
         };
         let serve = async {
             OptionFuture::from(complete).await;

@@ -72,6 +72,8 @@ pub struct World {
     pub(crate) room_per_mille: u64,
     pub(crate) ledger: Ledger,
     pub(crate) healed: bool,
+    /// Servers that served when everyone was last told of the network.
+    pub(crate) serving: usize,
     /// The first thing that did not hold.
     pub(crate) violation: Option<Violation>,
     /// Most milliseconds that a message, a step or a piece of server work takes.
@@ -201,6 +203,7 @@ impl World {
             room_per_mille,
             ledger: Ledger::default(),
             healed: false,
+            serving: 0,
             violation: None,
             latency_ms_max,
             options: options.clone(),
@@ -327,6 +330,9 @@ impl World {
         self.trace(&event);
         self.handle(event);
         self.settle_nodes();
+        if self.healed && self.serving < self.nodes.iter().filter(|node| node.is_serving()).count() {
+            self.tell_of_network();
+        }
         true
     }
 

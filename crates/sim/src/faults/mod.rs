@@ -106,6 +106,15 @@ impl World {
                 seat.dies_in_task = false;
             }
             self.schedule(0, Event::Thaw(host));
+        }
+        self.tell_of_network();
+    }
+
+    /// Everyone is told that the network is there: servers that serve at last count as part of it.
+    pub(crate) fn tell_of_network(&mut self) {
+        self.serving = self.nodes.iter().filter(|node| node.is_serving()).count();
+        let hosts: Vec<HostId> = self.hosts.keys().copied().collect();
+        for host in hosts {
             let now = self.host_ms(host);
             self.tell(host, |client| client.handle_network_hint(now));
         }

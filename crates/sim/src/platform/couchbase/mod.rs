@@ -169,7 +169,9 @@ impl Couchbase {
 
     /// Sends to the replicas what the active copies did.
     fn replicate(partitions: &mut [Partition], random: &mut Random, lag_ms_max: u64, now_ms: u64) {
-        partitions.iter_mut().for_each(|partition| partition.replicate(now_ms, || random.below(lag_ms_max + 1)));
+        for partition in partitions {
+            partition.replicate(now_ms, || random.below(lag_ms_max + 1));
+        }
     }
 
     /// Tries a put; `false` when another durable write is in the way.

@@ -222,7 +222,8 @@ impl Geode {
         Tag { member: self.members.get(member).copied().unwrap_or(0), version }
     }
 
-    /// Writes one entry or both. Returns the events: one for each entry.
+    /// Writes one entry or both; within, `None` leaves a tombstone. Returns the events: one for each entry.
+    #[expect(clippy::option_option, reason = "whether an entry is written, and whether something is left of it")]
     fn write(
         &mut self,
         id: &DocumentId,
@@ -249,7 +250,9 @@ impl Geode {
     }
 
     fn tell(&mut self, notices: &[Notice]) {
-        notices.iter().for_each(|notice| self.queues.tell(notice));
+        for notice in notices {
+            self.queues.tell(notice);
+        }
     }
 
     /// Whether a transaction can be committed: `None`, or its outcome.

@@ -72,9 +72,11 @@ impl<M: Model> Bench<M> {
         let (mut events, mut position) = (Vec::new(), None);
         let until_ms = self.time.now_ms() + 1_000;
         while let Some(event) = block_on(&self.time, or_nothing(&self.time, until_ms, feed)) {
-            match event.unwrap() {
-                FeedEvent::Position(told) => position = Some(told),
-                event => events.push(event),
+            let event = event.unwrap();
+            if let FeedEvent::Position(told) = event {
+                position = Some(told);
+            } else {
+                events.push(event);
             }
         }
         (events, position)
@@ -367,7 +369,7 @@ mod geode {
             let together = |at: usize| bench.client.together(&[&ids[0], &ids[at]]);
             let pairs: Vec<usize> = (1..40).filter(|at| together(*at)).collect();
             assert!(!pairs.is_empty() && pairs.len() < 39, "{pairs:?}");
-            bench.cluster.change(|model, now_ms| model.move_bucket(now_ms));
+            bench.cluster.change(crate::platform::geode::Geode::move_bucket);
             assert!(pairs.iter().all(|at| together(*at)), "clients do not know it yet");
             let outcome = |at| block_on(&bench.time, bench.client.put_if(&[put(0), put(at)])).unwrap();
             outcomes.extend(pairs.iter().map(|at| outcome(*at)));
