@@ -112,7 +112,7 @@ async function moveAmongMany(): Promise<void> {
     assert.deepEqual((await titles(page, "List 1")).slice(251, 254), ["card 1-252", "card 1-250", "card 1-253"]);
 
     // Another window puts the first card of a list behind all others.
-    const [list] = (await rows(page, "lists")).filter((row) => row["id"] === "list 0");
+    const list = (await rows(page, "lists")).find((row) => row["id"] === "list 0");
     const [first, ...others] = (list?.["order"] ?? []) as string[];
     await plant(page, "lists", [{ ...list, order: [...others, first] }]);
     await touched();

@@ -1,6 +1,6 @@
 //! The first task: who this replica is, where it stands, what it has not finished.
 
-use std::collections::VecDeque;
+use alloc::collections::VecDeque;
 
 use super::mend::Retry;
 use super::shadow::Directory;

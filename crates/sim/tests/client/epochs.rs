@@ -196,7 +196,7 @@ fn kept_mutations_have_limits() {
     assert!((14..=17).contains(&script.database.pending_records()), "{}", script.database.pending_records());
     for number in 31..=36 {
         script.write(|tx| {
-            tx.put("cards", "a", &format!("{{\"n\":{number},\"x\":\"{}\"}}", number.to_string().repeat(450_000)))
+            tx.put("cards", "a", &format!("{{\"n\":{number},\"x\":\"{}\"}}", number.to_string().repeat(450_000)));
         });
         script.result(number, number, Outcome::Accepted);
     }

@@ -63,7 +63,7 @@ pub(super) struct Taken<'a> {
 pub(super) enum Unfinished {
     /// Carry it out.
     Finish,
-    /// Leave it to its creator for now.
+    /// Leave it to its creator at this moment.
     Report,
 }
 
@@ -211,7 +211,7 @@ impl<P: Platform> ClusterStore<P> {
         }
     }
 
-    /// As [`take`](Self::take), of documents that are locked. Those with an entry in `given` need not be read for now; `groups` need
+    /// As [`take`](Self::take), of documents that are locked. Those with an entry in `given` need not be read at this moment; `groups` need
     /// not be looked for.
     pub(super) async fn take_locked<'a>(
         &'a self,

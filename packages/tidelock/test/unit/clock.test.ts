@@ -4,7 +4,7 @@ import { Clock } from "../../src/worker/clock.ts";
 
 const DAY = 86_400_000;
 
-test("a clock that is set back a day goes on, and one that is set ahead is followed", () => {
+void test("a clock that is set back a day goes on, and one that is set ahead is followed", () => {
   let wall = 10 * DAY;
   let ticks = 5;
   const clock = new Clock(
