@@ -11,6 +11,7 @@ mod input;
 mod step;
 
 use alloc::string::String;
+use alloc::vec;
 use alloc::vec::Vec;
 
 use js_sys::{Array, Uint8Array};
