@@ -79,7 +79,7 @@ pub(crate) fn run(project: &Project, arguments: &Arguments) -> TaskResult {
     if let Some(cluster) = &cluster {
         println!("The cards are entries of the region /cards of a Geode cluster, locator {}.", cluster.locator());
         println!("Look at them, and change them, with gfsh:\n");
-        println!("  {} -e \"query --query='SELECT * FROM /cards'\"\n", cluster.gfsh());
+        println!("  {} -e \"query --query='SELECT c.title, c.votes FROM /cards c'\"\n", cluster.gfsh());
         println!("The cluster and its data end with the demo.");
     }
     println!("Ctrl-C stops the server.\n");

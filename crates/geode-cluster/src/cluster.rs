@@ -166,6 +166,8 @@ impl Cluster {
             "-Dgemfire.jmx-manager=true".to_owned(),
             "-Dgemfire.jmx-manager-start=true".to_owned(),
             format!("-Dgemfire.jmx-manager-port={}", self.ports.manager),
+            "-Dgemfire.jmx-manager-bind-address=127.0.0.1".to_owned(),
+            "-Dgemfire.jmx-manager-hostname-for-clients=127.0.0.1".to_owned(),
             "-Dgemfire.http-service-port=0".to_owned(),
             // The servers have their own configuration.
             "-Dgemfire.enable-cluster-configuration=false".to_owned(),
