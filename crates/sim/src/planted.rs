@@ -5,6 +5,7 @@ use std::fmt::Write as _;
 use tidelock_core::planted::{BUGS, Bug, plant};
 
 use crate::batch::Batch;
+use crate::site::Sites;
 
 /// A bug is to be found within so many seeds.
 pub const SEEDS_MAX: u64 = 400;
@@ -22,8 +23,15 @@ pub struct Finding {
 pub fn plant_all(workers: usize) -> Vec<Finding> {
     let findings = BUGS.iter().map(|bug| {
         plant(Some(*bug));
-        let batch =
-            Batch { from: 0, seeds: Some(SEEDS_MAX), limit: None, workers, twice_in: 0, stops_at_failure: true };
+        let batch = Batch {
+            from: 0,
+            seeds: Some(SEEDS_MAX),
+            limit: None,
+            workers,
+            twice_in: 0,
+            stops_at_failure: true,
+            sites: Sites::Sound,
+        };
         let found = batch.run().failures.first_key_value().map(|(seed, failure)| (failure.violation.checker, seed + 1));
         Finding { bug: *bug, found }
     });
