@@ -8,6 +8,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::check::{Failure, Options, Report, Violation, run};
+use crate::site::Sites;
 
 /// Failing seeds after which a batch gives up.
 const FAILURES_MAX: usize = 20;
@@ -27,6 +28,8 @@ pub struct Batch {
     pub twice_in: u64,
     /// The first failing seed ends the batch.
     pub stops_at_failure: bool,
+    /// Over what.
+    pub sites: Sites,
 }
 
 /// What a batch did.
@@ -92,7 +95,7 @@ impl Batch {
                     return;
                 }
                 let repeats = self.twice_in > 0 && number.is_multiple_of(self.twice_in);
-                let result = one(self.from + number, repeats);
+                let result = one(self.from + number, repeats, self.sites);
                 let failed = result.is_err();
                 let mut totals = totals.lock().unwrap_or_else(PoisonError::into_inner);
                 totals.add(self.from + number, result);
@@ -112,9 +115,10 @@ impl Batch {
 }
 
 /// Runs a seed, perhaps twice.
-fn one(seed: u64, repeats: bool) -> Result<Report, Box<Failure>> {
-    let report = guarded(seed, &Options::default())?;
-    if !repeats || guarded(seed, &Options::default())? == report {
+fn one(seed: u64, repeats: bool, sites: Sites) -> Result<Report, Box<Failure>> {
+    let options = Options { sites, ..Options::default() };
+    let report = guarded(seed, &options)?;
+    if !repeats || guarded(seed, &options)? == report {
         return Ok(report);
     }
     let text = "two runs of one seed differ".to_owned();

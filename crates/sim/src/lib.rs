@@ -47,5 +47,6 @@ pub use plan::Kept;
 pub use random::Random;
 pub use rules::policies;
 pub use shrink::{Shrunk, read_ranges, shrink};
+pub use site::Sites;
 pub use workload::{Entry, Ledger, Writer};
 pub use world::{HostId, World};

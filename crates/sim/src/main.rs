@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::Parser;
-use tidelock_sim::{Batch, Kept, Options, Totals, guarded, read_ranges, shrink};
+use tidelock_sim::{Batch, Kept, Options, Sites, Totals, guarded, read_ranges, shrink};
 
 /// Failing seeds of which the schedule is made small.
 const SHRUNK_MAX: usize = 3;
@@ -40,9 +40,20 @@ struct Arguments {
     /// Threads.
     #[arg(long, default_value_t = 2)]
     workers: usize,
+    /// `sound`: over the memory store and the embedded store; `all`: over the models of clusters as well.
+    #[arg(long, default_value = "sound", value_parser = read_sites)]
+    sites: Sites,
     /// Plant bugs afterwards and say who finds them.
     #[arg(long)]
     planted: bool,
+}
+
+fn read_sites(text: &str) -> Result<Sites, String> {
+    match text {
+        "sound" => Ok(Sites::Sound),
+        "all" => Ok(Sites::All),
+        _ => Err("`sound` or `all`".to_owned()),
+    }
 }
 
 type Numbers = BTreeSet<usize>;
@@ -63,7 +74,7 @@ fn say(line: &str) {
 
 fn replay(seed: u64, arguments: &Arguments) -> bool {
     let kept = Kept { items: arguments.keep.clone(), clients: arguments.clients.clone() };
-    match guarded(seed, &Options { verbose: !arguments.quiet, kept }) {
+    match guarded(seed, &Options { verbose: !arguments.quiet, kept, sites: arguments.sites }) {
         Ok(report) => {
             say(&format!("seed {seed}: {report:?}"));
             true
@@ -85,9 +96,10 @@ fn many(arguments: &Arguments) -> bool {
         workers: arguments.workers,
         twice_in: TWICE_IN,
         stops_at_failure: false,
+        sites: arguments.sites,
     };
     let totals = batch.run();
-    tell(&totals);
+    tell(&totals, arguments.sites);
     let (planted, all_found) = if arguments.planted { plant(arguments.workers) } else { ("-".to_owned(), true) };
     say(&format!(
         "sim: seeds={} events={} faults={} anomalies={} planted={planted}",
@@ -99,12 +111,13 @@ fn many(arguments: &Arguments) -> bool {
     totals.failures.is_empty() && all_found
 }
 
-fn tell(totals: &Totals) {
+fn tell(totals: &Totals, sites: Sites) {
+    let option = if sites == Sites::All { " --sites all" } else { "" };
     for (number, (seed, failure)) in totals.failures.iter().enumerate() {
         let short: String = failure.violation.to_string().chars().take(600).collect();
-        say(&format!("FAIL cargo xtask sim --seed {seed}: {short}"));
+        say(&format!("FAIL cargo xtask sim --seed {seed}{option}: {short}"));
         if number < SHRUNK_MAX && failure.size.0 > 0 {
-            say(&format!("minimised: {}", shrink(*seed, failure.clone()).describe(*seed)));
+            say(&format!("minimised: {}", shrink(*seed, failure.clone(), sites).describe(*seed)));
         }
     }
     say("seeds that passed, by store:");

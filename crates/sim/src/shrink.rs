@@ -6,6 +6,7 @@ use std::fmt::Write as _;
 use crate::batch::guarded;
 use crate::check::{Failure, Options};
 use crate::plan::Kept;
+use crate::site::Sites;
 
 /// Most runs that a search may take.
 const RUNS_MAX: usize = 600;
@@ -22,9 +23,9 @@ pub struct Shrunk {
 }
 
 /// Shrinks the schedule of a seed that failed (delta debugging).
-pub fn shrink(seed: u64, failure: Failure) -> Shrunk {
+pub fn shrink(seed: u64, failure: Failure, sites: Sites) -> Shrunk {
     let (items, clients) = failure.size;
-    let mut search = Search { seed, runs: 0, best: failure };
+    let mut search = Search { seed, sites, runs: 0, best: failure };
     let mut clients: BTreeSet<usize> = (0..clients).collect();
     let mut items: BTreeSet<usize> = (0..items).collect();
     for client in clients.clone() {
@@ -55,6 +56,7 @@ pub fn shrink(seed: u64, failure: Failure) -> Shrunk {
 
 struct Search {
     seed: u64,
+    sites: Sites,
     runs: usize,
     best: Failure,
 }
@@ -67,7 +69,7 @@ impl Search {
         }
         self.runs += 1;
         let kept = Kept { items: Some(items.clone()), clients: Some(clients.clone()) };
-        match guarded(self.seed, &Options { kept, ..Options::default() }) {
+        match guarded(self.seed, &Options { kept, sites: self.sites, ..Options::default() }) {
             Err(failure) if failure.violation.checker == self.best.violation.checker => {
                 self.best = *failure;
                 true

@@ -1,12 +1,20 @@
 //! Some runs of the simulator; the stage `sim` runs many more.
 
-use tidelock_sim::{Batch, Options, guarded};
+use tidelock_sim::{Batch, Options, Sites, guarded};
 
 const SEEDS: u64 = 60;
 
 #[test]
 fn every_guarantee_holds_under_faults() {
-    let batch = Batch { from: 0, seeds: Some(SEEDS), limit: None, workers: 2, twice_in: 10, stops_at_failure: true };
+    let batch = Batch {
+        from: 0,
+        seeds: Some(SEEDS),
+        limit: None,
+        workers: 2,
+        twice_in: 10,
+        stops_at_failure: true,
+        sites: Sites::Sound,
+    };
     let totals = batch.run();
     if let Some((seed, failure)) = totals.failures.first_key_value() {
         panic!("replay with `cargo xtask sim --seed {seed}`: {}", failure.violation);

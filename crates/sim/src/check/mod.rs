@@ -109,6 +109,8 @@ pub struct Options {
     pub verbose: bool,
     /// What is left of the schedule.
     pub kept: Kept,
+    /// Over what.
+    pub sites: crate::site::Sites,
 }
 
 /// What a run did.
