@@ -7,6 +7,8 @@ use crate::project::{Project, files_below};
 
 /// The budget for the whole package, WASM included; `docs/decisions/0007-size-of-the-browser-core.md` tells how it is kept.
 pub(crate) const BUDGET_BYTES: u64 = 150_000;
+/// What the check lets through while the budget is missed; decision 0007 says by what.
+pub(crate) const CEILING_BYTES: u64 = 153_000;
 
 /// One file of the package.
 pub(crate) struct Part {
