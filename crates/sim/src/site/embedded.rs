@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::{env, fs, process};
 
-use tidelock_core::ids::Offset;
+use tidelock_core::ids::{ChangelogId, Epoch, Offset};
 use tidelock_store::{Changelog, EmbeddedOptions, EmbeddedStore, Store};
 
 use super::{Access, Opened, Opening, Site};
@@ -37,8 +37,10 @@ impl EmbeddedSite {
     }
 }
 
-fn open(path: &Path) -> Arc<EmbeddedStore> {
-    let options = EmbeddedOptions { readers: 1, cache_bytes: CACHE_BYTES, ..EmbeddedOptions::default() };
+/// How many symbols a client needs depends on the changelog's identity: the first process chooses it, so that a seed has one trace.
+fn open(path: &Path, changelog: ChangelogId) -> Arc<EmbeddedStore> {
+    let identity = Some((Epoch(7), changelog));
+    let options = EmbeddedOptions { readers: 1, cache_bytes: CACHE_BYTES, identity, ..EmbeddedOptions::default() };
     Arc::new(EmbeddedStore::open(path, options).expect("the file is ours alone"))
 }
 
@@ -55,10 +57,10 @@ impl Site for EmbeddedSite {
         true
     }
 
-    fn open(&mut self, _node: usize, _life: Life) -> Opening {
+    fn open(&mut self, _node: usize, life: Life) -> Opening {
         let (path, slot) = (self.folder.join("main.db"), Arc::clone(&self.store));
         Box::new(move |_| {
-            let store = open(&path);
+            let store = open(&path, life.changelog);
             *slot.lock().unwrap_or_else(PoisonError::into_inner) = Some(Arc::clone(&store));
             let changelog = Arc::clone(&store) as _;
             let access = Access { store, changelog, view: None, in_one_order: true, threaded: true };

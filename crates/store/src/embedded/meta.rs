@@ -43,12 +43,17 @@ pub(super) struct Identity {
     pub(super) conflict: u64,
 }
 
-/// Reads the identities; draws them for a database that has none, and others for a backup.
-pub(super) fn identify(connection: &mut Connection) -> std::result::Result<Identity, StoreError> {
-    if read(connection, Name::Epoch).map_err(translate)?.is_none()
-        || read(connection, Name::Backup).map_err(translate)?.is_some()
-    {
-        let (epoch, changelog) = (random()?, random()?);
+/// Reads the identities. A database that has none gets the `chosen` ones, or some that are drawn; a backup gets others, drawn.
+pub(super) fn identify(
+    connection: &mut Connection,
+    chosen: Option<(Epoch, ChangelogId)>,
+) -> std::result::Result<Identity, StoreError> {
+    let is_new = read(connection, Name::Epoch).map_err(translate)?.is_none();
+    if is_new || read(connection, Name::Backup).map_err(translate)?.is_some() {
+        let (epoch, changelog) = match chosen.filter(|_| is_new) {
+            Some((epoch, changelog)) => (epoch.0, changelog.0),
+            None => (random()?, random()?),
+        };
         draw(connection, epoch, changelog).map_err(translate)?;
     }
     load(connection).map_err(translate)

@@ -74,11 +74,20 @@ pub struct EmbeddedOptions {
     pub cache_bytes: u32,
     /// Size beyond which the file must not grow, in bytes: commits that need more are answered [`StoreError::Full`].
     pub size_bytes_max: Option<u64>,
+    /// Identities of a file that is created here; `None` draws them, as servers must. A file that has some keeps them. What clients
+    /// compute depends on the changelog's, so that a simulation repeats itself only when it chooses them.
+    pub identity: Option<(Epoch, ChangelogId)>,
 }
 
 impl Default for EmbeddedOptions {
     fn default() -> Self {
-        Self { readers: 2, conflicts_kept: CONFLICTS_KEPT_DEFAULT, cache_bytes: 32 << 20, size_bytes_max: None }
+        Self {
+            readers: 2,
+            conflicts_kept: CONFLICTS_KEPT_DEFAULT,
+            cache_bytes: 32 << 20,
+            size_bytes_max: None,
+            identity: None,
+        }
     }
 }
 

@@ -73,7 +73,7 @@ pub(super) fn writer(path: &Path, options: &EmbeddedOptions) -> Result<(Connecti
     // Negative: in KiB.
     pragma(&connection, "cache_size", -i64::from(options.cache_bytes >> 10))?;
     pragma(&connection, "max_page_count", pages(options.size_bytes_max).into())?;
-    let identity = meta::identify(&mut connection)?;
+    let identity = meta::identify(&mut connection, options.identity)?;
     Ok((connection, identity))
 }
 

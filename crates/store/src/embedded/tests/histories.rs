@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use tidelock_core::ids::{DocumentId, Offset, Version};
+use tidelock_core::ids::{ChangelogId, DocumentId, Epoch, Offset, Version};
 
 use super::{Scratch, delete, exists, put, write};
 use crate::changelog::Changelog;
@@ -75,4 +75,18 @@ async fn a_database_opens_on_a_full_disk() {
     assert_eq!(EmbeddedStore::open(&scratch.database(), options).unwrap().history(), stays);
     assert_ne!(stays, history);
     assert!(!exists(&scratch.open(), "a").await);
+}
+
+#[test]
+fn chosen_identities_are_those_of_a_new_file_only() {
+    let scratch = Scratch::new();
+    let open = |identity| {
+        let options = EmbeddedOptions { identity, ..EmbeddedOptions::default() };
+        let store = EmbeddedStore::open(&scratch.database(), options).unwrap();
+        (store.epoch(), store.id())
+    };
+    let chosen = (Epoch(3), ChangelogId(4));
+    assert_eq!(open(Some(chosen)), chosen);
+    assert_eq!(open(Some((Epoch(5), ChangelogId(6)))), chosen);
+    assert_eq!(open(None), chosen);
 }

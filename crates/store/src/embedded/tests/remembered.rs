@@ -4,7 +4,7 @@ use super::*;
 
 /// Remembers two documents or three, so that both the file and the memory answer.
 const FORGETFUL: EmbeddedOptions =
-    EmbeddedOptions { readers: 2, conflicts_kept: 100_000, cache_bytes: 2_048, size_bytes_max: None };
+    EmbeddedOptions { readers: 2, conflicts_kept: 100_000, cache_bytes: 2_048, size_bytes_max: None, identity: None };
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn conforms_when_it_remembers_little() {
