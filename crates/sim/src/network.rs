@@ -75,13 +75,13 @@ impl World {
         let outputs: Vec<Output> = self.nodes.iter().flat_map(Node::take_outputs).collect();
         for output in outputs {
             let at = self.now_ms + self.latency();
-            let (id, event) = match output {
-                Output::Send(id, bytes) => (id, Event::ToClient(id, bytes)),
-                Output::Close(id) => (id, Event::ClosedAtClient(id)),
+            let (id, event, made_ms) = match output {
+                Output::Send(id, bytes, made_ms) => (id, Event::ToClient(id, bytes), made_ms),
+                Output::Close(id) => (id, Event::ClosedAtClient(id), self.now_ms),
             };
             let Some(link) = self.links.get_mut(&id).filter(|link| link.server_open) else { continue };
             if let Event::ToClient(_, bytes) = &event
-                && let Err(violation) = self.checkers.server_sends(id, self.now_ms, bytes)
+                && let Err(violation) = self.checkers.server_sends(id, made_ms, bytes)
             {
                 self.violation.get_or_insert(violation);
             }

@@ -36,8 +36,8 @@ pub(crate) type LinkId = u64;
 /// What a node does on the network.
 #[derive(Clone, Debug)]
 pub(crate) enum Output {
-    /// Sends a message.
-    Send(LinkId, Bytes),
+    /// Sends a message, which the server made at this time.
+    Send(LinkId, Bytes, u64),
     /// Closes a connection after what was sent.
     Close(LinkId),
 }
@@ -76,6 +76,7 @@ pub(crate) struct Node {
     /// The process, and reloads of its configuration.
     background: Vec<TaskId>,
     wires: Arc<Mutex<Wires>>,
+    time: Arc<VirtualTime>,
     links: BTreeMap<LinkId, TaskId>,
     /// The configuration that the operator asked for last.
     wanted: Arc<Mutex<Settings>>,
@@ -134,6 +135,7 @@ impl Node {
             serving,
             background: vec![tasks.spawn(Box::pin(process))],
             wires: Arc::default(),
+            time: Arc::clone(&ground.time),
             links: BTreeMap::new(),
             wanted,
         }
@@ -200,7 +202,7 @@ impl Node {
     pub(crate) fn connected(&mut self, link: LinkId, tasks: &mut Tasks) {
         let Some(serving) = self.serving() else { return self.wires().outputs.push(Output::Close(link)) };
         self.wires().open.insert(link, Wire::default());
-        let transport = LinkTransport { link, wires: Arc::clone(&self.wires) };
+        let transport = LinkTransport { link, wires: Arc::clone(&self.wires), time: Arc::clone(&self.time) };
         let task = tasks.spawn(Box::pin(host(serving.app, transport)));
         self.links.insert(link, task);
     }
@@ -291,6 +293,7 @@ impl Process {
 struct LinkTransport {
     link: LinkId,
     wires: Arc<Mutex<Wires>>,
+    time: Arc<VirtualTime>,
 }
 
 impl LinkTransport {
@@ -318,7 +321,8 @@ impl LinkTransport {
 
 impl Transport for LinkTransport {
     fn push(&mut self, message: Bytes) {
-        self.put(Output::Send(self.link, message));
+        let now_ms = self.time.now_ms();
+        self.put(Output::Send(self.link, message, now_ms));
     }
 
     fn push_close(&mut self, _code: u16, _reason: &str) {
@@ -326,7 +330,7 @@ impl Transport for LinkTransport {
     }
 
     fn queued_bytes(&self) -> usize {
-        let bytes = |output: &Output| if let Output::Send(_, bytes) = output { bytes.len() } else { 0 };
+        let bytes = |output: &Output| if let Output::Send(_, bytes, _) = output { bytes.len() } else { 0 };
         self.of_wire(|wire| wire.held.iter().flatten().map(bytes).sum())
     }
 

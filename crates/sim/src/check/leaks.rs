@@ -11,8 +11,9 @@ use crate::world::World;
 
 /// What was allowed before may still be sent for so long after it was taken back, in milliseconds.
 const REVOKED_MS_MAX: u64 = 1_000;
-/// After other rules came into force, what the former ones allowed may be sent for so long: stored channels follow them.
-const RULES_MS_MAX: u64 = 5_000;
+/// After other rules came into force, what the former ones allowed may be sent for so long: stored channels follow them in the
+/// background, and a server that is restarted, or whose store fails, begins again.
+const RULES_MS_MAX: u64 = 15_000;
 
 impl Checkers {
     /// No document in the frame is one that the identity may not read at this moment.

@@ -82,10 +82,10 @@ impl Checkers {
         }
     }
 
-    /// A server sends a message.
-    pub(crate) fn server_sends(&mut self, link: LinkId, now_ms: u64, bytes: &[u8]) -> Result<(), Violation> {
+    /// A server sends a message that it made at this time: a peer that takes nothing gets what was right then.
+    pub(crate) fn server_sends(&mut self, link: LinkId, made_ms: u64, bytes: &[u8]) -> Result<(), Violation> {
         let Ok(frame) = decode::<ServerFrame>(bytes) else { return Ok(()) };
-        self.check_frame(link, now_ms, &frame)?;
+        self.check_frame(link, made_ms, &frame)?;
         let ServerFrame::Result(result) = &frame else { return Ok(()) };
         let Some(wire) = self.wires.get_mut(&link) else { return Ok(()) };
         wire.result_offset = wire.result_offset.max(result.offset);
