@@ -172,7 +172,7 @@ mod tests {
     fn other_rules_count_after_a_while() {
         // By the second rule those of y read x, and those of x do not.
         check("x", 10_000, &[(0, &["y"])], &[4_000], true);
-        check("x", 9_000, &[(0, &["x"])], &[4_000], true);
-        check("x", 9_001, &[(0, &["x"])], &[4_000], false);
+        check("x", 19_000, &[(0, &["x"])], &[4_000], true);
+        check("x", 19_001, &[(0, &["x"])], &[4_000], false);
     }
 }
