@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use tidelock_core::ids::DocumentId;
 use tidelock_geode_client::{Client, Entry as Found, Error, Key, Region, Value, pdx};
 use tidelock_store::platform::{Entry, PlatformError, Token};
 
@@ -200,9 +199,4 @@ async fn read_batch(place: &Place, keys: &[Key]) -> Result<Vec<Values>, BatchErr
         values.push(if after == meta { Values { content, meta } } else { read_one(place, key).await? });
     }
     Ok(values)
-}
-
-/// Names a document that belongs to a place.
-pub(crate) fn named(collection: &str, key: &str) -> DocumentId {
-    DocumentId::new(collection, key)
 }

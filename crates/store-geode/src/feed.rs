@@ -2,12 +2,13 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
+use tidelock_core::ids::DocumentId;
 use tidelock_geode_client::{Client, Event, EventId, Interest, RegionChange, Subscribe, Subscription};
 use tidelock_store::BoxFuture;
 use tidelock_store::platform::{Feed, FeedEvent, PlatformError, Position};
 
 use crate::config::GeodeOptions;
-use crate::entry::{Values, named, refused};
+use crate::entry::{Values, refused};
 use crate::regions::{Place, document_key};
 
 /// After so many changes a position is reported even while more are waiting.
@@ -73,7 +74,7 @@ impl GeodeFeed {
                     tracing::warn!(region, ?key, "a change of an entry that is no document is passed over");
                     return Ok(None);
                 };
-                let id = named(collection, key);
+                let id = DocumentId::new(collection.as_str(), key);
                 let entry = match place {
                     // Its meta changes by itself.
                     Place::Documents { .. } => None,

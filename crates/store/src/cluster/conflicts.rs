@@ -4,9 +4,9 @@
 //! and the document, so that none is doubled; the order of the keys is that of time, the latest first.
 
 use std::collections::BTreeSet;
-use std::hash::{DefaultHasher, Hash, Hasher};
 
-use tidelock_core::ids::{DocumentId, MutationId};
+use tidelock_core::ids::{ChangelogId, DocumentId, MutationId, Version};
+use tidelock_core::version::item_hash;
 use tidelock_core::wire::ConflictNote;
 
 use super::ClusterStore;
@@ -31,9 +31,9 @@ pub(super) fn intent_key(mutation: Option<MutationId>, tag: u64) -> String {
 
 /// The record of what a mutation discards of a document.
 pub(super) fn conflict_id(at_ms: u64, intent: &str, document: &DocumentId) -> DocumentId {
-    let mut hasher = DefaultHasher::new();
-    (intent, document).hash(&mut hasher);
-    let hash = hasher.finish();
+    // The same on every node, whatever it was built with: two that carry out one intent meet at one record.
+    let named = format!("{intent}\0{}", document.key);
+    let hash = item_hash(ChangelogId(0), &document.collection, &named, Version::ABSENT);
     let number = (at_ms << (NOTE_BITS + RECORD_BITS)) | ((hash & ((1 << RECORD_BITS) - 1)) << NOTE_BITS);
     DocumentId::new(system::CONFLICTS, format!("{:016x}-{intent}-{hash:016x}", !number))
 }
