@@ -1,13 +1,15 @@
 /** Page script of the crash test: writes without pause, and examines what a crash has left. */
 import { outboxName, wrapFactory } from "../../../src/capture/index.ts";
 import type { OutboxRecord } from "../../../src/capture/index.ts";
-import { completed, done, natively, open, readOutbox } from "./kit.ts";
+import { completed, done, open, readOutbox } from "./kit.ts";
 
 const NAME = "crash";
 const STORES = ["a", "b"] as const;
 
 /** What is wrong with the database, and how much it holds. */
 export interface Examination {
+  /** Why the browser says that it deleted the database, if it did. */
+  readonly wiped: string | undefined;
   readonly rows: number;
   readonly transactions: number;
   readonly faults: string[];
@@ -17,17 +19,31 @@ declare global {
   var crash: {
     /** Keys of all rows whose transaction has completed. */
     acknowledged: string[];
-    write: (run: number) => void;
+    /** Opens the database, goes on writing to it, and returns why the browser says that it deleted what was there. */
+    write: (run: number) => Promise<string | undefined>;
     examine: (acknowledged: readonly string[]) => Promise<Examination>;
   };
 }
 
 const factory = wrapFactory(indexedDB, { database: NAME, stores: STORES, onCaptured: () => undefined });
 
-async function write(run: number): Promise<void> {
-  const database = await open(factory, NAME, 1, (created) =>
-    STORES.forEach((store) => created.createObjectStore(store)),
-  );
+async function write(run: number): Promise<string | undefined> {
+  let wiped: string | undefined;
+  const database = await open(factory, NAME, 1, (created, event) => {
+    wiped = lossOf(event);
+    STORES.forEach((store) => created.createObjectStore(store));
+  });
+  void writeOn(database, run);
+  return wiped;
+}
+
+/** What Chromium adds to the event of a database that it found corrupt and deleted. */
+function lossOf(event: IDBVersionChangeEvent): string | undefined {
+  const { dataLoss, dataLossMessage } = event as IDBVersionChangeEvent & Record<"dataLoss" | "dataLossMessage", string>;
+  return dataLoss === "total" ? dataLossMessage : undefined;
+}
+
+async function writeOn(database: IDBDatabase, run: number): Promise<void> {
   for (let count = 0; ; count++) {
     const transaction = database.transaction(STORES, "readwrite");
     const keys = Array.from({ length: 1 + (count % 7) }, (_, index) => `${run}-${count}-${index}`);
@@ -43,7 +59,10 @@ async function write(run: number): Promise<void> {
 }
 
 async function examine(acknowledged: readonly string[]): Promise<Examination> {
-  return natively(NAME, async (database) => {
+  let wiped: string | undefined;
+  const database = await open(indexedDB, NAME, undefined, (_, event) => (wiped = lossOf(event)));
+  try {
+    if (wiped !== undefined) return { wiped, rows: 0, transactions: 0, faults: [] };
     const faults: string[] = [];
     const rows: Set<IDBValidKey>[] = [];
     const ids: Set<string>[] = [];
@@ -61,8 +80,12 @@ async function examine(acknowledged: readonly string[]): Promise<Examination> {
     for (const id of first ?? []) if (!second?.has(id)) faults.push(`transaction ${id} is torn: b has no mark of it`);
     for (const id of second ?? []) if (!first?.has(id)) faults.push(`transaction ${id} is torn: a has no mark of it`);
     if (!database.objectStoreNames.contains(outboxName("a"))) faults.push("no outbox");
-    return { rows: rows[0]?.size ?? 0, transactions: first?.size ?? 0, faults };
-  });
+    return { wiped, rows: rows[0]?.size ?? 0, transactions: first?.size ?? 0, faults };
+  } finally {
+    database.close();
+    // The opening has made it anew, without the stores.
+    if (wiped !== undefined) await done(indexedDB.deleteDatabase(NAME));
+  }
 }
 
-globalThis.crash = { acknowledged: [], write: (run) => void write(run), examine };
+globalThis.crash = { acknowledged: [], write, examine };
