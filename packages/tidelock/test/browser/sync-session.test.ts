@@ -204,6 +204,63 @@ void test("what is revoked leaves the database of a live page within a second", 
   });
 });
 
+void test(
+  "a collection that the server no longer has leaves the device, and its unsent edits are listed",
+  {
+    timeout: 60_000,
+  },
+  async () => {
+    await withStack({ config: GRANTS }, async (stack) => {
+      const without = GRANTS.replace(/\[databases\.app\.collections\.plain\][^[]*/u, "");
+      assert.ok(!without.includes("plain"));
+      const ann = await stack.client({
+        stores: ["notes", "plain"].map((name) => ({ name, keyPath: "id" })),
+        user: "ann",
+      });
+      const rows = (): Promise<unknown[]> =>
+        ann.evaluate(async () => (await driver.dump("plain")).map(([, row]) => row));
+      const puts = (...all: unknown[]): Promise<unknown> =>
+        ann.evaluate((values) => driver.run(values.map((value) => ({ ops: [["put", "plain", value]] }))), all);
+      await puts({ id: "edited", by: "all" }, { id: "other" });
+      await flushed(ann);
+      await ann.evaluate(() => driver.offline());
+      await puts({ id: "edited", by: "ann" }, { id: "new" });
+      await stack.reload(without);
+      await until(
+        "the collection is gone from the server",
+        () => stack.rest("GET", "app/plain"),
+        (response) => response.status === 404,
+      );
+      await ann.evaluate(() => driver.online());
+      await until("what was confirmed is forgotten, what was never sent stays", rows, (all) => all.length === 1);
+      assert.deepEqual(await rows(), [{ id: "new" }]);
+      const [entry, ...more] = await ann.evaluate(() => driver.rejected());
+      assert.deepEqual(entry?.documents, [{ store: "plain", key: "edited", mine: { id: "edited", by: "ann" } }]);
+      assert.deepEqual(more, []);
+      await ann.reload();
+      await ann.evaluate((spec) => driver.open(spec), {
+        ...SPEC,
+        stores: ["notes", "plain"].map((name) => ({ name, keyPath: "id" })),
+        user: "ann",
+      });
+      assert.deepEqual(await rows(), [{ id: "new" }], "and so it is after a reload");
+      stack.reader = "root";
+      await stack.reload(GRANTS);
+      await until(
+        "it is back, and what was never sent arrives",
+        () => stack.state("plain"),
+        (all) => Object.keys(all).length === 3,
+      );
+      assert.deepEqual(await stack.state("plain"), {
+        edited: { id: "edited", by: "all" },
+        new: { id: "new" },
+        other: { id: "other" },
+      });
+      await until("and the device has all of it again", rows, (all) => all.length === 3);
+    });
+  },
+);
+
 void test("signing out stops every tab, and can wipe", { timeout: 60_000 }, async () => {
   await withStack({}, async (stack) => {
     const browser = await stack.browser();
