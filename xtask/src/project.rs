@@ -38,9 +38,11 @@ pub(crate) struct Dependency {
 }
 
 impl Project {
-    /// Asks cargo for the workspace that this task runner was built in.
+    /// Asks cargo for the workspace that this task runner is run in: by `cargo run`, which tells, or else that it was built in. Work
+    /// trees that share a build directory share the runner too.
     pub(crate) fn load() -> Result<Self, String> {
-        let root = PathBuf::from(env!("CARGO_MANIFEST_DIR"))
+        let crate_root = std::env::var_os("CARGO_MANIFEST_DIR").unwrap_or_else(|| env!("CARGO_MANIFEST_DIR").into());
+        let root = PathBuf::from(crate_root)
             .parent()
             .map(Path::to_path_buf)
             .ok_or("the task runner's crate has no parent folder")?;

@@ -259,12 +259,13 @@ impl ModelDatabase {
         None
     }
 
-    /// Stores a row; reports it when the store does not take it.
+    /// Stores a row; reports it, and removes the one that was there, when the store does not take it.
     pub fn put_row(&mut self, transaction: &mut Transaction, id: DocumentId, row: Row) -> Option<RefusedRow> {
         let Ok(key) = key::decode(&id.key) else {
             return Some(RefusedRow { reason: "not a key".into(), id });
         };
         if self.violates_unique(&id, &row) {
+            self.change(transaction, Change::Row(id.collection.clone(), key, None));
             return Some(RefusedRow { reason: "ConstraintError: a unique index".into(), id });
         }
         self.change(transaction, Change::Row(id.collection, key, Some((id.key, row))));

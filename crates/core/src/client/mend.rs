@@ -2,14 +2,14 @@
 //! capture. They are put back from the shadow, and never taken for deletes.
 
 use super::state::QUARANTINE;
-use super::storage::{Read, RefusedRow, Row, WriteOp};
+use super::storage::{Read, RefusedRow, RejectedDocument, Row, WriteOp};
 use super::task::Next;
 use super::work::Desk;
 use super::{Client, Event};
 use crate::ids::DocumentId;
-use crate::ordered::OrderedSet;
+use crate::ordered::{OrderedMap, OrderedSet};
 use crate::prelude::*;
-use crate::wire::encode;
+use crate::wire::{ErrorCode, encode};
 
 /// Most refused rows that are listed.
 const QUARANTINE_MAX: usize = 10_000;
@@ -47,15 +47,27 @@ impl Client {
         self.advance(now_ms);
     }
 
-    /// These rows were written and not taken.
-    pub(super) fn refuse(&mut self, refused: Vec<RefusedRow>) {
+    /// These rows were written and not taken; `rebased` are those of the task that had unsent changes, as they were; `retried` tells
+    /// that the task wrote what had been refused before.
+    pub(super) fn refuse(
+        &mut self,
+        refused: Vec<RefusedRow>,
+        mut rebased: OrderedMap<DocumentId, Option<Vec<u8>>>,
+        retried: bool,
+    ) {
         for RefusedRow { id, reason } in refused {
-            let message = format!("{id} cannot be stored: {reason}");
-            self.event(Event::Problem { code: "row-refused", message, retryable: false });
+            if let Some(mine) = rebased.remove(&id) {
+                self.refused_edits.push((id.clone(), mine));
+            }
+            if !retried {
+                let message = format!("{id} cannot be stored: {reason}");
+                self.event(Event::Problem { code: "row-refused", message, retryable: false });
+            }
             if self.quarantine.len() < QUARANTINE_MAX {
                 self.quarantine.insert(id, reason);
             }
-            self.retry = self.retry.max(Retry::Note);
+            // What stood in its way may have gone by a later write of the same task: two rows that exchange a value.
+            self.retry = self.retry.max(if retried { Retry::Note } else { Retry::Due });
         }
     }
 
@@ -85,6 +97,9 @@ impl Mend {
             (2, Some(collection)) => Next::Read(dirty(collection, client, desk)),
             _ => {
                 self.write(client, desk);
+                if self.emptied.is_none() {
+                    list_edits(client, desk);
+                }
                 let list: Vec<(DocumentId, String)> =
                     client.quarantine.iter().map(|(id, reason)| (id.clone(), reason.clone())).collect();
                 desk.writes.push(WriteOp::StatePut(QUARANTINE, encode(&list)));
@@ -120,11 +135,21 @@ impl Mend {
     pub(super) fn committed(&self, client: &mut Client) {
         if self.emptied.is_none() {
             client.retry = Retry::No;
+            client.refused_edits.clear();
         }
     }
 
     pub(super) fn failed(self, client: &mut Client) {
         client.emptied.extend(self.emptied);
+    }
+}
+
+/// The user's unsent changes in refused rows: the rows are gone, so that these are kept where rejected changes are.
+fn list_edits(client: &Client, desk: &mut Desk) {
+    for (id, mine) in &client.refused_edits {
+        let message = format!("{id} was changed on the server, and cannot be stored with your changes");
+        let document = RejectedDocument { id: id.clone(), mine: mine.clone(), copy_row: false };
+        desk.reject(client, ErrorCode::InvalidDocument, message, vec![document]);
     }
 }
 

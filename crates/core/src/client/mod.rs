@@ -158,6 +158,8 @@ pub struct Client {
     rolled_back: bool,
     /// Rows that the application's stores refused, with their words.
     quarantine: OrderedMap<DocumentId, String>,
+    /// Unsent changes in rows that were refused when the server's state came in, to be put on the list of rejected mutations.
+    refused_edits: Vec<(DocumentId, Option<Vec<u8>>)>,
     /// What is to be done about them.
     retry: Retry,
     /// Stores that the load found empty although documents of them are confirmed.
@@ -229,6 +231,7 @@ impl Client {
             reconciliations: 0,
             rolled_back: false,
             quarantine: OrderedMap::new(),
+            refused_edits: Vec::new(),
             retry: Retry::No,
             emptied: Vec::new(),
             adopted: OrderedMap::new(),
@@ -302,10 +305,12 @@ impl Client {
     /// The current task's transaction is durable. `refused` names the rows that the application's stores did not take.
     pub fn handle_task_committed(&mut self, now_ms: u64, refused: Vec<RefusedRow>) {
         self.storage_failures = 0;
-        if let Some(task) = self.task.take() {
+        let (mut rebased, mut retried) = (OrderedMap::new(), false);
+        if let Some(mut task) = self.task.take() {
+            (rebased, retried) = (task.rebased(), task.is_mend());
             task.committed(self);
         }
-        self.refuse(refused);
+        self.refuse(refused, rebased, retried);
         self.advance(now_ms);
     }
 

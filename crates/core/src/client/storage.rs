@@ -202,7 +202,8 @@ pub struct RejectedDocument {
     pub copy_row: bool,
 }
 
-/// A row that the application's store refused.
+/// A row that the application's store refused. The host has removed the row that was there: what the server's state does not say
+/// must not be edited as if it did.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RefusedRow {
     /// The document.

@@ -242,6 +242,16 @@ impl Task {
         }
     }
 
+    /// What rows with unsent changes were before they were written over.
+    pub(super) fn rebased(&mut self) -> OrderedMap<DocumentId, Option<Vec<u8>>> {
+        core::mem::take(&mut self.desk.after.rebased)
+    }
+
+    /// Whether it wrote rows again that were refused before.
+    pub(super) fn is_mend(&self) -> bool {
+        matches!(self.kind, Kind::Mend(_))
+    }
+
     /// The memory follows.
     pub(super) fn committed(self, client: &mut Client) {
         let mut after = self.desk.after;

@@ -46,6 +46,8 @@ pub(super) struct Aftermath {
     pub(super) outbox_removed: Vec<(String, u64)>,
     pub(super) page_changes: Vec<PageChange>,
     pub(super) changed: OrderedMap<String, Vec<String>>,
+    /// Rows with unsent changes that were written over by what they and the server's state make together: what they were.
+    pub(super) rebased: OrderedMap<DocumentId, Option<Vec<u8>>>,
     pub(super) credit_bytes: usize,
     pub(super) conflicts: Vec<ConflictNote>,
     pub(super) events: Vec<Event>,
@@ -288,6 +290,7 @@ impl Desk {
             return self.write_row(id, theirs.as_ref().map(json::write));
         }
         if rebased.value != mine {
+            self.after.rebased.insert(id.clone(), mine.as_ref().map(json::write));
             self.write_row(id, rebased.value.as_ref().map(json::write));
         }
     }

@@ -6,6 +6,7 @@ use tidelock_core::client::storage::StorageFailure;
 use tidelock_core::wire::{Operation, Outcome};
 use tidelock_sim::StepOutcome;
 
+use crate::results::state;
 use crate::script::Script;
 
 /// A client with a unique index on `n`, one row that has it, and one that was refused.
@@ -51,6 +52,44 @@ fn a_refused_row_is_retried_when_it_changes_or_the_schema_does() {
     let mut script = refused();
     script.changes(3, 4, &[(4, "cards/b", "")]);
     assert_eq!(quarantined(&script), [""; 0], "it is gone");
+}
+
+#[test]
+fn rows_that_exchange_a_unique_value_are_both_taken() {
+    let mut script = Script::live();
+    script.database.add_unique_index("cards", "n");
+    script.changes(0, 2, &[(1, "cards/a", r#"{"n":1}"#), (2, "cards/b", r#"{"n":2}"#)]);
+    script.changes(2, 4, &[(3, "cards/a", r#"{"n":2}"#), (4, "cards/b", r#"{"n":1}"#)]);
+    let rows = ["cards/a", "cards/b"].map(|id| script.row(id));
+    assert_eq!(rows, [Some(json!({ "n": 2 })), Some(json!({ "n": 1 }))]);
+    assert_eq!(quarantined(&script), [""; 0]);
+}
+
+#[test]
+fn a_row_whose_newer_state_is_refused_is_not_left_as_it_was() {
+    let mut script = Script::live();
+    script.database.add_unique_index("cards", "n");
+    script.changes(0, 2, &[(1, "cards/a", r#"{"n":1}"#), (2, "cards/b", r#"{"n":2}"#)]);
+    script.changes(2, 3, &[(3, "cards/b", r#"{"n":1}"#)]);
+    // Edited as it was, it would take the server's change back.
+    assert_eq!((script.row("cards/b"), quarantined(&script).len()), (None, 1));
+    script.changes(3, 4, &[(4, "cards/a", "")]);
+    assert_eq!((script.row("cards/b"), quarantined(&script).len()), (Some(json!({ "n": 1 })), 0));
+}
+
+#[test]
+fn an_unsent_edit_of_a_row_that_is_refused_is_listed() {
+    let mut script = Script::live();
+    script.database.add_unique_index("cards", "n");
+    script.changes(0, 2, &[(1, "cards/a", r#"{"n":1}"#), (2, "cards/b", r#"{"n":2}"#)]);
+    script.write(|tx| tx.put("cards", "b", r#"{"n":2,"sent":true}"#));
+    script.write_unseen(|tx| tx.put("cards", "b", r#"{"n":2,"sent":true,"mine":true}"#));
+    script.result(1, 3, Outcome::Merged(vec![state("cards", "b", Some(r#"{"n":1,"sent":true}"#))], vec![]));
+    let rejected: Vec<_> = script.database.rejected().flat_map(|record| &record.documents).collect();
+    assert_eq!(script.row("cards/b"), None);
+    assert_eq!(rejected.len(), 1, "{rejected:?}");
+    assert_eq!(rejected[0].mine.as_deref(), Some(&br#"{"n":2,"sent":true,"mine":true}"#[..]));
+    assert_eq!((script.sequences(), script.database.unsent()), (vec![1], (0, 0)));
 }
 
 #[test]

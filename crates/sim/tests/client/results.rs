@@ -8,7 +8,7 @@ use tidelock_core::wire::{DocumentPolicy, DocumentState, ErrorCode, Outcome, Pol
 
 use crate::script::Script;
 
-fn state(collection: &str, key: &str, json: Option<&str>) -> DocumentState {
+pub(crate) fn state(collection: &str, key: &str, json: Option<&str>) -> DocumentState {
     let version = json.map_or(Version::ABSENT, |json| version::of_body(json.as_bytes()).expect("valid JSON"));
     DocumentState { id: DocumentId::new(collection, key), version, body: json.map(|json| json.as_bytes().to_vec()) }
 }

@@ -62,6 +62,8 @@ class TaskRun {
   private failure: string | null = null;
   private message = "";
   private copying = false;
+  /** Whether a row may still be refused when its request is carried out. */
+  private refusable = false;
   private readonly core: Core;
   private readonly database: IDBDatabase;
   private readonly stores: Stores;
@@ -110,8 +112,9 @@ class TaskRun {
       this.write(plan, step);
       if (step.verdict === "abort") return this.abort("other", "another leader took over");
       // Nothing is asked after the last writes: the transaction commits by itself, and sooner when told. A rejection that copies
-      // rows is still to be written when they are read.
-      if (step.verdict === "commit") return this.copying ? undefined : this.transaction?.commit();
+      // rows is still to be written when they are read; and a request that fails after `commit()` aborts the transaction,
+      // whatever its listener says.
+      if (step.verdict === "commit") return this.copying || this.refusable ? undefined : this.transaction?.commit();
       this.read(plan.reads);
     } catch (error) {
       this.abort("other", messageOf(error));
@@ -199,6 +202,7 @@ class TaskRun {
   private putRows(collection: string, keys: readonly string[], values: unknown[], escaped: readonly number[]): void {
     const rows = this.rows(collection);
     if (rows === null) return;
+    this.refusable ||= [...rows.indexNames].some((name) => rows.index(name).unique);
     const inline = rows.keyPath !== null;
     const encoded = new Set(escaped);
     for (const [index, form] of keys.entries()) {
@@ -210,13 +214,20 @@ class TaskRun {
           if (isGeneral(request.error)) return;
           event.preventDefault();
           event.stopPropagation();
-          this.core.row_refused(collection, form, messageOf(request.error));
+          this.refuse(rows, collection, form, request.error);
         };
       } catch (error) {
         if (isGeneral(error)) throw error;
-        this.core.row_refused(collection, form, messageOf(error));
+        this.refuse(rows, collection, form, error);
       }
     }
+  }
+
+  /** The row as it was goes: edited, it would take back what the server has by this change. */
+  private refuse(rows: IDBObjectStore, collection: string, form: string, error: unknown): void {
+    const key = keyOf(form);
+    if (key !== undefined) rows.delete(key);
+    this.core.row_refused(collection, form, messageOf(error));
   }
 
   private outbox(collection: unknown): IDBObjectStore | null {

@@ -69,9 +69,14 @@ export class Stack {
     return join(this.directory, "app");
   }
 
+  /** Directory of the server's data, unless the configuration names another. */
+  get data(): string {
+    return join(this.directory, "data");
+  }
+
   async startServer(): Promise<void> {
     const { config, databases = [] } = this.options;
-    const data = join(this.directory, "data");
+    const { data } = this;
     const own = config === undefined ? ["--data", data] : ["--config", join(this.directory, "tidelock.toml")];
     const more = databases.flatMap((name) => ["--database", name]);
     const child = spawn(binary(), ["dev", "--port", "0", "--app", this.app, ...own, ...more], {

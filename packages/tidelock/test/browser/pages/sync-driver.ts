@@ -16,6 +16,8 @@ export interface StoreSpec {
   readonly collection?: string;
   readonly keyPath?: string;
   readonly autoIncrement?: boolean;
+  /** Key path of an index that allows each value once. */
+  readonly unique?: string;
   /** Whether the store is opted in to sync: yes unless told otherwise. */
   readonly synced?: boolean;
 }
@@ -259,9 +261,12 @@ function openDatabase(factory: IDBFactory, spec: OpenSpec): Promise<IDBDatabase>
   return new Promise((resolve, reject) => {
     const request = factory.open(spec.database ?? "app", spec.version ?? 1);
     request.onupgradeneeded = () => {
-      for (const { name, keyPath, autoIncrement } of spec.stores) {
-        if (request.result.objectStoreNames.contains(name)) continue;
-        request.result.createObjectStore(name, { keyPath: keyPath ?? null, autoIncrement: autoIncrement ?? false });
+      const database = request.result;
+      for (const { name, keyPath, autoIncrement, unique } of spec.stores) {
+        if (database.objectStoreNames.contains(name)) continue;
+        const options = { keyPath: keyPath ?? null, autoIncrement: autoIncrement ?? false };
+        const store = database.createObjectStore(name, options);
+        if (unique !== undefined) store.createIndex(unique, unique, { unique: true });
       }
     };
     request.onsuccess = () => resolve(request.result);
