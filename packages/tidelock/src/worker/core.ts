@@ -88,9 +88,10 @@ export async function loadCore(url: string): Promise<Core> {
   if (!response.ok) throw new Error(`${url} answers ${response.status}`);
   // A server that does not know the type of WASM files is no reason to fail.
   const typed = response.headers.get("content-type")?.startsWith("application/wasm") ?? false;
-  const module = typed ? WebAssembly.compileStreaming(response) : WebAssembly.compile(await response.arrayBuffer());
-  const { exports } = await WebAssembly.instantiate(await module);
-  return coreOf(exports as unknown as Exports);
+  const { instance } = typed
+    ? await WebAssembly.instantiateStreaming(response)
+    : await WebAssembly.instantiate(await response.arrayBuffer());
+  return coreOf(instance.exports as unknown as Exports);
 }
 
 function coreOf(wasm: Exports): Core {
