@@ -2,6 +2,7 @@
  * The engine: hosts the core in the leader's worker. It owns the connection, the clock and the native database connection,
  * carries out the core's effects in their order, and decides nothing about sync itself.
  */
+import { lossOf } from "../capture/loss.ts";
 import { STATE_STORE } from "../capture/names.ts";
 import type { Broadcast, Command, FromWorker, ToWorker, WorkerSetup } from "../messages.ts";
 import { channelName } from "../messages.ts";
@@ -434,9 +435,14 @@ function valueOf(text: string | null): unknown {
 function openNative(name: string, closed: () => void): Promise<IDBDatabase> {
   return new Promise((resolve, reject) => {
     const request = indexedDB.open(name);
+    let by = "";
     // A database that has to be made first was deleted since the tab opened it.
-    request.onupgradeneeded = () => request.transaction?.abort();
-    request.onerror = () => reject(new DatabaseGone(`the database ${name} is gone`));
+    request.onupgradeneeded = (event) => {
+      const loss = lossOf(event);
+      if (loss !== null) by = `: the browser deleted it: ${loss}`;
+      request.transaction?.abort();
+    };
+    request.onerror = () => reject(new DatabaseGone(`the database ${name} is gone${by}`));
     request.onsuccess = () => {
       const database = request.result;
       if (!database.objectStoreNames.contains(STATE_STORE)) {
