@@ -108,12 +108,12 @@ function coreOf(wasm: Exports): Core {
       const plain: (number | boolean)[] = [];
       for (const arg of args.flat()) {
         if (typeof arg === "number" || typeof arg === "boolean") plain.push(arg);
-        else handOver(arg as string | Uint8Array);
+        else handOver(arg);
       }
       return method(...plain);
     };
   const result = (index: number): Uint8Array<ArrayBuffer> =>
-    new Uint8Array(wasm.memory.buffer as ArrayBuffer, wasm.result_at(index), wasm.result_bytes(index));
+    new Uint8Array(wasm.memory.buffer, wasm.result_at(index), wasm.result_bytes(index));
   const core: Record<string, unknown> = {
     text: (index: number) => decoder.decode(result(index)),
     bytes: (index: number) => result(index).slice(),
