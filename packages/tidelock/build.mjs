@@ -1,6 +1,6 @@
 /**
  * Builds dist/: `index.js` and `dexie.js` (ES modules), `tidelock.js` (plain script, global `tidelock`), `worker.js` (classic worker, for both) and
- * the type declarations. The WASM core and its glue are there before (`cargo xtask build`).
+ * the type declarations. The WASM core is there before (`cargo xtask build`).
  */
 import { execFileSync } from "node:child_process";
 import { createHash } from "node:crypto";
@@ -9,14 +9,16 @@ import { fileURLToPath } from "node:url";
 import { build } from "esbuild";
 
 const here = (path) => fileURLToPath(new URL(path, import.meta.url));
-const glue = here("dist/tidelock_core.js");
-if (!existsSync(glue)) {
-  console.error("tidelock: dist/tidelock_core.js is missing: run `cargo xtask build`, which makes the WASM core first");
+const wasm = here("dist/tidelock_core_bg.wasm");
+if (!existsSync(wasm)) {
+  console.error(
+    "tidelock: dist/tidelock_core_bg.wasm is missing: run `cargo xtask build`, which makes the WASM core first",
+  );
   process.exit(1);
 }
 
 const { version } = JSON.parse(readFileSync(here("package.json"), "utf8"));
-const core = createHash("sha256").update(readFileSync(here("dist/tidelock_core_bg.wasm")));
+const core = createHash("sha256").update(readFileSync(wasm));
 /** Told with a trap of the core: which file the numbers in its stack are about. */
 const coreBuild = `tidelock ${version}, core ${core.digest("hex").slice(0, 12)}`;
 
@@ -28,15 +30,13 @@ const common = {
   charset: "utf8",
   legalComments: "none",
   logLevel: "warning",
-  alias: { "#core": glue },
 };
 await build({
   ...common,
   entryPoints: { worker: here("src/worker/worker.ts") },
   outdir: here("dist"),
   format: "iife",
-  // The glue's own way to find the WASM file; the engine always names it.
-  define: { "import.meta.url": '""', CORE_BUILD: JSON.stringify(coreBuild) },
+  define: { CORE_BUILD: JSON.stringify(coreBuild) },
 });
 await build({
   ...common,

@@ -3,102 +3,219 @@
 use alloc::string::String;
 use alloc::vec::Vec;
 
-use js_sys::Uint8Array;
 use tidelock_core::client::storage::{KeyRange, OutboxRecord, PageId, ReadResult, Row};
 use tidelock_core::ids::Sequence;
-use wasm_bindgen::prelude::wasm_bindgen;
 
-use crate::{Core, unsigned};
+use crate::boundary::{text, with};
+use crate::unsigned;
 
-#[wasm_bindgen]
-impl Core {
-    /// Answers `state`.
-    pub fn read_state(&mut self, bytes: Option<Vec<u8>>) {
-        self.inputs.push(ReadResult::State(bytes));
-    }
+/// Answers `state`: nothing for no record.
+#[unsafe(no_mangle)]
+extern "C" fn read_state() {
+    with(|core| {
+        let record = core.arguments().pop();
+        core.inputs.push(ReadResult::State(record));
+    });
+}
 
-    /// Answers `pages`: collections and first keys in turn.
-    #[expect(clippy::needless_pass_by_value, reason = "wasm-bindgen passes arrays of strings by value")]
-    pub fn read_pages(&mut self, names: Vec<String>) {
-        let page = |pair: &[String]| match pair {
-            [collection, first] => Some(PageId { collection: collection.clone(), first: first.clone() }),
-            _ => None,
-        };
-        self.inputs.push(ReadResult::ShadowPages(names.chunks(2).filter_map(page).collect()));
-    }
+/// Answers `pages`: collections and first keys in turn.
+#[unsafe(no_mangle)]
+extern "C" fn read_pages() {
+    with(|core| {
+        let pages = pairs(core.arguments());
+        let page = |(collection, first)| PageId { collection: text(collection), first: text(first) };
+        core.inputs.push(ReadResult::ShadowPages(pages.map(page).collect()));
+    });
+}
 
-    /// Answers `page`.
-    pub fn read_page(&mut self, bytes: Option<Vec<u8>>) {
-        self.inputs.push(ReadResult::ShadowPage(bytes));
-    }
+/// Answers `page`: nothing for no page.
+#[unsafe(no_mangle)]
+extern "C" fn read_page() {
+    with(|core| {
+        let page = core.arguments().pop();
+        core.inputs.push(ReadResult::ShadowPage(page));
+    });
+}
 
-    /// Answers `pending`: the records' first sequences, and the records.
-    pub fn read_pending(&mut self, sequences: Vec<f64>, records: Vec<Uint8Array>) {
-        let records = sequences
-            .into_iter()
-            .zip(records)
-            .map(|(sequence, record)| (Sequence(unsigned(sequence)), record.to_vec()));
-        self.inputs.push(ReadResult::Pending(records.collect()));
-    }
+/// Answers `pending` with no records; `add_pending` fills it.
+#[unsafe(no_mangle)]
+extern "C" fn read_pending() {
+    with(|core| core.inputs.push(ReadResult::Pending(Vec::new())));
+}
 
-    /// Answers `rejectedCount`.
-    pub fn read_rejected_count(&mut self, count: f64) {
-        self.inputs.push(ReadResult::RejectedCount(unsigned(count)));
-    }
-
-    /// Answers `outbox` with no records; `add_outbox_record` and `add_outbox_range` fill it.
-    pub fn read_outbox(&mut self) {
-        self.inputs.push(ReadResult::Outbox(Vec::new()));
-    }
-
-    /// Adds a record to the outbox that is being answered.
-    pub fn add_outbox_record(
-        &mut self,
-        number: f64,
-        transaction: String,
-        at_ms: f64,
-        keys: Vec<String>,
-        unsupported: Vec<String>,
-        adopt: bool,
-    ) {
-        if let Some(ReadResult::Outbox(records)) = self.inputs.last_mut() {
-            let (number, at_ms) = (unsigned(number), unsigned(at_ms));
-            records.push(OutboxRecord { number, transaction, at_ms, keys, ranges: Vec::new(), adopt, unsupported });
+/// Adds a record to those that are being answered, by its first sequence.
+#[unsafe(no_mangle)]
+extern "C" fn add_pending(sequence: f64) {
+    with(|core| {
+        let record = core.arguments().pop().unwrap_or_default();
+        if let Some(ReadResult::Pending(records)) = core.inputs.last_mut() {
+            records.push((Sequence(unsigned(sequence)), record));
         }
-    }
+    });
+}
 
-    /// Adds a range to the record added last. Bounds are in platform form, undefined for none.
-    pub fn add_outbox_range(
-        &mut self,
-        lower: Option<String>,
-        upper: Option<String>,
-        lower_open: bool,
-        upper_open: bool,
-    ) {
-        if let Some(ReadResult::Outbox(records)) = self.inputs.last_mut()
-            && let Some(record) = records.last_mut()
-        {
-            record.ranges.push(KeyRange { lower, upper, lower_open, upper_open });
+/// Answers `rejectedCount`.
+#[unsafe(no_mangle)]
+extern "C" fn read_rejected_count(count: f64) {
+    with(|core| core.inputs.push(ReadResult::RejectedCount(unsigned(count))));
+}
+
+/// Answers `outbox` with no records; `add_outbox_record` and what follows it fill it.
+#[unsafe(no_mangle)]
+extern "C" fn read_outbox() {
+    with(|core| core.inputs.push(ReadResult::Outbox(Vec::new())));
+}
+
+/// Adds a record to the outbox that is being answered: its transaction, then its keys.
+#[unsafe(no_mangle)]
+extern "C" fn add_outbox_record(number: f64, at_ms: f64, adopt: bool) {
+    with(|core| {
+        let mut texts = core.texts().into_iter();
+        let (number, at_ms) = (unsigned(number), unsigned(at_ms));
+        let transaction = texts.next().unwrap_or_default();
+        let record =
+            OutboxRecord { number, transaction, at_ms, keys: texts.collect(), adopt, ..OutboxRecord::default() };
+        if let Some(ReadResult::Outbox(records)) = core.inputs.last_mut() {
+            records.push(record);
         }
-    }
+    });
+}
 
-    /// Answers `rows`: JSON text, the empty string for no row, `!` and the reason for a value that cannot be encoded.
-    pub fn read_rows(&mut self, texts: Vec<String>) {
-        self.inputs.push(ReadResult::Rows(texts.into_iter().map(row).collect()));
-    }
+/// Adds keys without a platform form to the record added last: why they have none.
+#[unsafe(no_mangle)]
+extern "C" fn add_outbox_unsupported() {
+    with(|core| {
+        let reasons = core.texts();
+        if let Some(record) = last_record(&mut core.inputs) {
+            record.unsupported = reasons;
+        }
+    });
+}
 
-    /// Answers `scan`.
-    pub fn read_scan(&mut self, keys: Vec<String>, texts: Vec<String>) {
-        self.inputs.push(ReadResult::Scan(keys.into_iter().zip(texts.into_iter().map(row)).collect()));
+/// Adds a range to the record added last. The bounds that it has are handed over in platform form.
+#[unsafe(no_mangle)]
+extern "C" fn add_outbox_range(has_lower: bool, has_upper: bool, lower_open: bool, upper_open: bool) {
+    with(|core| {
+        let mut bounds = core.texts().into_iter();
+        let mut bound = |has: bool| if has { bounds.next() } else { None };
+        let range = KeyRange { lower: bound(has_lower), upper: bound(has_upper), lower_open, upper_open };
+        if let Some(record) = last_record(&mut core.inputs) {
+            record.ranges.push(range);
+        }
+    });
+}
+
+/// Answers `rows`: JSON text, the empty text for no row, `!` and the reason for a value that cannot be encoded.
+#[unsafe(no_mangle)]
+extern "C" fn read_rows() {
+    with(|core| {
+        let rows = core.arguments().into_iter().map(row).collect();
+        core.inputs.push(ReadResult::Rows(rows));
+    });
+}
+
+/// Answers `scan`: keys and rows in turn.
+#[unsafe(no_mangle)]
+extern "C" fn read_scan() {
+    with(|core| {
+        let rows = pairs(core.arguments()).map(|(key, value)| (text(key), row(value)));
+        core.inputs.push(ReadResult::Scan(rows.collect()));
+    });
+}
+
+fn last_record(inputs: &mut [ReadResult]) -> Option<&mut OutboxRecord> {
+    match inputs.last_mut() {
+        Some(ReadResult::Outbox(records)) => records.last_mut(),
+        _ => None,
     }
 }
 
-fn row(text: String) -> Row {
-    if text.is_empty() {
-        return Row::Absent;
+fn pairs(arguments: Vec<Vec<u8>>) -> impl Iterator<Item = (Vec<u8>, Vec<u8>)> {
+    let mut arguments = arguments.into_iter();
+    core::iter::from_fn(move || Some((arguments.next()?, arguments.next()?)))
+}
+
+fn row(value: Vec<u8>) -> Row {
+    match value.first() {
+        None => Row::Absent,
+        Some(b'!') => Row::Unsupported(value.get(1..).map_or_else(String::new, |reason| text(reason.to_vec()))),
+        Some(_) => Row::Json(value),
     }
-    match text.strip_prefix('!') {
-        Some(reason) => Row::Unsupported(reason.into()),
-        None => Row::Json(text.into_bytes()),
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::boundary::tests::hand_over;
+
+    fn inputs() -> Vec<ReadResult> {
+        with(|core| core::mem::take(&mut core.inputs))
+    }
+
+    #[test]
+    fn an_outbox_is_answered_record_by_record() {
+        read_outbox();
+        hand_over(["t1", "k1", "k2"]);
+        add_outbox_record(7.0, 9.0, false);
+        hand_over(["a key of type object"]);
+        add_outbox_unsupported();
+        hand_over(["upper"]);
+        add_outbox_range(false, true, false, true);
+        hand_over(["lower"]);
+        add_outbox_range(true, false, true, false);
+        add_outbox_range(false, false, false, false);
+        hand_over(["t2"]);
+        add_outbox_record(8.0, 10.0, true);
+        let first = OutboxRecord {
+            number: 7,
+            transaction: "t1".into(),
+            at_ms: 9,
+            keys: vec!["k1".into(), "k2".into()],
+            ranges: vec![
+                KeyRange { lower: None, upper: Some("upper".into()), lower_open: false, upper_open: true },
+                KeyRange { lower: Some("lower".into()), upper: None, lower_open: true, upper_open: false },
+                KeyRange::default(),
+            ],
+            adopt: false,
+            unsupported: vec!["a key of type object".into()],
+        };
+        let second =
+            OutboxRecord { number: 8, transaction: "t2".into(), at_ms: 10, adopt: true, ..OutboxRecord::default() };
+        assert_eq!(inputs(), [ReadResult::Outbox(vec![first, second])]);
+    }
+
+    #[test]
+    fn rows_are_absent_json_or_unsupported() {
+        hand_over(["", "{}", "!no JSON"]);
+        read_rows();
+        hand_over(["k", "1", "l", "!"]);
+        read_scan();
+        let json = |text: &str| Row::Json(text.as_bytes().to_vec());
+        let rows = ReadResult::Rows(vec![Row::Absent, json("{}"), Row::Unsupported("no JSON".into())]);
+        let scan = vec![("k".to_owned(), json("1")), ("l".to_owned(), Row::Unsupported(String::new()))];
+        assert_eq!(inputs(), [rows, ReadResult::Scan(scan)]);
+    }
+
+    #[test]
+    fn records_and_pages_are_there_or_not() {
+        read_state();
+        hand_over(["state"]);
+        read_state();
+        hand_over(["page"]);
+        read_page();
+        hand_over(["c", "", "c", "m"]);
+        read_pages();
+        read_pending();
+        hand_over(["record"]);
+        add_pending(3.0);
+        let page = |first: &str| PageId { collection: "c".into(), first: first.into() };
+        let expected = [
+            ReadResult::State(None),
+            ReadResult::State(Some(b"state".to_vec())),
+            ReadResult::ShadowPage(Some(b"page".to_vec())),
+            ReadResult::ShadowPages(vec![page(""), page("m")]),
+            ReadResult::Pending(vec![(Sequence(3), b"record".to_vec())]),
+        ];
+        assert_eq!(inputs(), expected);
     }
 }

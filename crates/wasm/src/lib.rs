@@ -1,26 +1,26 @@
 //! The core for the browser: bindings and nothing else.
 //!
 //! What crosses the border often crosses it in bulk: the bodies of a step's row writes are one JSON array that the browser parses
-//! once; names, keys and numbers of a step are one JSON text; pages and frames are byte arrays.
+//! once; names, keys and numbers of a step are one JSON text; pages and frames are byte arrays. Texts and bytes that a function takes
+//! are handed over before it is called, see `boundary.rs`. Times are milliseconds since 1970.
 
 #![cfg_attr(target_arch = "wasm32", no_std)]
 
 extern crate alloc;
 
+mod boundary;
 mod input;
 mod step;
 
-use alloc::string::String;
 use alloc::vec;
 use alloc::vec::Vec;
 
-use js_sys::{Array, Uint8Array};
-use tidelock_core::client::storage::{Durability, ReadResult, RefusedRow, StorageFailure, Verdict};
+use tidelock_core::client::storage::{Durability, RefusedRow, StorageFailure};
 use tidelock_core::client::{Client, Config, Effect, Event, Kept, Status};
 use tidelock_core::ids::DocumentId;
 use tidelock_core::json::{self, Value};
-use wasm_bindgen::prelude::wasm_bindgen;
 
+use boundary::{text, with};
 use step::{Text, object};
 
 /// One thread has the memory: an allocator without locks.
@@ -38,255 +38,234 @@ fn panicked(_: &core::panic::PanicInfo<'_>) -> ! {
 /// Refused rows that the application is shown at once.
 const QUARANTINE_SHOWN_MAX: usize = 100;
 
-/// The client, as the worker drives it. Times are milliseconds since 1970.
-#[wasm_bindgen]
-#[derive(Debug)]
-pub struct Core {
-    client: Client,
-    inputs: Vec<ReadResult>,
-    refused: Vec<RefusedRow>,
+/// Makes the client, which has read nothing. `seed`: 53 random bits; of the acknowledged mutations it keeps `kept_ms` and `kept_bytes`.
+/// Takes the database's name, the collections to sync, of which there are so many, and the channels to begin with.
+#[unsafe(no_mangle)]
+extern "C" fn create(
+    now_ms: f64,
+    seed: f64,
+    kept_ms: f64,
+    kept_bytes: f64,
+    resolver: bool,
+    offline: bool,
+    every_channel: bool,
+    collections: usize,
+) {
+    with(|core| {
+        let mut texts = core.texts().into_iter();
+        let database = texts.next().unwrap_or_default();
+        let collections = texts.by_ref().take(collections).collect();
+        let channels = (!every_channel).then(|| texts.collect());
+        let bytes = usize::try_from(unsigned(kept_bytes)).unwrap_or(usize::MAX);
+        let kept = Kept { ms: unsigned(kept_ms), bytes };
+        let config = Config { database, collections, channels, resolver, offline, kept };
+        core.client = Some(Client::new(config, unsigned(seed), unsigned(now_ms)));
+    });
 }
 
-/// An effect for the worker to carry out.
-#[wasm_bindgen]
-#[derive(Debug)]
-pub struct WorkerEffect {
-    kind: &'static str,
-    bytes: Vec<u8>,
-    detail: String,
-}
-
-#[wasm_bindgen]
-impl WorkerEffect {
-    /// `connect`, `send`, `disconnect`, `task`, `reopen` or the name of an event.
-    #[wasm_bindgen(getter)]
-    pub fn kind(&self) -> String {
-        self.kind.into()
-    }
-
-    /// What to send.
-    pub fn bytes(&self) -> Vec<u8> {
-        self.bytes.clone()
-    }
-
-    /// JSON text of an event's details.
-    #[wasm_bindgen(getter)]
-    pub fn detail(&self) -> String {
-        self.detail.clone()
-    }
-}
-
-/// A step of a task.
-#[wasm_bindgen]
-#[derive(Debug)]
-pub struct WorkerStep {
-    verdict: Verdict,
-    plan: String,
-    bodies: String,
-    blobs: Array,
-}
-
-#[wasm_bindgen]
-impl WorkerStep {
-    /// `continue`, `commit` or `abort`.
-    #[wasm_bindgen(getter)]
-    pub fn verdict(&self) -> String {
-        let verdict = match self.verdict {
-            Verdict::Continue => "continue",
-            Verdict::Commit => "commit",
-            Verdict::Abort => "abort",
+/// Whether there is another effect, which has two results: `connect`, `send`, `disconnect`, `task`, `reopen` or the name of an event;
+/// and the bytes to send or JSON text of the event's details.
+#[unsafe(no_mangle)]
+extern "C" fn poll_effect() -> bool {
+    with(|core| {
+        let Some(effect) = core.client().poll_effect() else { return false };
+        let (kind, detail) = match effect {
+            Effect::Connect => ("connect", Vec::new()),
+            Effect::Send(bytes) => ("send", bytes),
+            Effect::Disconnect => ("disconnect", Vec::new()),
+            Effect::RunTask => ("task", Vec::new()),
+            Effect::ReopenStorage => ("reopen", Vec::new()),
+            Effect::Event(event) => {
+                let (kind, detail) = event_detail(event);
+                (kind, json::write(&detail))
+            }
         };
-        verdict.into()
-    }
-
-    /// JSON text: `{"writes": [...], "reads": [...]}`, see `step.rs`.
-    #[wasm_bindgen(getter)]
-    pub fn plan(&self) -> String {
-        self.plan.clone()
-    }
-
-    /// JSON text: the array of all row values that the plan's row writes take in turn.
-    #[wasm_bindgen(getter)]
-    pub fn bodies(&self) -> String {
-        self.bodies.clone()
-    }
-
-    /// Byte arrays that the plan's other writes take in turn.
-    #[wasm_bindgen(getter)]
-    pub fn blobs(&self) -> Array {
-        self.blobs.clone()
-    }
+        core.give(vec![kind.into(), detail]);
+        true
+    })
 }
 
-#[wasm_bindgen]
-impl Core {
-    /// A client that has read nothing. `collections` to sync; `channels` to begin with, undefined for all; `seed` 53 random bits.
-    #[wasm_bindgen(constructor)]
-    pub fn new(
-        database: String,
-        collections: Vec<String>,
-        channels: Option<Vec<String>>,
-        resolver: bool,
-        offline: bool,
-        seed: f64,
-        now_ms: f64,
-    ) -> Self {
-        let config = Config { database, collections, channels, resolver, offline, kept: Kept::default() };
-        Self { client: Client::new(config, unsigned(seed), unsigned(now_ms)), inputs: Vec::new(), refused: Vec::new() }
-    }
+/// When `handle_timeout` is due; no number for never.
+#[unsafe(no_mangle)]
+extern "C" fn next_timeout_ms() -> f64 {
+    #[expect(clippy::cast_precision_loss, reason = "milliseconds since 1970 are exact for 285,000 years")]
+    with(|core| core.client().next_timeout_ms().map_or(f64::NAN, |ms| ms as f64))
+}
 
-    /// Limits of the acknowledged mutations that are kept: milliseconds and bytes.
-    pub fn keep(&mut self, ms: f64, bytes: f64) {
-        let bytes = usize::try_from(unsigned(bytes)).unwrap_or(usize::MAX);
-        self.client.keep(Kept { ms: unsigned(ms), bytes });
-    }
+/// Time has passed.
+#[unsafe(no_mangle)]
+extern "C" fn handle_timeout(now_ms: f64) {
+    with(|core| core.client().handle_timeout(unsigned(now_ms)));
+}
 
-    /// The next effect, until undefined.
-    pub fn poll_effect(&mut self) -> Option<WorkerEffect> {
-        Some(effect(self.client.poll_effect()?))
-    }
+/// The application wrote.
+#[unsafe(no_mangle)]
+extern "C" fn handle_captured(now_ms: f64) {
+    with(|core| core.client().handle_captured(unsigned(now_ms)));
+}
 
-    /// When `handle_timeout` is due.
-    pub fn next_timeout_ms(&self) -> Option<f64> {
-        #[expect(clippy::cast_precision_loss, reason = "milliseconds since 1970 are exact for 285,000 years")]
-        self.client.next_timeout_ms().map(|ms| ms as f64)
-    }
+/// The application took an entry off the list of rejected mutations.
+#[unsafe(no_mangle)]
+extern "C" fn handle_rejected_removed(now_ms: f64) {
+    with(|core| core.client().handle_rejected_removed(unsigned(now_ms)));
+}
 
-    /// Time has passed.
-    pub fn handle_timeout(&mut self, now_ms: f64) {
-        self.client.handle_timeout(unsigned(now_ms));
-    }
+/// The database was opened again: the application may have changed its schema.
+#[unsafe(no_mangle)]
+extern "C" fn handle_schema_changed(now_ms: f64) {
+    with(|core| core.client().handle_schema_changed(unsigned(now_ms)));
+}
 
-    /// The application wrote.
-    pub fn handle_captured(&mut self, now_ms: f64) {
-        self.client.handle_captured(unsigned(now_ms));
-    }
-
-    /// The application took an entry off the list of rejected mutations.
-    pub fn handle_rejected_removed(&mut self, now_ms: f64) {
-        self.client.handle_rejected_removed(unsigned(now_ms));
-    }
-
-    /// The database was opened again: the application may have changed its schema.
-    pub fn handle_schema_changed(&mut self, now_ms: f64) {
-        self.client.handle_schema_changed(unsigned(now_ms));
-    }
-
-    /// JSON text: the first rows that the application's stores refused, each as (collection, key, reason).
-    pub fn quarantine(&self) -> String {
-        let rows = self.client.quarantine().take(QUARANTINE_SHOWN_MAX);
+/// One result, JSON text: the first rows that the application's stores refused, each as (collection, key, reason).
+#[unsafe(no_mangle)]
+extern "C" fn quarantine() {
+    with(|core| {
+        let rows = core.client().quarantine().take(QUARANTINE_SHOWN_MAX);
         let row = |(id, reason): (&DocumentId, &str)| {
             vec![id.collection.as_str().text(), id.key.as_str().text(), reason.text()].text()
         };
-        text(&rows.map(row).collect::<Vec<_>>().text())
-    }
+        let rows = rows.map(row).collect::<Vec<_>>().text();
+        core.give(vec![json::write(&rows)]);
+    });
+}
 
-    /// The connection is open.
-    pub fn handle_connected(&mut self, now_ms: f64, token: &str) {
-        self.client.handle_connected(unsigned(now_ms), token);
-    }
+/// The connection is open. Takes a token.
+#[unsafe(no_mangle)]
+extern "C" fn handle_connected(now_ms: f64) {
+    with(|core| {
+        let [token] = core.texts_of();
+        core.client().handle_connected(unsigned(now_ms), &token);
+    });
+}
 
-    /// The connection is gone, or did not open.
-    pub fn handle_disconnected(&mut self, now_ms: f64, reason: &str) {
-        self.client.handle_disconnected(unsigned(now_ms), reason);
-    }
+/// The connection is gone, or did not open. Takes the reason.
+#[unsafe(no_mangle)]
+extern "C" fn handle_disconnected(now_ms: f64) {
+    with(|core| {
+        let [reason] = core.texts_of();
+        core.client().handle_disconnected(unsigned(now_ms), &reason);
+    });
+}
 
-    /// A binary message came.
-    pub fn handle_message(&mut self, now_ms: f64, bytes: &[u8]) {
-        self.client.handle_message(unsigned(now_ms), bytes);
-    }
+/// A binary message came. Takes it.
+#[unsafe(no_mangle)]
+extern "C" fn handle_message(now_ms: f64) {
+    with(|core| {
+        let message = core.arguments().pop().unwrap_or_default();
+        core.client().handle_message(unsigned(now_ms), &message);
+    });
+}
 
-    /// A fresh token for the live session.
-    pub fn handle_token(&mut self, now_ms: f64, token: &str) {
-        self.client.handle_token(unsigned(now_ms), token);
-    }
+/// A fresh token for the live session. Takes it.
+#[unsafe(no_mangle)]
+extern "C" fn handle_token(now_ms: f64) {
+    with(|core| {
+        let [token] = core.texts_of();
+        core.client().handle_token(unsigned(now_ms), &token);
+    });
+}
 
-    /// The network may be back.
-    pub fn handle_network_hint(&mut self, now_ms: f64) {
-        self.client.handle_network_hint(unsigned(now_ms));
-    }
+/// The network may be back.
+#[unsafe(no_mangle)]
+extern "C" fn handle_network_hint(now_ms: f64) {
+    with(|core| core.client().handle_network_hint(unsigned(now_ms)));
+}
 
-    /// Switches the network on or off for this client.
-    pub fn set_online(&mut self, now_ms: f64, online: bool) {
-        self.client.set_online(unsigned(now_ms), online);
-    }
+/// Switches the network on or off for this client.
+#[unsafe(no_mangle)]
+extern "C" fn set_online(now_ms: f64, online: bool) {
+    with(|core| core.client().set_online(unsigned(now_ms), online));
+}
 
-    /// Changes the channels wanted; undefined for all.
-    pub fn set_channels(&mut self, now_ms: f64, channels: Option<Vec<String>>) {
-        self.client.set_channels(unsigned(now_ms), channels);
-    }
+/// Takes the channels that are wanted from now on.
+#[unsafe(no_mangle)]
+extern "C" fn set_channels(now_ms: f64) {
+    with(|core| {
+        let channels = core.texts();
+        core.client().set_channels(unsigned(now_ms), Some(channels));
+    });
+}
 
-    /// The resolver's answer; `value` is JSON text, undefined to delete.
-    pub fn resolve(&mut self, now_ms: f64, collection: &str, key: &str, round: f64, value: Option<String>) {
-        let id = DocumentId::new(collection, key);
-        self.client.resolve(unsigned(now_ms), id, unsigned(round), value.map(String::into_bytes));
-    }
+/// The resolver's answer. Takes collection, key and JSON text of the value; no text to delete.
+#[unsafe(no_mangle)]
+extern "C" fn resolve(now_ms: f64, round: f64) {
+    with(|core| {
+        let mut arguments = core.arguments().into_iter();
+        let mut name = || arguments.next().map(text).unwrap_or_default();
+        let id = DocumentId::new(name(), name());
+        core.client().resolve(unsigned(now_ms), id, unsigned(round), arguments.next());
+    });
+}
 
-    /// JSON text of the present status.
-    pub fn status(&self) -> String {
-        text(&status(&self.client.status()))
-    }
+/// One result: JSON text of the present status.
+#[unsafe(no_mangle)]
+extern "C" fn status() {
+    with(|core| {
+        let now = status_value(&core.client().status());
+        core.give(vec![json::write(&now)]);
+    });
+}
 
-    /// Whether nothing is pending.
-    pub fn is_synced(&self) -> bool {
-        self.client.is_synced()
-    }
+/// Whether nothing is pending.
+#[unsafe(no_mangle)]
+extern "C" fn is_synced() -> bool {
+    with(|core| core.client().is_synced())
+}
 
-    /// Whether a failure of power may undo the current task's transaction; asked before it begins.
-    pub fn task_relaxed(&self) -> bool {
-        self.client.task_durability() == Durability::Relaxed
-    }
+/// Whether a failure of power may undo the current task's transaction; asked before it begins.
+#[unsafe(no_mangle)]
+extern "C" fn task_relaxed() -> bool {
+    with(|core| core.client().task_durability() == Durability::Relaxed)
+}
 
-    /// The next step of the current task; takes what was read since the last one.
-    pub fn step(&mut self) -> WorkerStep {
-        let inputs = core::mem::take(&mut self.inputs);
-        let step = self.client.task_step(inputs);
-        step::worker_step(step)
-    }
+/// The next step of the current task; takes what was read since the last one. Its results are in `step.rs`.
+#[unsafe(no_mangle)]
+extern "C" fn step() {
+    with(|core| {
+        let inputs = core::mem::take(&mut core.inputs);
+        let step = core.client().task_step(inputs);
+        core.give(step::results(step));
+    });
+}
 
-    /// The task's transaction is durable.
-    pub fn task_committed(&mut self, now_ms: f64) {
-        self.inputs.clear();
-        let refused = core::mem::take(&mut self.refused);
-        self.client.handle_task_committed(unsigned(now_ms), refused);
-    }
+/// The task's transaction is durable.
+#[unsafe(no_mangle)]
+extern "C" fn task_committed(now_ms: f64) {
+    with(|core| {
+        core.inputs.clear();
+        let refused = core::mem::take(&mut core.refused);
+        core.client().handle_task_committed(unsigned(now_ms), refused);
+    });
+}
 
-    /// The task's transaction did not commit. `failure`: `quota`, `closed` or anything else.
-    pub fn task_failed(&mut self, now_ms: f64, failure: &str, message: &str) {
-        self.inputs.clear();
-        self.refused.clear();
-        let failure = match failure {
+/// The task's transaction did not commit. Takes `quota`, `closed` or anything else, and a message.
+#[unsafe(no_mangle)]
+extern "C" fn task_failed(now_ms: f64) {
+    with(|core| {
+        core.inputs.clear();
+        core.refused.clear();
+        let [failure, message] = core.texts_of();
+        let failure = match failure.as_str() {
             "quota" => StorageFailure::Quota,
             "closed" => StorageFailure::Closed,
             _ => StorageFailure::Other,
         };
-        self.client.handle_task_failed(unsigned(now_ms), failure, message);
-    }
-
-    /// A row that the application's store refused, to be reported with the commit.
-    pub fn row_refused(&mut self, collection: &str, key: &str, reason: String) {
-        self.refused.push(RefusedRow { id: DocumentId::new(collection, key), reason });
-    }
+        core.client().handle_task_failed(unsigned(now_ms), failure, &message);
+    });
 }
 
-fn effect(effect: Effect) -> WorkerEffect {
-    let plain = |kind| WorkerEffect { kind, bytes: Vec::new(), detail: String::new() };
-    match effect {
-        Effect::Connect => plain("connect"),
-        Effect::Send(bytes) => WorkerEffect { bytes, ..plain("send") },
-        Effect::Disconnect => plain("disconnect"),
-        Effect::RunTask => plain("task"),
-        Effect::ReopenStorage => plain("reopen"),
-        Effect::Event(event) => {
-            let (kind, detail) = event_detail(event);
-            WorkerEffect { detail: text(&detail), ..plain(kind) }
-        }
-    }
+/// A row that the application's store refused, to be reported with the commit. Takes collection, key and reason.
+#[unsafe(no_mangle)]
+extern "C" fn row_refused() {
+    with(|core| {
+        let [collection, key, reason] = core.texts_of();
+        core.refused.push(RefusedRow { id: DocumentId::new(collection, key), reason });
+    });
 }
 
 fn event_detail(event: Event) -> (&'static str, Value) {
     match event {
-        Event::Status(now) => ("status", status(&now)),
+        Event::Status(now) => ("status", status_value(&now)),
         Event::Changed { collection, keys } => (
             "changed",
             object([
@@ -335,7 +314,7 @@ fn event_detail(event: Event) -> (&'static str, Value) {
     }
 }
 
-fn status(status: &Status) -> Value {
+fn status_value(status: &Status) -> Value {
     let error = status.error.as_ref().map(|(code, message, retryable)| {
         object([
             ("code", code.as_str().text()),
@@ -355,18 +334,9 @@ fn status(status: &Status) -> Value {
     ])
 }
 
-fn text(value: &Value) -> String {
-    String::from_utf8(json::write(value)).unwrap_or_default()
-}
-
 /// A JavaScript number as an unsigned integer; what is negative, not finite or too large is clamped, as `as` does.
 fn unsigned(number: f64) -> u64 {
     #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "clamping is meant")]
     let clamped = number as u64;
     clamped
-}
-
-/// Bytes as a JavaScript array of its own memory.
-fn blob(bytes: &[u8]) -> Uint8Array {
-    Uint8Array::from(bytes)
 }

@@ -1,6 +1,9 @@
 //! Steps as the worker reads them.
 //!
-//! The plan is `{"writes": [...], "reads": [...]}`; each entry is an array whose first element names it:
+//! The results are `continue`, `commit` or `abort`; the plan; JSON text of the array of all row values that its row writes take in
+//! turn; and one by one the byte arrays that its other writes take in turn.
+//!
+//! The plan is JSON text, `{"writes": [...], "reads": [...]}`; each entry is an array whose first element names it:
 //!
 //! | write | elements | takes |
 //! |---|---|---|
@@ -28,13 +31,10 @@ use alloc::string::String;
 use alloc::vec;
 use alloc::vec::Vec;
 
-use js_sys::Array;
-use tidelock_core::client::storage::{Read, Step, WriteOp};
+use tidelock_core::client::storage::{Read, Step, Verdict, WriteOp};
 use tidelock_core::escape;
 use tidelock_core::ids::DocumentId;
-use tidelock_core::json::{Number, Value};
-
-use crate::WorkerStep;
+use tidelock_core::json::{self, Number, Value};
 
 /// Values as JSON.
 pub(crate) trait Text {
@@ -82,29 +82,30 @@ pub(crate) fn body(body: Option<&[u8]>) -> Value {
 }
 
 /// Translates a step.
-pub(crate) fn worker_step(step: Step) -> WorkerStep {
-    let mut writer = Writer::default();
+pub(crate) fn results(step: Step) -> Vec<Vec<u8>> {
+    let mut writer = Writer { bodies: vec![b'['], ..Writer::default() };
     for write in step.writes {
         writer.write(write);
     }
     writer.end_rows();
+    writer.bodies.push(b']');
     let reads: Vec<Value> = step.reads.iter().map(read).collect();
     let plan = object([("writes", writer.writes.text()), ("reads", reads.text())]);
-    writer.bodies.insert(0, b'[');
-    writer.bodies.push(b']');
-    WorkerStep {
-        verdict: step.verdict,
-        plan: crate::text(&plan),
-        bodies: String::from_utf8(writer.bodies).unwrap_or_default(),
-        blobs: writer.blobs,
-    }
+    let verdict = match step.verdict {
+        Verdict::Continue => "continue",
+        Verdict::Commit => "commit",
+        Verdict::Abort => "abort",
+    };
+    let mut results = vec![verdict.into(), json::write(&plan), writer.bodies];
+    results.append(&mut writer.blobs);
+    results
 }
 
 #[derive(Default)]
 struct Writer {
     writes: Vec<Value>,
     bodies: Vec<u8>,
-    blobs: Array,
+    blobs: Vec<Vec<u8>>,
     run: Option<Run>,
 }
 
@@ -125,7 +126,7 @@ impl Writer {
             WriteOp::RowPut(id, body) => return self.row(id, Some(&body)),
             WriteOp::RowDelete(id) => return self.row(id, None),
             WriteOp::ShadowPut(page, bytes) => {
-                self.blobs.push(&crate::blob(&bytes));
+                self.blobs.push(bytes);
                 vec!["page".text(), page.collection.text(), page.first.text()]
             }
             WriteOp::ShadowDelete(page) => vec!["unpage".text(), page.collection.text(), page.first.text()],
@@ -147,12 +148,12 @@ impl Writer {
                 vec!["outbox".text(), collection.text(), record]
             }
             WriteOp::PendingPut(sequence, bytes) => {
-                self.blobs.push(&crate::blob(&bytes));
+                self.blobs.push(bytes);
                 vec!["pending".text(), sequence.0.text()]
             }
             WriteOp::PendingDelete(sequence) => vec!["unpending".text(), sequence.0.text()],
             WriteOp::StatePut(name, bytes) => {
-                self.blobs.push(&crate::blob(&bytes));
+                self.blobs.push(bytes);
                 vec!["state".text(), name.text()]
             }
             WriteOp::RejectedAdd(record) => {
@@ -185,7 +186,7 @@ impl Writer {
         }
         let Some(run) = &mut self.run else { return };
         if let Some(body) = body {
-            if !self.bodies.is_empty() {
+            if self.bodies.len() > 1 {
                 self.bodies.push(b',');
             }
             if escape::needs_decoding(body) {

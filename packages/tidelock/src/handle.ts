@@ -1,4 +1,5 @@
 /** The sync of one local database, as one tab sees it: takes part in the election, hosts the worker when it leads, passes events on. */
+import { lossOf } from "./capture/index.ts";
 import type { CapturedKeys } from "./capture/index.ts";
 import { Election } from "./leader/election.ts";
 import type { Broadcast, Command, FromWorker, ToWorker, WorkerSetup } from "./messages.ts";
@@ -46,7 +47,8 @@ export class Handle implements Tidelock {
   private readonly replies = new Map<string, (message: Extract<Broadcast, { kind: "reply" }>) => void>();
   /** Ends each command that waits for its reply. */
   private readonly commands = new Set<(error: Error) => void>();
-  private known: Omit<Status, "leader" | "oldestPendingMs">;
+  private known: Omit<Status, "leader" | "oldestPendingMs" | "lost">;
+  private lost: string | null = null;
   private oldestPendingAt: number | null = null;
   private seenConflicts: ConflictEntry[] = [];
   private worker: Worker | null = null;
@@ -84,7 +86,7 @@ export class Handle implements Tidelock {
 
   get status(): Status {
     const oldestPendingMs = this.oldestPendingAt === null ? null : Math.max(0, Date.now() - this.oldestPendingAt);
-    return { ...this.known, leader: this.election.leads, oldestPendingMs };
+    return { ...this.known, leader: this.election.leads, oldestPendingMs, lost: this.lost };
   }
 
   on<E extends keyof Events>(event: E, listener: (event: Events[E]) => void): () => void {
@@ -191,6 +193,16 @@ export class Handle implements Tidelock {
     const connection = this.connection;
     this.connection = null;
     void connection?.then((database) => database.close()).catch(() => undefined);
+  }
+
+  /** The browser deleted the database because it could not read it; only this page hears of that. */
+  databaseLost(reason: string): void {
+    this.lost = reason;
+    const message = `the browser deleted the local database, and writes that were not sent with it: ${reason}`;
+    const problem = { code: "database-lost", message, retryable: false };
+    this.say({ kind: "problem", ...problem });
+    this.emit("error", problem);
+    this.emit("status", this.status);
   }
 
   /** The application deleted the database. */
@@ -394,9 +406,14 @@ export class Handle implements Tidelock {
   }
 
   private native(): Promise<IDBDatabase> {
-    this.connection ??= openExisting(this.factory, this.options.database, () => {
-      this.connection = null;
-    });
+    this.connection ??= openExisting(
+      this.factory,
+      this.options.database,
+      () => {
+        this.connection = null;
+      },
+      (reason) => this.databaseLost(reason),
+    );
     return this.connection;
   }
 
@@ -435,10 +452,19 @@ function collectionOf(options: TidelockOptions, store: string): string {
 }
 
 /** Opens the database as it is. Reads by the package itself need no capture. */
-function openExisting(factory: IDBFactory, name: string, closed: () => void): Promise<IDBDatabase> {
+function openExisting(
+  factory: IDBFactory,
+  name: string,
+  closed: () => void,
+  lost: (reason: string) => void,
+): Promise<IDBDatabase> {
   return new Promise((resolve, reject) => {
     const request = factory.open(name);
-    request.onupgradeneeded = () => request.transaction?.abort();
+    request.onupgradeneeded = (event) => {
+      const loss = lossOf(event);
+      if (loss !== null) lost(loss);
+      request.transaction?.abort();
+    };
     request.onerror = () => {
       closed();
       reject(request.error ?? new Error(`the database ${name} cannot be opened`));

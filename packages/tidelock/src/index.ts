@@ -52,6 +52,7 @@ function captureConfig(sync: Handle, options: TidelockOptions): CaptureConfig {
     onCaptured: (stores) => sync.captured(stores),
     onOpened: () => sync.databaseOpened(),
     onVersionChange: () => sync.versionChange(),
+    onLost: (reason) => sync.databaseLost(reason),
     onDeleted: () => sync.databaseDeleted(),
   };
 }

@@ -74,7 +74,9 @@ export type Broadcast =
   | { readonly kind: "changed"; readonly store: string; readonly keys: IDBValidKey[] | null }
   | {
       readonly kind: "status";
-      readonly status: Omit<Status, "leader" | "oldestPendingMs"> & { readonly oldestPendingAt: number | null };
+      readonly status: Omit<Status, "leader" | "oldestPendingMs" | "lost"> & {
+        readonly oldestPendingAt: number | null;
+      };
     }
   /** The leader is alive. */
   | { readonly kind: "beat"; readonly worker: string }

@@ -59,6 +59,11 @@ export interface Status {
   readonly lastSyncedAt: number | null;
   /** The last failure of the connection, until the next success. */
   readonly error: SyncError | null;
+  /**
+   * Why the browser deleted the database before this page opened it, in its words; `null` when it did not say so. Writes
+   * that the server had not confirmed are lost.
+   */
+  readonly lost: string | null;
 }
 
 /** A row of the server that an object store refused. */

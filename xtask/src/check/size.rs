@@ -1,7 +1,7 @@
 //! The size of what a page loads.
 
 use super::{Check, Verdict};
-use crate::bundle::{self, CEILING_BYTES};
+use crate::bundle::{self, BUDGET_BYTES};
 use crate::project::Project;
 
 pub(super) const CHECKS: &[Check] = &[Check {
@@ -12,11 +12,9 @@ pub(super) const CHECKS: &[Check] = &[Check {
 
 fn bundle_size(project: &Project) -> Result<Verdict, String> {
     let total: u64 = bundle::parts(project)?.iter().map(|part| part.gzip_bytes).sum();
-    Ok(if total <= CEILING_BYTES {
+    Ok(if total <= BUDGET_BYTES {
         Verdict::Passed
     } else {
-        Verdict::Failed(format!(
-            "the browser package is {total} B after gzip, at most {CEILING_BYTES} B are let through"
-        ))
+        Verdict::Failed(format!("the browser package is {total} B after gzip, at most {BUDGET_BYTES} B are allowed"))
     })
 }

@@ -248,11 +248,6 @@ impl Client {
         client
     }
 
-    /// Changes the limits of the acknowledged mutations that are kept.
-    pub fn keep(&mut self, kept: Kept) {
-        self.config.kept = kept;
-    }
-
     /// The next effect to carry out.
     pub fn poll_effect(&mut self) -> Option<Effect> {
         self.effects.pop_front()

@@ -5,6 +5,7 @@
  */
 import { dressDatabase, dressUpgrade } from "./dress.ts";
 import { mapVersions } from "./gate.ts";
+import { lossOf } from "./loss.ts";
 import { applicationVersion, nativeVersion, nextSubVersion } from "./names.ts";
 import { natives } from "./natives.ts";
 import { guarded } from "./outbox.ts";
@@ -74,6 +75,9 @@ class OpenRun {
   /** `asked` is the native version of the attempt. */
   #onUpgrade(event: IDBVersionChangeEvent, request: IDBOpenDBRequest, asked: number | undefined): void {
     const native = natives();
+    const loss = lossOf(event);
+    // Said once, whatever becomes of this attempt.
+    if (loss !== null) guarded(() => this.#config.onLost?.(loss));
     const database = native.request.result(request) as IDBDatabase;
     const transaction = native.request.transaction(request) as IDBTransaction;
     const before = applicationVersion(event.oldVersion, isAdopted(database));

@@ -10,6 +10,8 @@ export interface CaptureConfig {
   onOpened?(nativeDatabaseName: string): void;
   /** Somebody wants to upgrade or delete the database: other connections of this page should be closed. */
   onVersionChange?(): void;
+  /** The browser has deleted what it could not read, and the database is made anew. The argument is the browser's reason. */
+  onLost?(reason: string): void;
   /** The database was deleted through the wrapped factory. */
   onDeleted?(): void;
 }

@@ -2,7 +2,7 @@
  * The engine: hosts the core in the leader's worker. It owns the connection, the clock and the native database connection,
  * carries out the core's effects in their order, and decides nothing about sync itself.
  */
-import type { Core, WorkerEffect } from "#core";
+import { lossOf } from "../capture/loss.ts";
 import { STATE_STORE } from "../capture/names.ts";
 import type { Broadcast, Command, FromWorker, ToWorker, WorkerSetup } from "../messages.ts";
 import { channelName } from "../messages.ts";
@@ -11,6 +11,7 @@ import { Clock } from "./clock.ts";
 import type { Bytes } from "./coding.ts";
 import { decodeMessage, encodeMessage, inOrder, subprotocols } from "./coding.ts";
 import { fetchConflicts } from "./conflicts.ts";
+import type { Core } from "./core.ts";
 import { guarded } from "./guard.ts";
 import { decodeKey } from "./key.ts";
 import { retryRejection } from "./rejections.ts";
@@ -42,19 +43,30 @@ export class Engine {
   private channels: Set<string> | null;
   private flushes: (() => void)[] = [];
 
-  constructor(makeCore: (now: number) => Core, setup: WorkerSetup, post: (message: FromWorker) => void) {
+  constructor(core: Core, setup: WorkerSetup, post: (message: FromWorker) => void) {
     this.setup = setup;
     this.post = post;
     this.online = !setup.offline;
     this.channels = setup.channels === null ? null : new Set(setup.channels);
     this.storeOf = new Map(setup.stores);
-    this.core = guarded(makeCore(this.now()), (reason) => this.broken(reason));
+    // Unguarded: a core that fails here fails the start.
+    this.create(core);
+    this.core = guarded(core, (reason) => this.broken(reason));
     this.channel = new BroadcastChannel(channelName(setup.database));
     this.channel.onmessage = (event: MessageEvent<Broadcast>) => this.heard(event.data);
     this.beat = setInterval(() => this.say({ kind: "beat", worker: this.name }), BEAT_MS);
     this.say({ kind: "beat", worker: this.name });
     self.addEventListener("online", () => this.drive((now) => this.core.handle_network_hint(now)));
     this.drain();
+  }
+
+  private create(core: Core): void {
+    const { remote, stores, channels, resolver, offline, kept } = this.setup;
+    const random = crypto.getRandomValues(new Uint32Array(2));
+    const seed = (random[0] ?? 0) * 2 ** 21 + ((random[1] ?? 0) >>> 11);
+    const collections = stores.map(([collection]) => collection);
+    const first = [this.now(), seed, kept.ms, kept.bytes, resolver, offline, channels === null] as const;
+    core.create(...first, collections.length, remote, collections, channels ?? []);
   }
 
   /** A message of the tab that hosts this worker. */
@@ -80,7 +92,8 @@ export class Engine {
       case "captured":
         return this.drive((now) => this.core.handle_captured(now));
       case "hello":
-        return this.sayStatus(this.core.status());
+        this.core.status();
+        return this.sayStatus(this.core.text(0));
       case "command":
         void this.obey(message.command).then(
           (value) => this.say({ kind: "reply", id: message.id, error: null, value }),
@@ -154,9 +167,8 @@ export class Engine {
     if (this.draining || this.stopped) return;
     this.draining = true;
     try {
-      for (let effect = this.core.poll_effect(); effect !== undefined; effect = this.core.poll_effect()) {
-        this.carryOut(effect);
-        effect.free();
+      while (this.core.poll_effect() !== 0) {
+        this.carryOut(this.core.text(0));
         if (this.stopped) return;
       }
     } finally {
@@ -169,23 +181,23 @@ export class Engine {
   private setTimer(): void {
     clearTimeout(this.timer);
     const at = this.core.next_timeout_ms();
-    if (at === undefined) return;
+    if (Number.isNaN(at)) return;
     this.timer = setTimeout(() => this.drive((now) => this.core.handle_timeout(now)), Math.max(0, at - this.now()));
   }
 
   private settleFlushes(): void {
-    if (this.flushes.length === 0 || !this.core.is_synced()) return;
+    if (this.flushes.length === 0 || this.core.is_synced() === 0) return;
     const waiting = this.flushes;
     this.flushes = [];
     for (const resolve of waiting) resolve();
   }
 
-  private carryOut(effect: WorkerEffect): void {
-    switch (effect.kind) {
+  private carryOut(kind: string): void {
+    switch (kind) {
       case "connect":
         return this.connect();
       case "send":
-        return this.send?.(effect.bytes());
+        return this.send?.(this.core.bytes(1));
       case "disconnect":
         return this.disconnect();
       case "task":
@@ -195,9 +207,9 @@ export class Engine {
         this.database = null;
         return;
       case "status":
-        return this.sayStatus(effect.detail);
+        return this.sayStatus(this.core.text(1));
       default:
-        return this.report(effect.kind, JSON.parse(effect.detail));
+        return this.report(kind, JSON.parse(this.core.text(1)));
     }
   }
 
@@ -279,8 +291,8 @@ export class Engine {
 
   private resolved(collection: string, key: string, round: number, value: unknown): void {
     try {
-      const text = value === undefined ? undefined : encodeValue(value);
-      this.drive((now) => this.core.resolve(now, collection, key, round, text));
+      const text = value === undefined ? [] : [encodeValue(value)];
+      this.drive((now) => this.core.resolve(now, round, collection, key, text));
     } catch (error) {
       this.say({ kind: "problem", code: "resolver-failed", message: messageOf(error), retryable: false });
     }
@@ -378,7 +390,8 @@ export class Engine {
   }
 
   private quarantined(): RefusedRow[] {
-    const rows = JSON.parse(this.core.quarantine()) as [collection: string, key: string, reason: string][];
+    this.core.quarantine();
+    const rows = JSON.parse(this.core.text(0)) as [collection: string, key: string, reason: string][];
     return rows.map(([collection, key, reason]) => ({ store: this.store(collection), key, reason }));
   }
 
@@ -422,9 +435,14 @@ function valueOf(text: string | null): unknown {
 function openNative(name: string, closed: () => void): Promise<IDBDatabase> {
   return new Promise((resolve, reject) => {
     const request = indexedDB.open(name);
+    let by = "";
     // A database that has to be made first was deleted since the tab opened it.
-    request.onupgradeneeded = () => request.transaction?.abort();
-    request.onerror = () => reject(new DatabaseGone(`the database ${name} is gone`));
+    request.onupgradeneeded = (event) => {
+      const loss = lossOf(event);
+      if (loss !== null) by = `: the browser deleted it: ${loss}`;
+      request.transaction?.abort();
+    };
+    request.onerror = () => reject(new DatabaseGone(`the database ${name} is gone${by}`));
     request.onsuccess = () => {
       const database = request.result;
       if (!database.objectStoreNames.contains(STATE_STORE)) {

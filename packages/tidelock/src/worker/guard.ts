@@ -1,5 +1,5 @@
 /** Watches the core for traps. A core that has trapped is in no state to go on. */
-import type { Core } from "#core";
+import type { Core } from "./core.ts";
 import { messageOf } from "./task.ts";
 
 /** Which core this is, as the build says: the package's version and a hash of the WASM file. */

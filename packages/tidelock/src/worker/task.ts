@@ -4,9 +4,9 @@
  * The core decides; this file only translates: a plan's writes become requests in their order, its reads are answered in
  * their order, and the core goes on when all are there. No foreign promise is awaited while the transaction is open.
  */
-import type { Core, WorkerStep } from "#core";
 import { HIDDEN_STORES, outboxName, STATE_STORE } from "../capture/names.ts";
 import type { OutboxRecord } from "../capture/types.ts";
+import type { Core } from "./core.ts";
 import { decodeKey, encodeKey, UnsupportedKey } from "./key.ts";
 import { decodeText, decodeValue, encodeValue, parseExact } from "./value.ts";
 
@@ -83,7 +83,7 @@ class TaskRun {
 
   begin(): void {
     try {
-      const durability = this.core.task_relaxed() ? "relaxed" : "strict";
+      const durability = this.core.task_relaxed() !== 0 ? "relaxed" : "strict";
       const transaction = this.database.transaction(this.scope(), "readwrite", { durability });
       transaction.oncomplete = () => this.ended(null, "");
       transaction.onabort = () =>
@@ -106,20 +106,19 @@ class TaskRun {
   }
 
   private step(): void {
-    const step = this.core.step();
+    this.core.step();
     try {
-      const plan = JSON.parse(step.plan) as Plan;
-      this.write(plan, step);
-      if (step.verdict === "abort") return this.abort("other", "another leader took over");
+      const verdict = this.core.text(0);
+      const plan = JSON.parse(this.core.text(1)) as Plan;
+      this.write(plan);
+      if (verdict === "abort") return this.abort("other", "another leader took over");
       // Nothing is asked after the last writes: the transaction commits by itself, and sooner when told. A rejection that copies
       // rows is still to be written when they are read; and a request that fails after `commit()` aborts the transaction,
       // whatever its listener says.
-      if (step.verdict === "commit") return this.copying || this.refusable ? undefined : this.transaction?.commit();
+      if (verdict === "commit") return this.copying || this.refusable ? undefined : this.transaction?.commit();
       this.read(plan.reads);
     } catch (error) {
       this.abort("other", messageOf(error));
-    } finally {
-      step.free();
     }
   }
 
@@ -144,13 +143,13 @@ class TaskRun {
     return name !== undefined && this.database.objectStoreNames.contains(name) ? this.store(name) : null;
   }
 
-  private write(plan: Plan, step: WorkerStep): void {
+  private write(plan: Plan): void {
     if (plan.writes.length === 0) return;
     const escaped = plan.writes.some(([kind, , , escaped]) => kind === "row" && (escaped as number[]).length > 0);
-    const bodies = (escaped ? parseExact(step.bodies) : JSON.parse(step.bodies)) as unknown[];
-    const blobs = step.blobs;
+    const text = this.core.text(2);
+    const bodies = (escaped ? parseExact(text) : JSON.parse(text)) as unknown[];
     let body = 0;
-    let blob = 0;
+    let blob = 3;
     for (const [kind, ...args] of plan.writes) {
       switch (kind) {
         case "row": {
@@ -168,7 +167,7 @@ class TaskRun {
           break;
         }
         case "page":
-          this.store(SHADOW).put(blobs[blob++], [args[0] as string, args[1] as string]);
+          this.store(SHADOW).put(this.core.bytes(blob++), [args[0] as string, args[1] as string]);
           break;
         case "unpage":
           this.store(SHADOW).delete([args[0] as string, args[1] as string]);
@@ -182,13 +181,13 @@ class TaskRun {
           break;
         }
         case "pending":
-          this.store(PENDING).put(blobs[blob++], args[0] as number);
+          this.store(PENDING).put(this.core.bytes(blob++), args[0] as number);
           break;
         case "unpending":
           this.store(PENDING).delete(args[0] as number);
           break;
         case "state":
-          this.store(STATE_STORE).put(blobs[blob++], args[0] as string);
+          this.store(STATE_STORE).put(this.core.bytes(blob++), args[0] as string);
           break;
         case "reject":
           this.addRejection(args[0] as Rejection);
@@ -304,7 +303,11 @@ class TaskRun {
       }
       case "pending":
         return this.readAll(this.store(PENDING), null, undefined, (keys, values) => {
-          answer(() => core.read_pending(Float64Array.from(keys as number[]), values as Uint8Array[]));
+          answer(() => {
+            core.read_pending();
+            for (const [index, sequence] of keys.entries())
+              core.add_pending(sequence as number, values[index] as Uint8Array);
+          });
         });
       case "rejectedCount":
         return succeed(this.store(REJECTED).count(), (count) =>
@@ -344,12 +347,12 @@ class TaskRun {
         unsupported.push(error.message);
       }
     }
-    this.core.add_outbox_record(number, record.t, record.a, keys, unsupported, record.adopt === true);
+    this.core.add_outbox_record(number, record.a, record.adopt === true, record.t, keys);
+    if (unsupported.length > 0) this.core.add_outbox_unsupported(unsupported);
     for (const range of record.r) {
       const [lower, upper, lowerOpen, upperOpen] = range ?? [undefined, undefined, false, false];
-      const bound = (key: IDBValidKey | undefined): string | undefined =>
-        key === undefined ? undefined : encodeKey(key);
-      this.core.add_outbox_range(bound(lower), bound(upper), lowerOpen, upperOpen);
+      const bounds = [lower, upper].filter((bound) => bound !== undefined).map(encodeKey);
+      this.core.add_outbox_range(lower !== undefined, upper !== undefined, lowerOpen, upperOpen, bounds);
     }
   }
 
@@ -370,20 +373,18 @@ class TaskRun {
 
   private scan(collection: unknown, after: string | null, limit: number, answer: (answer: () => void) => void): void {
     const rows = this.rows(collection);
-    if (rows === null) return answer(() => this.core.read_scan([], []));
+    if (rows === null) return answer(() => this.core.read_scan([]));
     const range = after === null ? null : IDBKeyRange.lowerBound(decodeKey(after), true);
     this.readAll(rows, range, limit >= 2 ** 32 - 1 ? undefined : limit, (keys, values) => {
       answer(() => {
-        const forms: string[] = [];
-        const texts: string[] = [];
+        const rows: string[] = [];
         for (const [index, key] of keys.entries()) {
           // A row whose key cannot be synced is not part of the collection.
           const form = formOf(key);
           if (form === null) continue;
-          forms.push(form);
-          texts.push(rowText(values[index]));
+          rows.push(form, rowText(values[index]));
         }
-        this.core.read_scan(forms, texts);
+        this.core.read_scan(rows);
       });
     });
   }
@@ -428,8 +429,9 @@ function rowText(value: unknown): string {
   }
 }
 
-function bytesOf(value: unknown): Uint8Array | undefined {
-  return value instanceof Uint8Array ? value : undefined;
+/** The bytes of a record, in a list; an empty one when there are none. */
+function bytesOf(value: unknown): Uint8Array[] {
+  return value instanceof Uint8Array ? [value] : [];
 }
 
 function failureOf(error: DOMException | null): string {

@@ -307,7 +307,7 @@ const trap = new WebAssembly.Instance(new WebAssembly.Module(Uint8Array.of(
 const native = WebAssembly.instantiateStreaming;
 WebAssembly.instantiateStreaming = async (...args) => {
   const { instance, module } = await native.apply(WebAssembly, args);
-  return { module, instance: { exports: { ...instance.exports, core_step: trap } } };
+  return { module, instance: { exports: { ...instance.exports, step: trap } } };
 };
 importScripts("/tidelock/worker.js");
 `;

@@ -1,5 +1,5 @@
 /** Page script of the crash test: writes without pause, and examines what a crash has left. */
-import { outboxName, wrapFactory } from "../../../src/capture/index.ts";
+import { lossOf, outboxName, wrapFactory } from "../../../src/capture/index.ts";
 import type { OutboxRecord } from "../../../src/capture/index.ts";
 import { completed, done, open, readOutbox } from "./kit.ts";
 
@@ -30,17 +30,11 @@ const factory = wrapFactory(indexedDB, { database: NAME, stores: STORES, onCaptu
 async function write(run: number): Promise<string | undefined> {
   let wiped: string | undefined;
   const database = await open(factory, NAME, 1, (created, event) => {
-    wiped = lossOf(event);
+    wiped = lossOf(event) ?? undefined;
     STORES.forEach((store) => created.createObjectStore(store));
   });
   void writeOn(database, run);
   return wiped;
-}
-
-/** What Chromium adds to the event of a database that it found corrupt and deleted. */
-function lossOf(event: IDBVersionChangeEvent): string | undefined {
-  const { dataLoss, dataLossMessage } = event as IDBVersionChangeEvent & Record<"dataLoss" | "dataLossMessage", string>;
-  return dataLoss === "total" ? dataLossMessage : undefined;
 }
 
 async function writeOn(database: IDBDatabase, run: number): Promise<void> {
@@ -60,7 +54,7 @@ async function writeOn(database: IDBDatabase, run: number): Promise<void> {
 
 async function examine(acknowledged: readonly string[]): Promise<Examination> {
   let wiped: string | undefined;
-  const database = await open(indexedDB, NAME, undefined, (_, event) => (wiped = lossOf(event)));
+  const database = await open(indexedDB, NAME, undefined, (_, event) => (wiped = lossOf(event) ?? undefined));
   try {
     if (wiped !== undefined) return { wiped, rows: 0, transactions: 0, faults: [] };
     const faults: string[] = [];
