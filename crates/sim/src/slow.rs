@@ -188,6 +188,10 @@ impl Changelog for SlowStore {
         Box::pin(self.answer(self.access.changelog.changes(from, filter, bytes_max)))
     }
 
+    fn catch_up<'a>(&'a self, filter: &'a Filter) -> BoxFuture<'a, Result<(), StoreError>> {
+        Box::pin(self.answer(self.access.changelog.catch_up(filter)))
+    }
+
     fn snapshot<'a>(
         &'a self,
         after: Option<&'a DocumentId>,

@@ -120,6 +120,7 @@ impl Session {
         let Some(subscription) = open.subscriptions.get_mut(&id) else { return };
         let channels = subscription.labels_held();
         let Some(snapshot) = &mut subscription.snapshot else { return };
+        snapshot.caught_up = true;
         let offset = *snapshot.offset.get_or_insert(page.offset);
         let hasher = ItemHasher::new(changelog);
         let mut frames = Vec::new();

@@ -46,6 +46,8 @@ pub(super) struct SnapshotPhase {
     pub(super) after: Option<DocumentId>,
     /// Item hashes that the client has, sorted.
     pub(super) have: Vec<u64>,
+    /// Whether the changelog has everything that the client may have.
+    pub(super) caught_up: bool,
 }
 
 /// A purge under way.

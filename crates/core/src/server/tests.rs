@@ -37,6 +37,10 @@ pub(super) struct Host {
     opened: Option<Hello>,
     pub(super) closed: Option<ErrorCode>,
     loads: usize,
+    /// Of each snapshot page, whether the changelog was to catch up before.
+    pub(super) catch_ups: Vec<bool>,
+    /// What the client says that it knows.
+    pub(super) epoch: Option<Epoch>,
 }
 
 fn labels(labels: &[&str]) -> Vec<String> {
@@ -65,11 +69,18 @@ impl Host {
             opened: None,
             closed: None,
             loads: 0,
+            catch_ups: Vec::new(),
+            epoch: None,
         }
     }
 
     pub(super) fn open(allowed: &[&str]) -> Self {
+        Self::open_knowing(None, allowed)
+    }
+
+    pub(super) fn open_knowing(epoch: Option<Epoch>, allowed: &[&str]) -> Self {
         let mut host = Host::new(SessionConfig::default());
+        host.epoch = epoch;
         host.hello(1 << 20);
         host.welcome(grant(allowed));
         host
@@ -84,7 +95,7 @@ impl Host {
             client: ClientId([1; 16]),
             incarnation: Incarnation(1),
             acknowledged: Sequence(0),
-            epoch: None,
+            epoch: self.epoch,
             credit_bytes,
             collections: vec!["cards".into(), "lists".into()],
             history: None,
@@ -187,7 +198,8 @@ impl Host {
                     self.loads += 1;
                     self.session.handle_changes(self.now_ms, ticket, Ok(page));
                 }
-                Effect::LoadSnapshot { ticket, after, filter, .. } => {
+                Effect::LoadSnapshot { ticket, after, filter, catches_up, .. } => {
+                    self.catch_ups.push(catches_up);
                     let page = self.snapshot(after.as_ref(), &filter);
                     self.loads += 1;
                     self.change_late();

@@ -142,7 +142,9 @@ fn begin(
     let after = cursor.and_then(|cursor| cursor.snapshot).map(|(collection, key)| DocumentId { collection, key });
     let reconcile = subscribe.reconcile.filter(|_| !named_cursor).map(ReconcilePhase::new);
     let anew = !named_cursor && reconcile.is_none();
-    let snapshot = (after.is_some() || anew).then(|| SnapshotPhase { offset: follows.then_some(told), after, have });
+    let caught_up = have.is_empty() || open.newcomer;
+    let offset = follows.then_some(told);
+    let snapshot = (after.is_some() || anew).then(|| SnapshotPhase { offset, after, have, caught_up });
     let mut subscription = Subscription {
         id: subscribe.id,
         collections,

@@ -314,8 +314,11 @@ impl<T: Transport> Connection<T> {
                     Answer::Changes(ticket, page.map_err(|error| store_refusal(&error)))
                 }));
             }
-            Effect::LoadSnapshot { ticket, after, filter, bytes_max } => {
+            Effect::LoadSnapshot { ticket, after, filter, bytes_max, catches_up } => {
                 self.loading = Some(Box::pin(async move {
+                    if catches_up && let Err(error) = database.changelog.catch_up(&filter).await {
+                        return Answer::Snapshot(ticket, Err(store_refusal(&error)));
+                    }
                     let page = database.changelog.snapshot(after.as_ref(), &filter, bytes_max).await;
                     Answer::Snapshot(ticket, page.map_err(|error| store_refusal(&error)))
                 }));

@@ -15,6 +15,9 @@ use crate::platform::{Body, Cluster, Faults, Model, Path, PlatformClient, Weathe
 use crate::random::Random;
 use crate::time::{SkewedTime, VirtualTime};
 
+/// Most milliseconds until a node does the next piece of its work: a call of the platform has three.
+const WORK_MS_MAX: u64 = 10;
+
 /// What may go wrong with a kind of cluster.
 pub(crate) trait Frail: Model + Sized {
     /// Does something of it. Returns its name.
@@ -46,6 +49,7 @@ impl<M: Frail> ClusterSite<M> {
         time: &Arc<VirtualTime>,
         collections: &[String],
         random: &mut Random,
+        tells: bool,
     ) -> Self {
         let weather = Weather {
             delay_ms_max: random.pick(&[0, 3, 25]).copied().unwrap_or(3),
@@ -64,7 +68,7 @@ impl<M: Frail> ClusterSite<M> {
         Self {
             name,
             time: Arc::clone(time),
-            cluster: Cluster::new(model, Arc::clone(time)),
+            cluster: Cluster::new(model, Arc::clone(time), tells),
             weather,
             options,
             journals: BTreeMap::new(),
@@ -86,6 +90,10 @@ impl<M: Frail> Site for ClusterSite<M> {
 
     fn is_in_one_order(&self) -> bool {
         false
+    }
+
+    fn work_ms_max(&self) -> u64 {
+        WORK_MS_MAX
     }
 
     fn open(&mut self, node: usize, life: Life) -> Opening {
@@ -162,6 +170,7 @@ impl<M: Frail> Site for ClusterSite<M> {
     fn heal(&mut self) {
         self.healed = true;
         self.weather.failing_per_mille = 0;
+        self.weather.slow_per_mille = 0;
         self.paths.values().for_each(|path| path.heal());
         self.cluster.change(|model, _| Frail::heal(model));
     }

@@ -55,6 +55,12 @@ pub(crate) trait Site {
     /// Whether the offsets of commits are their order for everybody.
     fn is_in_one_order(&self) -> bool;
 
+    /// Most milliseconds until a node does the next piece of its work. Where one mutation takes dozens of pieces, it has to be less than
+    /// the time that a message takes.
+    fn work_ms_max(&self) -> u64 {
+        u64::MAX
+    }
+
     /// A node's process starts: on its old disk when it has the changelog that it had.
     fn open(&mut self, node: usize, life: Life) -> Opening;
 
@@ -116,12 +122,13 @@ pub enum Sites {
     All,
 }
 
-/// The site of a world.
+/// The site of a world. `tells`: what it does is told on standard error, as far as there is something to tell.
 pub(crate) fn draw(
     random: &mut Random,
     time: &Arc<VirtualTime>,
     collections: &[String],
     sites: Sites,
+    tells: bool,
 ) -> Box<dyn Site> {
     let drawn = random.below(1_000);
     if drawn < EMBEDDED_PER_MILLE {
@@ -133,12 +140,12 @@ pub(crate) fn draw(
     if drawn < EMBEDDED_PER_MILLE + COUCHBASE_PER_MILLE {
         let setup = couchbase::Setup::draw(random);
         let model = couchbase::Couchbase::new(setup, collections, random.any());
-        return Box::new(ClusterSite::new("couchbase", model, time, collections, random));
+        return Box::new(ClusterSite::new("couchbase", model, time, collections, random, tells));
     }
     if drawn < EMBEDDED_PER_MILLE + COUCHBASE_PER_MILLE + GEODE_PER_MILLE {
         let setup = geode::Setup::draw(random);
         let model = geode::Geode::new(setup, collections, random.any());
-        return Box::new(ClusterSite::new("geode", model, time, collections, random));
+        return Box::new(ClusterSite::new("geode", model, time, collections, random, tells));
     }
     Box::new(MemorySite::new())
 }

@@ -227,6 +227,22 @@ fn a_client_killed_in_the_middle_begins_again() {
 }
 
 #[test]
+fn a_result_voids_the_cursor_of_the_node_of_before() {
+    let mine = documents(60);
+    let mut script = offline(&mine);
+    script.write(|tx| tx.put("cards", "k003", r#"{"n":33}"#));
+    script.changelog = OTHER;
+    script.connect(0);
+    script.first_symbols(&mine);
+    assert_eq!(script.sequences(), [1]);
+    script.result(1, 6, Outcome::Accepted);
+    script.restart();
+    script.changelog = LOG;
+    script.connect(1);
+    assert_eq!(script.subscribe().cursor, None, "that node may not have heard of the mutation");
+}
+
+#[test]
 fn a_cursor_below_the_floor_is_of_no_use() {
     let mut script = offline(&documents(60));
     script.floor = Offset(2);

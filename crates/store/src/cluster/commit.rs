@@ -17,7 +17,7 @@ use tidelock_core::wire::Outcome;
 use super::ClusterStore;
 use super::clients::{Turn, client_id, client_row};
 use super::conflicts::conflict_ids;
-use super::limits::{ATTEMPTS_MAX, SEEN_KEPT_MAX, TOGETHER_DOCUMENTS_MAX};
+use super::limits::{ATTEMPTS_MAX, CLOCKS_APART_MS_MAX, SEEN_KEPT_MAX, TOGETHER_DOCUMENTS_MAX};
 use super::meta::{Group, IntentName, Meta};
 use super::take::{Content, State, Taken};
 use crate::error::StoreError;
@@ -284,7 +284,7 @@ impl<P: Platform> ClusterStore<P> {
             let finished = self.finished(&seen).await?;
             seen.retain(|one| finished.get(&(one.client, one.incarnation)).is_none_or(|last| *last < one.sequence));
         }
-        let (now_ms, kept_ms) = (self.host.now_ms(), self.options.intents_kept_ms);
+        let (now_ms, kept_ms) = (self.host.now_ms(), self.options.intents_kept_ms + CLOCKS_APART_MS_MAX);
         let groups = former.groups.into_iter().filter(|group| group.at_ms.saturating_add(kept_ms) > now_ms).collect();
         let deleted_ms = (!version.exists()).then_some(now_ms);
         Ok(Meta { version, edited_ms, tag, deleted_ms, seen, mark: None, groups, offered: former.offered })
