@@ -77,9 +77,7 @@ impl SlowStore {
     async fn commit_now(&self, commit: Commit) -> Result<CommitOutcome, StoreError> {
         let outcome = self.access.store.commit(commit.clone()).await?;
         if let CommitOutcome::Committed(offset) = outcome {
-            if self.access.in_one_order {
-                self.journal.enter(commit, offset);
-            }
+            self.journal.enter(commit, offset);
             let mut state = self.state();
             if state.trap == Trap::Set {
                 state.trap = Trap::Sprung;

@@ -117,7 +117,7 @@ impl<M: Frail> Site for ClusterSite<M> {
                 let (task, complete) = (Arc::clone(&store).run(), Arc::clone(&store));
                 let changelog = Arc::clone(&store) as _;
                 Ok(Opened {
-                    access: Access { store, changelog, view: None, in_one_order: false, threaded: false },
+                    access: Access { store, changelog, view: None, threaded: false },
                     task: Some(Box::pin(task)),
                     complete: Some(Box::pin(async move { complete.complete().await })),
                 })

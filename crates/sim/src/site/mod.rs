@@ -35,8 +35,6 @@ pub(crate) struct Access {
     pub(crate) changelog: Arc<dyn Changelog>,
     /// Several nodes over one memory store: each has a changelog identity of its own.
     pub(crate) view: Option<(Arc<MemoryStore>, ChangelogId)>,
-    /// Whether the offsets of commits are their order for everybody.
-    pub(crate) in_one_order: bool,
     /// Whether other threads do the work: whoever asks waits for them, so that nothing else comes in between.
     pub(crate) threaded: bool,
 }
