@@ -229,6 +229,8 @@ impl<T: Transport> Connection<T> {
     /// What was handed to the store is answered before the connection closes, unless the client is gone anyway.
     async fn finish_pushing(&mut self, place: &mut Place<'_>) {
         self.submissions.clear();
+        // Nobody needs these answers any more, and one that stood still with the lock of a document would hold up the mutation.
+        (self.asking, self.looking, self.loading) = (None, None, None);
         if let Some(pushing) = self.pushing.take() {
             let answer = pushing.await;
             self.answer(place, answer);
