@@ -536,8 +536,8 @@ fn lost_channels_are_purged_and_gained_ones_sent() {
     assert_eq!(
         host.log(),
         [
-            "purge [a] holds cards/x cards/y",
-            "purge [] holds cards/y",
+            "purge [a] holds cards/x cards/y /cards/z",
+            "purge [] holds cards/y /cards/z",
             "changes 3..3 [c=1]",
             "purge [] holds cards/y cards/z",
             "changes 3..3 last []",
@@ -545,6 +545,36 @@ fn lost_channels_are_purged_and_gained_ones_sent() {
     );
     host.commit("a", Some("2"), &["x"], SessionId(0));
     assert!(host.log().is_empty());
+}
+
+/// A client that was sent a part of what it gained says so in its next session: all of it is sent, or what it got is purged.
+#[test]
+fn what_was_gained_in_part_is_sent_whole_or_purged() {
+    let mut host = Host::open(&["cards/x", "cards/z"]);
+    for (key, channel) in [("a", "x"), ("b", "z"), ("c", "z")] {
+        host.commit(key, Some("1"), &[channel], SessionId(0));
+    }
+    let cursor = || Some(Cursor { changelog: LOG, offset: Offset(3), snapshot: None });
+    let held = ["cards/x", "/cards/z"];
+    host.subscribe(None, &[], None);
+    host.log();
+    host.subscribe(cursor(), &held, None);
+    assert_eq!(
+        host.log(),
+        [
+            "purge [] holds cards/x /cards/z",
+            "changes 3..3 [b=1 c=1]",
+            "purge [] holds cards/x cards/z",
+            "changes 3..3 last []"
+        ]
+    );
+    host.subscribe(cursor(), &held, Some(&["x"]));
+    assert_eq!(host.log(), ["purge [b c] holds cards/x cards/z", "purge [] holds cards/x", "changes 3..3 last []"]);
+    // Where it may not be told their names, it begins anew.
+    let mut host = Host::open(&["cards/x"]);
+    host.commit("a", Some("1"), &["x"], SessionId(0));
+    host.subscribe(Some(Cursor { changelog: LOG, offset: Offset(0), snapshot: None }), &held, None);
+    assert_eq!(host.log().last().map(String::as_str), Some("restart 1"));
 }
 
 #[test]
@@ -785,7 +815,12 @@ fn a_gain_whose_page_is_older_than_a_mutation_leaves_it_to_the_result() {
     host.log();
     host.session.handle_access(host.now_ms, grant(&["cards/x", "cards/y"]).filter);
     host.drain();
-    let gained = ["changes 1..1 [b=1]", "purge [] holds cards/x cards/y", "changes 1..1 last []"];
+    let gained = [
+        "purge [] holds cards/x /cards/y",
+        "changes 1..1 [b=1]",
+        "purge [] holds cards/x cards/y",
+        "changes 1..1 last []",
+    ];
     assert_eq!(host.log(), gained, "the document of the mutation is not among them");
     // It was merged into channel y, and is among the changes of nobody's but this session.
     host.commit("a", Some("5"), &["y"], MINE);

@@ -121,8 +121,9 @@ fn begin(
     let mut collections = subscribe.collections;
     collections.retain(|collection| open.numbers.contains_key(collection));
     let filter = allowed.narrowed(&collections, subscribe.channels.as_deref());
-    let held = Filter::from_labels(&subscribe.held);
+    let (held, in_part) = Filter::held(&subscribe.held);
     let mut lost = held.without(&filter);
+    lost.extend(&in_part.without(&filter));
     let mut known = Filter::clone(allowed);
     if let Some(previous) = previous {
         lost.extend(&previous.filter.without(&filter));
