@@ -109,11 +109,6 @@ const GEODE_PER_MILLE: u64 = 300;
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Sites {
     /// The memory store and the embedded store.
-    ///
-    /// The models of Couchbase and Geode are left out: over them about one seed of twenty fails. One cause is known: a client with a
-    /// cursor of another changelog that falls back to a list is answered by a snapshot of the node's journal, and a node that is new or
-    /// lags moves it back. Others are not found yet: documents of a mutation shown in part, an acknowledged mutation that is not there,
-    /// and runs that do not drain.
     #[default]
     Sound,
     /// All, the models of clusters included.

@@ -29,8 +29,8 @@ pub(super) struct Scans {
     all: Vec<String>,
     walks: Mutex<BTreeMap<String, Walks>>,
     woken: Notify,
-    /// Changes whenever a walk is done.
-    done: watch::Sender<u64>,
+    /// How many walks have ended.
+    ended: watch::Sender<u64>,
     /// When records of intents were first met as they are, by a hash of record and state.
     ages: Mutex<HashMap<u64, u64>>,
 }
@@ -44,7 +44,7 @@ struct Walks {
     missing: u64,
     /// The last that is done.
     done: u64,
-    /// How many walks through any collection were done then.
+    /// When the last one ended, done or failed, counted in walks through any collection.
     turn: u64,
 }
 
@@ -70,7 +70,7 @@ impl Scans {
 
     /// Waits for walks through collections that begin after this was called.
     async fn walk(&self, collections: impl Iterator<Item = &String>) {
-        let mut done = self.done.subscribe();
+        let mut ended = self.ended.subscribe();
         let mut asked = Vec::new();
         for collection in collections {
             let mut walks = self.walks();
@@ -84,7 +84,7 @@ impl Scans {
             asked.iter().all(|(collection, number)| walks.get(*collection).is_some_and(|walks| walks.done >= *number))
         };
         // The sender lives as long as the scans.
-        let _ = done.wait_for(are_done).await;
+        let _ = ended.wait_for(are_done).await;
     }
 
     /// Whether nothing is missing.
@@ -92,21 +92,21 @@ impl Scans {
         self.walks().values().all(|walks| walks.done >= walks.missing)
     }
 
-    /// The next walk to begin: what is missing comes first, then the collection that had no walk for longest.
+    /// The next walk to begin: through the collection that had none for longest.
     fn first(&self) -> Option<(String, u64)> {
         let walks = self.walks();
         let wanted = walks.iter().filter(|(_, walks)| walks.done < walks.asked);
-        let (collection, walks) = wanted.min_by_key(|(_, walks)| (walks.done >= walks.missing, walks.turn))?;
-        Some((collection.clone(), walks.asked))
+        wanted.min_by_key(|(_, walks)| walks.turn).map(|(collection, walks)| (collection.clone(), walks.asked))
     }
 
-    fn finish(&self, collection: &str, number: u64) {
-        let turn = self.done.borrow().wrapping_add(1);
+    /// A walk has ended: done, or to be begun again after the others.
+    fn ended(&self, collection: &str, number: u64, done: bool) {
+        let turn = self.ended.borrow().wrapping_add(1);
         if let Some(walks) = self.walks().get_mut(collection) {
-            walks.done = number;
             walks.turn = turn;
+            walks.done = if done { number } else { walks.done };
         }
-        self.done.send_replace(turn);
+        self.ended.send_replace(turn);
     }
 
     fn ages(&self) -> MutexGuard<'_, HashMap<u64, u64>> {
@@ -133,13 +133,9 @@ impl<P: Platform> ClusterStore<P> {
                 select(Box::pin(self.scans.woken.notified()), self.host.sleep(pause_ms)).await;
                 continue;
             };
-            let swept = match self.sweep(&collection).await {
-                Ok(()) => {
-                    self.scans.finish(&collection, number);
-                    self.note_complete().await
-                }
-                Err(error) => Err(error),
-            };
+            let swept = self.sweep(&collection).await;
+            self.scans.ended(&collection, number, swept.is_ok());
+            let swept = if swept.is_ok() { self.note_complete().await } else { swept };
             attempt = if swept.is_ok() { 0 } else { attempt + 1 };
             if attempt > 0 {
                 self.backoff(attempt).await;
@@ -383,24 +379,31 @@ mod tests {
         let (_, under_way) = scans.first().unwrap();
         let mut asked = Box::pin(scans.walk(names.iter()));
         assert_eq!((&mut asked).now_or_never(), None);
-        scans.finish("a", under_way);
+        scans.ended("a", under_way, true);
         assert!(scans.is_done(), "nothing is missing");
         for name in ["b", "a"] {
             assert_eq!((&mut asked).now_or_never(), None);
             let (next, number) = scans.first().unwrap();
             assert_eq!(next, name, "the one that had no walk for longest");
-            scans.finish(&next, number);
+            scans.ended(&next, number, true);
         }
         assert_eq!(asked.now_or_never(), Some(()));
         assert_eq!(scans.first(), None);
     }
 
+    /// A collection that cannot be gone through holds the others up no more than once.
     #[test]
-    fn what_is_missing_comes_first() {
-        let (scans, names) = (Scans::default(), ["a".to_owned()]);
-        assert_eq!(scans.walk(names.iter()).now_or_never(), None);
-        scans.request("b".to_owned());
-        assert_eq!(scans.first().unwrap().0, "b");
-        assert!(!scans.is_done());
+    fn a_walk_that_failed_comes_after_the_others() {
+        let (scans, names) = (Scans::default(), ["b".to_owned()]);
+        scans.request("a".to_owned());
+        let mut asked = Box::pin(scans.walk(names.iter()));
+        assert_eq!((&mut asked).now_or_never(), None);
+        for (name, done) in [("a", false), ("b", true), ("a", false)] {
+            let (next, number) = scans.first().unwrap();
+            assert_eq!(next, name);
+            scans.ended(&next, number, done);
+        }
+        assert_eq!(asked.now_or_never(), Some(()));
+        assert!(!scans.is_done(), "something is missing in a");
     }
 }
