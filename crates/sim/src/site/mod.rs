@@ -113,6 +113,14 @@ pub enum Sites {
     Sound,
     /// All, the models of clusters included.
     All,
+    /// The models of Couchbase and Geode.
+    Clusters,
+}
+
+impl Sites {
+    /// By what the command line calls them.
+    pub const NAMES: [(&'static str, Self); 3] =
+        [("sound", Self::Sound), ("all", Self::All), ("clusters", Self::Clusters)];
 }
 
 /// The site of a world. `tells`: what it does is told on standard error, as far as there is something to tell.
@@ -124,6 +132,11 @@ pub(crate) fn draw(
     tells: bool,
 ) -> Box<dyn Site> {
     let drawn = random.below(1_000);
+    let drawn = if sites == Sites::Clusters {
+        EMBEDDED_PER_MILLE + drawn * (COUCHBASE_PER_MILLE + GEODE_PER_MILLE) / 1_000
+    } else {
+        drawn
+    };
     if drawn < EMBEDDED_PER_MILLE {
         return Box::new(EmbeddedSite::new());
     }
