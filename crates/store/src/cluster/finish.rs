@@ -98,6 +98,10 @@ impl<P: Platform> ClusterStore<P> {
             };
             let mut meta = Meta { mark: None, ..state.meta.clone().unwrap_or(fresh) };
             meta.see(body.writer);
+            if part.version != part.expected {
+                // The content is there, and what tells whose it is was lost.
+                meta.join(Group { name: name.clone(), members: Vec::new(), at_ms: self.host.now_ms() });
+            }
             let (id, token) = (state.id.clone(), state.token.clone());
             PutIf { id, token, content: PutContent::Keep, meta: Some(meta.write()) }
         };

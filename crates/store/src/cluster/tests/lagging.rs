@@ -5,6 +5,7 @@ use std::sync::Arc;
 use tidelock_core::server::{ChannelSet, Filter};
 
 use super::host::TestHost;
+use super::platform::Fault;
 use super::rig::{Node, Rig, counter, doc, increment, mutation};
 use crate::changelog::Changelog;
 use crate::platform::system;
@@ -63,4 +64,34 @@ fn an_intent_is_kept_whatever_the_clocks_say() {
     assert_eq!(steps.first().map(|(_, step)| step.len()), Some(2), "{steps:?}");
     let_pass(&mut rig, &ahead, 2 * 60 * 60 * 1_000);
     assert_eq!(rig.cluster.documents(system::INTENTS).len(), 0, "it is forgotten after its time");
+}
+
+/// A content of an intent whose meta was lost is one of its group again once the intent is carried out.
+#[test]
+fn a_document_that_lost_its_meta_stays_with_its_group() {
+    let mut halves = 0;
+    for call in 0..40 {
+        let mut rig = Rig::new(1, false);
+        for key in ["a", "b"] {
+            rig.cluster.set(&doc(key), Some(std::str::from_utf8(&counter(0)).unwrap()), false);
+        }
+        let (writer, mut lagging) = (rig.idle_node(), rig.idle_node());
+        rig.run(lagging.store.read(&[doc("a"), doc("b")])).unwrap();
+        lagging.history();
+        writer.platform.fail(call, Fault::StopBefore);
+        rig.push_until_stopped(&writer, &increment(mutation(1, 1), &["a", "b"], 0));
+        let contents = ["a", "b"].map(|key| rig.cluster.content(&doc(key)).unwrap());
+        if contents[0] == contents[1] {
+            continue;
+        }
+        halves += 1;
+        let written = if contents[0] == "{\"n\":1}" { "a" } else { "b" };
+        rig.cluster.set(&doc(written), Some("{\"n\":1}"), false);
+        let helper = rig.node();
+        rig.until("the other half", || helper.documents().values().all(|text| text == "{\"n\":1}"));
+        rig.run(lagging.store.read(&[doc(written)])).unwrap();
+        let steps = lagging.history();
+        assert_eq!(steps.first().map(|(_, step)| step.len()), Some(2), "{call}: {steps:?}");
+    }
+    assert!(halves > 0);
 }
