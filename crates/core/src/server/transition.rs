@@ -145,7 +145,7 @@ fn begin(
     let anew = !named_cursor && reconcile.is_none();
     let caught_up = have.is_empty() || open.newcomer;
     let offset = follows.then_some(told);
-    let snapshot = (after.is_some() || anew).then(|| SnapshotPhase { offset, after, have, caught_up });
+    let snapshot = (after.is_some() || anew).then_some(SnapshotPhase { offset, after, have, caught_up });
     let mut subscription = Subscription {
         id: subscribe.id,
         collections,
