@@ -1,5 +1,7 @@
 //! What clients of the sync protocol see of each other.
 
+use std::time::Duration;
+
 use tidelock_core::ids::{DocumentId, Offset, Version};
 use tidelock_core::version::of_body;
 use tidelock_core::wire::{
@@ -273,6 +275,18 @@ async fn a_slow_consumer_is_told_to_resume() {
     slow.subscribe(&["notes"], None, Vec::new()).await;
     assert_eq!(slow.error().await, ("slow-consumer".into(), 4_012));
     ann.commit(vec![put("notes", "b", "1")]).await;
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn reading_goes_on_once_what_was_queued_is_taken() {
+    let server = TestServer::start_with(|options| options.limits.slow_consumer_bytes_max = 0).await;
+    let mut ann = server.session("ann", &[]).await;
+    for number in 0..3 {
+        let answer = ann.commit(vec![put("notes", "a", &number.to_string())]);
+        let answer = tokio::time::timeout(Duration::from_secs(10), answer).await;
+        assert!(answer.is_ok(), "the session does not read");
+    }
     server.stop().await;
 }
 
