@@ -248,6 +248,18 @@ async fn a_fresh_token_changes_what_is_seen() {
 }
 
 #[tokio::test]
+async fn a_fresh_token_that_ends_sooner_ends_the_session_then() {
+    let server = TestServer::start().await;
+    let mut ann = server.session("ann", &[]).await;
+    // The session is due at some time now; the token brings it forward.
+    ann.commit(vec![put("notes", "a", "1")]).await;
+    ann.send(&ClientFrame::Auth(Auth { token: server.token_for("ann", &[], 1) })).await;
+    let ended = tokio::time::timeout(Duration::from_secs(8), ann.error()).await;
+    assert_eq!(ended, Ok(("unauthenticated".into(), 4_002)));
+    server.stop().await;
+}
+
+#[tokio::test]
 async fn a_later_session_of_a_replica_ends_the_earlier() {
     let server = TestServer::start().await;
     let token = server.token("ann", &[]);
