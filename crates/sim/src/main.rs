@@ -44,7 +44,7 @@ struct Arguments {
     /// Threads.
     #[arg(long, default_value_t = 2)]
     workers: usize,
-    /// `sound`: over the memory store and the embedded store; `all`: over the models of clusters as well.
+    /// `sound`: over the memory store and the embedded store; `clusters`: over the models of clusters; `all`: over either.
     #[arg(long, default_value = "sound", value_parser = read_sites)]
     sites: Sites,
     /// Plant bugs afterwards and say who finds them.
@@ -53,11 +53,8 @@ struct Arguments {
 }
 
 fn read_sites(text: &str) -> Result<Sites, String> {
-    match text {
-        "sound" => Ok(Sites::Sound),
-        "all" => Ok(Sites::All),
-        _ => Err("`sound` or `all`".to_owned()),
-    }
+    let found = Sites::NAMES.iter().find(|(name, _)| *name == text);
+    found.map(|(_, sites)| *sites).ok_or_else(|| "`sound`, `clusters` or `all`".to_owned())
 }
 
 type Numbers = BTreeSet<usize>;
@@ -116,7 +113,8 @@ fn many(arguments: &Arguments) -> bool {
 }
 
 fn tell(totals: &Totals, sites: Sites) {
-    let option = if sites == Sites::All { " --sites all" } else { "" };
+    let name = Sites::NAMES.iter().find(|(_, one)| *one == sites).map_or("", |(name, _)| name);
+    let option = if sites == Sites::Sound { String::new() } else { format!(" --sites {name}") };
     for (number, (seed, failure)) in totals.failures.iter().enumerate() {
         let short: String = failure.violation.to_string().chars().take(600).collect();
         say(&format!("FAIL cargo xtask sim --seed {seed}{option}: {short}"));

@@ -96,7 +96,7 @@ impl World {
         }
         for task in self.tasks.take_woken() {
             if self.scheduled.insert(task) {
-                let delay = self.latency() / 4;
+                let delay = (self.latency() / 4).min(self.site.work_ms_max());
                 self.schedule(delay, Event::Run(task));
             }
         }

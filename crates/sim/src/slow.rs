@@ -77,9 +77,7 @@ impl SlowStore {
     async fn commit_now(&self, commit: Commit) -> Result<CommitOutcome, StoreError> {
         let outcome = self.access.store.commit(commit.clone()).await?;
         if let CommitOutcome::Committed(offset) = outcome {
-            if self.access.in_one_order {
-                self.journal.enter(commit, offset);
-            }
+            self.journal.enter(commit, offset);
             let mut state = self.state();
             if state.trap == Trap::Set {
                 state.trap = Trap::Sprung;
@@ -186,6 +184,10 @@ impl Changelog for SlowStore {
         bytes_max: usize,
     ) -> BoxFuture<'a, Result<ChangePage, StoreError>> {
         Box::pin(self.answer(self.access.changelog.changes(from, filter, bytes_max)))
+    }
+
+    fn catch_up<'a>(&'a self, filter: &'a Filter) -> BoxFuture<'a, Result<(), StoreError>> {
+        Box::pin(self.answer(self.access.changelog.catch_up(filter)))
     }
 
     fn snapshot<'a>(

@@ -11,8 +11,15 @@ use tidelock_server::TimeSource;
 #[derive(Debug)]
 pub(crate) struct VirtualTime {
     now_ms: AtomicU64,
-    /// By time and task. The order among tasks of one time does not matter: waking is adding to a set.
-    waiting: Mutex<BTreeMap<(u64, usize), Waker>>,
+    waiting: Mutex<Waiting>,
+}
+
+/// By time and waker. Those of one time are woken in the order in which they came: parts of one task go on in that order, and where
+/// their wakers are in memory differs from run to run.
+#[derive(Debug, Default)]
+struct Waiting {
+    wakers: BTreeMap<(u64, usize), (u64, Waker)>,
+    last: u64,
 }
 
 impl VirtualTime {
@@ -27,17 +34,23 @@ impl VirtualTime {
 
     /// When the next task is to be woken.
     pub(crate) fn due_ms(&self) -> Option<u64> {
-        self.waiting().first_key_value().map(|((at_ms, _), _)| *at_ms)
+        self.waiting().wakers.first_key_value().map(|((at_ms, _), _)| *at_ms)
     }
 
     /// Wakes every task that is due.
     pub(crate) fn wake(&self) {
-        let later = self.waiting().split_off(&(self.now_ms() + 1, 0));
-        let due = std::mem::replace(&mut *self.waiting(), later);
-        due.into_values().for_each(Waker::wake);
+        let due = {
+            let mut waiting = self.waiting();
+            let later = waiting.wakers.split_off(&(self.now_ms() + 1, 0));
+            std::mem::replace(&mut waiting.wakers, later)
+        };
+        let mut due: Vec<(u64, u64, Waker)> =
+            due.into_iter().map(|((at_ms, _), (number, waker))| (at_ms, number, waker)).collect();
+        due.sort_unstable_by_key(|(at_ms, number, _)| (*at_ms, *number));
+        due.into_iter().for_each(|(.., waker)| waker.wake());
     }
 
-    fn waiting(&self) -> MutexGuard<'_, BTreeMap<(u64, usize), Waker>> {
+    fn waiting(&self) -> MutexGuard<'_, Waiting> {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -52,7 +65,10 @@ impl TimeSource for VirtualTime {
             return Poll::Ready(());
         }
         let waker = context.waker();
-        self.waiting().entry((at_ms, waker.data() as usize)).or_insert_with(|| waker.clone());
+        let mut waiting = self.waiting();
+        waiting.last += 1;
+        let number = waiting.last;
+        waiting.wakers.entry((at_ms, waker.data() as usize)).or_insert_with(|| (number, waker.clone()));
         Poll::Pending
     }
 }

@@ -22,8 +22,8 @@ pub(crate) const REGISTERS: &str = "registers";
 const REGISTER_KEYS: [&str; 4] = ["p", "q", "r", "s"];
 /// The rooms.
 pub(crate) const ROOM_NAMES: [&str; 3] = ["x", "y", "z"];
-/// What is there is accounted for: nobody overwrites it unseen.
-pub(crate) const JUDGED: [&str; 2] = [LEDGER, REGISTERS];
+/// What is there is accounted for: nobody overwrites it unseen, or drops what is kept with it.
+pub(crate) const JUDGED: [&str; 3] = [LEDGER, MORTAL, REGISTERS];
 pub(crate) const KEYS: [&str; 8] = ["a", "b", "c", "~n1", "~n2.5", "~n10", "~d86400000", "~a[\"x\",\"~n1\"]"];
 /// A body that no server of the simulator takes.
 const TOO_LARGE_BYTES: usize = 2_000;

@@ -174,7 +174,7 @@ impl World {
         let time = Arc::new(VirtualTime::new(START_MS));
         let ground = Ground { journal: Arc::new(Journal::default()), time: Arc::clone(&time) };
         let collections: Vec<String> = policies().keys().cloned().collect();
-        let site = site::draw(&mut random, &time, &collections, options.sites);
+        let site = site::draw(&mut random, &time, &collections, options.sites, options.verbose);
         let checkers = Checkers::new(site.is_in_one_order());
         let mut world = Self {
             now_ms: START_MS,

@@ -49,6 +49,13 @@ pub trait Changelog: Send + Sync + 'static {
         bytes_max: usize,
     ) -> BoxFuture<'a, Result<ChangePage, StoreError>>;
 
+    /// Resolves once the changelog has everything that the store had in the filter's collections when this was called. A changelog that
+    /// is written with the store always has; for a view that follows its store from afar it may cost a walk through all of it.
+    fn catch_up<'a>(&'a self, filter: &'a Filter) -> BoxFuture<'a, Result<(), StoreError>> {
+        let _ = filter;
+        Box::pin(std::future::ready(Ok(())))
+    }
+
     /// Live documents that the filter matches, after `after`, in the order of (collection, key) bytewise, up to about `bytes_max`
     /// bytes of bodies (at least one document).
     fn snapshot<'a>(

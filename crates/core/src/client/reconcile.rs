@@ -26,6 +26,8 @@ const LIST_ROWS: u32 = 1_000;
 const LISTED_MAX: usize = 4;
 /// Fewest symbols that are asked for.
 const SYMBOLS_MIN: u32 = 8;
+/// So many are asked for of a node that may lag, before it is given a list.
+const SYMBOLS_ELSEWHERE_MIN: u64 = 64;
 /// Most symbols that the server sends at first: enough for 200 items, a hundred changed documents, and 4 KB.
 const SYMBOLS_FIRST: u32 = 320;
 
@@ -51,6 +53,9 @@ pub(super) struct Reconcile {
     confirmed: OrderedMap<String, OrderedSet<String>>,
     /// Whether only the list will do: equal rows are to be confirmed one by one, or a snapshot is resumed.
     lists: bool,
+    /// Whether the node may not have heard of what the client has from another one: before it answers a list it goes through its whole
+    /// store, so that symbols are worth more than they cost.
+    elsewhere: bool,
     stage: Stage,
 }
 
@@ -77,7 +82,7 @@ struct Sought {
 }
 
 impl Reconcile {
-    fn new(client: &Client, resumes: bool) -> Self {
+    fn new(client: &Client, resumes: bool, elsewhere: bool) -> Self {
         Self {
             round: client.reconciliations,
             changelog: client.changelog,
@@ -90,6 +95,7 @@ impl Reconcile {
             after: None,
             confirmed: OrderedMap::new(),
             lists: resumes,
+            elsewhere,
             stage: Stage::Listing,
         }
     }
@@ -115,9 +121,13 @@ impl Reconcile {
         self.sketch.add(item);
     }
 
-    /// Symbols beyond which the list is shorter: it costs 8 bytes a document, and 25 of a snapshot for each one that is equal.
-    fn symbols_max(&self) -> u32 {
-        u32::try_from(self.items.len()).unwrap_or(u32::MAX).clamp(SYMBOLS_MIN, SYMBOLS_MAX)
+    /// Symbols beyond which the list is shorter: it costs 8 bytes a document, and 25 of a snapshot for each one that is equal. Elsewhere
+    /// as many as sets take that have nothing in common.
+    fn symbols_max(&self, documents: u64) -> u32 {
+        let items = self.items.len() as u64;
+        let both = items.saturating_add(documents).saturating_mul(2).max(SYMBOLS_ELSEWHERE_MIN);
+        let most = if self.elsewhere { both } else { items };
+        u32::try_from(most).unwrap_or(u32::MAX).clamp(SYMBOLS_MIN, SYMBOLS_MAX)
     }
 
     /// Numbers of the pages that hold these items (sorted), the last first; `None` when one of them is in no page.
@@ -139,6 +149,8 @@ impl Reconcile {
 impl Client {
     /// Subscribes, once it is known what to say. `anew`: the cursor is of no use.
     pub(super) fn begin_subscription(&mut self, anew: bool) {
+        let stood_here = self.position.cursor.as_ref().is_some_and(|cursor| cursor.changelog == self.changelog);
+        let elsewhere = !stood_here && self.position.restoring.is_none();
         if anew {
             // What was sent and is not applied is among what differs.
             let dropped: usize = self.inbound.drain(..).map(|inbound| Inbound::wire_bytes(&inbound)).sum();
@@ -156,7 +168,7 @@ impl Client {
         }
         self.reconciliations += 1;
         self.connection.list();
-        self.reconcile = Some(Reconcile::new(self, resumes.is_some()));
+        self.reconcile = Some(Reconcile::new(self, resumes.is_some(), elsewhere));
     }
 
     /// Whether the client has no document at all: then there is nothing to list.
@@ -184,10 +196,10 @@ impl Client {
     /// Everything that the client has is listed.
     fn listed(&mut self) {
         let Some(running) = &mut self.reconcile else { return };
-        if running.lists || running.items.len() <= LISTED_MAX {
+        if running.lists || (running.items.len() <= LISTED_MAX && !running.elsewhere) {
             return self.subscribe_with_list();
         }
-        let symbols = SYMBOLS_FIRST.min(running.symbols_max());
+        let symbols = u32::try_from(running.items.len()).unwrap_or(u32::MAX).clamp(SYMBOLS_MIN, SYMBOLS_FIRST);
         running.stage = Stage::Receiving(Vec::new(), symbols);
         let round = running.round;
         // A frame that was applied meanwhile may have moved it.
@@ -231,7 +243,7 @@ impl Client {
 
     fn decode_symbols(&mut self, documents: u64) {
         let Some(running) = &mut self.reconcile else { return };
-        let most = running.symbols_max();
+        let most = running.symbols_max(documents);
         let Stage::Receiving(symbols, asked) = &mut running.stage else { return };
         let checker = Checker::new(running.changelog);
         let length = u32::try_from(symbols.len()).unwrap_or(u32::MAX);

@@ -65,6 +65,11 @@ impl Settle {
             settle(result, pending, client, desk);
         }
         self.drop_pending(client, desk);
+        if client.position.cursor.is_none() {
+            // The result is newer than what the stored cursor, which is of no use here, stands for: after a crash nothing may follow
+            // from that again, at a node that has not heard of the result.
+            desk.put_position(client.position.clone());
+        }
         Next::Done
     }
 

@@ -120,6 +120,7 @@ impl Session {
         let Some(subscription) = open.subscriptions.get_mut(&id) else { return };
         let channels = subscription.labels_held();
         let Some(snapshot) = &mut subscription.snapshot else { return };
+        snapshot.caught_up = true;
         let offset = *snapshot.offset.get_or_insert(page.offset);
         let hasher = ItemHasher::new(changelog);
         let mut frames = Vec::new();
@@ -166,6 +167,8 @@ impl Session {
         let State::Open(open) = &mut self.state else { return };
         let (changelog, numbers) = (open.changelog, &open.numbers);
         let Some(subscription) = open.subscriptions.get_mut(&id) else { return };
+        let first = subscription.gain.as_mut().is_some_and(|gain| !std::mem::replace(&mut gain.told, true));
+        let in_part = first.then(|| subscription.labels_held());
         let changes: Vec<Change> = page
             .records
             .iter()
@@ -180,6 +183,11 @@ impl Session {
         self.delivered += changes.len() as u64;
         let finished = subscription.gain.is_none();
         let (told, channels) = (subscription.told, subscription.labels_held());
+        let offset = page.offset;
+        if let Some(channels) = in_part.filter(|_| !changes.is_empty() || !finished) {
+            // Before the first of them: should they be lost again before all have come, those that have come have to go.
+            self.send(&ServerFrame::Purge(Purge { subscription: id, documents: Vec::new(), channels, offset }));
+        }
         for chunk in chunked(changes, chunk_bytes_max) {
             self.send_charged(&ServerFrame::Changes(Changes {
                 changelog,
@@ -192,12 +200,7 @@ impl Session {
             }));
         }
         if finished {
-            self.send(&ServerFrame::Purge(Purge {
-                subscription: id,
-                documents: Vec::new(),
-                channels,
-                offset: page.offset,
-            }));
+            self.send(&ServerFrame::Purge(Purge { subscription: id, documents: Vec::new(), channels, offset }));
         }
     }
 
@@ -230,6 +233,9 @@ impl Session {
             chunks.push(documents);
         }
         let Some(subscription) = open.subscriptions.get_mut(&id) else { return };
+        if let Some(gain) = &mut subscription.gain {
+            gain.told = true;
+        }
         let unfinished = subscription.labels_held();
         match (next, &mut subscription.purge) {
             (Some(next), Some(purge)) => purge.step = next,

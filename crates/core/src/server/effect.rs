@@ -40,6 +40,9 @@ pub enum Effect {
         filter: Arc<Filter>,
         /// About how many bytes of bodies.
         bytes_max: usize,
+        /// Whether the changelog first has to have everything that the store has at this moment: what the client has and the pages lack
+        /// counts as deleted.
+        catches_up: bool,
     },
     /// Add up the symbols of the documents that the filter sees and answer with [`handle_symbols`](super::Session::handle_symbols).
     LoadSymbols {

@@ -118,6 +118,19 @@ impl Filter {
         labels
     }
 
+    /// Labels of what a client holds in part, or not at all: what of it is lost has to go, and all of it is still to be sent.
+    pub(super) fn labels_of_part(&self) -> impl Iterator<Item = String> {
+        self.labels().into_iter().map(|label| format!("{LABEL_SEPARATOR}{label}"))
+    }
+
+    /// What labels name that a client holds, and what they name that it holds in part.
+    pub(super) fn held(labels: &[String]) -> (Filter, Filter) {
+        let in_part = labels.iter().filter_map(|label| label.strip_prefix(LABEL_SEPARATOR)).map(str::to_owned);
+        let in_part: Vec<String> = in_part.collect();
+        let whole = labels.iter().filter(|label| !label.starts_with(LABEL_SEPARATOR)).cloned();
+        (Self::from_labels(&whole.collect::<Vec<_>>()), Self::from_labels(&in_part))
+    }
+
     /// How many labels [`labels`](Self::labels) gives.
     pub fn labels_count(&self) -> usize {
         self.collections
@@ -189,5 +202,9 @@ mod tests {
         assert_eq!(original.labels(), vec!["cards\0a", "cards\0b", "lists"]);
         assert_eq!(Filter::from_labels(&original.labels()), original);
         assert_eq!(original.labels_count(), 3);
+        let part = filter(&["cards/c", "users"]);
+        let labels: Vec<String> = original.labels().into_iter().chain(part.labels_of_part()).collect();
+        assert_eq!(labels[3..], ["\0cards\0c", "\0users"]);
+        assert_eq!(Filter::held(&labels), (original, part));
     }
 }

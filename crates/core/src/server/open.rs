@@ -47,6 +47,7 @@ impl Session {
         self.state = State::Open(Box::new(OpenSession {
             id: opening.session,
             client: hello.client,
+            newcomer: hello.epoch.is_none(),
             incarnation: hello.incarnation,
             changelog: opening.changelog,
             head: opening.head,

@@ -189,17 +189,18 @@ impl OpenSession {
     }
 
     fn load_effect(&self, work: &Load, ticket: u64, bytes_max: usize) -> Option<Effect> {
-        let snapshot = |after: &Option<DocumentId>, filter: &Arc<Filter>| Effect::LoadSnapshot {
+        let snapshot = |after: &Option<DocumentId>, filter: &Arc<Filter>, catches_up| Effect::LoadSnapshot {
             ticket,
             after: after.clone(),
             filter: Arc::clone(filter),
             bytes_max,
+            catches_up,
         };
         Some(match work {
             Load::Purge(id) => {
                 let purge = self.subscriptions.get(id)?.purge.as_ref()?;
                 match &purge.step {
-                    PurgeStep::Live { after } => snapshot(after, &purge.lost),
+                    PurgeStep::Live { after } => snapshot(after, &purge.lost, false),
                     PurgeStep::Recent { from } => {
                         Effect::LoadChanges { ticket, from: *from, filter: Arc::clone(&purge.lost), bytes_max }
                     }
@@ -207,11 +208,12 @@ impl OpenSession {
             }
             Load::Gain(id) => {
                 let gain = self.subscriptions.get(id)?.gain.as_ref()?;
-                snapshot(&gain.after, &gain.filter)
+                snapshot(&gain.after, &gain.filter, false)
             }
             Load::Snapshot(id) => {
                 let subscription = self.subscriptions.get(id)?;
-                snapshot(&subscription.snapshot.as_ref()?.after, &subscription.filter)
+                let phase = subscription.snapshot.as_ref()?;
+                snapshot(&phase.after, &subscription.filter, !phase.caught_up)
             }
             Load::Changes(group) => {
                 Effect::LoadChanges { ticket, from: group.covered, filter: self.group_filter(&group.ids), bytes_max }

@@ -1,7 +1,7 @@
 //! Reconciliation as the server carries it out.
 
 use super::tests::{Host, LOG, MINE, grant, item_of};
-use crate::ids::{DocumentId, Offset, SessionId, SubscriptionId};
+use crate::ids::{DocumentId, Epoch, Offset, SessionId, SubscriptionId};
 use crate::reconcile::{Checker, Sketch, decode, subtract, symbols_from_bytes};
 use crate::wire::{ClientFrame, Cursor, Difference, ErrorCode, MoreSymbols, Packed, ServerFrame, Subscribe, encode};
 
@@ -62,6 +62,31 @@ fn symbols_then_what_differs_then_changes() {
     assert_eq!(host.log(), ["reconciled @3 [a=1]", "reconciled @3 last [b=1 -gone]", "changes 3..4 last [d=1]"]);
     host.commit("a", Some("2"), &[], OTHER);
     assert_eq!(host.log(), ["changes 4..5 last [a=2]"]);
+}
+
+/// What a client has and a snapshot lacks is deleted there: the changelog first has to have what the client may have heard of elsewhere.
+#[test]
+fn a_list_is_answered_by_a_changelog_that_has_caught_up() {
+    let snapshot = |epoch: Option<Epoch>, have: &[u64]| {
+        let mut host = Host::open_knowing(epoch, &["cards"]);
+        for key in ["a", "b", "c"] {
+            host.commit(key, Some("1"), &[], OTHER);
+        }
+        let have = have.iter().flat_map(|item| item.to_be_bytes()).collect();
+        host.frame(&ClientFrame::Subscribe(Subscribe {
+            id: SubscriptionId(1),
+            collections: vec!["cards".into()],
+            channels: None,
+            cursor: None,
+            held: Vec::new(),
+            have,
+            reconcile: None,
+        }));
+        host.catch_ups
+    };
+    assert_eq!(snapshot(Some(Epoch(1)), &[7]), [true, false], "once, before the first page");
+    assert_eq!(snapshot(Some(Epoch(1)), &[]), [false, false], "a client without documents loses none");
+    assert_eq!(snapshot(None, &[7]), [false, false], "nor does one that lists what no server told it");
 }
 
 #[test]

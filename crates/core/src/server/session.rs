@@ -87,6 +87,8 @@ pub(super) enum State {
 pub(super) struct OpenSession {
     pub(super) id: SessionId,
     pub(super) client: ClientId,
+    /// Whether the client was never told of anything: nothing that it has came from a server.
+    pub(super) newcomer: bool,
     pub(super) incarnation: Incarnation,
     pub(super) changelog: ChangelogId,
     pub(super) head: Offset,

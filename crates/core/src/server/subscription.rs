@@ -46,6 +46,8 @@ pub(super) struct SnapshotPhase {
     pub(super) after: Option<DocumentId>,
     /// Item hashes that the client has, sorted.
     pub(super) have: Vec<u64>,
+    /// Whether the changelog has everything that the client may have.
+    pub(super) caught_up: bool,
 }
 
 /// A purge under way.
@@ -68,6 +70,8 @@ pub(super) enum PurgeStep {
 pub(super) struct GainPhase {
     pub(super) filter: Arc<Filter>,
     pub(super) after: Option<DocumentId>,
+    /// Whether the client was told that it holds them in part.
+    pub(super) told: bool,
 }
 
 impl Subscription {
@@ -86,7 +90,7 @@ impl Subscription {
     }
 
     /// What the client holds, or may hold, once everything sent so far is applied, as labels: interrupted work is done again by the
-    /// next session, because they do not name what is not sent whole and still name what is not purged whole.
+    /// next session, because they tell what is not sent whole from the rest, and still name what is not purged whole.
     pub(super) fn labels_held(&self) -> Vec<String> {
         let mut held = match &self.gain {
             Some(gain) => self.filter.without(&gain.filter),
@@ -98,7 +102,8 @@ impl Subscription {
         if let Some(purge) = &self.purge {
             held.extend(&purge.lost);
         }
-        held.labels()
+        let in_part = self.gain.iter().flat_map(|gain| gain.filter.labels_of_part());
+        held.labels().into_iter().chain(in_part).collect()
     }
 
     /// Changes what may be read. Documents of lost channels are to be purged, those of gained channels to be sent. Whether the
@@ -139,7 +144,7 @@ impl Subscription {
             gained.extend(&gain.filter);
             gained = gained.common(&self.filter);
         }
-        self.gain = (!gained.is_empty()).then(|| GainPhase { filter: Arc::new(gained), after: None });
+        self.gain = (!gained.is_empty()).then(|| GainPhase { filter: Arc::new(gained), after: None, told: false });
         // What is gained comes document by document and may be newer than the cursor: no consistent cut until both have met.
         self.confirmed &= self.gain.is_none();
     }

@@ -37,6 +37,10 @@ pub(super) struct Host {
     opened: Option<Hello>,
     pub(super) closed: Option<ErrorCode>,
     loads: usize,
+    /// Of each snapshot page, whether the changelog was to catch up before.
+    pub(super) catch_ups: Vec<bool>,
+    /// What the client says that it knows.
+    pub(super) epoch: Option<Epoch>,
 }
 
 fn labels(labels: &[&str]) -> Vec<String> {
@@ -65,11 +69,18 @@ impl Host {
             opened: None,
             closed: None,
             loads: 0,
+            catch_ups: Vec::new(),
+            epoch: None,
         }
     }
 
     pub(super) fn open(allowed: &[&str]) -> Self {
+        Self::open_knowing(None, allowed)
+    }
+
+    pub(super) fn open_knowing(epoch: Option<Epoch>, allowed: &[&str]) -> Self {
         let mut host = Host::new(SessionConfig::default());
+        host.epoch = epoch;
         host.hello(1 << 20);
         host.welcome(grant(allowed));
         host
@@ -84,7 +95,7 @@ impl Host {
             client: ClientId([1; 16]),
             incarnation: Incarnation(1),
             acknowledged: Sequence(0),
-            epoch: None,
+            epoch: self.epoch,
             credit_bytes,
             collections: vec!["cards".into(), "lists".into()],
             history: None,
@@ -187,7 +198,8 @@ impl Host {
                     self.loads += 1;
                     self.session.handle_changes(self.now_ms, ticket, Ok(page));
                 }
-                Effect::LoadSnapshot { ticket, after, filter, .. } => {
+                Effect::LoadSnapshot { ticket, after, filter, catches_up, .. } => {
+                    self.catch_ups.push(catches_up);
                     let page = self.snapshot(after.as_ref(), &filter);
                     self.loads += 1;
                     self.change_late();
@@ -524,8 +536,8 @@ fn lost_channels_are_purged_and_gained_ones_sent() {
     assert_eq!(
         host.log(),
         [
-            "purge [a] holds cards/x cards/y",
-            "purge [] holds cards/y",
+            "purge [a] holds cards/x cards/y /cards/z",
+            "purge [] holds cards/y /cards/z",
             "changes 3..3 [c=1]",
             "purge [] holds cards/y cards/z",
             "changes 3..3 last []",
@@ -533,6 +545,36 @@ fn lost_channels_are_purged_and_gained_ones_sent() {
     );
     host.commit("a", Some("2"), &["x"], SessionId(0));
     assert!(host.log().is_empty());
+}
+
+/// A client that was sent a part of what it gained says so in its next session: all of it is sent, or what it got is purged.
+#[test]
+fn what_was_gained_in_part_is_sent_whole_or_purged() {
+    let mut host = Host::open(&["cards/x", "cards/z"]);
+    for (key, channel) in [("a", "x"), ("b", "z"), ("c", "z")] {
+        host.commit(key, Some("1"), &[channel], SessionId(0));
+    }
+    let cursor = || Some(Cursor { changelog: LOG, offset: Offset(3), snapshot: None });
+    let held = ["cards/x", "/cards/z"];
+    host.subscribe(None, &[], None);
+    host.log();
+    host.subscribe(cursor(), &held, None);
+    assert_eq!(
+        host.log(),
+        [
+            "purge [] holds cards/x /cards/z",
+            "changes 3..3 [b=1 c=1]",
+            "purge [] holds cards/x cards/z",
+            "changes 3..3 last []"
+        ]
+    );
+    host.subscribe(cursor(), &held, Some(&["x"]));
+    assert_eq!(host.log(), ["purge [b c] holds cards/x cards/z", "purge [] holds cards/x", "changes 3..3 last []"]);
+    // Where it may not be told their names, it begins anew.
+    let mut host = Host::open(&["cards/x"]);
+    host.commit("a", Some("1"), &["x"], SessionId(0));
+    host.subscribe(Some(Cursor { changelog: LOG, offset: Offset(0), snapshot: None }), &held, None);
+    assert_eq!(host.log().last().map(String::as_str), Some("restart 1"));
 }
 
 #[test]
@@ -773,7 +815,12 @@ fn a_gain_whose_page_is_older_than_a_mutation_leaves_it_to_the_result() {
     host.log();
     host.session.handle_access(host.now_ms, grant(&["cards/x", "cards/y"]).filter);
     host.drain();
-    let gained = ["changes 1..1 [b=1]", "purge [] holds cards/x cards/y", "changes 1..1 last []"];
+    let gained = [
+        "purge [] holds cards/x /cards/y",
+        "changes 1..1 [b=1]",
+        "purge [] holds cards/x cards/y",
+        "changes 1..1 last []",
+    ];
     assert_eq!(host.log(), gained, "the document of the mutation is not among them");
     // It was merged into channel y, and is among the changes of nobody's but this session.
     host.commit("a", Some("5"), &["y"], MINE);

@@ -121,8 +121,9 @@ fn begin(
     let mut collections = subscribe.collections;
     collections.retain(|collection| open.numbers.contains_key(collection));
     let filter = allowed.narrowed(&collections, subscribe.channels.as_deref());
-    let held = Filter::from_labels(&subscribe.held);
+    let (held, in_part) = Filter::held(&subscribe.held);
     let mut lost = held.without(&filter);
+    lost.extend(&in_part.without(&filter));
     let mut known = Filter::clone(allowed);
     if let Some(previous) = previous {
         lost.extend(&previous.filter.without(&filter));
@@ -142,7 +143,9 @@ fn begin(
     let after = cursor.and_then(|cursor| cursor.snapshot).map(|(collection, key)| DocumentId { collection, key });
     let reconcile = subscribe.reconcile.filter(|_| !named_cursor).map(ReconcilePhase::new);
     let anew = !named_cursor && reconcile.is_none();
-    let snapshot = (after.is_some() || anew).then(|| SnapshotPhase { offset: follows.then_some(told), after, have });
+    let caught_up = have.is_empty() || open.newcomer;
+    let offset = follows.then_some(told);
+    let snapshot = (after.is_some() || anew).then_some(SnapshotPhase { offset, after, have, caught_up });
     let mut subscription = Subscription {
         id: subscribe.id,
         collections,

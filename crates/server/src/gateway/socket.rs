@@ -248,6 +248,8 @@ impl<T: Transport> Connection<T> {
     /// What was handed to the store is answered before the connection closes, unless the client is gone anyway.
     async fn finish_pushing(&mut self, place: &mut Place<'_>) {
         self.submissions.clear();
+        // Nobody needs these answers any more, and one that stood still with the lock of a document would hold up the mutation.
+        (self.asking, self.looking, self.loading) = (None, None, None);
         if let Some(pushing) = self.pushing.take() {
             let answer = pushing.await;
             self.answer(place, answer);
@@ -344,8 +346,11 @@ impl<T: Transport> Connection<T> {
                     Answer::Changes(ticket, page.map_err(|error| store_refusal(&error)))
                 }));
             }
-            Effect::LoadSnapshot { ticket, after, filter, bytes_max } => {
+            Effect::LoadSnapshot { ticket, after, filter, bytes_max, catches_up } => {
                 self.loading = Some(Box::pin(async move {
+                    if catches_up && let Err(error) = database.changelog.catch_up(&filter).await {
+                        return Answer::Snapshot(ticket, Err(store_refusal(&error)));
+                    }
                     let page = database.changelog.snapshot(after.as_ref(), &filter, bytes_max).await;
                     Answer::Snapshot(ticket, page.map_err(|error| store_refusal(&error)))
                 }));

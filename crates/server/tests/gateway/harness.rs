@@ -91,6 +91,16 @@ impl TestServer {
         store: Arc<impl Store + Changelog>,
         change: impl FnOnce(&mut GatewayOptions),
     ) -> Self {
+        Self::start_between(config, Arc::clone(&store) as _, store, change).await
+    }
+
+    /// A server over a store and a changelog of it.
+    pub(crate) async fn start_between(
+        config: &str,
+        store: Arc<dyn Store>,
+        changelog: Arc<dyn Changelog>,
+        change: impl FnOnce(&mut GatewayOptions),
+    ) -> Self {
         let config = Config::parse_dev(config, "test.toml").unwrap_or_else(|error| panic!("{error}"));
         let mut options = GatewayOptions {
             dev: true,
@@ -104,7 +114,7 @@ impl TestServer {
         let rules = Rules::compile(database, &config.identity).unwrap();
         let kept = Duration::from_secs(database.tombstones_kept_s.into());
         let limits = options.limits.protocol;
-        let database = Database::new("test", Arc::clone(&store) as _, store, rules, limits, kept, Arc::clone(&metrics));
+        let database = Database::new("test", store, changelog, rules, limits, kept, Arc::clone(&metrics));
         let authenticator = || Authenticator::new(&config.auth).unwrap();
         let app = Arc::new(App::new(options, authenticator(), vec![Arc::new(database)], metrics));
         let server = Server::bind(Arc::clone(&app), "127.0.0.1:0".parse().unwrap()).await.unwrap();

@@ -12,6 +12,7 @@
 mod coding;
 mod full_disk;
 mod harness;
+mod locked;
 mod reconcile;
 mod rest;
 mod rules;

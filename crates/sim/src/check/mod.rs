@@ -78,13 +78,18 @@ pub(crate) struct Checkers {
 }
 
 impl Checkers {
-    /// Judges of a run. Where nodes have orders of their own, and others write, some have nothing to go by.
+    /// Judges of a run. Where nodes have orders of their own, and others write, some have nothing to go by: what is confirmed to a client
+    /// is in no order that they know, a value may be in no mutation's log, and a write need not follow what its writer saw.
     pub(crate) fn new(in_one_order: bool) -> Self {
-        Self { in_one_order, ..Self::default() }
+        Self { in_one_order, registers: registers::Registers::new(in_one_order), ..Self::default() }
     }
 
     /// Takes over a commit.
     pub(crate) fn committed(&mut self, committed: &Committed) -> Result<(), Violation> {
+        if !self.in_one_order {
+            self.graves.bury(committed);
+            return Ok(());
+        }
         self.history.add(committed);
         self.graves.add(committed)?;
         conflicts::check(committed, &self.pushes, &self.history)

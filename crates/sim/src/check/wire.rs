@@ -1,6 +1,6 @@
 //! What goes over the wires: who speaks, what they pushed, what they were told.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::Value;
 use tidelock_core::ids::{ClientId, Incarnation, MutationId, Offset};
@@ -32,6 +32,8 @@ pub(crate) struct Pushes {
     parts: BTreeMap<MutationId, Vec<DocumentChange>>,
     /// Tokens that acknowledged mutations added to ledger documents: (key, token).
     pub(crate) acknowledged: Vec<(MutationId, String, String)>,
+    /// Mutations of which a client was told that they were not carried out.
+    refused: BTreeSet<MutationId>,
 }
 
 impl Pushes {
@@ -92,10 +94,14 @@ impl Checkers {
         let Some((client, incarnation)) = wire.replica else { return Ok(()) };
         let mutation = MutationId { client, incarnation, sequence: result.sequence };
         if !matches!(result.outcome, Outcome::Accepted | Outcome::Merged(..)) {
+            self.pushes.refused.insert(mutation);
+            return Ok(());
+        }
+        // An old leader asks for an answer that its successor has acknowledged: what it is told, the fence keeps out.
+        if self.pushes.refused.contains(&mutation) {
             return Ok(());
         }
         match self.history.finished(mutation) {
-            // An old leader asks for an answer that its successor has acknowledged: what it is told, the fence keeps out.
             Some(finished) if !finished.done => return Ok(()),
             Some(_) => {}
             None if !self.in_one_order => {}

@@ -44,6 +44,7 @@ impl World {
 
     /// A node's process starts.
     pub(crate) fn start_node(&mut self, index: usize, life: Life) -> Node {
+        self.note(|| format!("node {index} starts, changelog {}, clock {:+} ms", life.changelog, life.skew_ms));
         let opening = self.site.open(index, life);
         Node::start(opening, &self.ground, life, &mut self.tasks, self.node_config)
     }

@@ -8,7 +8,8 @@ use tidelock_core::ids::DocumentId;
 use tidelock_server::TimeSource;
 use tidelock_store::BoxFuture;
 use tidelock_store::platform::{
-    Entry, Feed, FeedEvent, Finding, Platform, PlatformCapabilities, PlatformError, Position, PutIf, PutOutcome, Scan,
+    Entry, Feed, FeedEvent, Finding, Platform, PlatformCapabilities, PlatformError, Position, PutContent, PutIf,
+    PutOutcome, Scan,
 };
 
 use super::path::{Fate, Trip, unavailable};
@@ -18,6 +19,8 @@ use super::{Cluster, Model, Path, Reply, findings};
 const PUT_MS_MAX: u64 = 2_500;
 /// Entries of one page of a scan, at most.
 const SCAN_PAGE: usize = 7;
+/// Bytes of a content that are told.
+const SHORT: usize = 60;
 
 /// One node's client.
 pub(crate) struct PlatformClient<M> {
@@ -44,6 +47,42 @@ impl<M: Model> PlatformClient<M> {
             if fate == Fate::Fine { self.cluster.look(call) } else { Err(unavailable("a call without an answer")) };
         self.wait(back_ms).await;
         result
+    }
+
+    async fn put_told(&self, puts: &[PutIf]) -> Result<PutOutcome, PlatformError> {
+        let outcome = self.put(puts).await;
+        let what = |put: &PutIf| {
+            let content = match &put.content {
+                PutContent::Keep => "kept".to_owned(),
+                PutContent::Delete => "deleted".to_owned(),
+                PutContent::Put(text) => short(text),
+            };
+            format!(" {} {content}", put.id)
+        };
+        self.cluster.tell(|| {
+            let became = match &outcome {
+                Ok(PutOutcome::Done(_)) => "done".to_owned(),
+                other => format!("{other:?}"),
+            };
+            format!("{} puts{}: {became}", self.node, puts.iter().map(what).collect::<String>())
+        });
+        outcome
+    }
+
+    async fn get_told(&self, ids: &[DocumentId]) -> Result<Vec<Entry>, PlatformError> {
+        let found = self.ask(|model, now_ms| ids.iter().map(|id| model.get(id, now_ms)).collect()).await;
+        self.cluster.tell(|| {
+            let what = |(id, entry): (&DocumentId, &Entry)| {
+                let meta = if entry.meta.is_some() { "" } else { " without meta" };
+                format!(" {id} {}{meta}", entry.content.as_deref().map_or("absent".to_owned(), short))
+            };
+            let found: String = match &found {
+                Ok(entries) => ids.iter().zip(entries).map(what).collect(),
+                Err(error) => format!(" {error}"),
+            };
+            format!("{} gets{found}", self.node)
+        });
+        found
     }
 
     async fn put(&self, puts: &[PutIf]) -> Result<PutOutcome, PlatformError> {
@@ -82,6 +121,11 @@ impl<M: Model> PlatformClient<M> {
     }
 }
 
+/// The beginning of a content, for people.
+fn short(text: &[u8]) -> String {
+    String::from_utf8_lossy(text.get(..SHORT).unwrap_or(text)).into_owned()
+}
+
 async fn wait(path: &Path, ms: u64) {
     let at_ms = path.time.now_ms() + ms;
     poll_fn(|context| path.time.poll_until(at_ms, context)).await;
@@ -93,7 +137,7 @@ impl<M: Model> Platform for PlatformClient<M> {
     }
 
     fn get<'a>(&'a self, ids: &'a [DocumentId]) -> BoxFuture<'a, Result<Vec<Entry>, PlatformError>> {
-        Box::pin(self.ask(move |model, now_ms| ids.iter().map(|id| model.get(id, now_ms)).collect()))
+        Box::pin(self.get_told(ids))
     }
 
     fn together(&self, ids: &[&DocumentId]) -> bool {
@@ -101,7 +145,7 @@ impl<M: Model> Platform for PlatformClient<M> {
     }
 
     fn put_if<'a>(&'a self, puts: &'a [PutIf]) -> BoxFuture<'a, Result<PutOutcome, PlatformError>> {
-        Box::pin(self.put(puts))
+        Box::pin(self.put_told(puts))
     }
 
     fn feed<'a>(

@@ -121,6 +121,8 @@ impl Body {
 pub(crate) struct Cluster<M> {
     time: Arc<VirtualTime>,
     hall: Mutex<Hall<M>>,
+    /// When it was made, where every call is told on standard error.
+    told_from_ms: Option<u64>,
 }
 
 /// The model, and who waits for it.
@@ -133,9 +135,19 @@ struct Hall<M> {
 }
 
 impl<M: Model> Cluster<M> {
-    pub(crate) fn new(model: M, time: Arc<VirtualTime>) -> Arc<Self> {
+    /// `tells`: every call is told on standard error.
+    pub(crate) fn new(model: M, time: Arc<VirtualTime>, tells: bool) -> Arc<Self> {
         let hall = Hall { model, arriving: BTreeMap::new(), puts: 0, waiting: Vec::new() };
-        Arc::new(Self { time, hall: Mutex::new(hall) })
+        let told_from_ms = tells.then(|| time.now_ms());
+        Arc::new(Self { time, hall: Mutex::new(hall), told_from_ms })
+    }
+
+    /// A line for people.
+    fn tell(&self, text: impl FnOnce() -> String) {
+        let Some(from_ms) = self.told_from_ms else { return };
+        let line = format!("{:>7} {}\n", self.time.now_ms() - from_ms, text());
+        // A reader that went away does not matter.
+        let _gone = std::io::Write::write_all(&mut std::io::stderr(), line.as_bytes());
     }
 
     /// Does something at this moment that nobody waits for.

@@ -80,10 +80,11 @@ impl Path {
         self.state().cut_until_ms = until_ms;
     }
 
-    /// Calls are slow at most.
+    /// Calls take their time, and no more.
     pub(crate) fn heal(&self) {
         let mut state = self.state();
         state.weather.failing_per_mille = 0;
+        state.weather.slow_per_mille = 0;
         state.failing = 0;
         state.cut_until_ms = 0;
     }

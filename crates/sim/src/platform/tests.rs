@@ -82,7 +82,7 @@ impl<M: Model> Foreign for Others<M> {
 
 /// What the suite gets for a case.
 fn subject<M: Model>(model: M, time: &Arc<VirtualTime>, weather: Weather) -> Subject<PlatformClient<M>> {
-    let cluster = Cluster::new(model, Arc::clone(time));
+    let cluster = Cluster::new(model, Arc::clone(time), false);
     let path = Path::new(Arc::clone(time), 1, weather);
     Subject {
         platform: PlatformClient::new(Arc::clone(&cluster), path, "node"),

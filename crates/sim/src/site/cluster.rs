@@ -15,6 +15,9 @@ use crate::platform::{Body, Cluster, Faults, Model, Path, PlatformClient, Weathe
 use crate::random::Random;
 use crate::time::{SkewedTime, VirtualTime};
 
+/// Most milliseconds until a node does the next piece of its work: a call of the platform has three.
+const WORK_MS_MAX: u64 = 10;
+
 /// What may go wrong with a kind of cluster.
 pub(crate) trait Frail: Model + Sized {
     /// Does something of it. Returns its name.
@@ -46,6 +49,7 @@ impl<M: Frail> ClusterSite<M> {
         time: &Arc<VirtualTime>,
         collections: &[String],
         random: &mut Random,
+        tells: bool,
     ) -> Self {
         let weather = Weather {
             delay_ms_max: random.pick(&[0, 3, 25]).copied().unwrap_or(3),
@@ -64,7 +68,7 @@ impl<M: Frail> ClusterSite<M> {
         Self {
             name,
             time: Arc::clone(time),
-            cluster: Cluster::new(model, Arc::clone(time)),
+            cluster: Cluster::new(model, Arc::clone(time), tells),
             weather,
             options,
             journals: BTreeMap::new(),
@@ -88,6 +92,10 @@ impl<M: Frail> Site for ClusterSite<M> {
         false
     }
 
+    fn work_ms_max(&self) -> u64 {
+        WORK_MS_MAX
+    }
+
     fn open(&mut self, node: usize, life: Life) -> Opening {
         let mut random = Random::new(life.seed);
         let path = Path::new(Arc::clone(&self.time), random.any(), self.weather);
@@ -109,7 +117,7 @@ impl<M: Frail> Site for ClusterSite<M> {
                 let (task, complete) = (Arc::clone(&store).run(), Arc::clone(&store));
                 let changelog = Arc::clone(&store) as _;
                 Ok(Opened {
-                    access: Access { store, changelog, view: None, in_one_order: false, threaded: false },
+                    access: Access { store, changelog, view: None, threaded: false },
                     task: Some(Box::pin(task)),
                     complete: Some(Box::pin(async move { complete.complete().await })),
                 })
@@ -162,6 +170,7 @@ impl<M: Frail> Site for ClusterSite<M> {
     fn heal(&mut self) {
         self.healed = true;
         self.weather.failing_per_mille = 0;
+        self.weather.slow_per_mille = 0;
         self.paths.values().for_each(|path| path.heal());
         self.cluster.change(|model, _| Frail::heal(model));
     }

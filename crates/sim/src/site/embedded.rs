@@ -63,7 +63,7 @@ impl Site for EmbeddedSite {
             let store = open(&path, life.changelog);
             *slot.lock().unwrap_or_else(PoisonError::into_inner) = Some(Arc::clone(&store));
             let changelog = Arc::clone(&store) as _;
-            let access = Access { store, changelog, view: None, in_one_order: true, threaded: true };
+            let access = Access { store, changelog, view: None, threaded: true };
             Box::pin(async move { Ok(Opened { access, task: None, complete: None }) })
         })
     }

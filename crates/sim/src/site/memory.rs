@@ -40,7 +40,6 @@ impl Site for MemorySite {
                 store: Arc::clone(&store) as _,
                 changelog: Arc::clone(&store) as _,
                 view: Some((Arc::clone(&store), life.changelog)),
-                in_one_order: true,
                 threaded: false,
             };
             Box::pin(async move { Ok(Opened { access, task: None, complete: None }) })

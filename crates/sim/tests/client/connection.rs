@@ -31,7 +31,7 @@ fn a_caught_up_client_resumes_from_its_cursor_after_a_restart() {
 }
 
 #[test]
-fn an_unknown_changelog_gets_a_list_of_what_is_there() {
+fn an_unknown_changelog_is_asked_for_symbols() {
     let mut script = Script::live();
     script.changes(0, 7, &[(7, "cards/a", "{}"), (7, "lists/b", "[]")]);
     script.disconnect();
@@ -41,7 +41,8 @@ fn an_unknown_changelog_gets_a_list_of_what_is_there() {
     let ServerFrame::Welcome(mut welcome) = welcome_of(&script) else { unreachable!("a welcome") };
     welcome.changelog = tidelock_core::ids::ChangelogId(10);
     script.receive(&ServerFrame::Welcome(welcome));
-    assert_eq!((&script.subscribe().cursor, script.subscribe().have.len()), (&None, 16));
+    let subscribe = script.subscribe();
+    assert_eq!((&subscribe.cursor, subscribe.have.len(), subscribe.reconcile), (&None, 0, Some((1, 8))));
 }
 
 fn welcome_of(script: &Script) -> ServerFrame {

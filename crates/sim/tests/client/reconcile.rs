@@ -169,14 +169,32 @@ fn many_differences_take_further_symbols() {
 
 #[test]
 fn sets_that_differ_wholly_are_listed() {
-    let mut script = elsewhere(&documents(60));
     let server: Documents = (0..200).map(|number| (format!("cards/x{number}"), "1".to_owned())).collect();
+    let mut script = offline(&documents(60));
+    script.floor = Offset(2);
+    script.connect(0);
     script.first_symbols(&server);
     assert!(script.find_difference().is_none());
     let subscribe = script.subscribe();
     assert_eq!((subscribe.reconcile, subscribe.have.len(), &subscribe.cursor), (None, 60 * 8, &None));
     script.snapshot(5, None, None, &[(5, "cards/a", "1")]);
     assert_eq!(script.confirmed(), ["cards/a"]);
+}
+
+/// A node that the client does not come from would go through its whole store to answer a list.
+#[test]
+fn elsewhere_symbols_tell_what_differs_wholly() {
+    let server: Documents = (0..200).map(|number| (format!("cards/x{number}"), "1".to_owned())).collect();
+    let mut script = elsewhere(&documents(60));
+    script.first_symbols(&server);
+    let Some(ClientFrame::MoreSymbols(MoreSymbols { until, .. })) = script.sent.last().cloned() else {
+        panic!("{:?}", script.sent.last())
+    };
+    script.symbols(&server, 5, (60, until));
+    assert_eq!((script.differing().0, script.differing().1.len()), (200, 60));
+    let mut script = elsewhere(&documents(2));
+    script.first_symbols(&documents(3));
+    assert_eq!(script.differing(), (1, vec![]));
 }
 
 #[test]
@@ -224,6 +242,22 @@ fn a_client_killed_in_the_middle_begins_again() {
     script.changelog = LOG;
     script.connect(0);
     assert_eq!(script.subscribe().cursor, None);
+}
+
+#[test]
+fn a_result_voids_the_cursor_of_the_node_of_before() {
+    let mine = documents(60);
+    let mut script = offline(&mine);
+    script.write(|tx| tx.put("cards", "k003", r#"{"n":33}"#));
+    script.changelog = OTHER;
+    script.connect(0);
+    script.first_symbols(&mine);
+    assert_eq!(script.sequences(), [1]);
+    script.result(1, 6, Outcome::Accepted);
+    script.restart();
+    script.changelog = LOG;
+    script.connect(1);
+    assert_eq!(script.subscribe().cursor, None, "that node may not have heard of the mutation");
 }
 
 #[test]

@@ -17,7 +17,7 @@ use tidelock_core::wire::Outcome;
 use super::ClusterStore;
 use super::clients::{Turn, client_id, client_row};
 use super::conflicts::conflict_ids;
-use super::limits::{ATTEMPTS_MAX, SEEN_KEPT_MAX, TOGETHER_DOCUMENTS_MAX};
+use super::limits::{ATTEMPTS_MAX, CLOCKS_APART_MS_MAX, SEEN_KEPT_MAX, TOGETHER_DOCUMENTS_MAX};
 use super::meta::{Group, IntentName, Meta};
 use super::take::{Content, State, Taken};
 use crate::error::StoreError;
@@ -149,10 +149,8 @@ impl<P: Platform> ClusterStore<P> {
             if attempt.unsure && is_written(attempt, &locked) {
                 return self.found(commit, locked).await;
             }
-            let seen = |id: &DocumentId, state: &State| {
-                let meta = state.meta.as_ref();
-                meta.is_some_and(|meta| meta.has_seen(mutation)) || turn.has_moved(id, mutation.sequence)
-            };
+            let seen =
+                |id: &DocumentId, state: &State| state.has_seen(mutation) || turn.has_moved(id, mutation.sequence);
             if attempt.ids.iter().any(|id| locked.state(id).is_some_and(|state| seen(id, state))) {
                 let offset = self.ingest(&mut locked, commit.session, &[]).await?;
                 return Ok(Step::Written(Written::Found(offset)));
@@ -237,6 +235,7 @@ impl<P: Platform> ClusterStore<P> {
             meta.offer(write.trace == Trace::Offered);
             if let Some(mutation) = commit.mutation {
                 meta.see(mutation);
+                meta.by = meta.over.map(|_| mutation);
             }
             if let Some(group) = &group {
                 meta.join(group.clone());
@@ -275,7 +274,10 @@ impl<P: Platform> ClusterStore<P> {
         version: Version,
         edited_ms: u64,
     ) -> Result<Meta, StoreError> {
-        let former = state.meta.clone().unwrap_or_default();
+        let mut former = state.meta.clone().unwrap_or_default();
+        if state.is_early() {
+            former.unsee();
+        }
         let passed = |seen: &MutationId| {
             self.clients.finished(seen.client, seen.incarnation).is_some_and(|finished| finished >= seen.sequence)
         };
@@ -284,10 +286,13 @@ impl<P: Platform> ClusterStore<P> {
             let finished = self.finished(&seen).await?;
             seen.retain(|one| finished.get(&(one.client, one.incarnation)).is_none_or(|last| *last < one.sequence));
         }
-        let (now_ms, kept_ms) = (self.host.now_ms(), self.options.intents_kept_ms);
+        let (now_ms, kept_ms) = (self.host.now_ms(), self.options.intents_kept_ms + CLOCKS_APART_MS_MAX);
         let groups = former.groups.into_iter().filter(|group| group.at_ms.saturating_add(kept_ms) > now_ms).collect();
         let deleted_ms = (!version.exists()).then_some(now_ms);
-        Ok(Meta { version, edited_ms, tag, deleted_ms, seen, mark: None, groups, offered: former.offered })
+        let offered = former.offered;
+        // Where a put may be seen in part, it may also be kept in part.
+        let over = (self.platform.capabilities().torn_ms_max > 0).then(|| state.version());
+        Ok(Meta { version, edited_ms, tag, deleted_ms, seen, mark: None, groups, offered, over, by: None })
     }
 
     /// What the records of clients have passed.
@@ -307,7 +312,8 @@ impl<P: Platform> ClusterStore<P> {
 
 /// Whether a write of unknown outcome went through: a document bears its tag.
 fn is_written(attempt: &Attempt<'_>, locked: &Taken<'_>) -> bool {
-    locked.states.values().filter_map(|state| state.meta.as_ref()).any(|meta| meta.tag == attempt.tag)
+    let written = |state: &State| !state.is_early() && state.meta.as_ref().is_some_and(|meta| meta.tag == attempt.tag);
+    locked.states.values().any(written)
 }
 
 /// Whether a write leaves a tombstone where there was no document.

@@ -74,7 +74,7 @@ impl<P: Platform> ClusterStore<P> {
         part: &Part,
         state: &State,
     ) -> Result<bool, StoreError> {
-        if part.is_written() && state.meta.as_ref().is_some_and(|meta| meta.has_seen(body.writer)) {
+        if part.is_written() && state.has_seen(body.writer) {
             return Ok(true);
         }
         let result = self.result(part, state);
@@ -88,6 +88,7 @@ impl<P: Platform> ClusterStore<P> {
             let mut meta = self.next_meta(state, self.host.random(), version, part.edited_ms).await?;
             meta.offer(part.offered == Some(true));
             meta.see(body.writer);
+            meta.by = meta.over.map(|_| body.writer);
             meta.join(Group { name: name.clone(), members: Vec::new(), at_ms: self.host.now_ms() });
             put(state, content, &meta)
         } else {
@@ -98,6 +99,10 @@ impl<P: Platform> ClusterStore<P> {
             };
             let mut meta = Meta { mark: None, ..state.meta.clone().unwrap_or(fresh) };
             meta.see(body.writer);
+            if part.version != part.expected {
+                // The content is there, and what tells whose it is was lost.
+                meta.join(Group { name: name.clone(), members: Vec::new(), at_ms: self.host.now_ms() });
+            }
             let (id, token) = (state.id.clone(), state.token.clone());
             PutIf { id, token, content: PutContent::Keep, meta: Some(meta.write()) }
         };

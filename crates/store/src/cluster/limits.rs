@@ -32,6 +32,10 @@ pub(super) const INTENT_INLINE_BYTES_MAX: usize = 64 << 10;
 pub(super) const INTENT_PIECE_BYTES_MAX: usize = 1 << 20;
 /// Events of a feed that are taken in together.
 pub(super) const EVENTS_AT_ONCE_MAX: usize = 256;
+/// Records of intents of which a node remembers since when they are settled; the others are forgotten later.
+pub(super) const RECORDS_AGED_MAX: usize = 1_000_000;
+/// How far the clocks of two nodes may be apart, in milliseconds, before something is forgotten too early that one dated for the other.
+pub(super) const CLOCKS_APART_MS_MAX: u64 = 2 * 24 * 60 * 60 * 1_000;
 /// Documents of the journal that are compared with a scan at a time.
 pub(super) const COMPARED_AT_ONCE_MAX: usize = 512;
 /// Positions of a feed that wait for what they cover.

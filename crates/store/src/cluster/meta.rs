@@ -36,9 +36,13 @@ pub(super) struct Meta {
     pub(super) groups: Vec<Group>,
     /// Whether the content, or what it came from, was offered when the platform had been set back.
     pub(super) offered: Option<bool>,
+    /// Where a crash may keep the meta and lose the content: the version that the content replaced.
+    pub(super) over: Option<Version>,
+    /// And what wrote it.
+    pub(super) by: Option<MutationId>,
 }
 
-cbor_struct!(Meta { version, edited_ms, tag, deleted_ms, seen, mark, groups, offered });
+cbor_struct!(Meta { version, edited_ms, tag, deleted_ms, seen, mark, groups, offered, over, by });
 
 /// Documents that were changed together.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -85,6 +89,20 @@ impl Meta {
         match self.seen.iter_mut().find(|seen| same(seen)) {
             Some(seen) => seen.sequence = seen.sequence.max(mutation.sequence),
             None => self.seen.push(mutation),
+        }
+    }
+
+    /// Whether the content that it was written with is not there, but the one before.
+    pub(super) fn is_early(&self, version: Version) -> bool {
+        self.over == Some(version) && self.version != version
+    }
+
+    /// Takes back that the mutation which wrote the meta has changed the document; the client's earlier ones have been carried out.
+    pub(super) fn unsee(&mut self) {
+        let Some(by) = self.by.take() else { return };
+        let of_it = |seen: &MutationId| seen.client == by.client && seen.incarnation == by.incarnation;
+        for seen in self.seen.iter_mut().filter(|seen| of_it(seen)) {
+            seen.sequence = seen.sequence.min(Sequence(by.sequence.0.saturating_sub(1)));
         }
     }
 

@@ -282,6 +282,13 @@ impl<P: Platform> Changelog for ClusterStore<P> {
         Box::pin(async move { self.journal.changes(from, &visible(filter), bytes_max).await })
     }
 
+    fn catch_up<'a>(&'a self, filter: &'a Filter) -> BoxFuture<'a, Result<(), StoreError>> {
+        Box::pin(async move {
+            self.catch_up_with(filter).await;
+            Ok(())
+        })
+    }
+
     fn snapshot<'a>(
         &'a self,
         after: Option<&'a DocumentId>,

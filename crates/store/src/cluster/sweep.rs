@@ -1,20 +1,21 @@
 //! The task that goes through whole collections: after the feed lost something, and from time to time, for not every platform tells
 //! of everything. On its way it forgets what is past its horizon.
 
-use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use futures_util::future::select;
 use tidelock_core::ids::{DocumentId, MutationId, SessionId, Version};
-use tokio::sync::Notify;
+use tidelock_core::server::Filter;
+use tokio::sync::{Notify, watch};
 
 use super::ClusterStore;
 use super::clients::{client_id, client_row};
 use super::conflicts::conflict_ms;
 use super::epoch::Look;
-use super::intent::{Piece, is_piece, piece_head, record_put};
-use super::limits::{ATTEMPTS_MAX, COMPARED_AT_ONCE_MAX};
+use super::intent::{is_piece, piece_head, record_put};
+use super::limits::{ATTEMPTS_MAX, COMPARED_AT_ONCE_MAX, RECORDS_AGED_MAX};
 use super::meta::{IntentName, IntentRow, Meta, Moved, unseal};
 use crate::error::StoreError;
 use crate::platform::{Entry, Platform, PlatformError, PutContent, PutIf, PutOutcome, Token, system};
@@ -26,9 +27,25 @@ const NOTE: &str = "cluster:complete";
 #[derive(Debug, Default)]
 pub(super) struct Scans {
     all: Vec<String>,
-    /// With a number that is another one when it was asked for again.
-    wanted: Mutex<BTreeMap<String, u64>>,
+    walks: Mutex<BTreeMap<String, Walks>>,
     woken: Notify,
+    /// How many walks have ended.
+    ended: watch::Sender<u64>,
+    /// When records of intents were first met as they are, by a hash of record and state.
+    ages: Mutex<HashMap<u64, u64>>,
+}
+
+/// Walks through one collection. They are numbered: one that begins after a request serves it, and all requests before.
+#[derive(Clone, Copy, Debug, Default)]
+struct Walks {
+    /// The last that was asked for.
+    asked: u64,
+    /// The last that was asked for because something is missing: until it is done, no position of the feed is safe.
+    missing: u64,
+    /// The last that is done.
+    done: u64,
+    /// When the last one ended, done or failed, counted in walks through any collection.
+    turn: u64,
 }
 
 impl Scans {
@@ -36,8 +53,12 @@ impl Scans {
         Self { all, ..Self::default() }
     }
 
+    /// Something may be missing in a collection.
     pub(super) fn request(&self, collection: String) {
-        *self.wanted().entry(collection).or_default() += 1;
+        let mut walks = self.walks();
+        let walks = walks.entry(collection).or_default();
+        walks.asked += 1;
+        walks.missing = walks.asked;
         self.woken.notify_one();
     }
 
@@ -47,24 +68,53 @@ impl Scans {
         }
     }
 
-    /// Whether nothing is to be gone through.
-    pub(super) fn is_done(&self) -> bool {
-        self.wanted().is_empty()
-    }
-
-    fn first(&self) -> Option<(String, u64)> {
-        self.wanted().first_key_value().map(|(collection, number)| (collection.clone(), *number))
-    }
-
-    fn finish(&self, collection: &str, number: u64) {
-        let mut wanted = self.wanted();
-        if wanted.get(collection) == Some(&number) {
-            wanted.remove(collection);
+    /// Waits for walks through collections that begin after this was called.
+    async fn walk(&self, collections: impl Iterator<Item = &String>) {
+        let mut ended = self.ended.subscribe();
+        let mut asked = Vec::new();
+        for collection in collections {
+            let mut walks = self.walks();
+            let walks = walks.entry(collection.clone()).or_default();
+            walks.asked += 1;
+            asked.push((collection, walks.asked));
         }
+        self.woken.notify_one();
+        let are_done = |_: &u64| {
+            let walks = self.walks();
+            asked.iter().all(|(collection, number)| walks.get(*collection).is_some_and(|walks| walks.done >= *number))
+        };
+        // The sender lives as long as the scans.
+        let _ = ended.wait_for(are_done).await;
     }
 
-    fn wanted(&self) -> MutexGuard<'_, BTreeMap<String, u64>> {
-        self.wanted.lock().unwrap_or_else(PoisonError::into_inner)
+    /// Whether nothing is missing.
+    pub(super) fn is_done(&self) -> bool {
+        self.walks().values().all(|walks| walks.done >= walks.missing)
+    }
+
+    /// The next walk to begin: through the collection that had none for longest.
+    fn first(&self) -> Option<(String, u64)> {
+        let walks = self.walks();
+        let wanted = walks.iter().filter(|(_, walks)| walks.done < walks.asked);
+        wanted.min_by_key(|(_, walks)| walks.turn).map(|(collection, walks)| (collection.clone(), walks.asked))
+    }
+
+    /// A walk has ended: done, or to be begun again after the others.
+    fn ended(&self, collection: &str, number: u64, done: bool) {
+        let turn = self.ended.borrow().wrapping_add(1);
+        if let Some(walks) = self.walks().get_mut(collection) {
+            walks.turn = turn;
+            walks.done = if done { number } else { walks.done };
+        }
+        self.ended.send_replace(turn);
+    }
+
+    fn ages(&self) -> MutexGuard<'_, HashMap<u64, u64>> {
+        self.ages.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn walks(&self) -> MutexGuard<'_, BTreeMap<String, Walks>> {
+        self.walks.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -83,13 +133,9 @@ impl<P: Platform> ClusterStore<P> {
                 select(Box::pin(self.scans.woken.notified()), self.host.sleep(pause_ms)).await;
                 continue;
             };
-            let swept = match self.sweep(&collection).await {
-                Ok(()) => {
-                    self.scans.finish(&collection, number);
-                    self.note_complete().await
-                }
-                Err(error) => Err(error),
-            };
+            let swept = self.sweep(&collection).await;
+            self.scans.ended(&collection, number, swept.is_ok());
+            let swept = if swept.is_ok() { self.note_complete().await } else { swept };
             attempt = if swept.is_ok() { 0 } else { attempt + 1 };
             if attempt > 0 {
                 self.backoff(attempt).await;
@@ -124,9 +170,19 @@ impl<P: Platform> ClusterStore<P> {
         Ok(())
     }
 
+    /// Takes in everything that these collections hold at this moment. Those who ask meanwhile share the next walk.
+    pub(super) async fn catch_up_with(&self, filter: &Filter) {
+        // What an intent changes is taken in when its documents are.
+        let collections = filter.collections.keys().filter(|name| self.options.collections.contains(name));
+        self.scans.walk(collections).await;
+    }
+
     async fn sweep(&self, collection: &str) -> Result<(), StoreError> {
         if collection == system::STATE {
             return self.look_at_epoch(Look::Read).await;
+        }
+        if collection == system::INTENTS {
+            return self.sweep_intents().await;
         }
         let mut scan = self.platform.scan(collection).await?;
         let mut present = HashSet::new();
@@ -140,13 +196,9 @@ impl<P: Platform> ClusterStore<P> {
                     present.insert(hash(key));
                 }
             }
-            if collection == system::INTENTS {
-                self.sweep_intents(page).await?;
-            } else {
-                self.sweep_documents(collection, page).await?;
-            }
+            self.sweep_documents(collection, page).await?;
         }
-        if collection == system::INTENTS { Ok(()) } else { self.sweep_absent(collection, &present).await }
+        self.sweep_absent(collection, &present).await
     }
 
     /// Takes in what the journal has otherwise, and forgets what is past its horizon.
@@ -253,28 +305,36 @@ impl<P: Platform> ClusterStore<P> {
         Err(StoreError::Unavailable("a client's record changes too often".to_owned()))
     }
 
-    /// Meets intents that are not settled, and forgets those that were long ago.
-    async fn sweep_intents(&self, page: Vec<(String, Entry)>) -> Result<(), StoreError> {
+    /// Meets intents that are not settled, and forgets records that have been as they are for long. How long, this node's own clock
+    /// says, from the walk on that first met them so: that of the node which wrote them may be days behind.
+    async fn sweep_intents(&self) -> Result<(), StoreError> {
         let now_ms = self.host.now_ms();
-        let is_old = |at_ms: u64| at_ms.saturating_add(self.options.intents_kept_ms) <= now_ms;
-        for (key, entry) in page {
-            let Some(content) = &entry.content else { continue };
-            let id = DocumentId::new(system::INTENTS, &key);
-            if is_piece(&key) {
-                let old = unseal::<Piece>(content).is_none_or(|piece| is_old(piece.at_ms));
-                if old && !self.is_needed(&key).await? {
-                    self.erase(id, entry.token).await?;
-                }
-                continue;
+        let before = self.scans.ages().clone();
+        let mut ages = HashMap::new();
+        let mut scan = self.platform.scan(system::INTENTS).await?;
+        loop {
+            let page = scan.next().await?;
+            if page.is_empty() {
+                break;
             }
-            match unseal::<IntentRow>(content) {
-                Some(row) if row.is_live() => {
+            for (key, entry) in page {
+                let Some(content) = &entry.content else { continue };
+                let row = if is_piece(&key) { None } else { unseal::<IntentRow>(content) };
+                if let Some(row) = row.filter(IntentRow::is_live) {
                     self.intents.meet(&IntentName { key, attempt: row.attempt }, now_ms);
+                    continue;
                 }
-                Some(row) if is_old(row.at_ms) => self.erase(id, entry.token).await?,
-                Some(_) | None => {}
+                let state = hash((&key, &entry.token.0));
+                let met_ms = before.get(&state).copied().unwrap_or(now_ms);
+                let is_old = met_ms.saturating_add(self.options.intents_kept_ms) <= now_ms;
+                if is_old && !(is_piece(&key) && self.is_needed(&key).await?) {
+                    self.erase(DocumentId::new(system::INTENTS, key), entry.token).await?;
+                } else if ages.len() < RECORDS_AGED_MAX {
+                    ages.insert(state, met_ms);
+                }
             }
         }
+        *self.scans.ages() = ages;
         Ok(())
     }
 
@@ -299,8 +359,51 @@ impl<P: Platform> ClusterStore<P> {
     }
 }
 
-fn hash(key: &str) -> u64 {
+fn hash(key: impl Hash) -> u64 {
     let mut hasher = DefaultHasher::new();
     key.hash(&mut hasher);
     hasher.finish()
+}
+
+#[cfg(test)]
+mod tests {
+    use futures_util::FutureExt;
+
+    use super::*;
+
+    /// A walk that was under way when somebody asked may have passed what he asks for.
+    #[test]
+    fn a_walk_serves_those_who_asked_before_it_began() {
+        let (scans, names) = (Scans::default(), ["a".to_owned(), "b".to_owned()]);
+        scans.request("a".to_owned());
+        let (_, under_way) = scans.first().unwrap();
+        let mut asked = Box::pin(scans.walk(names.iter()));
+        assert_eq!((&mut asked).now_or_never(), None);
+        scans.ended("a", under_way, true);
+        assert!(scans.is_done(), "nothing is missing");
+        for name in ["b", "a"] {
+            assert_eq!((&mut asked).now_or_never(), None);
+            let (next, number) = scans.first().unwrap();
+            assert_eq!(next, name, "the one that had no walk for longest");
+            scans.ended(&next, number, true);
+        }
+        assert_eq!(asked.now_or_never(), Some(()));
+        assert_eq!(scans.first(), None);
+    }
+
+    /// A collection that cannot be gone through holds the others up no more than once.
+    #[test]
+    fn a_walk_that_failed_comes_after_the_others() {
+        let (scans, names) = (Scans::default(), ["b".to_owned()]);
+        scans.request("a".to_owned());
+        let mut asked = Box::pin(scans.walk(names.iter()));
+        assert_eq!((&mut asked).now_or_never(), None);
+        for (name, done) in [("a", false), ("b", true), ("a", false)] {
+            let (next, number) = scans.first().unwrap();
+            assert_eq!(next, name);
+            scans.ended(&next, number, done);
+        }
+        assert_eq!(asked.now_or_never(), Some(()));
+        assert!(!scans.is_done(), "something is missing in a");
+    }
 }

@@ -9,7 +9,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use tidelock_core::ids::{DocumentId, Offset, Sequence, SessionId, Version};
+use tidelock_core::ids::{DocumentId, MutationId, Offset, Sequence, SessionId, Version};
 use tidelock_core::version;
 use tidelock_core::wire::Outcome;
 
@@ -94,6 +94,18 @@ impl State {
             Content::Document(_, body) => Some(body),
             Content::Absent | Content::Unreadable => None,
         }
+    }
+
+    /// Whether the meta is of a write whose content a crash has lost.
+    pub(super) fn is_early(&self) -> bool {
+        self.meta.as_ref().is_some_and(|meta| meta.is_early(self.version()))
+    }
+
+    /// Whether a mutation has changed the document.
+    pub(super) fn has_seen(&self, mutation: MutationId) -> bool {
+        self.meta.as_ref().is_some_and(|meta| {
+            meta.has_seen(mutation) && !(meta.by == Some(mutation) && meta.is_early(self.version()))
+        })
     }
 
     /// When the user made the content, where one of us wrote it.

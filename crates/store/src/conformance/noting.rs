@@ -136,6 +136,10 @@ impl<P: Platform> Changelog for Noting<P> {
         self.store.changes(from, filter, bytes_max)
     }
 
+    fn catch_up<'a>(&'a self, filter: &'a Filter) -> BoxFuture<'a, Result<(), StoreError>> {
+        self.store.catch_up(filter)
+    }
+
     fn snapshot<'a>(
         &'a self,
         after: Option<&'a DocumentId>,

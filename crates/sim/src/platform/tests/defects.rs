@@ -22,7 +22,7 @@ struct Bench<M> {
 impl<M: Model> Bench<M> {
     fn new(model: M) -> Self {
         let time = Arc::new(VirtualTime::new(1_000_000));
-        let cluster = Cluster::new(model, Arc::clone(&time));
+        let cluster = Cluster::new(model, Arc::clone(&time), false);
         let path = Path::new(Arc::clone(&time), 7, Weather::default());
         let client = PlatformClient::new(Arc::clone(&cluster), Arc::clone(&path), "one");
         Self { time, cluster, client, path }

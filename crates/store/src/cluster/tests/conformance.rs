@@ -10,7 +10,7 @@ use crate::memory::MemoryStore;
 
 fn noting(time: &Arc<Time>, together: bool, ordered: bool) -> Noting<TestPlatform> {
     let rules = Arc::new(NotedRules::default());
-    let host = Arc::new(TestHost(Arc::clone(time)));
+    let host = Arc::new(TestHost { time: Arc::clone(time), ahead_ms: 0 });
     let rulebook: Arc<NotedRules> = Arc::clone(&rules);
     let platform = Cluster::new(together, ordered).node();
     let journal = Arc::new(MemoryStore::default());

@@ -381,3 +381,39 @@ fn mutations_of_one_client_that_come_together_share_a_record() {
     let writes = rig.cluster.writes(crate::platform::system::CLIENTS);
     assert_eq!(writes, 1);
 }
+
+/// A crash of the whole platform kept what a put stored beside the content, and lost the content: the mutation is not done.
+#[test]
+fn a_meta_whose_content_was_lost_tells_of_no_mutation() {
+    for others in [false, true] {
+        for keys in [&["a"][..], &["a", "b"]] {
+            let mut rig = Rig::new(1, true);
+            rig.cluster.tear(5);
+            for key in keys {
+                rig.cluster.set(&doc(key), Some("{\"n\":0}"), false);
+            }
+            let push = increment(mutation(1, 1), keys, 0);
+            let mut call = 0;
+            while rig.cluster.content(&doc("a")).as_deref() == Some("{\"n\":0}") {
+                let node = rig.idle_node();
+                node.platform.fail(call, Fault::StopAfter);
+                rig.push_until_stopped(&node, &push);
+                call += 1;
+            }
+            for key in keys {
+                rig.cluster.set(&doc(key), Some("{\"n\":0}"), true);
+            }
+            let node = rig.node();
+            let mut n = 1;
+            if others {
+                assert_eq!(rig.push(&node, &increment(mutation(2, 1), keys, 0)), Told::Done);
+                n = 2;
+            }
+            assert_eq!(rig.push(&node, &push), Told::Done);
+            assert_eq!(rig.push(&node, &push), Told::Repeated);
+            for key in keys {
+                assert_eq!(rig.cluster.content(&doc(key)), Some(format!("{{\"n\":{n}}}")), "{keys:?} {others}");
+            }
+        }
+    }
+}

@@ -374,6 +374,7 @@ fn intents_and_log_entries_are_forgotten_after_their_time() {
     rig.push(&node, &increment(mutation(1, 1), &["a"], 0));
     let cluster = rig.cluster.clone();
     assert_eq!([system::INTENTS, system::CONFLICTS].map(|name| cluster.documents(name).len()), [1, 1]);
+    rig.run(node.store.host.sleep(30_000));
     rig.time.advance(2 * 60 * 60 * 1_000);
     rig.until("the end of an intent", || cluster.documents(system::INTENTS).is_empty());
     assert_eq!(cluster.documents(system::CONFLICTS).len(), 1);
@@ -406,6 +407,7 @@ fn a_large_mutation_is_held_in_pieces() {
     assert_eq!(rig.push(&node, &push), Told::Repeated);
     rig.converge(&[&node]);
     assert_eq!(node.documents().len(), 2);
+    rig.run(node.store.host.sleep(30_000));
     rig.time.advance(2 * 60 * 60 * 1_000);
     let cluster = rig.cluster.clone();
     rig.until("the end of the intent and its pieces", || cluster.documents(system::INTENTS).is_empty());

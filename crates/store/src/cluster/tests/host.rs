@@ -80,15 +80,19 @@ impl Time {
 }
 
 /// A node's clock and dice.
-pub(super) struct TestHost(pub(super) Arc<Time>);
+pub(super) struct TestHost {
+    pub(super) time: Arc<Time>,
+    /// How far its clock is ahead of that of others, in milliseconds.
+    pub(super) ahead_ms: u64,
+}
 
 impl Host for TestHost {
     fn now_ms(&self) -> u64 {
-        self.0.now_ms.load(Ordering::SeqCst)
+        self.time.now_ms.load(Ordering::SeqCst) + self.ahead_ms
     }
 
     fn sleep(&self, ms: u64) -> BoxFuture<'static, ()> {
-        let time = Arc::clone(&self.0);
+        let time = Arc::clone(&self.time);
         let due_ms = time.now_ms.load(Ordering::SeqCst) + ms;
         let number = time.sleeps.fetch_add(1, Ordering::SeqCst);
         Box::pin(poll_fn(move |context| {
@@ -102,7 +106,7 @@ impl Host for TestHost {
 
     fn random(&self) -> u64 {
         // splitmix64
-        let mut word = self.0.random.fetch_add(0x9e37_79b9_7f4a_7c15, Ordering::SeqCst);
+        let mut word = self.time.random.fetch_add(0x9e37_79b9_7f4a_7c15, Ordering::SeqCst);
         word = (word ^ (word >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
         word = (word ^ (word >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
         word ^ (word >> 31)

@@ -4,6 +4,7 @@ mod conformance;
 mod crashes;
 mod following;
 mod host;
+mod lagging;
 mod platform;
 mod races;
 mod rig;

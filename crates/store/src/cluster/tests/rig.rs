@@ -97,7 +97,7 @@ impl Rig {
         let options = ClusterOptions { collections: vec!["notes".to_owned()], ..ClusterOptions::default() };
         let policy = Policy { fields: vec![(vec!["n".to_owned()], FieldStrategy::Sum)], ..Policy::default() };
         Self {
-            host: Arc::new(TestHost(Arc::clone(&time))),
+            host: Arc::new(TestHost { time: Arc::clone(&time), ahead_ms: 0 }),
             time,
             cluster: Cluster::new(together, !together),
             policy,
