@@ -124,8 +124,10 @@ impl Client {
         self.advance(now_ms);
     }
 
-    /// Something suggests that connecting may succeed (the network came back, the page is visible again): does not wait any longer.
+    /// Something suggests that connecting may succeed (the network came back, the page is visible again): does not wait any longer, and
+    /// earlier failures do not make the wait after the next one long.
     pub fn handle_network_hint(&mut self, now_ms: u64) {
+        self.connection.failures = 0;
         self.connection.retry_at_ms = now_ms;
         self.advance(now_ms);
     }
