@@ -175,4 +175,12 @@ mod tests {
         check("x", 19_000, &[(0, &["x"])], &[4_000], true);
         check("x", 19_001, &[(0, &["x"])], &[4_000], false);
     }
+    #[test]
+    fn time_in_which_no_server_ran_does_not_count() {
+        let mut checkers = Checkers::default();
+        checkers.rules_changed(4_000, checkers.settings.with_next_access());
+        checkers.time_passed(1_000_000);
+        assert_eq!(checkers.rules_between(1_019_000).len(), 2);
+        assert_eq!(checkers.rules_between(1_019_001).len(), 1);
+    }
 }

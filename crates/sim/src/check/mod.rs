@@ -96,6 +96,11 @@ impl Checkers {
         self.former_rules.push((now_ms, former));
     }
 
+    /// Time passed in which nothing ran, the servers included: what follows from a change of the rules is as far as it was.
+    pub(crate) fn time_passed(&mut self, away_ms: u64) {
+        self.former_rules.iter_mut().for_each(|(until_ms, _)| *until_ms += away_ms);
+    }
+
     /// When the rules changed last.
     fn rules_changed_ms(&self) -> u64 {
         self.former_rules.last().map_or(0, |(at_ms, _)| *at_ms)
