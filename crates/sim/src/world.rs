@@ -15,6 +15,7 @@ use tidelock_server::{Bytes, TimeSource as _};
 use crate::check::{Checkers, Options, Violation};
 use crate::database::ModelDatabase;
 use crate::describe;
+use crate::faults::Setbacks;
 use crate::host::{Host, Request, StepOutcome};
 use crate::journal::Journal;
 use crate::node::{Ground, Life, LinkId, Node, NodeConfig};
@@ -72,6 +73,7 @@ pub struct World {
     pub(crate) room_per_mille: u64,
     pub(crate) ledger: Ledger,
     pub(crate) healed: bool,
+    pub(crate) setbacks: Setbacks,
     /// Servers that served when everyone was last told of the network.
     pub(crate) serving: usize,
     /// The first thing that did not hold.
@@ -175,6 +177,7 @@ impl World {
         let ground = Ground { journal: Arc::new(Journal::default()), time: Arc::clone(&time) };
         let collections: Vec<String> = policies().keys().cloned().collect();
         let site = site::draw(&mut random, &time, &collections, options.sites);
+        let setbacks = Setbacks::draw(&mut random);
         let checkers = Checkers::new(site.is_in_one_order());
         let mut world = Self {
             now_ms: START_MS,
@@ -203,6 +206,7 @@ impl World {
             room_per_mille,
             ledger: Ledger::default(),
             healed: false,
+            setbacks,
             serving: 0,
             violation: None,
             latency_ms_max,

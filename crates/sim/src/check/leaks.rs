@@ -54,6 +54,10 @@ impl Checkers {
     }
 
     fn body_at(&self, id: &DocumentId, offset: Offset) -> Option<&[u8]> {
+        if self.set_back {
+            // The offset is one of several histories.
+            return None;
+        }
         self.history.state_at(id, offset)?.body.as_deref()
     }
 

@@ -67,6 +67,22 @@ pub(crate) trait Site {
     /// Deletes are forgotten sooner than the servers would; whether they could be.
     fn forget_tombstones(&mut self, random: &mut Random) -> bool;
 
+    /// A copy of the store is put aside, where that can be done.
+    fn copy(&mut self) {}
+
+    /// A copy takes the place of the store; whether there was one. Every node's process is to start anew.
+    fn restore(&mut self, _random: &mut Random) -> bool {
+        false
+    }
+
+    /// Copies are thrown away.
+    fn forget_copies(&mut self) {}
+
+    /// JSON texts that the conflict log keeps for those who wrote them.
+    fn set_aside(&self) -> Vec<Vec<u8>> {
+        Vec::new()
+    }
+
     /// The site's own next fault; its name, or `None` when it has none.
     fn strike(&mut self, _random: &mut Random) -> Option<&'static str> {
         None
