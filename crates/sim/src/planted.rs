@@ -49,10 +49,7 @@ fn find(bug: Bug, workers: usize) -> Option<(&'static str, u64)> {
 
 /// Over which stores a bug can show.
 fn sites_of(bug: Bug) -> Sites {
-    match bug {
-        Bug::IntentAborted | Bug::SeenPruned => Sites::All,
-        _ => Sites::Sound,
-    }
+    if matches!(bug, Bug::IntentAborted | Bug::SeenPruned) { Sites::All } else { Sites::Sound }
 }
 
 /// The table of what was found.

@@ -221,13 +221,6 @@ impl Brought {
         current.version.exists() || self.trace == Trace::Buried
     }
 
-    /// Whether the document may hold the change already, because it was offered: one that was acknowledged before, or an edit that
-    /// became a whole document because the store lacked it.
-    fn may_be_in(self, change: &DocumentChange) -> bool {
-        let edited = self.brings_back && !change.base.exists() && matches!(change.operation, Operation::Put(_));
-        self.trace == Trace::Offered && (self.again || edited)
-    }
-
     /// What is to be remembered of the document after the change.
     fn trace_of(self, operation: &Operation, current: &State) -> Trace {
         match operation {
@@ -257,7 +250,7 @@ fn merged(
         }
         (operation, _) if current.is_damaged() => replace(operation),
         (operation @ (Operation::Put(_) | Operation::Patch(_)), Some(old))
-            if brought.may_be_in(change) && change.base != current.version =>
+            if brought.again && brought.trace == Trace::Offered && change.base != current.version =>
         {
             merge::again(old, id, operation)
         }

@@ -319,18 +319,3 @@ async fn an_edit_of_what_the_store_lacks_may_hold_what_others_did() {
     let ids = ["new", "edited", "created"].map(note);
     assert_eq!(store.traces(&ids).await.unwrap(), [Trace::None, Trace::Offered, Trace::None]);
 }
-
-#[tokio::test]
-async fn an_edit_of_what_was_offered_meanwhile_is_not_added_to_it() {
-    let (database, store) = database(None).await;
-    let caller = caller(&["x"]);
-    let body = |n: i64| format!(r#"{{"n":{n},"room":"x"}}"#);
-    one(&database, &caller, change(1, "a", Version::ABSENT, &offer(&body(5)))).await;
-    let edited = change(2, "a", Version::ABSENT, &Operation::Put(body(7).into_bytes()));
-    one(&database, &caller, Submission { brings_back: true, ..edited }).await;
-    let found = store.read(&[note("a")]).await.unwrap().documents.pop().unwrap().unwrap();
-    assert_eq!(*found.body, *body(5).into_bytes());
-    let log = store.conflicts(&ConflictQuery { limit: 9, ..ConflictQuery::default() }).await.unwrap();
-    assert_eq!(log.first().map(|entry| entry.note.strategy.as_str()), Some("restored"));
-    assert_eq!(log.first().and_then(|entry| entry.note.mine.clone()), Some(body(7).into_bytes()));
-}

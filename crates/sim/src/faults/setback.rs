@@ -37,27 +37,42 @@ impl World {
     /// Something is copied, or what was copied takes the place of what there is. It is counted by its own name.
     pub(crate) fn set_back(&mut self, replica: usize) -> bool {
         let restores = self.random.chance(500);
-        // A mutation that was committed and offered by others, but whose result its author does not have, would be applied twice: the
-        // server cannot tell it from a new one.
-        let settled = self.replicas.iter().all(|replica| replica.database.unsent().1 == 0);
+        // What is under way then may be applied twice: the decision about stores that were set back says why.
+        let settled = self.replicas.iter().all(|replica| replica.database.unsent() == (0, 0));
         match &mut self.setbacks {
             Setbacks::None => {}
             Setbacks::Store if restores && settled && self.site.restore(&mut self.random) => {
                 self.checkers.store_set_back();
+                let link = self.next_id;
+                self.replicas.iter_mut().for_each(|replica| replica.still_until = Some(link));
                 (0..self.nodes.len()).for_each(|node| self.restart_node(node));
                 self.struck("store-set-back", replica);
             }
             Setbacks::Store => self.site.copy(),
-            Setbacks::Profiles(copies) => match copies.remove(&replica).filter(|_| restores) {
-                Some(copy) => self.restore_profile(replica, copy),
-                None => {
+            Setbacks::Profiles(copies) => {
+                if let Some(copy) = copies.remove(&replica).filter(|_| restores) {
+                    self.restore_profile(replica, copy);
+                } else {
                     let copy = self.replicas.get(replica).map(|replica| replica.database.backup());
                     // What is unsent in a copy becomes a mutation once more, which nothing tells from the one of before.
                     copies.extend(copy.filter(|copy| copy.unsent().0 == 0).map(|copy| (replica, copy)));
                 }
-            },
+            }
         }
         false
+    }
+
+    /// Whether the application of a replica is still, because the store was set back and its client does not know it, or has not brought
+    /// back what it knows.
+    pub(crate) fn is_still(&mut self, replica: usize) -> bool {
+        let Some(target) = self.replicas.get_mut(replica) else { return true };
+        let Some(after) = target.still_until else { return false };
+        let synced = self
+            .hosts
+            .get(&target.leader)
+            .is_some_and(|seat| seat.link.is_some_and(|link| link > after) && seat.host.client().is_synced());
+        target.still_until.take_if(|_| synced);
+        !synced
     }
 
     /// The browser ends; its profile is that of an earlier day, or there is none any more.

@@ -15,6 +15,7 @@ use tidelock_store::{BoxFuture, Changelog, MemoryStore, Store, StoreError};
 use crate::node::Life;
 use crate::platform::{Faults, couchbase, geode};
 use crate::random::Random;
+use crate::rules::policies;
 use crate::time::VirtualTime;
 use cluster::ClusterSite;
 use embedded::EmbeddedSite;
@@ -133,12 +134,8 @@ pub enum Sites {
 }
 
 /// The site of a world.
-pub(crate) fn draw(
-    random: &mut Random,
-    time: &Arc<VirtualTime>,
-    collections: &[String],
-    sites: Sites,
-) -> Box<dyn Site> {
+pub(crate) fn draw(random: &mut Random, time: &Arc<VirtualTime>, sites: Sites) -> Box<dyn Site> {
+    let collections: Vec<String> = policies().keys().cloned().collect();
     let drawn = random.below(1_000);
     if drawn < EMBEDDED_PER_MILLE {
         return Box::new(EmbeddedSite::new());
@@ -148,13 +145,13 @@ pub(crate) fn draw(
     }
     if drawn < EMBEDDED_PER_MILLE + COUCHBASE_PER_MILLE {
         let setup = couchbase::Setup::draw(random);
-        let model = couchbase::Couchbase::new(setup, collections, random.any());
-        return Box::new(ClusterSite::new("couchbase", model, time, collections, random));
+        let model = couchbase::Couchbase::new(setup, &collections, random.any());
+        return Box::new(ClusterSite::new("couchbase", model, time, &collections, random));
     }
     if drawn < EMBEDDED_PER_MILLE + COUCHBASE_PER_MILLE + GEODE_PER_MILLE {
         let setup = geode::Setup::draw(random);
-        let model = geode::Geode::new(setup, collections, random.any());
-        return Box::new(ClusterSite::new("geode", model, time, collections, random));
+        let model = geode::Geode::new(setup, &collections, random.any());
+        return Box::new(ClusterSite::new("geode", model, time, &collections, random));
     }
     Box::new(MemorySite::new())
 }
