@@ -9,11 +9,15 @@ use tidelock_core::wire::{
 };
 use tokio::net::TcpStream;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest as _;
+use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
 use tokio_tungstenite::tungstenite::{Bytes, Message};
 use tokio_tungstenite::{MaybeTlsStream, WebSocketStream};
 
 use crate::rows::{COLLECTION, body, key, splitmix};
 use crate::server::Server;
+
+/// The library clears the whole buffer before each read: its own size, 128 KiB, would cost more than everything else that a client does.
+const READ_BUFFER_BYTES: usize = 4 << 10;
 
 /// An open session.
 pub(crate) struct Client {
@@ -26,7 +30,8 @@ impl Client {
     pub(crate) async fn open(server: &Server, number: u64, claims: &Value) -> Self {
         let mut request = format!("ws://{}/v1/sync", server.address).into_client_request().unwrap();
         request.headers_mut().insert("sec-websocket-protocol", "tidelock.v1".parse().unwrap());
-        let (socket, _) = tokio_tungstenite::connect_async(request).await.unwrap();
+        let config = WebSocketConfig::default().read_buffer_size(READ_BUFFER_BYTES);
+        let (socket, _) = tokio_tungstenite::connect_async_with_config(request, Some(config), false).await.unwrap();
         let mut client = Self { socket, sequence: 0 };
         let hello = Hello {
             protocol: 1,

@@ -27,6 +27,8 @@ pub enum Bug {
     FilterKept,
     /// Documents of one mutation are sent in frames that do not belong together.
     GroupTorn,
+    /// An intent that is committed is aborted by whoever meets it.
+    IntentAborted,
     /// The offset of a result is too high: what follows is taken for older.
     OffsetTooHigh,
     /// A rebase drops what the user changed.
@@ -35,6 +37,8 @@ pub enum Bug {
     RejectedLost,
     /// An edit of a deleted document brings it back where deletes win.
     Resurrection,
+    /// A document of a cluster forgets what it has seen before the client's record has passed it.
+    SeenPruned,
     /// The client applies changes that are older than a result.
     SettledForgotten,
     /// After a reconciliation changes follow from the head instead of from where the symbols stood.
@@ -44,7 +48,7 @@ pub enum Bug {
 }
 
 /// Every bug.
-pub const BUGS: [Bug; 17] = [
+pub const BUGS: [Bug; 19] = [
     Bug::AckDropped,
     Bug::AckWithoutCommit,
     Bug::AppliedTwice,
@@ -55,10 +59,12 @@ pub const BUGS: [Bug; 17] = [
     Bug::FenceUnchecked,
     Bug::FilterKept,
     Bug::GroupTorn,
+    Bug::IntentAborted,
     Bug::OffsetTooHigh,
     Bug::RebaseForgetful,
     Bug::RejectedLost,
     Bug::Resurrection,
+    Bug::SeenPruned,
     Bug::SettledForgotten,
     Bug::StaleReconciled,
     Bug::TombstonesEarly,

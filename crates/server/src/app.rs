@@ -131,6 +131,13 @@ impl App {
         self.stopping.send_replace(true);
     }
 
+    /// Waits until sessions are told to stop. Safe to drop and call again.
+    pub(crate) async fn stopped(&self) {
+        // The sender lives as long as the app.
+        let _ = self.stopping.subscribe().wait_for(|stopping| *stopping).await;
+    }
+
+    /// Whether nothing is accepted any more.
     pub(crate) fn is_stopping(&self) -> bool {
         self.draining.load(Ordering::SeqCst)
     }

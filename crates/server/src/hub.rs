@@ -207,9 +207,9 @@ impl Membership<'_> {
         Some(Mail::Batch(since, batch))
     }
 
-    /// Waits until something waits. Safe to drop and call again.
-    pub(crate) async fn wait(&self) {
-        self.mailbox.notify.notified().await;
+    /// Where to wait.
+    pub(crate) fn mailbox(&self) -> Arc<Mailbox> {
+        Arc::clone(&self.mailbox)
     }
 }
 
@@ -223,6 +223,11 @@ impl Drop for Membership<'_> {
 }
 
 impl Mailbox {
+    /// Waits until something waits. Safe to drop and call again.
+    pub(crate) async fn wait(&self) {
+        self.notify.notified().await;
+    }
+
     fn put(&self, batch: &Arc<Batch>) {
         let mut state = self.state();
         if state.queue.len() >= MAILBOX_BATCHES_MAX {

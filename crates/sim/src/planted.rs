@@ -29,24 +29,27 @@ pub fn plant_all(workers: usize) -> Vec<Finding> {
 
 /// Who finds a bug, after how many seeds. A seed that fails without the bug says nothing about it.
 fn find(bug: Bug, workers: usize) -> Option<(&'static str, u64)> {
+    let sites = sites_of(bug);
     let mut from = 0;
     while from < SEEDS_MAX {
         plant(Some(bug));
         let seeds = Some(SEEDS_MAX - from);
-        let sites = Sites::Sound;
         let batch = Batch { from, seeds, limit: None, workers, twice_in: 0, stops_at_failure: true, sites };
         let failures = batch.run().failures;
         plant(None);
         // The batch ends at the first failure that a worker meets; another worker's may be of an earlier seed.
-        let own = failures
-            .iter()
-            .find(|(seed, _)| guarded(**seed, &Options { sites: Sites::Sound, ..Options::default() }).is_ok());
+        let own = failures.iter().find(|(seed, _)| guarded(**seed, &Options { sites, ..Options::default() }).is_ok());
         if let Some((seed, failure)) = own {
             return Some((failure.violation.checker, seed + 1));
         }
         from = failures.last_key_value().map_or(SEEDS_MAX, |(seed, _)| seed + 1);
     }
     None
+}
+
+/// Over which stores a bug can show.
+fn sites_of(bug: Bug) -> Sites {
+    if matches!(bug, Bug::IntentAborted | Bug::SeenPruned) { Sites::All } else { Sites::Sound }
 }
 
 /// The table of what was found.

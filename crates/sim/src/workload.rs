@@ -56,6 +56,8 @@ pub struct Entry {
     pub documents: BTreeSet<String>,
     /// Made on the platform itself, which owes such a writer nothing.
     pub foreign: bool,
+    /// Made before the profile was set back: nobody has it unless the server does.
+    pub may_be_lost: bool,
 }
 
 /// A transaction that wrote one value to some registers.
@@ -141,6 +143,13 @@ impl Ledger {
         count_in(document, &token, delta);
         let documents = BTreeSet::from([key.to_owned()]);
         self.transactions.insert(token, Entry { delta, documents, foreign: true, ..Entry::default() });
+    }
+
+    /// What a replica has written so far may be lost with its profile, and with the list that tells what was rejected of it.
+    pub(crate) fn excuse(&mut self, replica: usize) {
+        for entry in self.transactions.values_mut().filter(|entry| entry.replica == replica && !entry.foreign) {
+            entry.may_be_lost = true;
+        }
     }
 
     /// These transactions were lost with the machine, before anyone was told of them.

@@ -15,8 +15,8 @@ use tidelock_server::{Bytes, TimeSource as _};
 use crate::check::{Checkers, Options, Violation};
 use crate::database::ModelDatabase;
 use crate::describe;
+use crate::faults::Setbacks;
 use crate::host::{Host, Request, StepOutcome};
-use crate::journal::Journal;
 use crate::node::{Ground, Life, LinkId, Node, NodeConfig};
 use crate::plan::{Plan, What};
 use crate::random::Random;
@@ -72,6 +72,7 @@ pub struct World {
     pub(crate) room_per_mille: u64,
     pub(crate) ledger: Ledger,
     pub(crate) healed: bool,
+    pub(crate) setbacks: Setbacks,
     /// Servers that served when everyone was last told of the network.
     pub(crate) serving: usize,
     /// The first thing that did not hold.
@@ -97,6 +98,8 @@ pub(crate) struct Replica {
     pub(crate) wall_skew_ms: i64,
     /// Rooms that its identity could read at any time.
     pub(crate) granted: Vec<String>,
+    /// The store was set back: until its client is synced over a later connection than this, its application writes nothing.
+    pub(crate) still_until: Option<LinkId>,
     /// Entries of the list of rejected mutations that were looked at.
     pub(crate) rejected_checked: usize,
 }
@@ -172,12 +175,11 @@ impl World {
         let node_config = node_config(&mut random, latency_ms_max);
         let room_per_mille = *random.pick(&[1_000, 600, 200]).unwrap_or(&600);
         let time = Arc::new(VirtualTime::new(START_MS));
-        let ground = Ground { journal: Arc::new(Journal::default()), time: Arc::clone(&time) };
-        let collections: Vec<String> = policies().keys().cloned().collect();
-        let site = site::draw(&mut random, &time, &collections, options.sites, options.verbose);
+        let site = site::draw(&mut random, &time, options.sites, options.verbose);
         let checkers = Checkers::new(site.is_in_one_order());
         let mut world = Self {
             now_ms: START_MS,
+            setbacks: Setbacks::draw(&mut random),
             start_ms: START_MS,
             random,
             queue: BTreeMap::new(),
@@ -188,7 +190,7 @@ impl World {
             hosts: BTreeMap::new(),
             links: BTreeMap::new(),
             next_id: 0,
-            ground,
+            ground: Ground { journal: Arc::default(), time: Arc::clone(&time) },
             site,
             time,
             settings: Settings::default(),
@@ -226,6 +228,7 @@ impl World {
                 session: i64::try_from(index).unwrap_or_default(),
                 wall_skew_ms: 0,
                 granted: Vec::new(),
+                still_until: None,
                 rejected_checked: 0,
             });
             world.rooms.push(Vec::new());
@@ -534,6 +537,9 @@ impl World {
 
     /// The application of a replica commits a transaction. Its token has the number.
     pub(crate) fn write(&mut self, replica: usize, number: usize) {
+        if self.is_still(replica) {
+            return;
+        }
         let token = format!("c{replica}-{number}");
         let now_ms = self.wall_ms(replica);
         let Some(target) = self.replicas.get_mut(replica) else { return };

@@ -51,17 +51,6 @@ impl Stage {
         }
     }
 
-    /// Why the stage runs only when it is named.
-    fn waits(self) -> Option<&'static str> {
-        match self {
-            Self::Sim => Some(
-                "whole systems under faults: six of 10,000 seeds fail that are not mended yet (922, 2640, 3276, 4077, 5120, 6764), and one \
-                 planted bug is not found; run it with --stage sim. The unit tests run some seeds",
-            ),
-            Self::Check | Self::Unit | Self::Browser | Self::Crash | Self::Geode => None,
-        }
-    }
-
     fn run(self, project: &Project) -> Result<Tally, String> {
         match self {
             Self::Check => check::run(project),
@@ -83,13 +72,6 @@ pub(crate) fn run(project: &Project, arguments: &Arguments) -> bool {
     let mut total = Tally::default();
     for stage in Stage::value_variants() {
         if !arguments.stages.is_empty() && !arguments.stages.contains(stage) {
-            continue;
-        }
-        if let Some(reason) = stage.waits().filter(|_| arguments.stages.is_empty()) {
-            println!("== stage {}\nskipped: {reason}", stage.name());
-            let tally = Tally::skipped(reason.to_owned());
-            println!("{}\n", tally.line(stage.name()));
-            total += Tally { reasons: Vec::new(), ..tally };
             continue;
         }
         let started = Instant::now();

@@ -8,8 +8,10 @@ use crate::process::{self, Echo};
 use crate::project::Project;
 use crate::tally::Tally;
 
-/// Seeds of the stage.
-const SEEDS: &str = "10000";
+/// Seeds of the stage: at least 10,000, and enough for [`FAULTS_MIN`] with some to spare.
+const SEEDS: &str = "11000";
+/// Over which stores: see `--sites` of `cargo xtask sim --help`.
+const SITES: &str = "sound";
 /// What the run has to inject at least.
 const FAULTS_MIN: u64 = 1_000_000;
 /// Threads, one for each core that CI has.
@@ -34,8 +36,8 @@ pub(crate) fn task(project: &Project, arguments: &Arguments) -> TaskResult {
 /// Every seed and every planted bug.
 pub(super) fn run(project: &Project) -> Result<Tally, String> {
     let mut command = std::process::Command::new(build(project)?);
-    command.args(["--seeds", SEEDS, "--workers", WORKERS, "--planted"]);
-    println!("   > {SEEDS} seeds, then planted bugs");
+    command.args(["--seeds", SEEDS, "--sites", SITES, "--workers", WORKERS, "--planted"]);
+    println!("   > {SEEDS} seeds over stores `{SITES}`, then planted bugs");
     let finished = process::run("simulator", &mut command, Echo::Shown)?;
     let Some(mut tally) = finished.stdout.lines().rev().find_map(tally_of) else {
         println!("error: the simulator ended without its summary ({})", finished.status);

@@ -363,6 +363,11 @@ fn apply_batch(batch: &Batch, client: &Client, desk: &mut Desk) {
             position.cursor =
                 Some(Cursor { changelog: frame.changelog, offset: frame.offset, snapshot: frame.through.clone() });
             position.restoring.take_if(|_| frame.through.is_none());
+            if desk.after.lacks {
+                // No position follows from it, in this session or in a later one.
+                position.cursor = None;
+                position.channels.clear();
+            }
         }
         Cover::Reconciled(frame) => {
             // A part of a difference is no position: a client that is interrupted reconciles again, with less to do.
@@ -384,20 +389,23 @@ fn apply_change(change: &Change, id: &DocumentId, client: &Client, desk: &mut De
         ChangeKind::Put(version, body) => desk.receive(client, id, Some((*version, body.clone())), dirty),
         ChangeKind::Delete => desk.receive(client, id, None, dirty),
         ChangeKind::Leave => forget(id, client, desk),
-        ChangeKind::Same(version) => confirm_same(id, *version, desk),
+        ChangeKind::Same(version) => confirm_same(id, *version, dirty, desk),
     }
 }
 
-/// The server has the content that the row had when it was listed. A row that changed since stays unconfirmed: the push that carries
-/// it is merged by the server.
-fn confirm_same(id: &DocumentId, version: Version, desk: &mut Desk) {
+/// The server has the content that the client had when it was listed. A row that the user changed since stays unconfirmed: the push
+/// that carries it is merged by the server. What a purge or a result took from the client since, it lacks.
+fn confirm_same(id: &DocumentId, version: Version, dirty: bool, desk: &mut Desk) {
     if desk.pages.confirmed(id).is_some_and(|(confirmed, _)| confirmed == version) {
         return;
     }
-    let Row::Json(json) = desk.row(id) else { return };
-    if version::of_body(json).is_ok_and(|found| found == version) {
-        let theirs: Theirs = Some((version, json.clone()));
-        desk.confirm(id, theirs);
+    let row = if let Row::Json(json) = desk.row(id) { Some(json.clone()) } else { None };
+    match row.filter(|json| version::of_body(json).is_ok_and(|found| found == version)) {
+        Some(json) => {
+            let theirs: Theirs = Some((version, json));
+            desk.confirm(id, theirs);
+        }
+        None => desk.after.lacks |= !dirty,
     }
 }
 

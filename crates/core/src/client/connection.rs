@@ -124,8 +124,9 @@ impl Client {
         self.advance(now_ms);
     }
 
-    /// Something suggests that connecting may succeed (the network came back, the page is visible again): does not wait any longer.
+    /// Connecting may succeed (the network came back, the page is visible): no further wait, and a short one after the next failure.
     pub fn handle_network_hint(&mut self, now_ms: u64) {
+        self.connection.failures = 0;
         self.connection.retry_at_ms = now_ms;
         self.advance(now_ms);
     }

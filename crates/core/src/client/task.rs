@@ -283,7 +283,12 @@ impl Task {
             Kind::Collect(_) if !client.inbound.is_empty() => client.deferrals = client.deferrals.saturating_add(1),
             Kind::Look | Kind::Collect(_) => {}
         }
+        let lacks = after.lacks;
         client.follow(after);
+        if lacks {
+            // What is under way of the snapshot does not help: the next session lists anew what the client has.
+            client.reconnect();
+        }
         if let Some(recall) = recall {
             recall.committed(client);
         }

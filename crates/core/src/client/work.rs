@@ -62,6 +62,8 @@ pub(super) struct Aftermath {
     pub(super) caught_up: Option<bool>,
     /// The reconciliation of which the last frame was applied.
     pub(super) reconciled: Option<u64>,
+    /// Whether the server left out a document that the client does not have any more.
+    pub(super) lacks: bool,
     pub(super) idle: bool,
 }
 

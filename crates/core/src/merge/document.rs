@@ -3,13 +3,12 @@
 use super::MergeError;
 use super::apply::{Patch, apply, parse_patches};
 use super::diff::{changes, strategy_at};
-use super::engine::{Conflict, Engine, Rejection, Side, tree};
+use super::engine::{Conflict, Engine, Rejection, Side, edit_wins, tree};
 use super::object::{Index, splittable};
 use crate::ids::Version;
 use crate::json::{Value, parse};
-use crate::planted::{self, Bug};
 use crate::prelude::*;
-use crate::wire::{ConflictNote, DeletePolicy, DocumentChange, DocumentPolicy, Operation, Policy};
+use crate::wire::{ConflictNote, DocumentChange, DocumentPolicy, Operation, Policy};
 
 /// A document as it is.
 #[derive(Clone, Copy, Debug)]
@@ -226,9 +225,7 @@ fn decide(wanted: &Wanted<'_>, theirs: Option<&Value>, policy: &Policy, side: Si
 fn merge_fields(wanted: &Wanted<'_>, theirs: Option<&Value>, policy: &Policy, side: Side) -> Decision {
     let mut engine = Engine::new(policy, side);
     let outcome = match (wanted, theirs) {
-        (Wanted::Fields(_), None) if policy.delete == DeletePolicy::EditWins || planted::has(Bug::Resurrection) => {
-            return Decision::Resolve;
-        }
+        (Wanted::Fields(_), None) if edit_wins(policy) => return Decision::Resolve,
         // The document's deletion is one decision, whatever the strategies of its fields.
         (Wanted::Fields(_), None) => return keep_theirs(wanted, None, "delete-wins"),
         (Wanted::Fields(patches), theirs) => engine.node(&tree(patches), theirs.cloned()),

@@ -6,6 +6,7 @@ use super::object::{Slots, splittable};
 use super::{list, number, set, text, text::merge_text};
 use crate::ids::DocumentId;
 use crate::json::Value;
+use crate::planted::{self, Bug};
 use crate::prelude::*;
 use crate::wire::{ConflictNote, DeletePolicy, FieldStrategy, Policy};
 
@@ -56,6 +57,11 @@ pub(super) enum Side {
 /// The policy's `reject` met a conflict at this path.
 #[derive(Debug)]
 pub(super) struct Rejection(pub(super) Vec<String>);
+
+/// Whether an edit of what somebody else deleted brings it back.
+pub(super) fn edit_wins(policy: &Policy) -> bool {
+    policy.delete == DeletePolicy::EditWins || planted::has(Bug::Resurrection)
+}
 
 /// Merges the fields of one document. `path` is always that of the field at hand.
 pub(super) struct Engine<'p> {
@@ -161,7 +167,7 @@ impl<'p> Engine<'p> {
                 return Ok(Some(theirs));
             }
             Some(Value::Object(members)) => members,
-            _ if self.policy.delete == DeletePolicy::DeleteWins => {
+            _ if !edit_wins(self.policy) => {
                 self.drop_changes(children, "delete-wins")?;
                 return Ok(None);
             }
@@ -213,10 +219,8 @@ impl<'p> Engine<'p> {
         if *strategy == FieldStrategy::Reject && !self.path.is_empty() {
             return Err(self.rejection());
         }
-        let (name, outcome) = match self.policy.delete {
-            DeletePolicy::EditWins => ("edit-wins", mine.or(theirs).cloned()),
-            DeletePolicy::DeleteWins => ("delete-wins", None),
-        };
+        let (name, outcome) =
+            if edit_wins(self.policy) { ("edit-wins", mine.or(theirs).cloned()) } else { ("delete-wins", None) };
         self.note(name, base, mine, theirs, outcome.as_ref());
         Ok(outcome)
     }

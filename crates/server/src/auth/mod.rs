@@ -3,6 +3,7 @@
 //! A token never chooses how it is checked: its `alg` must be one that the configuration has a key for, and each key serves one
 //! algorithm. Nothing in a token is believed, or quoted in an error, before its signature is checked.
 
+mod allowed;
 mod jwks;
 #[cfg(test)]
 mod tests;
@@ -17,6 +18,7 @@ use serde_json::{Map, Value};
 
 use crate::config::{Algorithm, AuthConfig, ConfigError, PublicKey};
 
+pub use allowed::Allowed;
 pub use token::{AuthError, TOKEN_BYTES_MAX};
 
 /// Bytes of the DER form of an RSA public key of 2048 to 8192 bits: shorter ones are weak, longer ones cost too much to check.
@@ -33,6 +35,8 @@ pub struct Identity {
     pub key: u64,
     /// When the identity ends, in milliseconds since 1970, clock leeway included; `None` when the token has no `exp`.
     pub expires_ms: Option<u64>,
+    /// Rules that are known to allow it.
+    pub allowed: Allowed,
 }
 
 impl Identity {

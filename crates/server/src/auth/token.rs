@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value};
 
-use super::{Identity, Key};
+use super::{Allowed, Identity, Key};
 use crate::config::Algorithm;
 
 /// Longest token, in bytes; identity providers stay below it, and the signature check of a longer one is not free.
@@ -81,7 +81,7 @@ pub(super) fn authenticate(
         jsonwebtoken::dangerous::insecure_decode_claims(token).map_err(|_| AuthError::Malformed)?;
     let expires_ms = check_times(&claims, expectation, now_ms)?;
     check_parties(&claims, expectation)?;
-    Ok(Identity { subject: subject(&claims)?, claims, key, expires_ms })
+    Ok(Identity { subject: subject(&claims)?, claims, key, expires_ms, allowed: Allowed::default() })
 }
 
 /// Returns the id of the key that signed the token.

@@ -7,6 +7,7 @@
 
 use std::collections::VecDeque;
 use std::future::{pending, poll_fn};
+use std::pin::pin;
 use std::sync::Arc;
 
 use futures_util::future::BoxFuture;
@@ -116,7 +117,6 @@ struct Place<'a> {
     database: &'a Arc<Database>,
     membership: Membership<'a>,
     caller: Caller,
-    peer: Peer,
     /// What the session watches.
     watched: Arc<Filter>,
     /// The documents that grant something to the identity; `None` when no rule asks for any.
@@ -126,8 +126,7 @@ struct Place<'a> {
 impl<T: Transport> Connection<T> {
     /// Carries frames until the hello is answered.
     async fn until_open(&mut self) -> Option<Box<Opened>> {
-        let mut stopping = self.app.stopping.subscribe();
-        let clock = self.app.clock.clone();
+        let (app, clock) = (Arc::clone(&self.app), self.app.clock.clone());
         loop {
             while let Some(effect) = self.session.poll_effect() {
                 match effect {
@@ -150,7 +149,7 @@ impl<T: Transport> Connection<T> {
             let reads = self.reads();
             tokio::select! {
                 biased;
-                _ = stopping.wait_for(|stopping| *stopping) => self.end_stopping(),
+                () = app.stopped() => self.end_stopping(),
                 answer = answered(&mut self.asking) => match answer {
                     Answer::Opened(Ok(opened)) => return Some(opened),
                     Answer::Opened(Err(refusal)) => {
@@ -171,54 +170,74 @@ impl<T: Transport> Connection<T> {
     }
 
     /// Carries everything of an open session until it ends.
+    ///
+    /// What is waited for is registered once, not with every turn of the loop: a session takes several turns for each frame. The stop
+    /// and the end of the session are waited for once; the loop ends after them.
     async fn run(&mut self, database: &Arc<Database>, opened: Opened) {
         add(&self.app.metrics.sessions, 1);
-        let Opened { opening, identity, peer, mut live, shape, .. } = opened;
+        let Opened { opening, identity, peer, live, shape, .. } = opened;
+        let (app, clock) = (Arc::clone(&self.app), self.app.clock.clone());
         let caller = Caller {
             identity,
             filter: Arc::clone(&opening.grant.filter),
             session: opening.session,
-            clock: self.app.clock.clone(),
+            clock: clock.clone(),
         };
         let membership = database.hub.enter();
-        let mut place = Place { database, membership, caller, peer, watched: Arc::default(), grants: None };
+        let mailbox = membership.mailbox();
+        let mut place = Place { database, membership, caller, watched: Arc::default(), grants: None };
         self.follow_grants(&mut place);
         tracing::debug!(session = opening.session.0, database = %database.name, "session opened");
-        self.session.handle_opening(self.app.clock.now_ms(), Ok(opening));
-        let mut stopping = self.app.stopping.subscribe();
-        let clock = self.app.clock.clone();
+        self.session.handle_opening(clock.now_ms(), Ok(opening));
+        let (mut stopped, mut ended) = (pin!(app.stopped()), pin!(peer.ended()));
+        let (mut reload, mut mail) = (pin!(next_live(live)), pin!(mailbox.wait()));
+        let (mut tick, mut tick_ms) = (pin!(clock.sleep_until(0)), u64::MAX);
         loop {
             self.drain(&mut place);
             if self.closing.is_some() {
                 break;
             }
             let deadline = self.deadline();
+            // A tick that comes too early does nothing but ask for the next one.
+            if deadline < tick_ms {
+                tick_ms = deadline;
+                tick.set(clock.sleep_until(deadline));
+            }
             let reads = self.reads();
             // What the client sends comes last: it cannot hold up what was asked for in its name.
             tokio::select! {
                 biased;
-                _ = stopping.wait_for(|stopping| *stopping) => break,
-                () = place.peer.ended() => {
+                () = &mut stopped => break,
+                () = &mut ended => {
                     let message = "a later session of this replica took over";
                     self.session.handle_end(&Refusal::new(ErrorCode::SessionEnded, message));
                 }
                 answer = answered(&mut self.asking) => self.answer(&mut place, answer),
                 answer = answered(&mut self.looking) => self.answer(&mut place, answer),
-                Ok(()) = live.changed() => self.reloaded(&place, &live.borrow_and_update().clone(), shape),
+                (live, receiver) = &mut reload => {
+                    reload.set(next_live(receiver));
+                    self.reloaded(&place, &live, shape);
+                }
                 answer = answered(&mut self.loading) => self.answer(&mut place, answer),
                 answer = answered(&mut self.pushing) => self.answer(&mut place, answer),
-                () = place.membership.wait() => self.mail(&place),
+                () = &mut mail => {
+                    mail.set(mailbox.wait());
+                    self.mail(&place);
+                }
                 event = next(&mut self.transport, reads) => {
                     if let Some((since, head)) = place.membership.quiet() {
                         self.session.handle_quiet(since, head);
                     }
                     if !self.transport_event(event) { break }
                 }
-                () = clock.sleep_until(deadline) => self.session.handle_tick(self.app.clock.now_ms()),
+                () = &mut tick => {
+                    tick_ms = u64::MAX;
+                    self.session.handle_tick(clock.now_ms());
+                }
             }
         }
         self.finish_pushing(&mut place).await;
-        if *stopping.borrow() {
+        if app.is_stopping() {
             self.end_stopping();
         }
         self.drain(&mut place);
@@ -281,10 +300,7 @@ impl<T: Transport> Connection<T> {
         while let Some(effect) = self.session.poll_effect() {
             self.carry_out_open(place, effect);
         }
-        let lag = self.session.lag();
-        add(&self.app.metrics.lag_offsets, lag);
-        subtract(&self.app.metrics.lag_offsets, std::mem::replace(&mut self.lag, lag));
-        add(&self.app.metrics.changes_delivered, self.session.take_delivered());
+        self.count();
         if self.look_again && self.looking.is_none() && self.asking.is_none() {
             self.look_again = false;
             let (database, identity) = (Arc::clone(place.database), Arc::clone(&place.caller.identity));
@@ -299,6 +315,20 @@ impl<T: Transport> Connection<T> {
             let (database, caller) = (Arc::clone(place.database), place.caller.clone());
             self.pushing =
                 Some(Box::pin(async move { Answer::Processed(pipeline::process(&database, &caller, group).await) }));
+        }
+    }
+
+    /// Tells the metrics what changed. They are shared by all sessions, so nothing is written when nothing did.
+    fn count(&mut self) {
+        let metrics = &self.app.metrics;
+        let lag = self.session.lag();
+        if lag != self.lag {
+            add(&metrics.lag_offsets, lag);
+            subtract(&metrics.lag_offsets, std::mem::replace(&mut self.lag, lag));
+        }
+        let delivered = self.session.take_delivered();
+        if delivered > 0 {
+            add(&metrics.changes_delivered, delivered);
         }
     }
 
@@ -461,7 +491,7 @@ impl<T: Transport> Connection<T> {
                 let message = format!("a frame of more than {limit} bytes");
                 self.session.handle_end(&Refusal::new(ErrorCode::TooLarge, message));
             }
-            TransportEvent::Flushed => self.stuck_since = None,
+            TransportEvent::Flushed => {}
             TransportEvent::Closed => return false,
         }
         true
@@ -487,6 +517,9 @@ impl<T: Transport> Connection<T> {
                     stuck_at = Some(now_ms + stuck_ms_max);
                 }
             }
+        }
+        if stuck_at.is_none() {
+            self.stuck_since = None;
         }
         if stuck_at.is_some_and(|stuck_at| now_ms >= stuck_at) {
             let message = "the client takes nothing; resume from the cursor";
@@ -525,6 +558,16 @@ fn close_number(code: ErrorCode) -> u16 {
 
 async fn next<T: Transport>(transport: &mut T, reads: bool) -> TransportEvent {
     poll_fn(|context| transport.poll_next(context, reads)).await
+}
+
+/// What is in force, once it is replaced.
+async fn next_live(mut receiver: watch::Receiver<Arc<Live>>) -> (Arc<Live>, watch::Receiver<Arc<Live>>) {
+    if receiver.changed().await.is_err() {
+        // The app is gone, and with it who could replace anything.
+        return pending().await;
+    }
+    let live = Arc::clone(&receiver.borrow_and_update());
+    (live, receiver)
 }
 
 async fn answered(waiting: &mut Option<BoxFuture<'static, Answer>>) -> Answer {

@@ -32,7 +32,7 @@ pub enum TransportEvent {
     Message(Bytes),
     /// A text message arrived.
     Text,
-    /// Everything queued was taken.
+    /// Everything queued was taken. Need not be told while messages are read.
     Flushed,
     /// A message larger than the limit arrived.
     TooLarge,

@@ -101,9 +101,10 @@ impl Transport for Wire {
     fn poll_next(&mut self, context: &mut Context<'_>, reads: bool) -> Poll<TransportEvent> {
         if self.is_writing() {
             match self.poll_write(context) {
-                Poll::Ready(Ok(())) => return Poll::Ready(TransportEvent::Flushed),
+                // Whoever does not read may do so now; whoever reads goes on.
+                Poll::Ready(Ok(())) if !reads => return Poll::Ready(TransportEvent::Flushed),
+                Poll::Ready(Ok(())) | Poll::Pending => {}
                 Poll::Ready(Err(_)) => return Poll::Ready(TransportEvent::Closed),
-                Poll::Pending => {}
             }
         }
         if reads { self.poll_read(context) } else { Poll::Pending }

@@ -1,6 +1,7 @@
 //! One CEL expression: compiled at start, evaluated with a bound on its work.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, LazyLock};
 
 use cel::{Context, Env, ExecutionError, Program, Value};
@@ -27,11 +28,15 @@ static ENVIRONMENT: LazyLock<Arc<Env>> = LazyLock::new(|| {
     Arc::new(environment)
 });
 
+/// Counts the expressions that this process compiled.
+static COMPILED: AtomicU64 = AtomicU64::new(0);
+
 /// A compiled expression.
 #[derive(Debug)]
 pub(super) struct Compiled {
     program: Program,
     facts: Facts,
+    number: u64,
 }
 
 /// Why an evaluation gave nothing. Names no value: the inputs are other people's documents.
@@ -89,7 +94,17 @@ impl Compiled {
             let (line, column) = position(text, offset);
             refuse(format!("CEL, at {line}:{column}: {}", refusal.message))
         })?;
-        Ok(Self { program, facts })
+        Ok(Self { program, facts, number: COMPILED.fetch_add(1, Ordering::Relaxed) })
+    }
+
+    /// Tells it from every other one that this process compiled.
+    pub(super) fn number(&self) -> u64 {
+        self.number
+    }
+
+    /// Whether the expression uses no input but this one.
+    pub(super) fn uses_only(&self, input: &str) -> bool {
+        self.facts.inputs.iter().all(|used| used == input)
     }
 
     /// Whether the expression uses an input.

@@ -452,3 +452,20 @@ fn an_integer_of_any_size_is_not_taken_for_a_delete() {
     let rules = collection("write", "new.n.size() == 401");
     assert_eq!(c(&rules).may_write(&ann(), "k", None, Some(&huge)), Ok(()));
 }
+
+#[test]
+fn a_write_rule_about_the_identity_alone_is_asked_once_for_each_identity() {
+    let may_write =
+        |rules: &Rules, identity: &Identity, new: &Value| c(rules).may_write(identity, "k", None, Some(new));
+    let editors = collection("write", "identity.claims.role == 'editor'");
+    let mut ann = ann();
+    assert_eq!(may_write(&editors, &ann, &json!({})), Ok(()));
+    ann.claims.insert("role".to_owned(), json!("guest"));
+    assert_eq!(may_write(&editors, &ann, &json!({})), Ok(()), "what was said is remembered");
+    assert_eq!(may_write(&editors, &ann.clone(), &json!({})), Err(Denied::Refused), "of this identity");
+    let same = collection("write", "identity.claims.role == 'editor'");
+    assert_eq!(may_write(&same, &ann, &json!({})), Err(Denied::Refused), "by this rule");
+    let content = collection("write", "identity.sub == 'ann' && new.open");
+    assert_eq!(may_write(&content, &ann, &json!({ "open": true })), Ok(()));
+    assert_eq!(may_write(&content, &ann, &json!({ "open": false })), Err(Denied::Refused));
+}

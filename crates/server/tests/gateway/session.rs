@@ -1,5 +1,7 @@
 //! What clients of the sync protocol see of each other.
 
+use std::time::Duration;
+
 use tidelock_core::ids::{DocumentId, Offset, Version};
 use tidelock_core::version::of_body;
 use tidelock_core::wire::{
@@ -246,6 +248,18 @@ async fn a_fresh_token_changes_what_is_seen() {
 }
 
 #[tokio::test]
+async fn a_fresh_token_that_ends_sooner_ends_the_session_then() {
+    let server = TestServer::start().await;
+    let mut ann = server.session("ann", &[]).await;
+    // The session is due at some time now; the token brings it forward.
+    ann.commit(vec![put("notes", "a", "1")]).await;
+    ann.send(&ClientFrame::Auth(Auth { token: server.token_for("ann", &[], 1) })).await;
+    let ended = tokio::time::timeout(Duration::from_secs(8), ann.error()).await;
+    assert_eq!(ended, Ok(("unauthenticated".into(), 4_002)));
+    server.stop().await;
+}
+
+#[tokio::test]
 async fn a_later_session_of_a_replica_ends_the_earlier() {
     let server = TestServer::start().await;
     let token = server.token("ann", &[]);
@@ -273,6 +287,18 @@ async fn a_slow_consumer_is_told_to_resume() {
     slow.subscribe(&["notes"], None, Vec::new()).await;
     assert_eq!(slow.error().await, ("slow-consumer".into(), 4_012));
     ann.commit(vec![put("notes", "b", "1")]).await;
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn reading_goes_on_once_what_was_queued_is_taken() {
+    let server = TestServer::start_with(|options| options.limits.slow_consumer_bytes_max = 0).await;
+    let mut ann = server.session("ann", &[]).await;
+    for number in 0..3 {
+        let answer = ann.commit(vec![put("notes", "a", &number.to_string())]);
+        let answer = tokio::time::timeout(Duration::from_secs(10), answer).await;
+        assert!(answer.is_ok(), "the session does not read");
+    }
     server.stop().await;
 }
 

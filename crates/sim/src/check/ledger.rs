@@ -7,7 +7,7 @@ use tidelock_core::ids::DocumentId;
 
 use super::Violation;
 use super::convergence::Documents;
-use crate::workload::LEDGER;
+use crate::workload::{Entry, LEDGER};
 use crate::world::World;
 
 /// Keys of ledger documents by the token that they hold.
@@ -30,11 +30,25 @@ impl World {
         for (token, keys) in found {
             let Some(entry) = self.ledger.transactions.get(token) else { return Err(format!("unknown {token}")) };
             // An application writes whole rows: a later edit of a row that a rejected transaction created brings its token along.
-            if entry.documents != *keys && !self.is_listed(entry.replica, token) {
+            if entry.documents != *keys && !self.is_told(token, entry) {
                 return Err(format!("{token}: {keys:?} of {:?}", entry.documents));
             }
         }
         Ok(())
+    }
+
+    /// Whether its user can know that a transaction is not there, or not wholly.
+    fn is_told(&self, token: &str, entry: &Entry) -> bool {
+        entry.may_be_lost || self.is_listed(entry.replica, token) || self.is_set_aside(token)
+    }
+
+    /// Whether the conflict log of a store that was set back holds a value of a transaction.
+    fn is_set_aside(&self, token: &str) -> bool {
+        self.checkers.set_back
+            && self.site.set_aside().iter().any(|mine| {
+                let list: Vec<String> = serde_json::from_slice(mine).unwrap_or_default();
+                tokens_of(mine).iter().chain(&list).any(|found| found == token)
+            })
     }
 
     /// Whether the list of rejected mutations holds a transaction.
@@ -57,7 +71,11 @@ impl World {
             self.check_counts(id, body)?;
         }
         for (mutation, key, token) in &self.checkers.pushes.acknowledged {
-            if !found.get(token).is_some_and(|keys| keys.contains(key)) {
+            // What an earlier store cannot take any more comes back to its author.
+            let told = || {
+                self.checkers.set_back && self.ledger.transactions.get(token).is_none_or(|one| self.is_told(token, one))
+            };
+            if !found.get(token).is_some_and(|keys| keys.contains(key)) && !told() {
                 let text = format!("{token} of {key} was acknowledged ({mutation:?}) and is not on the server");
                 return Err(Violation::new("acknowledged", text));
             }
@@ -68,7 +86,7 @@ impl World {
                 continue;
             }
             rejected += 1;
-            if !self.is_listed(entry.replica, token) {
+            if !self.is_told(token, entry) {
                 let text =
                     format!("{token} {:?} is neither on the server nor in the list of rejected", entry.documents);
                 return Err(Violation::new("ledger", text));

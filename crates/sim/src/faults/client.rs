@@ -6,6 +6,8 @@ use tidelock_core::client::storage::StorageFailure;
 use crate::workload::{Writer, poison};
 use crate::world::{Event, HostId, World};
 
+/// One of so many operations is the one that fails: a few transactions.
+const OPERATIONS_MAX: u64 = 60;
 /// Longest that a tab is frozen, in milliseconds.
 const FROZEN_MS_MAX: u64 = 20_000;
 
@@ -36,6 +38,16 @@ impl World {
         let host = self.replicas.get(replica).map_or(0, |replica| replica.leader);
         let Some(seat) = self.hosts.get_mut(&host) else { return false };
         seat.failing = failing;
+        true
+    }
+
+    /// One of the next operations on the storage fails, and its transaction with it.
+    pub(crate) fn fail_storage_operation(&mut self, replica: usize) -> bool {
+        let number = self.random.below(OPERATIONS_MAX);
+        let failure = if self.random.chance(700) { StorageFailure::Quota } else { StorageFailure::Other };
+        let host = self.replicas.get(replica).map_or(0, |replica| replica.leader);
+        let Some(seat) = self.hosts.get_mut(&host) else { return false };
+        seat.host.fail_operation(Some(number), failure);
         true
     }
 

@@ -89,5 +89,8 @@ impl World {
         self.now_ms += away_ms;
         self.start_ms += away_ms;
         self.time.set(self.now_ms);
+        self.checkers.time_passed(away_ms);
+        // Clients do not keep what they were told for so long.
+        self.site.forget_copies();
     }
 }

@@ -7,6 +7,11 @@ mod client;
 mod environment;
 mod network;
 mod server;
+mod setback;
+
+pub(crate) use setback::Setbacks;
+
+use tidelock_core::client::storage::StorageFailure;
 
 use crate::node::LinkId;
 use crate::random::Random;
@@ -38,6 +43,7 @@ const FAULTS: &[FaultKind] = &[
     FaultKind { name: "crash-mid-apply", weight: 25, strike: World::crash_in_task },
     FaultKind { name: "reload", weight: 20, strike: World::reload_page },
     FaultKind { name: "storage", weight: 100, strike: World::fail_storage },
+    FaultKind { name: "storage-operation", weight: 60, strike: World::fail_storage_operation },
     FaultKind { name: "two-leaders", weight: 15, strike: World::two_leaders },
     FaultKind { name: "frozen-leader", weight: 25, strike: World::freeze_leader },
     FaultKind { name: "poison", weight: 70, strike: World::poison },
@@ -48,6 +54,8 @@ const FAULTS: &[FaultKind] = &[
     FaultKind { name: "tombstones", weight: 90, strike: World::forget_tombstones },
     FaultKind { name: "rules", weight: 15, strike: World::change_rules },
     FaultKind { name: "site", weight: 220, strike: World::strike_site },
+    // One of both sides.
+    FaultKind { name: "set-back", weight: 30, strike: World::set_back },
     // The environment.
     FaultKind { name: "grant", weight: 90, strike: World::grant },
     FaultKind { name: "key-rotation", weight: 4, strike: World::rotate_key },
@@ -76,9 +84,14 @@ impl World {
         }
         self.note(|| format!("fault {} replica {replica}", kind.name));
         if (kind.strike)(self, replica) {
-            *self.faults.entry(kind.name).or_default() += 1;
-            self.tell_schedule(|| format!("fault `{}` at client {replica}", kind.name));
+            self.struck(kind.name, replica);
         }
+    }
+
+    /// A fault struck.
+    fn struck(&mut self, name: &'static str, replica: usize) {
+        *self.faults.entry(name).or_default() += 1;
+        self.tell_schedule(|| format!("fault `{name}` at client {replica}"));
     }
 
     /// Faults stop: silent connections are cut, frozen hosts thaw, everyone is told that the network is there.
@@ -103,6 +116,7 @@ impl World {
         for host in hosts {
             if let Some(seat) = self.hosts.get_mut(&host) {
                 seat.failing = 0;
+                seat.host.fail_operation(None, StorageFailure::Other);
                 seat.dies_in_task = false;
             }
             self.schedule(0, Event::Thaw(host));

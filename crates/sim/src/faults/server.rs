@@ -36,8 +36,7 @@ impl World {
     pub(crate) fn strike_site(&mut self, replica: usize) -> bool {
         if let Some(name) = self.site.strike(&mut self.random) {
             self.note(|| format!("fault {name}"));
-            *self.faults.entry(name).or_default() += 1;
-            self.tell_schedule(|| format!("fault `{name}` at client {replica}"));
+            self.struck(name, replica);
         }
         false
     }
@@ -50,7 +49,7 @@ impl World {
     }
 
     /// Another process takes a node's place, with the old changelog or a new one.
-    fn restart_node(&mut self, index: usize) {
+    pub(super) fn restart_node(&mut self, index: usize) {
         let Some(old) = self.nodes.get(index) else { return };
         let changelog = if self.random.chance(300) { ChangelogId(self.random.any()) } else { old.changelog };
         let life = Life { changelog, ..self.draw_life() };

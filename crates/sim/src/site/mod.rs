@@ -15,6 +15,7 @@ use tidelock_store::{BoxFuture, Changelog, MemoryStore, Store, StoreError};
 use crate::node::Life;
 use crate::platform::{Faults, couchbase, geode};
 use crate::random::Random;
+use crate::rules::policies;
 use crate::time::VirtualTime;
 use cluster::ClusterSite;
 use embedded::EmbeddedSite;
@@ -71,6 +72,22 @@ pub(crate) trait Site {
     /// Deletes are forgotten sooner than the servers would; whether they could be.
     fn forget_tombstones(&mut self, random: &mut Random) -> bool;
 
+    /// A copy of the store is put aside, where that can be done.
+    fn copy(&mut self) {}
+
+    /// A copy takes the place of the store; whether there was one. Every node's process is to start anew.
+    fn restore(&mut self, _random: &mut Random) -> bool {
+        false
+    }
+
+    /// Copies are thrown away.
+    fn forget_copies(&mut self) {}
+
+    /// JSON texts that the conflict log keeps for those who wrote them.
+    fn set_aside(&self) -> Vec<Vec<u8>> {
+        Vec::new()
+    }
+
     /// The site's own next fault; its name, or `None` when it has none.
     fn strike(&mut self, _random: &mut Random) -> Option<&'static str> {
         None
@@ -124,13 +141,8 @@ impl Sites {
 }
 
 /// The site of a world. `tells`: what it does is told on standard error, as far as there is something to tell.
-pub(crate) fn draw(
-    random: &mut Random,
-    time: &Arc<VirtualTime>,
-    collections: &[String],
-    sites: Sites,
-    tells: bool,
-) -> Box<dyn Site> {
+pub(crate) fn draw(random: &mut Random, time: &Arc<VirtualTime>, sites: Sites, tells: bool) -> Box<dyn Site> {
+    let collections: Vec<String> = policies().keys().cloned().collect();
     let drawn = random.below(1_000);
     let drawn = if sites == Sites::Clusters {
         EMBEDDED_PER_MILLE + drawn * (COUCHBASE_PER_MILLE + GEODE_PER_MILLE) / 1_000
@@ -145,13 +157,13 @@ pub(crate) fn draw(
     }
     if drawn < EMBEDDED_PER_MILLE + COUCHBASE_PER_MILLE {
         let setup = couchbase::Setup::draw(random);
-        let model = couchbase::Couchbase::new(setup, collections, random.any());
-        return Box::new(ClusterSite::new("couchbase", model, time, collections, random, tells));
+        let model = couchbase::Couchbase::new(setup, &collections, random.any());
+        return Box::new(ClusterSite::new("couchbase", model, time, &collections, random, tells));
     }
     if drawn < EMBEDDED_PER_MILLE + COUCHBASE_PER_MILLE + GEODE_PER_MILLE {
         let setup = geode::Setup::draw(random);
-        let model = geode::Geode::new(setup, collections, random.any());
-        return Box::new(ClusterSite::new("geode", model, time, collections, random, tells));
+        let model = geode::Geode::new(setup, &collections, random.any());
+        return Box::new(ClusterSite::new("geode", model, time, &collections, random, tells));
     }
     Box::new(MemorySite::new())
 }

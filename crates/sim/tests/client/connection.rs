@@ -1,7 +1,7 @@
 //! Hello, heartbeat, backoff, fencing, storage failures.
 
 use tidelock_core::client::storage::StorageFailure;
-use tidelock_core::client::{Event, Phase};
+use tidelock_core::client::{Client, Event, Phase};
 use tidelock_core::ids::{Offset, Sequence};
 use tidelock_core::wire::{ClientFrame, Cursor, Outcome, Pong, ServerFrame};
 use tidelock_sim::Host;
@@ -91,6 +91,19 @@ fn delays_between_attempts_grow_up_to_a_limit_and_shrink_after_progress() {
     }
     script.connect(0);
     script.changes(0, 1, &[]);
+    script.disconnect();
+    assert!(script.wait() <= 250);
+}
+
+#[test]
+fn a_hint_makes_the_wait_after_the_next_failure_short() {
+    let mut script = Script::live();
+    for _ in 0..12 {
+        script.disconnect();
+        script.wait();
+    }
+    // The network comes back while the attempt of before is under way, which fails.
+    script.tell(Client::handle_network_hint);
     script.disconnect();
     assert!(script.wait() <= 250);
 }

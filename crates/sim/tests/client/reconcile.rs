@@ -346,3 +346,56 @@ fn a_difference_larger_than_a_frame_comes_in_parts() {
     assert_eq!(parts.iter().map(|(count, _)| count).sum::<usize>(), 20);
     assert!(parts.len() > 2 && parts.iter().rev().skip(1).all(|(_, more)| *more) && !parts.last().unwrap().1);
 }
+
+/// A client that listed three documents to another node.
+fn listing() -> Script {
+    let script = elsewhere(&documents(3));
+    assert_eq!(script.subscribe().have.len(), 3 * 8);
+    script
+}
+
+const THREE_EQUAL: [(u64, &str, &str); 3] =
+    [(7, "cards/k000", "same:{\"n\":0}"), (7, "cards/k001", "same:{\"n\":1}"), (7, "cards/k002", "same:{\"n\":2}")];
+
+#[test]
+fn what_was_purged_since_it_was_listed_is_listed_anew() {
+    for crashes in [false, true] {
+        let mut script = listing();
+        // The channels that were lost are granted again before the snapshot comes to the document.
+        script.purge(6, &["k001"]);
+        assert_eq!(script.row("cards/k001"), None);
+        script.snapshot(5, None, None, &THREE_EQUAL);
+        if crashes {
+            script.restart();
+        }
+        script.connect(0);
+        assert_eq!((script.subscribe().have.len(), &script.subscribe().cursor), (2 * 8, &None), "crashes: {crashes}");
+        script.snapshot(8, None, None, &[THREE_EQUAL[0], (8, "cards/k001", r#"{"n":1}"#), THREE_EQUAL[2]]);
+        script.changes(8, 8, &[]);
+        assert_eq!(script.confirmed().len(), 3);
+        assert!(script.host.client().is_synced());
+    }
+}
+
+#[test]
+fn what_a_result_replaced_since_it_was_listed_is_listed_anew() {
+    let mut script = listing();
+    script.write(|tx| tx.put("cards", "k001", "[]"));
+    script.result(1, 6, Outcome::Accepted);
+    // Somebody else brought the former content back.
+    script.sent.clear();
+    script.snapshot(5, None, None, &THREE_EQUAL);
+    assert_eq!(script.disconnects, 1);
+    script.connect(0);
+    assert_eq!((script.subscribe().have.len(), &script.subscribe().cursor), (3 * 8, &None));
+}
+
+#[test]
+fn a_row_that_the_user_changed_since_it_was_listed_waits_for_its_result() {
+    let mut script = listing();
+    script.write_unseen(|tx| tx.delete("cards", "k001"));
+    let connects = script.connects;
+    script.snapshot(5, None, None, &THREE_EQUAL);
+    assert_eq!((script.connects, script.disconnects), (connects, 0));
+    assert_eq!(script.row("cards/k001"), None);
+}

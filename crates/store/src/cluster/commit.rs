@@ -12,6 +12,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use tidelock_core::ids::{DocumentId, MutationId, Offset, Version};
+use tidelock_core::planted::{self, Bug};
 use tidelock_core::wire::Outcome;
 
 use super::ClusterStore;
@@ -279,7 +280,8 @@ impl<P: Platform> ClusterStore<P> {
             former.unsee();
         }
         let passed = |seen: &MutationId| {
-            self.clients.finished(seen.client, seen.incarnation).is_some_and(|finished| finished >= seen.sequence)
+            let finished = self.clients.finished(seen.client, seen.incarnation);
+            planted::has(Bug::SeenPruned) || finished.is_some_and(|finished| finished >= seen.sequence)
         };
         let mut seen: Vec<MutationId> = former.seen.into_iter().filter(|seen| !passed(seen)).collect();
         if seen.len() >= SEEN_KEPT_MAX {

@@ -14,6 +14,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use futures_util::future::join_all;
 use tidelock_core::ids::{ClientId, DocumentId, Incarnation, MutationId, Sequence};
+use tidelock_core::planted::{self, Bug};
 use tidelock_core::wire::{Cbor, encode};
 
 use super::ClusterStore;
@@ -137,7 +138,7 @@ impl<P: Platform> ClusterStore<P> {
             let (row, token) = self.intent_row(&name.key).await?;
             let Some(row) = row.filter(|row| row.attempt == name.attempt && row.is_live()) else { break };
             let now_ms = self.host.now_ms();
-            if row.stage == Stage::Committed {
+            if row.stage == Stage::Committed && !planted::has(Bug::IntentAborted) {
                 self.finish(name).await?;
             } else if now_ms >= due_ms {
                 self.turn_to(Stage::Aborted, &name.key, &row, token).await?;
@@ -155,7 +156,7 @@ impl<P: Platform> ClusterStore<P> {
         let now_ms = self.host.now_ms();
         let (row, token) = self.intent_row(&name.key).await?;
         let Some(row) = row.filter(|row| row.attempt == name.attempt && row.is_live()) else { return Ok(true) };
-        if row.stage == Stage::Committed {
+        if row.stage == Stage::Committed && !planted::has(Bug::IntentAborted) {
             self.finish(name).await?;
             return Ok(true);
         }

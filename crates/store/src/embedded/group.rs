@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use rusqlite::types::Type;
-use rusqlite::{Connection, OptionalExtension, Result, params};
+use rusqlite::{CachedStatement, Connection, OptionalExtension, Result, params};
 use tidelock_core::ids::{ClientId, DocumentId, Incarnation, MutationId, Offset, Sequence, Version};
 use tidelock_core::wire::{self, ConflictNote};
 
@@ -48,6 +48,13 @@ pub(super) struct Group<'c> {
     /// What those documents were before the transaction.
     former: BTreeMap<DocumentId, Former>,
     finished: BTreeMap<(ClientId, Incarnation), Tail>,
+    frequent: Frequent<'c>,
+}
+
+/// The statements of nearly every mutation, looked up once for the group.
+struct Frequent<'c> {
+    replace: CachedStatement<'c>,
+    record: CachedStatement<'c>,
 }
 
 /// What is true once a group is durable.
@@ -76,9 +83,11 @@ impl<'c> Group<'c> {
         documents: &'c Documents,
         tails: &'c mut Tails,
         position: Position,
-    ) -> Self {
+    ) -> Result<Self> {
         let (written, former, finished) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
-        Self { connection, documents, tails, from: position.head, position, written, former, finished }
+        let frequent = Frequent::new(connection)?;
+        let from = position.head;
+        Ok(Self { connection, documents, tails, from, position, written, former, finished, frequent })
     }
 
     /// Where the writer stands after the group, and what the group changed.
@@ -93,8 +102,12 @@ impl<'c> Group<'c> {
 
     /// Checks a mutation and writes it. What is refused has written nothing.
     pub(super) fn commit(&mut self, commit: &Commit) -> Result<CommitOutcome> {
-        if let Some(mutation) = commit.mutation
-            && let Some(refusal) = self.refuse_sequence(mutation, commit.jumps)?
+        let recording = match commit.mutation {
+            Some(mutation) => Some((mutation, self.tail(mutation)?)),
+            None => None,
+        };
+        if let Some((mutation, tail)) = recording
+            && let Some(refusal) = self.refuse_sequence(mutation, tail, commit.jumps)?
         {
             return Ok(refusal);
         }
@@ -123,14 +136,14 @@ impl<'c> Group<'c> {
         for note in &commit.conflicts {
             self.log_conflict(commit, note)?;
         }
-        if let Some(mutation) = commit.mutation {
-            self.record(commit, mutation)?;
+        if let Some((mutation, tail)) = recording {
+            self.record(commit, mutation, tail)?;
         }
         Ok(CommitOutcome::Committed(self.position.head))
     }
 
-    fn refuse_sequence(&mut self, mutation: MutationId, jumps: bool) -> Result<Option<CommitOutcome>> {
-        let finished = self.tail(mutation)?.finished;
+    fn refuse_sequence(&self, mutation: MutationId, tail: Tail, jumps: bool) -> Result<Option<CommitOutcome>> {
+        let finished = tail.finished;
         if mutation.sequence <= finished {
             return Ok(Some(CommitOutcome::Repeated(self.recorded(mutation)?)));
         }
@@ -176,14 +189,7 @@ impl<'c> Group<'c> {
         let found = found.unwrap_or(Current { version: Version::ABSENT, channels: Vec::new(), left: Vec::new() });
         let left = left_after(&found.channels, &found.left, &write.channels);
         let version = if write.body.is_some() { write.version } else { Version::ABSENT };
-        let sql = if exists {
-            "UPDATE documents SET \"offset\" = ?3, version = ?4, edited_ms = ?5, session = ?6, channels = ?7, departed = ?8, \
-             body = ?9 WHERE collection = ?1 AND key = ?2"
-        } else {
-            "INSERT INTO documents (collection, key, \"offset\", version, edited_ms, session, channels, departed, body) \
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)"
-        };
-        self.connection.prepare_cached(sql)?.execute(params![
+        let row = params![
             write.id.collection,
             write.id.key,
             signed(self.position.head.0),
@@ -193,7 +199,14 @@ impl<'c> Group<'c> {
             names_to_sql(&write.channels),
             names_to_sql(&left),
             write.body.as_deref().map(Json),
-        ])?;
+        ];
+        if exists {
+            self.frequent.replace.execute(row)?;
+        } else {
+            let sql = "INSERT INTO documents (collection, key, \"offset\", version, edited_ms, session, channels, departed, body) \
+                       VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)";
+            self.connection.prepare_cached(sql)?.execute(row)?;
+        }
         if write.trace == Trace::Offered {
             let sql = "INSERT OR IGNORE INTO offered (collection, key) VALUES (?1, ?2)";
             self.connection.prepare_cached(sql)?.execute(params![write.id.collection, write.id.key])?;
@@ -248,9 +261,8 @@ impl<'c> Group<'c> {
 
     /// Records the outcome and forgets those that the client has acknowledged; the mutation itself becomes the client record. The row
     /// of the last one that is forgotten is used again: mostly there is no other.
-    fn record(&mut self, commit: &Commit, mutation: MutationId) -> Result<()> {
+    fn record(&mut self, commit: &Commit, mutation: MutationId, Tail { first, .. }: Tail) -> Result<()> {
         let (client, incarnation, sequence) = (mutation.client.0, signed(mutation.incarnation.0), mutation.sequence);
-        let first = self.tail(mutation)?.first;
         let acknowledged = commit.acknowledged.min(Sequence(sequence.0.saturating_sub(1)));
         if acknowledged > first {
             let sql = "DELETE FROM outcomes WHERE client = ?1 AND incarnation = ?2 AND sequence < ?3";
@@ -260,11 +272,9 @@ impl<'c> Group<'c> {
         let (offset, at_ms) = (signed(self.position.head.0), signed(commit.now_ms));
         let mut replaced = 0;
         if acknowledged >= first {
-            let sql = "UPDATE outcomes SET sequence = ?3, \"offset\" = ?4, at_ms = ?5, outcome = ?6 \
-                       WHERE client = ?1 AND incarnation = ?2 AND sequence = ?7";
             let (new, old) = (bound(sequence.0), bound(acknowledged.0));
             let row = params![client, incarnation, new, offset, at_ms, outcome, old];
-            replaced = self.connection.prepare_cached(sql)?.execute(row)?;
+            replaced = self.frequent.record.execute(row)?;
         }
         if replaced == 0 {
             let sql = "INSERT INTO outcomes (client, incarnation, sequence, \"offset\", at_ms, outcome) \
@@ -275,6 +285,16 @@ impl<'c> Group<'c> {
         let tail = Tail { finished: sequence, first: first.max(acknowledged.next()) };
         self.finished.insert((mutation.client, mutation.incarnation), tail);
         Ok(())
+    }
+}
+
+impl<'c> Frequent<'c> {
+    fn new(connection: &'c Connection) -> Result<Self> {
+        let replace = "UPDATE documents SET \"offset\" = ?3, version = ?4, edited_ms = ?5, session = ?6, channels = ?7, \
+                       departed = ?8, body = ?9 WHERE collection = ?1 AND key = ?2";
+        let record = "UPDATE outcomes SET sequence = ?3, \"offset\" = ?4, at_ms = ?5, outcome = ?6 \
+                      WHERE client = ?1 AND incarnation = ?2 AND sequence = ?7";
+        Ok(Self { replace: connection.prepare_cached(replace)?, record: connection.prepare_cached(record)? })
     }
 }
 

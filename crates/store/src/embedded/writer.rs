@@ -185,7 +185,7 @@ impl Writer {
     /// One transaction; dropping it unfinished rolls it back, and what it comes to is taken over only from a durable one.
     fn transact(&mut self, batch: &Batch) -> Result<(Vec<CommitOutcome>, Done)> {
         let transaction = Transaction::new_unchecked(&self.connection, TransactionBehavior::Immediate)?;
-        let mut group = Group::new(&transaction, &self.shared.documents, &mut self.tails, self.position);
+        let mut group = Group::new(&transaction, &self.shared.documents, &mut self.tails, self.position)?;
         let mut outcomes = Vec::with_capacity(batch.len());
         for (commit, _) in batch {
             outcomes.push(group.commit(commit)?);
