@@ -47,7 +47,9 @@ impl VirtualTime {
         let mut due: Vec<(u64, u64, Waker)> =
             due.into_iter().map(|((at_ms, _), (number, waker))| (at_ms, number, waker)).collect();
         due.sort_unstable_by_key(|(at_ms, number, _)| (*at_ms, *number));
-        due.into_iter().for_each(|(.., waker)| waker.wake());
+        for (.., waker) in due {
+            waker.wake();
+        }
     }
 
     fn waiting(&self) -> MutexGuard<'_, Waiting> {
