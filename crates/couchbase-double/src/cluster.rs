@@ -68,6 +68,8 @@ pub(crate) struct Faults {
     pub(crate) end_streams_round: u64,
     /// DCP connections send nothing while this is set.
     pub(crate) is_dcp_paused: bool,
+    /// DCP connections do nothing at all while this is set.
+    pub(crate) is_dcp_mute: bool,
     /// Each key-value answer waits this long.
     pub(crate) kv_delay: Duration,
     /// The status that this many of the next key-value writes get instead of being carried out.

@@ -210,6 +210,19 @@ impl Double {
         self.change(|state| state.faults.is_dcp_paused = on);
     }
 
+    /// DCP connections send nothing at all while this is on, not even NOOPs, and take nothing in: as a host that hangs.
+    pub fn mute_dcp(&self, on: bool) {
+        self.change(|state| state.faults.is_dcp_mute = on);
+    }
+
+    /// Forgets all documents of a bucket, as a flush does.
+    ///
+    /// # Panics
+    /// When the bucket is missing.
+    pub fn flush(&self, bucket: &str) {
+        self.change(|state| state.buckets.get_mut(bucket).expect("a bucket of the cluster").flush());
+    }
+
     /// Closes every DCP connection.
     pub fn cut_dcp(&self) {
         self.change(|state| state.faults.cut_dcp_round += 1);
