@@ -16,7 +16,7 @@ pub enum Credentials {
         /// The password.
         password: String,
     },
-    /// The certificate that [`Config::tls`] has says who it is.
+    /// The certificate that `Config::tls` has says who it is.
     Certificate,
 }
 

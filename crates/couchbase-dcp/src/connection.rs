@@ -21,7 +21,7 @@ pub(crate) trait Io: AsyncRead + AsyncWrite + Send + Unpin {}
 impl<T: AsyncRead + AsyncWrite + Send + Unpin> Io for T {}
 
 /// What the server is told of this client.
-const AGENT: &str = r#"{"a":"couchbase-dcp (Rust)","i":"0"}"#;
+const AGENT: &str = "couchbase-dcp (Rust)";
 /// Without these nothing goes.
 const NEEDED: &[u16] = &[feature::XATTR, feature::SELECT_BUCKET, feature::JSON, feature::COLLECTIONS];
 

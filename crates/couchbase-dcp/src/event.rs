@@ -51,7 +51,7 @@ pub enum Event {
     },
     /// Each vbucket has come to the sequence number that it had when the feed was opened. Told once.
     CaughtUp,
-    /// A connection broke, or a node refused something for now. The feed tries again.
+    /// A connection broke, or a node refused something that it may grant later. The feed tries again.
     Disconnected {
         /// The node: host and port.
         node: String,

@@ -46,7 +46,11 @@ pub(crate) struct Beginning {
 pub(crate) async fn bootstrap(config: &Config) -> Result<Beginning, Error> {
     config.check()?;
     let mut last = Error::Connection("the connection string names no node".into());
-    for address in seeds(config).await? {
+    #[cfg(feature = "srv")]
+    let addresses = seeds(config).await?;
+    #[cfg(not(feature = "srv"))]
+    let addresses = config.seeds.addresses();
+    for address in addresses {
         match start_at(&address, config).await {
             Ok(started) => return Ok(started),
             Err(error) if error.is_transient() => last = error,
@@ -56,8 +60,9 @@ pub(crate) async fn bootstrap(config: &Config) -> Result<Beginning, Error> {
     Err(last)
 }
 
+/// The nodes of a DNS record, when the connection string may name one.
+#[cfg(feature = "srv")]
 async fn seeds(config: &Config) -> Result<Vec<Address>, Error> {
-    #[cfg(feature = "srv")]
     if let Some(name) = config.seeds.srv_name() {
         let found = crate::srv::look_up(&name, config.timeout).await?;
         if !found.is_empty() {

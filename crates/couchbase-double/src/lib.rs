@@ -137,6 +137,15 @@ impl Double {
         self.shared.state().nodes.iter().map(|node| node.kv_port).collect()
     }
 
+    /// Names, by node, the ports where somebody in front of the double speaks TLS for its key-value services.
+    pub fn announce_tls(&self, ports: &[u16]) {
+        self.change(|state| {
+            for (node, port) in state.nodes.iter_mut().zip(ports) {
+                node.kv_tls_port = Some(*port);
+            }
+        });
+    }
+
     /// Stops a node: its ports refuse connections, the open ones are cut. The cluster still counts it in.
     pub fn kill(&mut self, node: usize) {
         if let Some(running) = self.nodes.get_mut(node) {

@@ -21,8 +21,8 @@ pub(super) struct Copies {
     interval: Option<Duration>,
     wanted: Wanted,
     observers: BTreeMap<Address, Observer>,
-    /// What a node has of a vbucket: the branch, and the sequence number.
-    seen: BTreeMap<(u16, Address), (u64, u64)>,
+    /// What each node has of a vbucket: the branch, and the sequence number.
+    seen: BTreeMap<Address, BTreeMap<u16, (u64, u64)>>,
     /// Vbuckets whose first held message may be told.
     ready: BTreeSet<u16>,
     sights: (mpsc::Sender<Sight>, mpsc::Receiver<Sight>),
@@ -53,7 +53,7 @@ impl Copies {
     pub(super) fn watch(&mut self, topology: &Topology) {
         let Some(interval) = self.interval else { return };
         self.observers.retain(|node, _| topology.nodes.contains(node));
-        self.seen.retain(|(_, node), _| topology.nodes.contains(node));
+        self.seen.retain(|node, _| topology.nodes.contains(node));
         for node in &topology.nodes {
             self.observers.entry(node.clone()).or_insert_with(|| {
                 let (config, wanted) = (Arc::clone(&self.config), Arc::clone(&self.wanted));
@@ -72,7 +72,7 @@ impl Copies {
                 Deliver::Persisted(_) => observed.persisted,
                 Deliver::AtOnce | Deliver::Replicated(_) => observed.received,
             };
-            self.seen.insert((*vbucket, sight.node.clone()), (*uuid, seqno));
+            self.seen.entry(sight.node.clone()).or_default().insert(*vbucket, (*uuid, seqno));
             self.look_at(*vbucket, topology, vbuckets);
         }
     }
@@ -109,10 +109,12 @@ impl Copies {
             Message::Snapshot(_) | Message::OutOfOrder { .. } | Message::End(_) => 0,
         };
         let has_it = |node: &Address| {
-            let seen = self.seen.get(&(vbucket, node.clone()));
+            let seen = self.seen.get(node).and_then(|seen| seen.get(&vbucket));
             seen.is_some_and(|(uuid, seen)| *uuid == slot.stream.uuid() && *seen >= seqno)
         };
-        if seqno == 0 || topology.copies(vbucket).flatten().all(has_it) {
+        // Without any copy (a vbucket that is nowhere for a moment) nobody has it.
+        let mut copies = topology.copies(vbucket).flatten().peekable();
+        if seqno == 0 || copies.peek().is_some() && copies.all(has_it) {
             self.ready.insert(vbucket);
         }
     }
