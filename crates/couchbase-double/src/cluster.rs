@@ -54,6 +54,8 @@ pub(crate) struct State {
 pub(crate) struct Node {
     pub(crate) kv_port: u16,
     pub(crate) mgmt_port: u16,
+    /// Where somebody in front of the node speaks TLS.
+    pub(crate) kv_tls_port: Option<u16>,
     /// Whether the node answers at all.
     pub(crate) is_up: bool,
     /// Whether the cluster counts it in.
@@ -68,6 +70,8 @@ pub(crate) struct Faults {
     pub(crate) end_streams_round: u64,
     /// DCP connections send nothing while this is set.
     pub(crate) is_dcp_paused: bool,
+    /// DCP connections do nothing at all while this is set.
+    pub(crate) is_dcp_mute: bool,
     /// Each key-value answer waits this long.
     pub(crate) kv_delay: Duration,
     /// The status that this many of the next key-value writes get instead of being carried out.
@@ -91,7 +95,13 @@ pub(crate) struct Bucket {
 
 impl State {
     pub(crate) fn new(options: Options, ports: &[(u16, u16)]) -> Self {
-        let node = |&(kv_port, mgmt_port): &(u16, u16)| Node { kv_port, mgmt_port, is_up: true, is_member: true };
+        let node = |&(kv_port, mgmt_port): &(u16, u16)| Node {
+            kv_port,
+            mgmt_port,
+            kv_tls_port: None,
+            is_up: true,
+            is_member: true,
+        };
         let mut state = Self {
             nodes: ports.iter().map(node).collect(),
             buckets: BTreeMap::new(),
@@ -250,6 +260,9 @@ impl State {
                     "services": {"kv": node.kv_port, "mgmt": node.mgmt_port},
                     "nodeUUID": format!("{at:032x}"),
                 });
+                if let (Some(port), Some(services)) = (node.kv_tls_port, value.get_mut("services")) {
+                    merge(services, json!({"kvSSL": port}));
+                }
                 if *at == this_node {
                     merge(&mut value, json!({"thisNode": true}));
                 }

@@ -41,6 +41,11 @@ async fn run(shared: Arc<Shared>, node: usize, mut stream: TcpStream) {
     let mut output = Vec::new();
     loop {
         let mut more = false;
+        while session.dcp.is_some() && shared.state().faults.is_dcp_mute {
+            if cluster.changed().await.is_err() {
+                return;
+            }
+        }
         if session.dcp.is_some() {
             let mut pumped = dcp::pump(&mut session, &shared.state(), &mut output);
             if let Some(dcp) = &mut session.dcp

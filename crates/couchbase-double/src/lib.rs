@@ -137,6 +137,15 @@ impl Double {
         self.shared.state().nodes.iter().map(|node| node.kv_port).collect()
     }
 
+    /// Names, by node, the ports where somebody in front of the double speaks TLS for its key-value services.
+    pub fn announce_tls(&self, ports: &[u16]) {
+        self.change(|state| {
+            for (node, port) in state.nodes.iter_mut().zip(ports) {
+                node.kv_tls_port = Some(*port);
+            }
+        });
+    }
+
     /// Stops a node: its ports refuse connections, the open ones are cut. The cluster still counts it in.
     pub fn kill(&mut self, node: usize) {
         if let Some(running) = self.nodes.get_mut(node) {
@@ -208,6 +217,19 @@ impl Double {
     /// DCP connections send nothing while this is on.
     pub fn pause_dcp(&self, on: bool) {
         self.change(|state| state.faults.is_dcp_paused = on);
+    }
+
+    /// DCP connections send nothing at all while this is on, not even NOOPs, and take nothing in: as a host that hangs.
+    pub fn mute_dcp(&self, on: bool) {
+        self.change(|state| state.faults.is_dcp_mute = on);
+    }
+
+    /// Forgets all documents of a bucket, as a flush does.
+    ///
+    /// # Panics
+    /// When the bucket is missing.
+    pub fn flush(&self, bucket: &str) {
+        self.change(|state| state.buckets.get_mut(bucket).expect("a bucket of the cluster").flush());
     }
 
     /// Closes every DCP connection.

@@ -1,6 +1,7 @@
 //! `cargo xtask test`: the stages, their order and their closing lines.
 
 mod browser;
+mod couchbase;
 mod geode;
 mod node;
 mod rust;
@@ -37,6 +38,8 @@ enum Stage {
     Crash,
     /// Tests against a real Apache Geode cluster.
     Geode,
+    /// Couchbase's own clients against the double of its server, and the client for its change protocol over TLS.
+    Couchbase,
 }
 
 impl Stage {
@@ -48,6 +51,7 @@ impl Stage {
             Self::Browser => "browser",
             Self::Crash => "crash",
             Self::Geode => "geode",
+            Self::Couchbase => "couchbase",
         }
     }
 
@@ -63,6 +67,7 @@ impl Stage {
             Self::Browser => browser::run(project),
             Self::Crash => rust::crash(project),
             Self::Geode => geode::run(project),
+            Self::Couchbase => couchbase::run(project),
         }
     }
 }

@@ -1,5 +1,6 @@
 //! The tests that cargo runs. Integration test targets named `crash…` kill processes and take long: they are the
-//! stage `crash`; those named `geode…` need a cluster: they are the stage `geode`; every other target is the stage `unit`.
+//! stage `crash`; those named `geode…` need a cluster: they are the stage `geode`; those named `couchbase…` need Couchbase's own
+//! clients, or features: they are the stage `couchbase`; every other target is the stage `unit`.
 
 use std::collections::BTreeSet;
 
@@ -12,12 +13,13 @@ use crate::tally::Tally;
 
 const CRASH: &str = "crash";
 const GEODE: &str = "geode";
+const COUCHBASE: &str = "couchbase";
 
 /// Library, binary, integration and documentation tests.
 pub(crate) fn unit(project: &Project) -> Result<Tally, String> {
     let mut command = project.cargo();
     command.args(["test", "--workspace", "--no-fail-fast", "--lib", "--bins"]);
-    for target in targets(project, |name| !is_crash(name) && !is_geode(name)) {
+    for target in targets(project, |name| !is_crash(name) && !is_geode(name) && !is_couchbase(name)) {
         command.args(["--test", target]);
     }
     println!("   > cargo test (libraries, binaries, integration tests)");
@@ -56,6 +58,10 @@ fn is_crash(target: &str) -> bool {
 
 pub(super) fn is_geode(target: &str) -> bool {
     target.starts_with(GEODE)
+}
+
+pub(super) fn is_couchbase(target: &str) -> bool {
+    target.starts_with(COUCHBASE)
 }
 
 pub(super) fn targets(project: &Project, wanted: fn(&str) -> bool) -> BTreeSet<&str> {

@@ -1,0 +1,177 @@
+//! The beginning of a feed, and the connection that keeps its picture of the cluster fresh.
+
+use std::sync::Arc;
+
+use tokio::io::AsyncWriteExt as _;
+use tokio::sync::watch;
+use tokio::time::{interval, sleep, timeout};
+
+use crate::address::Address;
+use crate::config::{Config, Filter};
+use crate::connection::{Connection, success};
+use crate::error::Error;
+use crate::limits::{CONFIG_INTERVAL, RETRY_DELAY_MAX, RETRY_DELAY_MIN};
+use crate::manifest::Ids;
+use crate::topology::Topology;
+use crate::wire::codes::{opcode, status};
+use crate::wire::packet::{Outgoing, Packet};
+use crate::wire::reader::Reader;
+use crate::wire::request;
+
+/// The newest configuration that anybody has seen.
+pub(crate) type Topologies = watch::Sender<Arc<Topology>>;
+
+/// Takes a configuration that some node has sent, if it is newer.
+pub(crate) fn publish(topologies: &Topologies, text: &[u8], from: &Address, config: &Config) {
+    // A node that has no bucket yet, or has it no more, sends what is no configuration of it.
+    let Ok(found) = Topology::parse(text, &from.host, config) else { return };
+    topologies.send_if_modified(|known| {
+        let is_newer = found.version > known.version;
+        if is_newer {
+            *known = Arc::new(found);
+        }
+        is_newer
+    });
+}
+
+/// What a feed begins with.
+pub(crate) struct Beginning {
+    pub(crate) topology: Topology,
+    pub(crate) ids: Ids,
+    /// The manifest that the ids are of.
+    pub(crate) manifest_uid: u64,
+}
+
+/// Finds a node that answers, reads the configuration from it and the ids of what the filter names.
+pub(crate) async fn bootstrap(config: &Config) -> Result<Beginning, Error> {
+    config.check()?;
+    let mut last = Error::Connection("the connection string names no node".into());
+    #[cfg(feature = "srv")]
+    let addresses = seeds(config).await?;
+    #[cfg(not(feature = "srv"))]
+    let addresses = config.seeds.addresses();
+    for address in addresses {
+        match start_at(&address, config).await {
+            Ok(started) => return Ok(started),
+            Err(error) if error.is_transient() => last = error,
+            Err(error) => return Err(error),
+        }
+    }
+    Err(last)
+}
+
+/// The nodes of a DNS record, when the connection string may name one.
+#[cfg(feature = "srv")]
+async fn seeds(config: &Config) -> Result<Vec<Address>, Error> {
+    if let Some(name) = config.seeds.srv_name() {
+        let found = crate::srv::look_up(&name, config.timeout).await?;
+        if !found.is_empty() {
+            return Ok(found);
+        }
+    }
+    Ok(config.seeds.addresses())
+}
+
+async fn start_at(address: &Address, config: &Config) -> Result<Beginning, Error> {
+    let mut connection = Connection::open(address, config, false).await?;
+    let starting = async {
+        let answer = connection.request(&Outgoing::new(opcode::GET_CLUSTER_CONFIG)).await?;
+        success(&answer, "GET_CLUSTER_CONFIG")?;
+        let topology = Topology::parse(&answer.value, &address.host, config)?;
+        let mut manifest_uid = 0;
+        let mut id_of = async |code, path: &str| {
+            let (uid, id) = id_of(&mut connection, code, path).await?;
+            manifest_uid = uid.max(manifest_uid);
+            Ok::<_, Error>(id)
+        };
+        let ids = match &config.filter {
+            Filter::All => Ids::All,
+            Filter::Scope(name) => Ids::Scope(id_of(opcode::GET_SCOPE_ID, name).await?),
+            Filter::Collections(paths) => {
+                let mut ids = Vec::with_capacity(paths.len());
+                for path in paths {
+                    ids.push(id_of(opcode::GET_COLLECTION_ID, path).await?);
+                }
+                Ids::Collections(ids)
+            }
+        };
+        Ok(Beginning { topology, ids, manifest_uid })
+    };
+    timeout(config.timeout, starting).await.map_err(|_| Error::Timeout(format!("the configuration of {address}")))?
+}
+
+/// The answer has the manifest's uid u64 and the id u32 (`kv_engine` docs/Collections.md, "`get_collection_id`").
+async fn id_of(connection: &mut Connection, code: u8, path: &str) -> Result<(u64, u32), Error> {
+    let answer = connection.request(&request::id_of(code, path)).await?;
+    match answer.vbucket {
+        status::UNKNOWN_COLLECTION | status::UNKNOWN_SCOPE | status::INVALID => {
+            return Err(Error::UnknownCollection(path.to_owned()));
+        }
+        _ => success(&answer, "the id of a collection")?,
+    }
+    let mut extras = Reader::new(&answer.extras);
+    let id = extras.u64().zip(extras.u32());
+    id.ok_or_else(|| Error::Protocol("the answer with the id of a collection is malformed".into()))
+}
+
+/// Asks again and again, and listens to what is pushed, until the task is ended.
+pub(crate) async fn watch_cluster(config: Arc<Config>, topologies: Topologies) {
+    let mut delay = RETRY_DELAY_MIN;
+    let mut turn = 0;
+    loop {
+        let address = {
+            let topology = topologies.borrow();
+            topology.nodes.get(turn % topology.nodes.len().max(1)).cloned()
+        };
+        if let Some(address) = address
+            && let Ok(connection) = Connection::open(&address, &config, true).await
+        {
+            delay = RETRY_DELAY_MIN;
+            // It ends with an error in any case; the next node is asked then.
+            let _ = listen(connection, &address, &config, &topologies).await;
+        }
+        turn += 1;
+        sleep(delay).await;
+        delay = (delay * 2).min(RETRY_DELAY_MAX);
+    }
+}
+
+async fn listen(
+    mut connection: Connection,
+    from: &Address,
+    config: &Config,
+    topologies: &Topologies,
+) -> Result<(), Error> {
+    let mut ask = Vec::new();
+    Outgoing::new(opcode::GET_CLUSTER_CONFIG).write(&mut ask);
+    let mut due = interval(CONFIG_INTERVAL);
+    let mut is_asked = false;
+    loop {
+        tokio::select! {
+            packet = connection.reader.next() => {
+                let packet = packet?;
+                if packet.opcode == opcode::GET_CLUSTER_CONFIG {
+                    is_asked = false;
+                }
+                if has_config(&packet) {
+                    publish(topologies, &packet.value, from, config);
+                }
+            }
+            _ = due.tick() => {
+                if is_asked {
+                    return Err(Error::Timeout("the configuration".into()));
+                }
+                is_asked = true;
+                timeout(config.timeout, connection.writer.write_all(&ask)).await.map_err(|_| Error::Timeout("a write".into()))??;
+            }
+        }
+    }
+}
+
+fn has_config(packet: &Packet) -> bool {
+    if packet.is_response() {
+        packet.opcode == opcode::GET_CLUSTER_CONFIG && packet.vbucket == status::SUCCESS && !packet.value.is_empty()
+    } else {
+        packet.opcode == opcode::CONFIG_CHANGED && !packet.value.is_empty()
+    }
+}

@@ -1,0 +1,182 @@
+//! What a feed tells of a cluster where nothing goes wrong.
+
+use std::time::Duration;
+
+use tidelock_couchbase_dcp::{ChangeKind, Checkpoint, Config, Error, Event, Feed, Start};
+
+use crate::support::{
+    VBUCKETS, Writer, caught_up, change, changes, cluster, config, config_with, is_change, keys, next, open, until,
+};
+
+#[tokio::test]
+async fn everything_is_told_then_what_happens() {
+    let double = cluster(2).await;
+    let mut writer = Writer::connect(&double).await;
+    let mut expected = Vec::new();
+    for vbucket in 0..VBUCKETS {
+        let key = format!("k{vbucket}");
+        writer.set(vbucket, &key, &format!(r#"{{"n":{vbucket}}}"#)).await;
+        expected.push(key);
+    }
+    let mut feed = open(config(&double)).await;
+    assert_eq!(feed.vbuckets(), usize::from(VBUCKETS));
+    let events = caught_up(&mut feed).await;
+    let mut found = keys(&events);
+    found.sort();
+    assert_eq!(found, expected);
+    for change in changes(&events) {
+        let ChangeKind::Mutation { flags: 0, expiry_s: 0, lock_s: 0 } = change.kind else { panic!("{change:?}") };
+        assert_eq!(change.body, format!(r#"{{"n":{}}}"#, change.vbucket));
+        assert!(change.is_json && change.xattrs.is_empty());
+        assert_eq!((change.collection, change.seqno, change.revision), (0, 1, 1));
+    }
+    let written = writer.set(3, "live", "not JSON").await;
+    let live = change(&mut feed, "live").await;
+    assert_eq!((live.cas, live.seqno, live.vbucket), (written.cas, written.seqno, 3));
+    assert!(!live.is_json);
+}
+
+#[tokio::test]
+async fn deletions_and_expirations_are_told_apart() {
+    let double = cluster(1).await;
+    let mut writer = Writer::connect(&double).await;
+    let mut feed = open(config(&double)).await;
+    caught_up(&mut feed).await;
+    writer.set(0, "deleted", "{}").await;
+    writer.delete(0, "deleted").await;
+    until(
+        &mut feed,
+        |event| matches!(event, Event::Change(change) if change.kind == ChangeKind::Deletion { deleted_s: None }),
+    )
+    .await;
+    writer.set_expiring(1, "expired", 1).await;
+    let written = change(&mut feed, "expired").await;
+    assert!(matches!(written.kind, ChangeKind::Mutation { expiry_s, .. } if expiry_s > 0));
+    let removed = change(&mut feed, "expired").await;
+    assert!(matches!(removed.kind, ChangeKind::Expiration { .. }) && removed.kind.is_removal());
+    assert!(removed.body.is_empty());
+    // From the disk, the time is known.
+    let mut later = open(config(&double)).await;
+    let events = caught_up(&mut later).await;
+    for change in changes(&events) {
+        let (ChangeKind::Deletion { deleted_s: Some(time) } | ChangeKind::Expiration { deleted_s: Some(time) }) =
+            change.kind
+        else {
+            panic!("{change:?}")
+        };
+        assert!(time > 1_700_000_000);
+    }
+    assert_eq!(changes(&events).count(), 2);
+}
+
+#[tokio::test]
+async fn attributes_come_with_documents_and_stay_in_tombstones() {
+    let double = cluster(1).await;
+    let mut writer = Writer::connect(&double).await;
+    writer.set_with_xattr(0, "kept", ("_tl", r#"{"v":1}"#), r#"{"a":1}"#).await;
+    writer.set_with_xattr(0, "gone", ("_tl", "1"), "{}").await;
+    writer.delete_with_xattr(0, "gone", ("_tl", r#"{"v":2}"#)).await;
+    for compression in [false, true] {
+        let mut feed = open(config_with(&double, |config| config.compression = compression)).await;
+        let kept = change(&mut feed, "kept").await;
+        assert_eq!((kept.xattrs.get("_tl"), &kept.body[..]), (Some(&br#"{"v":1}"#[..]), &br#"{"a":1}"#[..]));
+        let gone = change(&mut feed, "gone").await;
+        assert!(gone.kind.is_removal() && gone.body.is_empty());
+        assert_eq!(gone.xattrs.get("_tl"), Some(&br#"{"v":2}"#[..]));
+        assert_eq!(gone.xattrs.iter().count(), 1);
+    }
+    let mut feed = open(config_with(&double, |config| config.without_bodies = true)).await;
+    let kept = change(&mut feed, "kept").await;
+    assert!(kept.body.is_empty() && kept.xattrs.get("_tl").is_some());
+}
+
+#[tokio::test]
+async fn versions_in_between_are_left_out() {
+    let double = cluster(1).await;
+    let mut writer = Writer::connect(&double).await;
+    let mut feed = open(config(&double)).await;
+    caught_up(&mut feed).await;
+    double.pause_dcp(true);
+    for count in 0..10 {
+        writer.set(2, "often", &count.to_string()).await;
+    }
+    writer.set(2, "last", "{}").await;
+    double.pause_dcp(false);
+    let events = until(&mut feed, |event| is_change(event, "last")).await;
+    assert_eq!(keys(&events), ["often", "last"]);
+    let often = changes(&events).next().unwrap();
+    assert_eq!((&often.body[..], often.seqno, often.revision), (&b"9"[..], 10, 10));
+}
+
+#[tokio::test]
+async fn a_feed_may_end_with_what_is_there() {
+    let double = cluster(2).await;
+    let mut writer = Writer::connect(&double).await;
+    for count in 0..20 {
+        writer.set(count % VBUCKETS, &format!("k{count}"), "{}").await;
+    }
+    let mut feed = open(config_with(&double, |config| config.to_latest = true)).await;
+    let mut count = 0;
+    while let Some(event) = feed.next().await.unwrap() {
+        count += usize::from(matches!(event, Event::Change(_)));
+        feed.acknowledge();
+    }
+    assert_eq!(count, 20);
+    assert_eq!(feed.next().await, Ok(None), "it stays at its end");
+}
+
+#[tokio::test]
+async fn a_feed_may_begin_with_what_comes() {
+    let double = cluster(2).await;
+    let mut writer = Writer::connect(&double).await;
+    for vbucket in 0..VBUCKETS {
+        writer.set(vbucket, "old", "{}").await;
+    }
+    let mut feed = open(config_with(&double, |config| config.start = Start::Now)).await;
+    let events = caught_up(&mut feed).await;
+    assert_eq!(changes(&events).count(), 0);
+    writer.set(5, "new", "{}").await;
+    let events = until(&mut feed, |event| is_change(event, "new")).await;
+    assert_eq!(keys(&events), ["new"]);
+    // And the place is one to go on from.
+    writer.set(5, "later", "{}").await;
+    let mut again = Feed::open(config(&double), &feed.checkpoint()).await.unwrap();
+    assert_eq!(keys(&caught_up(&mut again).await), ["later"]);
+}
+
+#[tokio::test]
+async fn who_may_not_is_told_so() {
+    let double = cluster(1).await;
+    let check = async |config: Config, is_expected: fn(&Error) -> bool| {
+        let error = Feed::open(config, &Checkpoint::default()).await.err().expect("refused");
+        assert!(is_expected(&error) && !error.is_transient(), "{error}");
+    };
+    check(config(&double).password("Administrator", "wrong"), |error| matches!(error, Error::Authentication(_))).await;
+    check(config(&double).password("nobody", "password"), |error| matches!(error, Error::Authentication(_))).await;
+    check(config(&double).bucket("missing"), |error| matches!(error, Error::Access(_))).await;
+    check(config(&double).collections(["_default.missing"]), |error| matches!(error, Error::UnknownCollection(_)))
+        .await;
+    check(config(&double).bucket(""), |error| matches!(error, Error::Configuration(_))).await;
+    let mut other = Checkpoint::default();
+    other.positions.insert(VBUCKETS, tidelock_couchbase_dcp::Position::default());
+    assert!(matches!(Feed::open(config(&double), &other).await, Err(Error::Checkpoint(_))));
+    drop(double);
+    let nowhere = Config::new("couchbase://u:p@127.0.0.1:1/b").unwrap();
+    assert!(Feed::open(nowhere, &Checkpoint::default()).await.err().unwrap().is_transient());
+}
+
+#[tokio::test]
+async fn an_idle_connection_is_kept_and_a_silent_one_is_left() {
+    let double = cluster(1).await;
+    let mut writer = Writer::connect(&double).await;
+    let noop_interval = Duration::from_millis(100);
+    let mut feed = open(config_with(&double, |config| config.noop_interval = noop_interval)).await;
+    caught_up(&mut feed).await;
+    // The double would close the connection after the first NOOP without an answer, and tell that.
+    assert!(tokio::time::timeout(noop_interval * 10, feed.next()).await.is_err());
+    double.mute_dcp(true);
+    let Event::Disconnected { error: Error::Timeout(_), .. } = next(&mut feed).await else { panic!("not left") };
+    double.mute_dcp(false);
+    writer.set(0, "back", "{}").await;
+    change(&mut feed, "back").await;
+}

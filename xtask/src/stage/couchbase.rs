@@ -1,0 +1,95 @@
+//! The stage `couchbase`: integration test targets named `couchbase_*`. Couchbase's own clients for Go, Python and Node judge the double
+//! of its server. They are fetched into the target folder; one that cannot be had is skipped, and that is said.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use super::rust;
+use crate::process::{self, Echo};
+use crate::project::Project;
+use crate::summary;
+use crate::tally::Tally;
+
+/// Where the judges' sources are.
+const JUDGES: &str = "crates/couchbase-double/judges";
+/// Features of crates that only these tests need.
+const FEATURES: &str = "tidelock-couchbase-dcp/tls,tidelock-couchbase-dcp/srv";
+
+/// A client: the module of its tests, the variable that tells them where it is, and how to get it.
+struct Judge {
+    module: &'static str,
+    variable: &'static str,
+    prepare: fn(&Project, &Path) -> Result<PathBuf, String>,
+}
+
+const ALL: &[Judge] = &[
+    Judge { module: "go::", variable: "TIDELOCK_JUDGE_GO", prepare: go },
+    Judge { module: "python::", variable: "TIDELOCK_JUDGE_PYTHON", prepare: python },
+    Judge { module: "node::", variable: "TIDELOCK_JUDGE_NODE", prepare: node },
+];
+
+pub(super) fn run(project: &Project) -> Result<Tally, String> {
+    let mut command = project.cargo();
+    command.args(["test", "--workspace", "--no-fail-fast", "--features", FEATURES]);
+    for target in rust::targets(project, rust::is_couchbase) {
+        command.args(["--test", target]);
+    }
+    command.arg("--");
+    let folder = project.target_dir.join("couchbase");
+    let mut tally = Tally::default();
+    for judge in ALL {
+        match (judge.prepare)(project, &folder) {
+            Ok(path) => {
+                command.env(judge.variable, path);
+            }
+            Err(sentence) => {
+                command.args(["--skip", judge.module]);
+                tally += Tally::skipped(format!("tests of the module {}: {sentence}", judge.module));
+            }
+        }
+    }
+    println!("   > cargo test (Couchbase tests)");
+    tally += summary::cargo_test(&process::run("Couchbase tests", &mut command, Echo::Shown)?);
+    Ok(tally)
+}
+
+fn made(folder: PathBuf) -> Result<PathBuf, String> {
+    fs::create_dir_all(&folder).map_err(|error| format!("{} cannot be made: {error}", folder.display()))?;
+    Ok(folder)
+}
+
+/// A program of gocbcore and gocb.
+fn go(project: &Project, folder: &Path) -> Result<PathBuf, String> {
+    let binary = made(folder.join("go"))?.join("judge");
+    let mut build = project.command("go");
+    build.current_dir(project.root.join(JUDGES).join("go")).args(["build", "-o"]).arg(&binary).arg(".");
+    process::must("go build (gocbcore and gocb)", &mut build)?;
+    Ok(binary)
+}
+
+/// The interpreter of an environment that has the wheel.
+fn python(project: &Project, folder: &Path) -> Result<PathBuf, String> {
+    let folder = made(folder.join("python"))?;
+    let interpreter = folder.join("bin/python");
+    process::must("python3 -m venv", project.command("python3").args(["-m", "venv"]).arg(&folder))?;
+    let mut install = Command::new(&interpreter);
+    // Wheels only: without one for this machine it would have to be compiled, for a very long time.
+    install.args(["-m", "pip", "install", "--quiet", "--only-binary", ":all:", "--requirement"]);
+    install.arg(project.root.join(JUDGES).join("python/requirements.txt"));
+    process::must("pip install (couchbase)", &mut install)?;
+    Ok(interpreter)
+}
+
+/// The program, in a folder that has the package.
+fn node(project: &Project, folder: &Path) -> Result<PathBuf, String> {
+    let folder = made(folder.join("node"))?;
+    for name in ["package.json", "judge.mjs"] {
+        let from = project.root.join(JUDGES).join("node").join(name);
+        fs::copy(&from, folder.join(name)).map_err(|error| format!("{} cannot be copied: {error}", from.display()))?;
+    }
+    let mut install = project.command("npm");
+    install.current_dir(&folder).args(["install", "--no-audit", "--no-fund", "--no-package-lock"]);
+    process::must("npm install (couchbase)", &mut install)?;
+    Ok(folder.join("judge.mjs"))
+}
