@@ -265,7 +265,7 @@ impl World {
                 }),
             ),
             Effect::Watch(_) => session.handle_head(NOW_MS, store.head(), store.floor()),
-            Effect::LoadSnapshot { ticket, after, filter, bytes_max } => {
+            Effect::LoadSnapshot { ticket, after, filter, bytes_max, .. } => {
                 session.handle_snapshot(NOW_MS, ticket, Ok(ready(store.snapshot(after.as_ref(), &filter, bytes_max))));
             }
             Effect::LoadChanges { ticket, from, filter, bytes_max } => {

@@ -4,7 +4,7 @@
  */
 import { execFileSync } from "node:child_process";
 import { createHash } from "node:crypto";
-import { existsSync, readFileSync } from "node:fs";
+import { existsSync, readdirSync, readFileSync, rmSync } from "node:fs";
 import { fileURLToPath } from "node:url";
 import { build } from "esbuild";
 
@@ -15,6 +15,11 @@ if (!existsSync(wasm)) {
     "tidelock: dist/tidelock_core_bg.wasm is missing: run `cargo xtask build`, which makes the WASM core first",
   );
   process.exit(1);
+}
+
+// What an earlier build left would travel with the package.
+for (const name of readdirSync(here("dist"))) {
+  if (name !== "tidelock_core_bg.wasm") rmSync(here(`dist/${name}`), { recursive: true });
 }
 
 const { version } = JSON.parse(readFileSync(here("package.json"), "utf8"));
