@@ -347,9 +347,11 @@ fn a_difference_larger_than_a_frame_comes_in_parts() {
     assert!(parts.len() > 2 && parts.iter().rev().skip(1).all(|(_, more)| *more) && !parts.last().unwrap().1);
 }
 
-/// A client that listed three documents to another node.
+/// A client that listed three documents to a node that has forgotten what it was told there.
 fn listing() -> Script {
-    let script = elsewhere(&documents(3));
+    let mut script = offline(&documents(3));
+    script.floor = Offset(2);
+    script.connect(0);
     assert_eq!(script.subscribe().have.len(), 3 * 8);
     script
 }
