@@ -3,13 +3,12 @@
 use std::sync::Mutex;
 use std::time::Duration;
 
-use tidelock_core::ids::{ClientId, Epoch, Incarnation, MutationId, Sequence, Version};
+use tidelock_core::ids::{ClientId, Incarnation, MutationId, Sequence, Version};
 use tidelock_core::limits::Limits;
 use tidelock_core::version;
 use tidelock_core::wire::{DocumentChange, DocumentState, FieldPatch, Mutation, Operation, Outcome};
 use tidelock_store::{
-    BoxFuture, Capabilities, Changelog, ClientRecord, Commit, CommitOutcome, ConflictQuery, ConflictRecord, Document,
-    MemoryStore, ReadSet, Recorded, Store, StoreError, Trace, Write,
+    BoxFuture, Changelog, Commit, CommitOutcome, ConflictQuery, MemoryStore, Store, StoreError, Trace, Write,
 };
 
 use super::*;
@@ -36,21 +35,7 @@ struct Meddled {
 }
 
 impl Store for Meddled {
-    fn capabilities(&self) -> Capabilities {
-        self.store.capabilities()
-    }
-
-    fn epoch(&self) -> Epoch {
-        self.store.epoch()
-    }
-
-    fn read<'a>(&'a self, ids: &'a [DocumentId]) -> BoxFuture<'a, Result<ReadSet, StoreError>> {
-        self.store.read(ids)
-    }
-
-    fn traces<'a>(&'a self, ids: &'a [DocumentId]) -> BoxFuture<'a, Result<Vec<Trace>, StoreError>> {
-        self.store.traces(ids)
-    }
+    tidelock_store::forward_store! { store: capabilities epoch read traces client outcomes scan conflicts }
 
     fn commit(&self, commit: Commit) -> BoxFuture<'_, Result<CommitOutcome, StoreError>> {
         Box::pin(async move {
@@ -60,32 +45,6 @@ impl Store for Meddled {
             }
             self.store.commit(commit).await
         })
-    }
-
-    fn client(&self, client: ClientId, incarnation: Incarnation) -> BoxFuture<'_, Result<ClientRecord, StoreError>> {
-        self.store.client(client, incarnation)
-    }
-
-    fn outcomes(
-        &self,
-        client: ClientId,
-        incarnation: Incarnation,
-        after: Sequence,
-    ) -> BoxFuture<'_, Result<Vec<Recorded>, StoreError>> {
-        self.store.outcomes(client, incarnation, after)
-    }
-
-    fn scan<'a>(
-        &'a self,
-        collection: &'a str,
-        after: Option<&'a str>,
-        limit: usize,
-    ) -> BoxFuture<'a, Result<Vec<(String, Document)>, StoreError>> {
-        self.store.scan(collection, after, limit)
-    }
-
-    fn conflicts<'a>(&'a self, query: &'a ConflictQuery) -> BoxFuture<'a, Result<Vec<ConflictRecord>, StoreError>> {
-        self.store.conflicts(query)
     }
 }
 

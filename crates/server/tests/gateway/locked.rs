@@ -3,14 +3,9 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use tidelock_core::ids::SubscriptionId;
-use tidelock_core::ids::{ClientId, DocumentId, Epoch, Incarnation, Sequence};
-use tidelock_core::wire::{ClientFrame, Packed, ServerFrame, encode};
-use tidelock_core::wire::{Difference, Subscribe};
-use tidelock_store::{
-    BoxFuture, Capabilities, ClientRecord, Commit, CommitOutcome, ConflictQuery, ConflictRecord, Document, MemoryStore,
-    ReadSet, Recorded, Store, StoreError, Trace,
-};
+use tidelock_core::ids::{DocumentId, SubscriptionId};
+use tidelock_core::wire::{ClientFrame, Difference, Packed, ServerFrame, Subscribe, encode};
+use tidelock_store::{BoxFuture, MemoryStore, ReadSet, Store, StoreError};
 use tokio::sync::{Mutex, watch};
 
 use super::harness::{CONFIG, TestServer, items, put};
@@ -25,13 +20,7 @@ struct OneLock {
 }
 
 impl Store for OneLock {
-    fn capabilities(&self) -> Capabilities {
-        self.store.capabilities()
-    }
-
-    fn epoch(&self) -> Epoch {
-        self.store.epoch()
-    }
+    tidelock_store::forward_store! { store: capabilities epoch traces commit client outcomes scan conflicts }
 
     fn read<'a>(&'a self, ids: &'a [DocumentId]) -> BoxFuture<'a, Result<ReadSet, StoreError>> {
         Box::pin(async move {
@@ -43,40 +32,6 @@ impl Store for OneLock {
             }
             self.store.read(ids).await
         })
-    }
-
-    fn traces<'a>(&'a self, ids: &'a [DocumentId]) -> BoxFuture<'a, Result<Vec<Trace>, StoreError>> {
-        self.store.traces(ids)
-    }
-
-    fn commit(&self, commit: Commit) -> BoxFuture<'_, Result<CommitOutcome, StoreError>> {
-        self.store.commit(commit)
-    }
-
-    fn client(&self, client: ClientId, incarnation: Incarnation) -> BoxFuture<'_, Result<ClientRecord, StoreError>> {
-        self.store.client(client, incarnation)
-    }
-
-    fn outcomes(
-        &self,
-        client: ClientId,
-        incarnation: Incarnation,
-        after: Sequence,
-    ) -> BoxFuture<'_, Result<Vec<Recorded>, StoreError>> {
-        self.store.outcomes(client, incarnation, after)
-    }
-
-    fn scan<'a>(
-        &'a self,
-        collection: &'a str,
-        after: Option<&'a str>,
-        limit: usize,
-    ) -> BoxFuture<'a, Result<Vec<(String, Document)>, StoreError>> {
-        self.store.scan(collection, after, limit)
-    }
-
-    fn conflicts<'a>(&'a self, query: &'a ConflictQuery) -> BoxFuture<'a, Result<Vec<ConflictRecord>, StoreError>> {
-        self.store.conflicts(query)
     }
 }
 

@@ -14,6 +14,7 @@
 mod changelog;
 mod concurrency;
 mod documents;
+mod forward;
 mod model;
 mod mutations;
 mod noting;

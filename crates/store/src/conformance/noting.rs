@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use tidelock_core::ids::{ChangelogId, ClientId, DocumentId, Epoch, Incarnation, Offset, Sequence};
+use tidelock_core::ids::{ChangelogId, DocumentId, Offset};
 use tidelock_core::server::{ChangePage, Filter, SnapshotPage, SymbolPage};
 use tidelock_core::version;
 use tidelock_core::wire::DocumentChange;
@@ -13,10 +13,7 @@ use crate::changelog::{Changelog, Segment};
 use crate::cluster::{ClusterStore, Described, Met, Remerged, Rulebook};
 use crate::error::StoreError;
 use crate::platform::Platform;
-use crate::store::{
-    BoxFuture, Capabilities, ClientRecord, Commit, CommitOutcome, ConflictQuery, ConflictRecord, Document, ReadSet,
-    Recorded, Store, Trace,
-};
+use crate::store::{BoxFuture, Commit, CommitOutcome, Store};
 
 /// What was noted of contents: their versions and channels.
 #[derive(Default)]
@@ -61,21 +58,7 @@ pub struct Noting<P: Platform> {
 }
 
 impl<P: Platform> Store for Noting<P> {
-    fn capabilities(&self) -> Capabilities {
-        self.store.capabilities()
-    }
-
-    fn epoch(&self) -> Epoch {
-        self.store.epoch()
-    }
-
-    fn read<'a>(&'a self, ids: &'a [DocumentId]) -> BoxFuture<'a, Result<ReadSet, StoreError>> {
-        self.store.read(ids)
-    }
-
-    fn traces<'a>(&'a self, ids: &'a [DocumentId]) -> BoxFuture<'a, Result<Vec<Trace>, StoreError>> {
-        self.store.traces(ids)
-    }
+    crate::forward_store! { store: capabilities epoch read traces client outcomes scan conflicts }
 
     fn commit(&self, commit: Commit) -> BoxFuture<'_, Result<CommitOutcome, StoreError>> {
         for write in &commit.writes {
@@ -85,32 +68,6 @@ impl<P: Platform> Store for Noting<P> {
             }
         }
         self.store.commit(commit)
-    }
-
-    fn client(&self, client: ClientId, incarnation: Incarnation) -> BoxFuture<'_, Result<ClientRecord, StoreError>> {
-        self.store.client(client, incarnation)
-    }
-
-    fn outcomes(
-        &self,
-        client: ClientId,
-        incarnation: Incarnation,
-        after: Sequence,
-    ) -> BoxFuture<'_, Result<Vec<Recorded>, StoreError>> {
-        self.store.outcomes(client, incarnation, after)
-    }
-
-    fn scan<'a>(
-        &'a self,
-        collection: &'a str,
-        after: Option<&'a str>,
-        limit: usize,
-    ) -> BoxFuture<'a, Result<Vec<(String, Document)>, StoreError>> {
-        self.store.scan(collection, after, limit)
-    }
-
-    fn conflicts<'a>(&'a self, query: &'a ConflictQuery) -> BoxFuture<'a, Result<Vec<ConflictRecord>, StoreError>> {
-        self.store.conflicts(query)
     }
 }
 
