@@ -192,7 +192,7 @@ impl<P: Platform> ClusterStore<P> {
         row: &IntentRow,
         token: Token,
     ) -> Result<Option<Token>, StoreError> {
-        let row = IntentRow { stage, at_ms: self.host.now_ms(), ..row.clone() };
+        let row = IntentRow { stage, ..row.clone() };
         match self.platform.put_if(&[record_put(intent_id(key), token, &row)]).await {
             Ok(PutOutcome::Done(written)) => Ok(written.into_iter().next().map(|written| written.token)),
             Ok(PutOutcome::Mismatch | PutOutcome::NotTogether) | Err(PlatformError::Unavailable(_)) => Ok(None),
@@ -303,16 +303,15 @@ impl<P: Platform> ClusterStore<P> {
         body: &IntentBody,
         token: Token,
     ) -> Result<Option<(IntentRow, Token)>, StoreError> {
-        let (bytes, at_ms) = (encode(body), self.host.now_ms());
-        let mut row =
-            IntentRow { attempt: name.attempt, stage: Stage::Prepared, owner, at_ms, inline: Vec::new(), pieces: 0 };
+        let bytes = encode(body);
+        let mut row = IntentRow { attempt: name.attempt, stage: Stage::Prepared, owner, inline: Vec::new(), pieces: 0 };
         if bytes.len() <= INTENT_INLINE_BYTES_MAX {
             row.inline = bytes;
         } else {
             for piece in bytes.chunks(INTENT_PIECE_BYTES_MAX) {
                 let id = piece_id(&name.key, owner, row.pieces);
                 let token = self.get_one(id.clone()).await?.token;
-                let piece = Piece { at_ms, bytes: piece.to_vec() };
+                let piece = Piece { bytes: piece.to_vec() };
                 match self.platform.put_if(&[record_put(id, token, &piece)]).await {
                     Ok(PutOutcome::Done(_)) => row.pieces += 1,
                     Ok(PutOutcome::Mismatch | PutOutcome::NotTogether) | Err(PlatformError::Unavailable(_)) => {
@@ -385,12 +384,10 @@ impl<P: Platform> ClusterStore<P> {
 /// A piece of an intent's body.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Piece {
-    /// When it was written, by the clock of the node that did it.
-    pub(super) at_ms: u64,
     pub(super) bytes: Vec<u8>,
 }
 
-tidelock_core::cbor_struct!(Piece { at_ms, bytes });
+tidelock_core::cbor_struct!(Piece { bytes });
 
 impl Part {
     /// Whether the document itself is written.

@@ -192,15 +192,13 @@ pub(super) struct IntentRow {
     pub(super) stage: Stage,
     /// Drawn by the commit that made it.
     pub(super) owner: u64,
-    /// When it came to this stage, by the clock of the node that brought it there.
-    pub(super) at_ms: u64,
     /// The encoded [`IntentBody`], where it is small.
     pub(super) inline: Vec<u8>,
     /// Where it is not: how many records of their own hold its pieces.
     pub(super) pieces: u64,
 }
 
-cbor_struct!(IntentRow { attempt, stage, owner, at_ms, inline, pieces });
+cbor_struct!(IntentRow { attempt, stage, owner, inline, pieces });
 
 /// What an intent is to do. It never changes.
 #[derive(Clone, Debug, PartialEq, Eq)]
