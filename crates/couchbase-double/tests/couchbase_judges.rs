@@ -30,77 +30,43 @@ async fn run(mut judge: Command, check: &str) {
     assert!(output.status.success(), "{check}: {}\n{}\n{}", output.status, text(&output.stdout), text(&output.stderr));
 }
 
-/// `gocbcore/v10`, whose DCP agent Couchbase's own tools use, and `gocb/v2`.
+/// Tests that let a judge run the check of the same name, with hyphens.
+macro_rules! checks {
+    ($($name:ident)*) => {
+        $(#[tokio::test]
+        async fn $name() {
+            super::run(judge(), &stringify!($name).replace('_', "-")).await;
+        })*
+    };
+}
+
+/// `gocbcore/v10`, whose DCP agent Couchbase's own tests use, and `gocb/v2`.
 mod go {
-    async fn check(check: &str) {
-        super::run(super::Command::new(super::from_environment("TIDELOCK_JUDGE_GO")), check).await;
+    fn judge() -> super::Command {
+        super::Command::new(super::from_environment("TIDELOCK_JUDGE_GO"))
     }
 
-    #[tokio::test]
-    async fn dcp_streams() {
-        check("dcp-streams").await;
-    }
-
-    #[tokio::test]
-    async fn dcp_filter() {
-        check("dcp-filter").await;
-    }
-
-    #[tokio::test]
-    async fn dcp_rollback() {
-        check("dcp-rollback").await;
-    }
-
-    #[tokio::test]
-    async fn dcp_resume() {
-        check("dcp-resume").await;
-    }
-
-    #[tokio::test]
-    async fn sdk_values() {
-        check("sdk-values").await;
-    }
-
-    #[tokio::test]
-    async fn sdk_xattrs() {
-        check("sdk-xattrs").await;
-    }
+    checks! { dcp_streams dcp_filter dcp_rollback dcp_resume sdk_values sdk_xattrs }
 }
 
 /// The wheel `couchbase`.
 mod python {
-    async fn check(check: &str) {
+    fn judge() -> super::Command {
         let mut judge = super::Command::new(super::from_environment("TIDELOCK_JUDGE_PYTHON"));
         judge.arg(concat!(env!("CARGO_MANIFEST_DIR"), "/judges/python/judge.py"));
-        super::run(judge, check).await;
+        judge
     }
 
-    #[tokio::test]
-    async fn sdk_values() {
-        check("sdk-values").await;
-    }
-
-    #[tokio::test]
-    async fn sdk_xattrs() {
-        check("sdk-xattrs").await;
-    }
+    checks! { sdk_values sdk_xattrs }
 }
 
 /// The npm package `couchbase`.
 mod node {
-    async fn check(check: &str) {
+    fn judge() -> super::Command {
         let mut judge = super::Command::new("node");
         judge.arg(super::from_environment("TIDELOCK_JUDGE_NODE"));
-        super::run(judge, check).await;
+        judge
     }
 
-    #[tokio::test]
-    async fn sdk_values() {
-        check("sdk-values").await;
-    }
-
-    #[tokio::test]
-    async fn sdk_xattrs() {
-        check("sdk-xattrs").await;
-    }
+    checks! { sdk_values sdk_xattrs }
 }

@@ -20,7 +20,21 @@ const FEATURES: &str = "tidelock-couchbase-dcp/tls,tidelock-couchbase-dcp/srv";
 struct Judge {
     module: &'static str,
     variable: &'static str,
-    prepare: fn(&Project, &Path) -> Result<PathBuf, String>,
+    prepare: fn(&Project, &Path) -> Result<PathBuf, Trouble>,
+}
+
+/// Why there is no judge.
+enum Trouble {
+    /// It cannot be had on this machine.
+    Missing(String),
+    /// It is here, and our program for it does not build.
+    Broken(String),
+}
+
+impl From<String> for Trouble {
+    fn from(sentence: String) -> Self {
+        Self::Missing(sentence)
+    }
 }
 
 const ALL: &[Judge] = &[
@@ -43,7 +57,8 @@ pub(super) fn run(project: &Project) -> Result<Tally, String> {
             Ok(path) => {
                 command.env(judge.variable, path);
             }
-            Err(sentence) => {
+            Err(Trouble::Broken(sentence)) => return Err(sentence),
+            Err(Trouble::Missing(sentence)) => {
                 command.args(["--skip", judge.module]);
                 tally += Tally::skipped(format!("tests of the module {}: {sentence}", judge.module));
             }
@@ -60,16 +75,20 @@ fn made(folder: PathBuf) -> Result<PathBuf, String> {
 }
 
 /// A program of gocbcore and gocb.
-fn go(project: &Project, folder: &Path) -> Result<PathBuf, String> {
+fn go(project: &Project, folder: &Path) -> Result<PathBuf, Trouble> {
     let binary = made(folder.join("go"))?.join("judge");
-    let mut build = project.command("go");
-    build.current_dir(project.root.join(JUDGES).join("go")).args(["build", "-o"]).arg(&binary).arg(".");
-    process::must("go build (gocbcore and gocb)", &mut build)?;
+    let go = || {
+        let mut command = project.command("go");
+        command.current_dir(project.root.join(JUDGES).join("go"));
+        command
+    };
+    process::must("go mod download (gocbcore and gocb)", go().args(["mod", "download"]))?;
+    process::must("go build", go().args(["build", "-o"]).arg(&binary).arg(".")).map_err(Trouble::Broken)?;
     Ok(binary)
 }
 
 /// The interpreter of an environment that has the wheel.
-fn python(project: &Project, folder: &Path) -> Result<PathBuf, String> {
+fn python(project: &Project, folder: &Path) -> Result<PathBuf, Trouble> {
     let folder = made(folder.join("python"))?;
     let interpreter = folder.join("bin/python");
     process::must("python3 -m venv", project.command("python3").args(["-m", "venv"]).arg(&folder))?;
@@ -82,7 +101,7 @@ fn python(project: &Project, folder: &Path) -> Result<PathBuf, String> {
 }
 
 /// The program, in a folder that has the package.
-fn node(project: &Project, folder: &Path) -> Result<PathBuf, String> {
+fn node(project: &Project, folder: &Path) -> Result<PathBuf, Trouble> {
     let folder = made(folder.join("node"))?;
     for name in ["package.json", "judge.mjs"] {
         let from = project.root.join(JUDGES).join("node").join(name);
