@@ -28,14 +28,15 @@ public final class Foreign {
 
   private Foreign() {}
 
-  /** Arguments: port of the locator, process id of the owner. */
+  /** Arguments: address of the locator as `host[port]`, process id of the owner. */
   public static void main(String[] arguments) throws Exception {
     Node.endWith(Long.parseLong(arguments[1]));
+    String[] locator = arguments[0].split("[\\[\\]]");
     PrintStream out = new PrintStream(System.out, true, StandardCharsets.UTF_8);
     // Geode logs to standard output.
     System.setOut(System.err);
     cache = new ClientCacheFactory().set("log-level", "error").set("name", "foreign")
-        .addPoolLocator("127.0.0.1", Integer.parseInt(arguments[0])).setPdxReadSerialized(true)
+        .addPoolLocator(locator[0], Integer.parseInt(locator[1])).setPdxReadSerialized(true)
         .setPoolPRSingleHopEnabled(true).create();
     BufferedReader in = new BufferedReader(new InputStreamReader(System.in, StandardCharsets.UTF_8));
     for (String line = in.readLine(); line != null; line = in.readLine()) {
