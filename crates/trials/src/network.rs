@@ -31,7 +31,7 @@ pub struct Network {
     /// The third byte of all addresses, with the lowest bit of the second.
     number: u16,
     /// What cut links lead to: a namespace without anybody.
-    _hub: Anchor,
+    hub: Anchor,
     nodes: Vec<Anchor>,
 }
 
@@ -78,11 +78,11 @@ impl Network {
     /// Makes namespaces for so many nodes. An error is one sentence: why they cannot be had.
     pub fn new(nodes: u8) -> Result<Self, String> {
         let number = u16::try_from(std::process::id() % 512).unwrap_or_default();
-        let mut network = Self { number, _hub: Anchor::new()?, nodes: Vec::new() };
-        let (hub, device) = (&network._hub, network.device("h"));
-        ip(&format!("link add {device} type veth peer name h netns {}", hub.id()))?;
+        let mut network = Self { number, hub: Anchor::new()?, nodes: Vec::new() };
+        let (hub, device) = (&network.hub, network.device("h"));
+        ip(&format!("link add {device} type veth peer name hub netns {}", hub.id()))?;
         ip(&format!("addr add {}/32 dev {device}", network.hub()))?;
-        hub.ip("link set h up")?;
+        hub.ip("link set hub up")?;
         ip(&format!("link set {device} up"))?;
         // What is sent to a node whose link is cut goes nowhere, instead of to whoever else has a route.
         ip(&format!("route add {}/24 dev {device}", network.address(0)))?;
@@ -171,5 +171,6 @@ fn run(command: &mut Command) -> Result<(), String> {
     if output.status.success() {
         return Ok(());
     }
-    Err(format!("{command:?}: {}", String::from_utf8_lossy(&output.stderr).trim()))
+    let text = String::from_utf8_lossy(&output.stderr);
+    Err(format!("{command:?}: {}", text.lines().next().unwrap_or_default()))
 }
