@@ -228,6 +228,22 @@ fn a_silent_import_is_found_by_the_periodic_scan() {
 }
 
 #[test]
+fn a_silent_import_while_a_node_was_away_is_found_at_its_start() {
+    let mut rig = Rig::new(1, false);
+    let node = rig.node();
+    rig.push(&node, &create(1, "a"));
+    rig.converge(&[&node]);
+    rig.stop_tasks();
+    rig.cluster.silence(|cluster| {
+        cluster.set(&doc("a"), None, true);
+        cluster.set(&doc("b"), Some("{}"), false);
+    });
+    let again = rig.node_over(node.journal.clone());
+    rig.start(&again);
+    rig.converge(&[&again]);
+}
+
+#[test]
 fn a_node_serves_once_it_has_everything() {
     let mut rig = Rig::new(1, false);
     for n in 0..20 {
