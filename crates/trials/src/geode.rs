@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 use tidelock_core::base64::{self, Variant};
-use tidelock_geode_client::{Client, Config, Json, Key};
+use tidelock_geode_client::{Client, Config, Found, Interest, Json, Key, SnapshotKind, Subscribe};
 use tidelock_geode_cluster::{Artifacts, Cluster, Foreign, Regions};
 use tokio::runtime::Runtime;
 
@@ -16,7 +16,7 @@ use crate::load::COLLECTIONS;
 /// Names the folder with Geode's jars.
 const JARS: &str = "TIDELOCK_GEODE_JARS";
 /// The regions of the collections.
-const REGIONS: [&str; 7] = ["suite3", "people", "docs", "suite1", "suite2", "suite4", "suite5"];
+const REGIONS: [&str; 8] = ["suite3", "people", "docs", "suite1", "suite2", "suite4", "suite5", "copies"];
 /// How many entries are read at once.
 const BATCH: usize = 500;
 
@@ -74,6 +74,22 @@ impl Geode {
     /// The folder for what the processes of this cluster exchange.
     pub fn folder(&self) -> &Path {
         &self.folder
+    }
+
+    /// Whether the servers still remember deleted entries of a collection.
+    pub fn has_tombstones(&self, collection: &str) -> bool {
+        self.runtime.block_on(self.look_for_tombstones(collection)).unwrap_or_else(|error| panic!("{error}"))
+    }
+
+    async fn look_for_tombstones(&self, collection: &str) -> Result<bool, tidelock_geode_client::Error> {
+        let mut config = Config::with_locator(self.cluster.locator().parse().expect("an address"));
+        "tombstones".clone_into(&mut config.name);
+        let client = Client::connect(config).await?;
+        let subscription = client.subscribe(Subscribe::default()).await?;
+        let interest = Interest::all(Self::region(collection)).with_snapshot(SnapshotKind::Entries);
+        let snapshot = subscription.register(interest).await?;
+        client.close(false).await;
+        Ok(snapshot.entries.iter().any(|entry| entry.entry.found == Found::Absent))
     }
 
     /// The region of a collection.

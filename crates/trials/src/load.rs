@@ -7,8 +7,8 @@ use tidelock_sim::application::write;
 use crate::dice::Dice;
 use crate::ledger::{Change, Ledger};
 
-/// The collections of the database. Nobody's load writes to the last one.
-pub const COLLECTIONS: [&str; 7] = ["accounts", "counters", "docs", "left", "right", "slots", "foreign"];
+/// The collections of the database. No client's load writes to the last two.
+pub const COLLECTIONS: [&str; 8] = ["accounts", "counters", "docs", "left", "right", "slots", "foreign", "copies"];
 
 /// The counter that all clients count with.
 pub(crate) const COUNTER: &str = "shared";

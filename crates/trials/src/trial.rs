@@ -15,6 +15,8 @@ use crate::server::{Server, Spawn};
 
 /// How long anything may take that has to happen by itself once a fault is over.
 pub const LIMIT: Duration = Duration::from_secs(60);
+/// How often a server is killed until it leaves intents open.
+const KILLS_MAX: usize = 20;
 /// Documents that have to be confirmed before something counts as working.
 const PROGRESS: usize = 20;
 
@@ -99,6 +101,20 @@ impl Trial {
         for at in nodes {
             self.node(*at).wait();
         }
+    }
+
+    /// Kills a server, again and again until it leaves intents open. They are those of that moment: the other server finishes them only
+    /// after a patience.
+    pub fn kill_with_open_intents(&mut self, at: usize) {
+        for _ in 0..KILLS_MAX {
+            self.node(at).kill();
+            if self.geode.open_intents() > 0 {
+                return;
+            }
+            self.node(at).start();
+            self.fleet.progress(PROGRESS, LIMIT);
+        }
+        panic!("killed {KILLS_MAX} times, it never left an intent open");
     }
 
     /// Ends a server for good, and lets another one with another name and an empty disk take its place.

@@ -3,6 +3,7 @@ package tidelock.testing;
 import java.io.BufferedReader;
 import java.io.ByteArrayOutputStream;
 import java.io.DataOutputStream;
+import java.io.File;
 import java.io.InputStreamReader;
 import java.io.PrintStream;
 import java.nio.charset.StandardCharsets;
@@ -15,6 +16,7 @@ import org.apache.geode.cache.client.ClientCache;
 import org.apache.geode.cache.client.ClientCacheFactory;
 import org.apache.geode.cache.client.ClientRegionShortcut;
 import org.apache.geode.cache.query.SelectResults;
+import org.apache.geode.cache.snapshot.SnapshotOptions.SnapshotFormat;
 import org.apache.geode.pdx.JSONFormatter;
 import org.apache.geode.pdx.PdxInstance;
 
@@ -82,6 +84,13 @@ public final class Foreign {
         return "";
       case "clear":
         region(words[1]).clear();
+        return "";
+      case "export":
+        region(words[1]).getSnapshotService().save(new File(words[2]), SnapshotFormat.GEMFIRE);
+        return "";
+      case "import":
+        // As `gfsh import data` without options: without events.
+        region(words[1]).getSnapshotService().load(new File(words[2]), SnapshotFormat.GEMFIRE);
         return "";
       case "bytes":
         return hex(bytesOf(JSONFormatter.fromJSON(words[1])));
