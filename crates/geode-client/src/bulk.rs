@@ -1,11 +1,14 @@
 //! Operations on many entries of one region.
 
+use std::collections::BTreeMap;
+
 use crate::entry::{Entry, Found};
 use crate::error::Error;
 use crate::net::pool::{Answered, Call};
 use crate::region::Region;
 use crate::value::{Key, Value};
 use crate::wire::codes::{ds, message};
+use crate::wire::locator::Address;
 use crate::wire::message::{PARTS_MAX, Part, Request};
 use crate::wire::object_list::{Item, ObjectList};
 use crate::wire::version_tag::{VersionSource, VersionTag};
@@ -18,12 +21,28 @@ const CONCURRENCY_CHECKS: i32 = 2;
 pub const ENTRIES_MAX: usize = PARTS_MAX / 4;
 
 impl Region {
-    /// Reads many entries; the answers are in the order of the keys.
+    /// Reads many entries; the answers are in the order of the keys. Each is read where its primary copy is, as far as that is known:
+    /// another server would answer from a copy that may lag.
     pub async fn get_all(&self, keys: &[Key]) -> Result<Vec<Entry>, Error> {
-        if keys.is_empty() {
-            return Ok(Vec::new());
-        }
         check_count(keys.len())?;
+        let mut by_server: BTreeMap<Option<Address>, Vec<usize>> = BTreeMap::new();
+        for (at, key) in keys.iter().enumerate() {
+            let server = self.client.shared.routing.route(&self.client, self.path(), key).await;
+            by_server.entry(server).or_default().push(at);
+        }
+        let mut entries = vec![Entry { found: Found::Absent, tag: None }; keys.len()];
+        for (server, places) in by_server {
+            let some: Vec<&Key> = places.iter().filter_map(|at| keys.get(*at)).collect();
+            for (at, entry) in places.into_iter().zip(self.get_all_from(server.as_ref(), &some).await?) {
+                if let Some(slot) = entries.get_mut(at) {
+                    *slot = entry;
+                }
+            }
+        }
+        Ok(entries)
+    }
+
+    async fn get_all_from(&self, server: Option<&Address>, keys: &[&Key]) -> Result<Vec<Entry>, Error> {
         let mut object = Vec::with_capacity(keys.len() * 16);
         object.u8(ds::OBJECT_ARRAY);
         object.array_len(keys.len());
@@ -34,7 +53,8 @@ impl Region {
         }
         // The last part: this is no registration of interest.
         let request = Request::new(message::GET_ALL).text(self.path()).object(&object).int(0);
-        let answered = self.bulk(request, false).await?;
+        let call = Call { request, is_chunked: true, is_change: false };
+        let answered = self.client.pool().call(call, server).await?;
         let list = list_of(&answered)?;
         entries_of(list, keys.len())
     }
