@@ -9,7 +9,7 @@ use std::process::{Child, Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use tidelock_geode_cluster::{Artifacts, Cluster, Regions};
+use tidelock_geode_cluster::{Artifacts, Cluster, Regions, Version};
 
 use crate::build::{self, Profile};
 use crate::project::Project;
@@ -95,7 +95,7 @@ fn geode(project: &Project) -> Result<(Cluster, PathBuf), String> {
     setup::java(project)?;
     println!("Geode's jars from Maven Central");
     let folder = project.target_dir.join("geode");
-    let artifacts = Artifacts::prepare(&folder)?;
+    let artifacts = Artifacts::prepare(&folder, Version::V1_15_1)?;
     println!("A Geode cluster: one locator, two servers; half a minute");
     let cluster = Cluster::start(&artifacts, &folder.join("demo"), Regions::Board, &[])?;
     let board = project.root.join("crates/server/src/config/board.toml");
