@@ -4,17 +4,17 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use tidelock_geode_client::{Config as Connection, TypeMode};
+use tidelock_geode_client::{Address, Config as Connection, TypeMode};
 use tidelock_server::config::{ClusterConfig, ConfigError, DatabaseConfig};
 use tidelock_store::BoxFuture;
 use tidelock_store::cluster::Host;
 use tidelock_store::platform::{Finding, system};
-use tidelock_store_geode::{GeodeOptions, GeodePlatform};
+use tidelock_store_geode::{GeodeOptions, GeodePlatform, MANAGER_PORT};
 
 /// The kinds of platforms.
 const KINDS: &[&str] = &["geode"];
 /// The options of Apache Geode.
-const GEODE_OPTIONS: &[&str] = &["queue_copies", "queue_kept_s", "server_group", "stable_types"];
+const GEODE_OPTIONS: &[&str] = &["manager", "queue_copies", "queue_kept_s", "server_group", "stable_types"];
 
 /// Connects to the platform of a database.
 pub(crate) async fn connect(config: &ClusterConfig) -> Result<GeodePlatform, String> {
@@ -24,12 +24,16 @@ pub(crate) async fn connect(config: &ClusterConfig) -> Result<GeodePlatform, Str
 
 fn geode_options(config: &ClusterConfig) -> Result<GeodeOptions, ConfigError> {
     config.check(KINDS, GEODE_OPTIONS)?;
-    let mut locators = Vec::new();
+    let mut locators: Vec<Address> = Vec::new();
     for address in &config.addresses {
         let expected = "expected the address of a locator, like \"locator.example.com[10334]\"";
         locators
             .push(address.parse().map_err(|_| config.wrong(None, format!("{address:?} in `addresses`: {expected}")))?);
     }
+    let managers = match config.option("manager") {
+        Some(address) => vec![address.to_owned()],
+        None => locators.iter().map(|locator| format!("{}:{MANAGER_PORT}", locator.host)).collect(),
+    };
     let mut connection = Connection { locators, ..Connection::default() };
     connection.name = format!("tidelock-{}", config.node);
     if let (Some(user), Some(password)) = (&config.user, &config.password) {
@@ -50,6 +54,7 @@ fn geode_options(config: &ClusterConfig) -> Result<GeodeOptions, ConfigError> {
         options.queue_copies = copies;
     }
     options.regions.clone_from(&config.names);
+    options.managers = managers;
     Ok(options)
 }
 
