@@ -1,14 +1,19 @@
-//! The stage `geode`: tests against a real Apache Geode cluster, integration test targets named `geode_*`.
+//! The stage `geode`: tests against a real Apache Geode cluster, integration test targets named `geode_*` and
+//! `packages/*/test/geode*`.
 //!
 //! The cluster is started here, unless `TIDELOCK_TEST_GEODE=host[port]` names the locator of another one. That one
 //! must have the regions of `crates/geode-cluster/java/cache.xml`. Tests that end its processes, or that need the Java
-//! application beside it, are skipped then: they are in modules named `local_*`.
+//! application beside it, are skipped then: those in modules named `local_*`, and those of the packages.
 
 use std::env;
+use std::ffi::OsStr;
+use std::path::Path;
 
-use tidelock_geode_cluster::{Artifacts, Cluster, Regions};
+use tidelock_geode_cluster::{Artifacts, Cluster, Foreign, Regions, Version};
 
+use super::node::Suite;
 use super::rust;
+use crate::build::{self, Profile};
 use crate::process::{self, Echo};
 use crate::project::Project;
 use crate::setup;
@@ -37,7 +42,7 @@ pub(super) fn run(project: &Project) -> Result<Tally, String> {
         command.args(["--skip", "local_"]).env(LOCATOR, locator);
         let mut tally = tests(&mut command)?;
         tally += Tally::skipped(format!(
-            "tests in modules named local_*: {LOCATOR} names a cluster whose processes are not ours to end"
+            "tests in modules named local_*, and the browser: {LOCATOR} names a cluster whose processes are not ours to end"
         ));
         return Ok(tally);
     }
@@ -46,11 +51,57 @@ pub(super) fn run(project: &Project) -> Result<Tally, String> {
     }
     println!("   > Geode's jars from Maven Central, and the Java application");
     let folder = project.target_dir.join("geode");
-    let artifacts = Artifacts::prepare(&folder)?;
+    let artifacts = Artifacts::prepare(&folder, Version::V1_15_1)?;
     println!("   > a Geode cluster: one locator, two servers");
     let cluster = Cluster::start(&artifacts, &folder.join("cluster"), Regions::Tests, &[])?;
     command.env(LOCATOR, cluster.locator()).env(FOLDER, cluster.folder());
-    tests(&mut command)
+    let mut tally = tests(&mut command)?;
+    setup::for_build(project)?;
+    let chromium = match setup::chromium(project) {
+        Ok(chromium) => chromium,
+        Err(sentence) => {
+            tally += Tally::skipped(format!("the browser on Geode: {sentence}"));
+            return Ok(tally);
+        }
+    };
+    tally += browser(project, &chromium, &artifacts, &cluster, "test/geode")?;
+    drop(cluster);
+    println!("   > a cluster of Geode 1.14.4, which has REST and gfsh over HTTP");
+    let folder = project.target_dir.join("geode-1.14.4");
+    let artifacts = Artifacts::prepare(&folder, Version::V1_14_4)?;
+    let cluster = Cluster::start(&artifacts, &folder.join("cluster"), Regions::Application, &[])?;
+    tally += browser(project, &chromium, &artifacts, &cluster, "test/geode-http")?;
+    Ok(tally)
+}
+
+/// The tests below `folder` of each package: the built packages in a real Chromium, the built binary, the cluster, and Java.
+fn browser(
+    project: &Project,
+    chromium: &Path,
+    artifacts: &Artifacts,
+    cluster: &Cluster,
+    folder: &str,
+) -> Result<Tally, String> {
+    build::all(project)?;
+    let binary = build::binary(project, Profile::Dev)?;
+    let dist = project.root.join(build::DIST);
+    let locator = cluster.locator();
+    let java = serde_json::json!(Foreign::command_line(artifacts, cluster.locator_port())).to_string();
+    let (manager, rest) = (cluster.manager_address(), cluster.rest_address());
+    let env: [(&str, &OsStr); 7] = [
+        ("TIDELOCK_CHROMIUM", chromium.as_ref()),
+        ("TIDELOCK_BIN", binary.as_ref()),
+        ("TIDELOCK_DIST", dist.as_ref()),
+        (LOCATOR, locator.as_ref()),
+        ("TIDELOCK_GEODE_JAVA", java.as_ref()),
+        ("TIDELOCK_GEODE_MANAGER", manager.as_ref()),
+        ("TIDELOCK_GEODE_REST", rest.as_ref()),
+    ];
+    let mut tally = Tally::default();
+    for suite in project.npm_packages().into_iter().filter_map(|package| Suite::below(&package, folder)) {
+        tally += suite.run(project, &["--test-concurrency=1"], &env)?;
+    }
+    Ok(tally)
 }
 
 fn tests(command: &mut std::process::Command) -> Result<Tally, String> {
