@@ -47,12 +47,18 @@ public final class Foreign {
       factory.set("durable-client-id", arguments[2]).setPoolSubscriptionEnabled(true).setPoolSubscriptionRedundancy(1);
     }
     cache = factory.create();
+    // The pool comes into being with the first region, and documents need it for their types.
+    region("docs");
     BufferedReader in = new BufferedReader(new InputStreamReader(System.in, StandardCharsets.UTF_8));
     for (String line = in.readLine(); line != null; line = in.readLine()) {
       try {
         out.println("ok\t" + run(line.split("\t", -1)));
       } catch (Exception | LinkageError error) {
-        out.println("error\t" + error.toString().replaceAll("\\s+", " "));
+        StringBuilder sentence = new StringBuilder();
+        for (Throwable cause = error; cause != null; cause = cause.getCause()) {
+          sentence.append(sentence.length() == 0 ? "" : ", caused by ").append(cause);
+        }
+        out.println("error\t" + sentence.toString().replaceAll("\\s+", " "));
       }
     }
     Runtime.getRuntime().halt(0);
@@ -105,6 +111,12 @@ public final class Foreign {
         return "";
       case "bytes":
         return hex(bytesOf(JSONFormatter.fromJSON(words[1])));
+      case "golden-json":
+        return Golden.of(cache, JSONFormatter.fromJSON(words[1]));
+      case "golden-person":
+        return Golden.of(cache, new Person());
+      case "golden-enum":
+        return Golden.constant(cache, Person.Colour.GREEN);
       case "stored-bytes":
         return hex(bytesOf(region(words[1]).get(words[2])));
       case "equals":
@@ -163,13 +175,13 @@ public final class Foreign {
         .writeObjectArray("mixed", new Object[] {1, 2L, 0.5f, "x", null, true, new Date(5)}).create();
   }
 
-  private static byte[] bytesOf(Object value) throws Exception {
+  static byte[] bytesOf(Object value) throws Exception {
     ByteArrayOutputStream bytes = new ByteArrayOutputStream();
     DataSerializer.writeObject(value, new DataOutputStream(bytes));
     return bytes.toByteArray();
   }
 
-  private static String hex(byte[] bytes) {
+  static String hex(byte[] bytes) {
     StringBuilder out = new StringBuilder();
     for (byte one : bytes) {
       out.append(String.format("%02x", one));
