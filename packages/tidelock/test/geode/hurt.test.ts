@@ -123,6 +123,13 @@ void test("what Java writes arrives as it is, or is named", { timeout: 180_000 }
         '__GEMFIRE_JSON {"n":2,"price":5.0,"big":9007199254740993,"huge":12345678901234567890123}',
       );
       assert.equal(await java.run("types", "docs", "prices"), "{big:Long,huge:BigInteger,n:Byte,price:Double}");
+      // An object of a Java class becomes a JSON document with the first edit of a browser.
+      await page.evaluate(() => driver.run([{ ops: [["increment", "people", "ada", ["age"]]] }]));
+      await flushed(page);
+      assert.match(
+        await java.run("get", "people", "ada"),
+        /^__GEMFIRE_JSON .*"age":37,"name":"Ada €","big":9223372036854775807,/,
+      );
       // What is no document is left alone.
       assert.equal(await java.run("get", "docs", "opaque"), "java.lang.StringBuilder only Java reads this");
       assert.equal(await java.run("get-integer-key", "docs", "5"), "java.lang.String five");
