@@ -1,4 +1,5 @@
 //! What documents of many shapes cost: each list of field names and types is a type in the cluster for ever, so not in another one.
+#![allow(clippy::unwrap_used, reason = "helpers of tests fail as tests do")]
 
 use std::collections::HashSet;
 use std::time::{Duration, Instant};
