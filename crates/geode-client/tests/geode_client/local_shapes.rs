@@ -16,7 +16,7 @@ const WIDTHS: [&str; 6] = ["7", "300", "70000", "3000000000", "0.5", "true"];
 
 /// The same fields, and numbers of other widths in each of them.
 fn numbers(at: u32) -> String {
-    let width = |place: u32| WIDTHS[(at / 6_u32.pow(place) % 6) as usize];
+    let width = |place: u32| WIDTHS.iter().cycle().nth((at / 6_u32.pow(place) % 6) as usize).unwrap();
     let fields: Vec<String> = (0..6).map(|place| format!("\"n{place}\":{}", width(place))).collect();
     format!("{{\"shapes\":\"numbers\",{}}}", fields.join(","))
 }
