@@ -20,7 +20,7 @@ use super::meta::{IntentName, IntentRow, Meta, Moved, unseal};
 use crate::error::StoreError;
 use crate::platform::{Entry, Platform, PlatformError, PutContent, PutIf, PutOutcome, Token, system};
 
-/// The journal's note that every collection was gone through once.
+/// The journal's note whether every collection was gone through once: a byte that is not 0.
 const NOTE: &str = "cluster:complete";
 
 /// Collections that are to be gone through.
@@ -158,11 +158,16 @@ impl<P: Platform> ClusterStore<P> {
         Ok(())
     }
 
+    /// Notes that the journal is to be completed again before it serves.
+    pub(super) async fn note_incomplete(&self) -> Result<(), StoreError> {
+        self.journal.remember(NOTE, vec![0]).await
+    }
+
     /// Whether every collection was gone through once; if not, all are to be. Intents are in any case: what was to be settled may have
     /// been forgotten with the process.
     pub(super) async fn recall_complete(&self) -> Result<(), StoreError> {
         self.scans.request(system::INTENTS.to_owned());
-        if self.journal.recall(NOTE).await?.is_some() {
+        if self.journal.recall(NOTE).await?.is_some_and(|note| note != [0]) {
             self.complete.send_replace(true);
         } else {
             self.scans.request_all();
