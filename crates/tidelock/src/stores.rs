@@ -126,6 +126,7 @@ async fn on_cluster(
     };
     let options = ClusterOptions {
         collections: config.collections.keys().cloned().collect(),
+        scan_every_ms: u64::from(cluster.scan_every_s) * 1_000,
         tombstones_kept_ms: u64::from(config.tombstones_kept_s) * 1_000,
         ..ClusterOptions::default()
     };
