@@ -187,7 +187,10 @@ impl Client {
 
     async fn attempt(&self, request: &Request, collection: u32, deadline: Instant) -> Result<Attempt, Error> {
         if request.key.is_empty() || request.key.len() > KEY_BYTES_MAX {
-            return Err(Error::Configuration(format!("a key has 1 to {KEY_BYTES_MAX} bytes, not {}", request.key.len())));
+            return Err(Error::Configuration(format!(
+                "a key has 1 to {KEY_BYTES_MAX} bytes, not {}",
+                request.key.len()
+            )));
         }
         let topology = Arc::clone(&self.changes.borrow());
         let vbucket = vbucket_of(&request.key, topology.vbuckets.len());
@@ -311,8 +314,8 @@ pub async fn management(config: &Config) -> Result<Vec<(String, u16)>, Error> {
 }
 
 fn read_management(text: &[u8], from: &str, is_tls: bool) -> Result<Vec<(String, u16)>, Error> {
-    let text: ServicesText =
-        serde_json::from_slice(text).map_err(|error| Error::Protocol(format!("a configuration is malformed: {error}")))?;
+    let text: ServicesText = serde_json::from_slice(text)
+        .map_err(|error| Error::Protocol(format!("a configuration is malformed: {error}")))?;
     let service = if is_tls { "mgmtSSL" } else { "mgmt" };
     let address = |node: NodeText| {
         let port = *node.services.get(service)?;

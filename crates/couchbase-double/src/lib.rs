@@ -232,6 +232,11 @@ impl Double {
         self.change(|state| state.buckets.get_mut(bucket).expect("a bucket of the cluster").flush());
     }
 
+    /// Each key-value answer waits this long.
+    pub fn delay_kv(&self, time: Duration) {
+        self.change(|state| state.faults.kv_delay = time);
+    }
+
     /// Closes every DCP connection.
     pub fn cut_dcp(&self) {
         self.change(|state| state.faults.cut_dcp_round += 1);

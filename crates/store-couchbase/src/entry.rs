@@ -25,7 +25,9 @@ pub(crate) fn refused(error: &Error) -> PlatformError {
 /// What the platform says of a status that stands for no outcome.
 pub(crate) fn failed(what: &str, status: u16) -> PlatformError {
     match status {
-        status::NO_ACCESS => PlatformError::Refused(format!("{what}: the user lacks a privilege; run `tidelock doctor`")),
+        status::NO_ACCESS => {
+            PlatformError::Refused(format!("{what}: the user lacks a privilege; run `tidelock doctor`"))
+        }
         status::TOO_BIG => PlatformError::Refused(format!("{what}: the server takes no document of that size")),
         status::NO_MEMORY => PlatformError::Full(format!("{what}: the bucket has no memory left")),
         status::DURABILITY_INVALID_LEVEL => {
@@ -34,7 +36,9 @@ pub(crate) fn failed(what: &str, status: u16) -> PlatformError {
         status::DURABILITY_IMPOSSIBLE => {
             PlatformError::Unavailable(format!("{what}: too few copies are up for the configured durability"))
         }
-        status::SYNC_WRITE_AMBIGUOUS => PlatformError::Unavailable(format!("{what}: nobody knows whether it is durable")),
+        status::SYNC_WRITE_AMBIGUOUS => {
+            PlatformError::Unavailable(format!("{what}: nobody knows whether it is durable"))
+        }
         status if is_busy(status) => PlatformError::Unavailable(format!("{what}: the server is busy ({status:#04x})")),
         status => PlatformError::Refused(format!("{what}: status {status:#04x}")),
     }
@@ -76,7 +80,9 @@ impl State<'_> {
         match self.body {
             None => {}
             // The server's word is not taken: it calls JSON what its parser takes for it.
-            Some(body) if serde_json::from_slice::<serde::de::IgnoredAny>(body).is_ok() => entry.content = Some(body.into()),
+            Some(body) if serde_json::from_slice::<serde::de::IgnoredAny>(body).is_ok() => {
+                entry.content = Some(body.into())
+            }
             Some(body) => entry.unreadable = Some(format!("{} bytes that are not JSON", body.len())),
         }
         entry

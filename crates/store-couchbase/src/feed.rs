@@ -1,6 +1,6 @@
 //! The feed: DCP of the collections.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -62,9 +62,8 @@ impl CouchbaseFeed {
         told: Arc<Told>,
         from: Option<&Position>,
     ) -> Result<Self, PlatformError> {
-        let fits = |followed: &Followed| {
-            followed.checkpoint.positions.keys().all(|vbucket| usize::from(*vbucket) < vbuckets)
-        };
+        let fits =
+            |followed: &Followed| followed.checkpoint.positions.keys().all(|vbucket| usize::from(*vbucket) < vbuckets);
         let followed = from.and_then(Followed::read).filter(fits);
         let mut ahead = VecDeque::new();
         let mut config = options.connection.clone();
@@ -175,7 +174,7 @@ impl CouchbaseFeed {
         let Opened { vbucket, seqno, failover_log: log, .. } = opened;
         let Some(place) = self.places.get_mut(usize::from(*vbucket)) else { return };
         let before = std::mem::replace(place, Place { uuid: log.first().map_or(0, |one| one.uuid), seqno: *seqno });
-        let mut verdicts = vec![judge(log, before)];
+        let mut verdicts = BTreeSet::from([judge(log, before)]);
         if self.is_lossy {
             verdicts.extend(self.told.take(*vbucket, log).into_iter().map(|place| judge(log, place)));
         }

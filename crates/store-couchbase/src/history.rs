@@ -18,7 +18,7 @@ pub(crate) struct Place {
 }
 
 /// What a log says of a place.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Verdict {
     /// Everything up to it is there.
     Kept,

@@ -31,7 +31,9 @@ pub(crate) fn path_of(options: &CouchbaseOptions, collection: &str) -> Result<St
     let path = format!("{scope}.{name}");
     match system::ALL.iter().find(|own| path == format!("{}.{}", options.scope, own.trim_start_matches('_'))) {
         None => Ok(path),
-        Some(_) => Err(PlatformError::Refused(format!("{collection:?} cannot be the collection {path}: Tidelock's own"))),
+        Some(_) => {
+            Err(PlatformError::Refused(format!("{collection:?} cannot be the collection {path}: Tidelock's own")))
+        }
     }
 }
 
@@ -65,7 +67,8 @@ mod tests {
     fn collections_have_paths() {
         let mut options = CouchbaseOptions::new(Config::new("couchbase://u:p@h/b").unwrap());
         options.scope = "app".to_owned();
-        let named = [("cards", "Cards"), ("far", "other.far"), ("bad", "a b"), ("own", "tl_state"), ("free", "x.tl_state")];
+        let named =
+            [("cards", "Cards"), ("far", "other.far"), ("bad", "a b"), ("own", "tl_state"), ("free", "x.tl_state")];
         options.collections = named.map(|(collection, name)| (collection.to_owned(), name.to_owned())).into();
         let path = |collection| path_of(&options, collection);
         assert_eq!(path("notes").unwrap(), "app.notes");

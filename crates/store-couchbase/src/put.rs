@@ -121,18 +121,19 @@ fn outcome(put: &PutIf, was: Option<Was>, answer: &Response) -> Result<PutOutcom
     let token = Was { cas: answer.cas, is_live, has_xattr: put.meta.is_some() }.token();
     // Uuid and sequence number, when they were negotiated.
     let order = answer.extras.first_chunk().zip(answer.extras.last_chunk()).filter(|_| answer.extras.len() == 16);
-    let order = order.map(|(history, number)| Order {
-        history: u64::from_be_bytes(*history),
-        number: u64::from_be_bytes(*number),
-    });
+    let order = order
+        .map(|(history, number)| Order { history: u64::from_be_bytes(*history), number: u64::from_be_bytes(*number) });
     Ok(PutOutcome::Done(vec![Written { token, order }]))
 }
 
 fn check_sizes(put: &PutIf) -> Result<(), PlatformError> {
     let content = if let PutContent::Put(text) = &put.content { text.len() } else { 0 };
     let meta = put.meta.as_ref().map_or(0, |meta| meta.len());
-    let parts =
-        [("key", put.id.key.len(), KEY_BYTES_MAX), ("content", content, CONTENT_BYTES_MAX), ("meta", meta, META_BYTES_MAX)];
+    let parts = [
+        ("key", put.id.key.len(), KEY_BYTES_MAX),
+        ("content", content, CONTENT_BYTES_MAX),
+        ("meta", meta, META_BYTES_MAX),
+    ];
     match parts.into_iter().find(|(_, length, limit)| *length > *limit as usize) {
         None => Ok(()),
         Some((part, length, limit)) => {
@@ -182,7 +183,8 @@ mod tests {
             meta: None,
         };
         let answer = |status| {
-            let response = Response { vbucket: 0, status, cas: 9, extras: vec![0; 16].into(), value: vec![0, 0, 0xc0].into() };
+            let response =
+                Response { vbucket: 0, status, cas: 9, extras: vec![0; 16].into(), value: vec![0, 0, 0xc0].into() };
             outcome(&put, None, &response)
         };
         assert!(matches!(answer(0xcd), Ok(PutOutcome::Done(_))));

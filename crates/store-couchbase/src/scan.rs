@@ -53,7 +53,11 @@ impl CouchbaseScan {
             let Some(event) = event else {
                 if self.passed_over > 0 {
                     let entries = std::mem::take(&mut self.passed_over);
-                    tracing::warn!(collection = self.path, entries, "entries whose keys are no documents are not synced");
+                    tracing::warn!(
+                        collection = self.path,
+                        entries,
+                        "entries whose keys are no documents are not synced"
+                    );
                 }
                 break;
             };

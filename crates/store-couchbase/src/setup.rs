@@ -9,7 +9,9 @@ use serde_json::Value;
 use tidelock_core::ids::DocumentId;
 use tidelock_couchbase_dcp::Error;
 use tidelock_couchbase_dcp::kv::{Client, Request};
-use tidelock_store::platform::{Entry, Finding, Platform as _, PlatformError, PutContent, PutIf, PutOutcome, Token, system};
+use tidelock_store::platform::{
+    Entry, Finding, Platform as _, PlatformError, PutContent, PutIf, PutOutcome, Token, system,
+};
 use tokio::time::{Instant, sleep, timeout};
 
 use crate::entry::{Was, refused};
@@ -39,14 +41,13 @@ fn advice(what: impl Into<String>, remedy: impl Into<String>) -> Finding {
 }
 
 /// Tries what the collections need.
-pub(crate) async fn check(
-    platform: &CouchbasePlatform,
-    collections: &[String],
-) -> Result<Vec<Finding>, PlatformError> {
+pub(crate) async fn check(platform: &CouchbasePlatform, collections: &[String]) -> Result<Vec<Finding>, PlatformError> {
     let paths = platform.paths(collections)?;
     let client = match platform.try_client().await {
         Ok(client) => Arc::clone(client),
-        Err(Error::Access(why)) => return Ok(vec![fatal(why, format!("tidelock init creates the bucket; or {ROLES}"))]),
+        Err(Error::Access(why)) => {
+            return Ok(vec![fatal(why, format!("tidelock init creates the bucket; or {ROLES}"))]);
+        }
         Err(error) => return Err(refused(&error)),
     };
     let mut findings = Vec::new();
@@ -99,12 +100,12 @@ async fn durable(platform: &CouchbasePlatform) -> Option<Finding> {
     let attempt = async {
         let found = platform.get(std::slice::from_ref(&id)).await?;
         let token = found.into_iter().next().map(|Entry { token, .. }| token).unwrap_or_default();
-        for (token, content) in
-            [(Some(token), PutContent::Put(Arc::from(&b"{}"[..]))), (None, PutContent::Delete)]
-        {
+        for (token, content) in [(Some(token), PutContent::Put(Arc::from(&b"{}"[..]))), (None, PutContent::Delete)] {
             let token = match token {
                 Some(token) => token,
-                None => platform.get(std::slice::from_ref(&id)).await?.pop().map(|entry| entry.token).unwrap_or_default(),
+                None => {
+                    platform.get(std::slice::from_ref(&id)).await?.pop().map(|entry| entry.token).unwrap_or_default()
+                }
             };
             put(platform, &id, token, content).await?;
         }
@@ -152,7 +153,8 @@ async fn following(platform: &CouchbasePlatform, collections: &[String]) -> Opti
 async fn settings(platform: &CouchbasePlatform) -> Vec<Finding> {
     let options = platform.options();
     let unseen = |why: String| {
-        let remedy = "look at memory and purge interval yourself, or give the user the role `bucket_admin` for this check";
+        let remedy =
+            "look at memory and purge interval yourself, or give the user the role `bucket_admin` for this check";
         vec![advice(format!("the bucket's settings could not be read: {why}"), remedy)]
     };
     let bucket = escaped(&options.connection.bucket);
@@ -206,7 +208,8 @@ fn judge(bucket: &Value, is_durable: bool) -> Vec<Finding> {
         }
     }
     if bucket["replicaNumber"].as_u64() == Some(0) && !is_durable {
-        findings.push(advice("the bucket has no replica: a node that fails takes its documents with it", "give it one"));
+        findings
+            .push(advice("the bucket has no replica: a node that fails takes its documents with it", "give it one"));
     }
     if let Some(used) = bucket["basicStats"]["quotaPercentUsed"].as_f64().filter(|used| *used > MEMORY_PERCENT_MAX) {
         findings.push(advice(format!("the bucket uses {used:.0} % of its memory"), "give it more, before writes fail"));
@@ -317,7 +320,10 @@ mod tests {
 
     #[test]
     fn what_is_wrong_with_a_bucket_is_said() {
-        check(&json!({"bucketType": "membase", "replicaNumber": 1, "maxTTL": 0, "basicStats": {"quotaPercentUsed": 40}}), &[]);
+        check(
+            &json!({"bucketType": "membase", "replicaNumber": 1, "maxTTL": 0, "basicStats": {"quotaPercentUsed": 40}}),
+            &[],
+        );
         check(&json!({"basicStats": {"quotaPercentUsed": 91.4}}), &[(false, "91 % of its memory")]);
         check(&json!({"replicaNumber": 0, "maxTTL": 60}), &[(false, "no replica"), (false, "after 60 s")]);
         let ephemeral = json!({"bucketType": "ephemeral", "evictionPolicy": "nruEviction"});

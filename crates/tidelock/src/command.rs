@@ -11,7 +11,6 @@ use tidelock_server::auth::Authenticator;
 use tidelock_server::config::{Config, ConfigError};
 use tidelock_server::rules::{Rules, RulesInForce};
 use tidelock_server::{App, Database, GatewayOptions, Metrics, Server, Tls};
-use tidelock_store::platform::Platform as _;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::task::JoinHandle;
 
@@ -142,12 +141,12 @@ async fn look_at_platforms(arguments: Platforms, configure: bool) -> Result<(), 
             say(&format!("{name}: the embedded store, {}", database.path.display()));
             continue;
         };
-        let platform = platforms::connect(cluster).await.map_err(|error| format!("{name}: {error}"))?;
-        let collections = platforms::collections(database);
+        let connected = platforms::connect(database, cluster).await.map_err(|error| format!("{name}: {error}"))?;
+        let (platform, collections) = (connected.platform(), platforms::collections(database));
         let findings =
             if configure { platform.configure(&collections).await } else { platform.check(&collections).await };
         let findings = findings.map_err(|error| format!("{name}: {error}"))?;
-        platform.close().await;
+        connected.close().await;
         healthy &= !findings.iter().any(|finding| finding.fatal);
         let kind = &cluster.kind;
         if findings.is_empty() {

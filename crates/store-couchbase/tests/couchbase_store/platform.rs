@@ -48,9 +48,7 @@ async fn an_expiry_is_kept_and_told() {
     // Neither a mark nor an edit takes the expiry away.
     done(&platform, &id, PutContent::Keep, Some(b"mark")).await;
     done(&platform, &id, content(r#"{"n":2}"#), Some(b"meta")).await;
-    let is_gone = |event: &FeedEvent| {
-        matches!(event, FeedEvent::Changed(changed, Some(entry)) if *changed == id && entry.content.is_none())
-    };
+    let is_gone = |event: &FeedEvent| matches!(event, FeedEvent::Changed(changed, Some(entry)) if *changed == id && entry.content.is_none());
     until(&mut feed, is_gone).await;
     let entry = get(&platform, &id).await;
     assert_eq!((entry.content.as_deref(), entry.meta.as_deref()), (None, Some(&b"meta"[..])));

@@ -7,8 +7,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use tidelock_core::ids::DocumentId;
-use tidelock_couchbase_double::{Double, Options};
 use tidelock_couchbase_dcp::kv::{Client, Request, Response};
+use tidelock_couchbase_double::{Double, Options};
 use tidelock_store::BoxFuture;
 use tidelock_store::cluster::Host;
 use tidelock_store::platform::{Entry, Feed, FeedEvent, Platform as _, PutContent, PutIf, PutOutcome, Token, system};
@@ -19,8 +19,10 @@ use tokio::time::timeout;
 pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 const VBUCKETS: u16 = 16;
 
+const GET: u8 = 0x00;
 const SET: u8 = 0x01;
 const DELETE: u8 = 0x04;
+const KEY_NOT_FOUND: u16 = 1;
 
 /// A scope of a cluster.
 pub(crate) struct Ground {
@@ -62,7 +64,8 @@ impl Ground {
     /// What an earlier run has left in a cluster that stays.
     async fn drop_scope(&self) {
         if self.double.is_none() {
-            let path = format!("/pools/default/buckets/{}/scopes/{}", self.options.connection.bucket, self.options.scope);
+            let path =
+                format!("/pools/default/buckets/{}/scopes/{}", self.options.connection.bucket, self.options.scope);
             rest(&self.options, "DELETE", &path).await;
         }
     }
@@ -82,7 +85,10 @@ impl Ground {
     }
 
     pub(crate) async fn others(&self) -> Others {
-        Others { client: Client::connect(self.options.connection.clone()).await.unwrap(), options: self.options.clone() }
+        Others {
+            client: Client::connect(self.options.connection.clone()).await.unwrap(),
+            options: self.options.clone(),
+        }
     }
 }
 
@@ -111,7 +117,7 @@ pub(crate) struct Others {
 }
 
 impl Others {
-    async fn call(&self, opcode: u8, id: &DocumentId, extras: Vec<u8>, value: &[u8]) -> Response {
+    async fn ask(&self, opcode: u8, id: &DocumentId, extras: Vec<u8>, value: &[u8]) -> Response {
         let name = self.options.collections.get(&id.collection).unwrap_or(&id.collection);
         let request = Request {
             opcode,
@@ -121,9 +127,19 @@ impl Others {
             value: value.to_vec(),
             ..Request::default()
         };
-        let answer = self.client.call(&request).await.unwrap();
+        self.client.call(&request).await.unwrap()
+    }
+
+    async fn call(&self, opcode: u8, id: &DocumentId, extras: Vec<u8>, value: &[u8]) -> Response {
+        let answer = self.ask(opcode, id, extras, value).await;
         assert_eq!(answer.status, 0, "{opcode:#x} of {id}");
         answer
+    }
+
+    /// The vbucket of a document that is not there.
+    pub(crate) async fn is_absent(&self, id: &DocumentId) -> Option<u16> {
+        let answer = self.ask(GET, id, Vec::new(), b"").await;
+        (answer.status == KEY_NOT_FOUND).then_some(answer.vbucket)
     }
 
     pub(crate) async fn set(&self, id: &DocumentId, value: &[u8]) {
@@ -140,7 +156,7 @@ impl Others {
 
     /// What `GET` shows: the body.
     pub(crate) async fn get(&self, id: &DocumentId) -> Vec<u8> {
-        self.call(0x00, id, Vec::new(), b"").await.value.to_vec()
+        self.call(GET, id, Vec::new(), b"").await.value.to_vec()
     }
 }
 
@@ -169,7 +185,12 @@ pub(crate) fn content(text: &str) -> PutContent {
 }
 
 /// Puts over whatever is there, and answers with the token.
-pub(crate) async fn done(platform: &CouchbasePlatform, id: &DocumentId, text: PutContent, meta: Option<&[u8]>) -> Token {
+pub(crate) async fn done(
+    platform: &CouchbasePlatform,
+    id: &DocumentId,
+    text: PutContent,
+    meta: Option<&[u8]>,
+) -> Token {
     let token = get(platform, id).await.token;
     match platform.put_if(&[put(id, &token, text, meta)]).await.unwrap() {
         PutOutcome::Done(mut written) => written.pop().unwrap().token,
