@@ -66,7 +66,7 @@ impl Bench {
     }
 
     async fn requests(&self) -> Vec<Row> {
-        let mut java = Foreign::start(self.cluster.artifacts(), self.cluster.locator_port(), &self.directory).unwrap();
+        let mut java = Foreign::start_on(self.cluster.artifacts(), &self.cluster.locator(), &self.directory).unwrap();
         let client = Client::connect(self.config()).await.unwrap();
         let docs = Docs {
             region: client.region(REGION),
@@ -128,7 +128,7 @@ impl Bench {
     }
 
     fn listener(&self, queue: &str) -> Foreign {
-        Foreign::start_listener(self.cluster.artifacts(), self.cluster.locator_port(), &self.directory, queue).unwrap()
+        Foreign::start_listener(self.cluster.artifacts(), &self.cluster.locator(), &self.directory, queue).unwrap()
     }
 
     async fn drain_by_java(&self) -> f64 {

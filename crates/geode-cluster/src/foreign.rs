@@ -17,45 +17,40 @@ pub struct Foreign {
 }
 
 impl Foreign {
-    /// The words of the command that starts the application, for programs that are not written in Rust: one argument follows,
-    /// the id of the process that it ends with.
-    pub fn command_line(artifacts: &Artifacts, locator_port: u16) -> Vec<String> {
-        let command = Self::command(artifacts, locator_port);
+    /// The words of the command that starts the application, for programs that are not written in Rust; the locator's
+    /// address is as Geode writes it. One argument follows, the id of the process that it ends with.
+    pub fn command_line(artifacts: &Artifacts, locator: &str) -> Vec<String> {
+        let command = Self::command(artifacts, locator);
         let words = std::iter::once(command.get_program()).chain(command.get_args());
         words.map(|word| word.to_string_lossy().into_owned()).collect()
     }
 
-    fn command(artifacts: &Artifacts, locator_port: u16) -> Command {
+    fn command(artifacts: &Artifacts, locator: &str) -> Command {
         let mut command = java::command(artifacts, "Foreign", 128, &[]);
-        command.arg(locator_port.to_string());
+        command.arg(locator);
         command
     }
 
     /// Starts the application; its log goes to `folder`.
     pub fn start(artifacts: &Artifacts, locator_port: u16, folder: &Path) -> Result<Self, String> {
-        Self::start_with(artifacts, locator_port, folder, None)
+        Self::start_on(artifacts, &format!("127.0.0.1[{locator_port}]"), folder)
+    }
+
+    /// As [`start`](Self::start), with the locator's address as Geode writes it.
+    pub fn start_on(artifacts: &Artifacts, locator: &str, folder: &Path) -> Result<Self, String> {
+        Self::start_with(artifacts, locator, folder, None)
     }
 
     /// Starts the application with a durable queue of this name, for the commands `listen`, `drain` and `leave`.
-    pub fn start_listener(
-        artifacts: &Artifacts,
-        locator_port: u16,
-        folder: &Path,
-        queue: &str,
-    ) -> Result<Self, String> {
-        Self::start_with(artifacts, locator_port, folder, Some(queue))
+    pub fn start_listener(artifacts: &Artifacts, locator: &str, folder: &Path, queue: &str) -> Result<Self, String> {
+        Self::start_with(artifacts, locator, folder, Some(queue))
     }
 
-    fn start_with(
-        artifacts: &Artifacts,
-        locator_port: u16,
-        folder: &Path,
-        queue: Option<&str>,
-    ) -> Result<Self, String> {
+    fn start_with(artifacts: &Artifacts, locator: &str, folder: &Path, queue: Option<&str>) -> Result<Self, String> {
         let wrong = |error: std::io::Error| format!("the Java application could not be started: {error}");
         fs::create_dir_all(folder).map_err(wrong)?;
         let log = File::create(folder.join("foreign.log")).map_err(wrong)?;
-        let mut command = Self::command(artifacts, locator_port);
+        let mut command = Self::command(artifacts, locator);
         command.arg(std::process::id().to_string()).args(queue);
         command.current_dir(folder).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(log);
         let mut child = command.spawn().map_err(wrong)?;

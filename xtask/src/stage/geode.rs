@@ -22,6 +22,8 @@ use crate::tally::Tally;
 
 const LOCATOR: &str = "TIDELOCK_TEST_GEODE";
 const FOLDER: &str = "TIDELOCK_GEODE_CLUSTER";
+/// Names the folder with the jars, for tests that start a cluster of their own.
+pub(super) const JARS: &str = "TIDELOCK_GEODE_JARS";
 /// Features of crates that only these tests need.
 const FEATURES: &str = "tidelock-geode-client/tls";
 
@@ -46,32 +48,38 @@ pub(super) fn run(project: &Project) -> Result<Tally, String> {
         ));
         return Ok(tally);
     }
-    if let Err(sentence) = setup::java(project) {
-        return Ok(Tally::skipped(format!("all tests against a real Geode cluster: {sentence}")));
-    }
-    println!("   > Geode's jars from Maven Central, and the Java application");
-    let folder = project.target_dir.join("geode");
-    let artifacts = Artifacts::prepare(&folder, Version::V1_15_1)?;
-    println!("   > a Geode cluster: one locator, two servers");
-    let cluster = Cluster::start(&artifacts, &folder.join("cluster"), Regions::Tests, &[])?;
-    command.env(LOCATOR, cluster.locator()).env(FOLDER, cluster.folder());
-    let mut tally = tests(&mut command)?;
-    setup::for_build(project)?;
-    let chromium = match setup::chromium(project) {
-        Ok(chromium) => chromium,
+    let artifacts = match self::artifacts(project, Version::V1_15_1)? {
+        Ok(artifacts) => artifacts,
         Err(sentence) => {
-            tally += Tally::skipped(format!("the browser on Geode: {sentence}"));
-            return Ok(tally);
+            return Ok(Tally::skipped(format!("all tests against a real Geode cluster: {sentence}")));
         }
     };
-    tally += browser(project, &chromium, &artifacts, &cluster, "test/geode")?;
-    drop(cluster);
-    println!("   > a cluster of Geode 1.14.4, which has REST and gfsh over HTTP");
-    let folder = project.target_dir.join("geode-1.14.4");
-    let artifacts = Artifacts::prepare(&folder, Version::V1_14_4)?;
-    let cluster = Cluster::start(&artifacts, &folder.join("cluster"), Regions::Application, &[])?;
-    tally += browser(project, &chromium, &artifacts, &cluster, "test/geode-http")?;
+    setup::for_build(project)?;
+    command.env("TIDELOCK_BIN", build::binary(project, Profile::Dev)?).env(JARS, artifacts.folder());
+    println!("   > a Geode cluster: one locator, two servers");
+    let cluster = Cluster::start(&artifacts, &artifacts.folder().join("cluster"), Regions::Tests, &[])?;
+    command.env(LOCATOR, cluster.locator()).env(FOLDER, cluster.folder());
+    let mut tally = tests(&mut command)?;
+    match setup::chromium(project) {
+        Ok(chromium) => {
+            tally += browser(project, &chromium, &artifacts, &cluster, "test/geode")?;
+            drop(cluster);
+            tally += over_http(project, &chromium)?;
+        }
+        Err(sentence) => tally += Tally::skipped(format!("the browser on Geode: {sentence}")),
+    }
     Ok(tally)
+}
+
+/// The tests on Geode 1.14.4, which has REST and gfsh over HTTP.
+fn over_http(project: &Project, chromium: &Path) -> Result<Tally, String> {
+    let artifacts = match artifacts(project, Version::V1_14_4)? {
+        Ok(artifacts) => artifacts,
+        Err(sentence) => return Ok(Tally::skipped(format!("REST and gfsh over HTTP: {sentence}"))),
+    };
+    println!("   > a cluster of Geode 1.14.4");
+    let cluster = Cluster::start(&artifacts, &artifacts.folder().join("cluster"), Regions::Application, &[])?;
+    browser(project, chromium, &artifacts, &cluster, "test/geode-http")
 }
 
 /// The tests below `folder` of each package: the built packages in a real Chromium, the built binary, the cluster, and Java.
@@ -86,7 +94,7 @@ fn browser(
     let binary = build::binary(project, Profile::Dev)?;
     let dist = project.root.join(build::DIST);
     let locator = cluster.locator();
-    let java = serde_json::json!(Foreign::command_line(artifacts, cluster.locator_port())).to_string();
+    let java = serde_json::json!(Foreign::command_line(artifacts, &locator)).to_string();
     let (manager, rest) = (cluster.manager_address(), cluster.rest_address());
     let env: [(&str, &OsStr); 7] = [
         ("TIDELOCK_CHROMIUM", chromium.as_ref()),
@@ -102,6 +110,23 @@ fn browser(
         tally += suite.run(project, &["--test-concurrency=1"], &env)?;
     }
     Ok(tally)
+}
+
+/// Geode's jars and the Java application. The inner error is why they cannot be had here, in one sentence; what can be had and does
+/// not compile is a failure.
+pub(super) fn artifacts(project: &Project, version: Version) -> Result<Result<Artifacts, String>, String> {
+    if let Err(sentence) = setup::java(project) {
+        return Ok(Err(sentence));
+    }
+    println!("   > Geode's jars from Maven Central, and the Java application");
+    let folder = project.target_dir.join(match version {
+        Version::V1_15_1 => "geode",
+        Version::V1_14_4 => "geode-1.14.4",
+    });
+    match Artifacts::prepare(&folder, version) {
+        Err(sentence) if !folder.join("lib").is_dir() => Ok(Err(sentence)),
+        prepared => prepared.map(Ok),
+    }
 }
 
 fn tests(command: &mut std::process::Command) -> Result<Tally, String> {

@@ -48,6 +48,22 @@ fn config(cluster: &Cluster, roots: &Path) -> Config {
     config
 }
 
+/// What `tidelock doctor` says when it trusts these certificates.
+fn doctor(cluster: &Cluster, folder: &Path, roots: &str) -> String {
+    let binary = std::env::var_os("TIDELOCK_BIN").expect("TIDELOCK_BIN names the server's binary");
+    let config = folder.join("tidelock.toml");
+    let text = format!(
+        "[auth]\nalgorithms = [\"HS256\"]\nsecret = \"0b4b7235229ae0cc777989ace3485896251610e28a316744ec85689202816931\"\n\
+         [databases.app]\npath = \"app.db\"\n\
+         [databases.app.cluster]\nkind = \"geode\"\naddresses = [\"{}\"]\nnode = \"tls\"\noptions = {{ ca_file = \"{roots}\" }}\n\
+         [databases.app.collections.docs]\n",
+        cluster.locator()
+    );
+    fs::write(&config, text).unwrap();
+    let output = Command::new(binary).arg("doctor").arg("--config").arg(config).output().unwrap();
+    String::from_utf8([output.stdout, output.stderr].concat()).unwrap()
+}
+
 #[tokio::test]
 async fn requests_and_events_go_over_tls_to_who_is_trusted() {
     let plain = cluster();
@@ -84,6 +100,9 @@ async fn requests_and_events_go_over_tls_to_who_is_trusted() {
     let change = next_change(&mut subscription).await;
     assert_eq!(change.key, key);
     assert_eq!(client.decode(&change.value.unwrap()).await.unwrap(), document);
+
+    assert!(doctor(&cluster, &folder, "server.pem").contains("missing regions: /docs_tl"));
+    assert!(doctor(&cluster, &folder, "stranger.pem").contains("certificate"));
 
     let wary = Client::connect(config(&cluster, &folder.join("stranger.pem"))).await.unwrap_err();
     assert!(matches!(&wary, Error::Unreachable(why) if why.contains("certificate")), "{wary}");
