@@ -114,13 +114,14 @@ async fn on_cluster(
         return Err("`open_collections` is for the embedded store: name the collections of a platform".to_owned());
     }
     match platforms::connect(config, cluster).await? {
-        Connected::Geode(platform) => on_platform(config, platform, rules, in_memory).await,
-        Connected::Couchbase(platform) => on_platform(config, platform, rules, in_memory).await,
+        Connected::Geode(platform) => on_platform(config, cluster, platform, rules, in_memory).await,
+        Connected::Couchbase(platform) => on_platform(config, cluster, platform, rules, in_memory).await,
     }
 }
 
 async fn on_platform<P: Platform>(
     config: &DatabaseConfig,
+    cluster: &ClusterConfig,
     platform: P,
     rules: &Arc<RulesInForce>,
     in_memory: bool,
