@@ -34,19 +34,31 @@ pub struct Cluster {
 
 #[derive(Clone, Debug)]
 struct Ports {
+    address: Ipv4Addr,
     locator: u16,
     manager: u16,
     servers: [u16; 2],
 }
 
 impl Cluster {
-    /// Starts a cluster without data in `folder`, and waits until its servers serve. Properties are set in all
-    /// processes, such as `security-manager=…`.
+    /// Starts a cluster without data in `folder`, on this machine's loopback address, and waits until its servers serve.
+    /// Properties are set in all processes, such as `security-manager=…`.
     pub fn start(artifacts: &Artifacts, folder: &Path, regions: Regions, properties: &[&str]) -> Result<Self, String> {
+        Self::start_on(Ipv4Addr::LOCALHOST, artifacts, folder, regions, properties)
+    }
+
+    /// As [`start`](Self::start), on another address of this machine.
+    pub fn start_on(
+        address: Ipv4Addr,
+        artifacts: &Artifacts,
+        folder: &Path,
+        regions: Regions,
+        properties: &[&str],
+    ) -> Result<Self, String> {
         let _ = fs::remove_dir_all(folder);
         fs::create_dir_all(folder).map_err(|error| format!("{} cannot be made: {error}", folder.display()))?;
-        let [locator, manager, first, second] = free_ports()?;
-        let ports = Ports { locator, manager, servers: [first, second] };
+        let [locator, manager, first, second] = free_ports(address)?;
+        let ports = Ports { address, locator, manager, servers: [first, second] };
         let mut cluster = Self {
             artifacts: artifacts.clone(),
             folder: folder.to_owned(),
@@ -79,7 +91,12 @@ impl Cluster {
             line.ok_or_else(|| format!("the state of the cluster in {} lacks {name}", folder.display()))
         };
         let port = |name: &str| field(name)?.parse().map_err(|_| format!("{name} is no port"));
-        let ports = Ports { locator: port("locator")?, manager: port("manager")?, servers: [port("s1")?, port("s2")?] };
+        let ports = Ports {
+            address: field("address")?.parse().map_err(|_| "the address is none".to_owned())?,
+            locator: port("locator")?,
+            manager: port("manager")?,
+            servers: [port("s1")?, port("s2")?],
+        };
         Ok(Self {
             artifacts: Artifacts::in_folder(Path::new(field("artifacts")?)),
             folder: folder.to_owned(),
@@ -93,9 +110,10 @@ impl Cluster {
     fn write_state(&self, properties: &[&str]) -> Result<(), String> {
         let [first, second] = self.ports.servers;
         let state = format!(
-            "artifacts={}\nowner={}\nlocator={}\nmanager={}\ns1={first}\ns2={second}\n",
+            "artifacts={}\nowner={}\naddress={}\nlocator={}\nmanager={}\ns1={first}\ns2={second}\n",
             self.artifacts.folder().display(),
             self.owner,
+            self.ports.address,
             self.ports.locator,
             self.ports.manager,
         );
@@ -114,7 +132,7 @@ impl Cluster {
 
     /// The locator's address, as Geode writes it.
     pub fn locator(&self) -> String {
-        format!("127.0.0.1[{}]", self.ports.locator)
+        format!("{}[{}]", self.ports.address, self.ports.locator)
     }
 
     /// A command line that runs gfsh, Geode's shell, and connects it; further `-e "…"` are its commands.
@@ -198,7 +216,7 @@ impl Cluster {
 
     fn launch(&mut self, kind: &str, name: &str, port: u16, heap_mb: u32, own: Vec<String>) -> Result<(), String> {
         let mut properties = own;
-        properties.push("-Dgemfire.bind-address=127.0.0.1".to_owned());
+        properties.push(format!("-Dgemfire.bind-address={}", self.ports.address));
         properties.push(format!("-Dgemfire.locators={}", self.locator()));
         properties.push("-Dgemfire.log-level=config".to_owned());
         // The first of two servers has more than half of the votes: without it, the rest would shut itself down.
@@ -206,7 +224,7 @@ impl Cluster {
         let more = fs::read_to_string(self.folder.join("properties")).unwrap_or_default();
         properties.extend(more.lines().map(|one| format!("-Dgemfire.{one}")));
         let mut command = java::command(&self.artifacts, "Node", heap_mb, &properties);
-        command.args([kind, name, &port.to_string(), &self.owner.to_string()]);
+        command.args([kind, name, &port.to_string(), &self.owner.to_string(), &self.ports.address.to_string()]);
         let child = java::start(&mut command, &self.folder.join(name))?;
         self.children.push(child);
         Ok(())
@@ -215,7 +233,7 @@ impl Cluster {
     fn wait_for(&mut self, name: &str, port: u16) -> Result<(), String> {
         let log = self.folder.join(name).join("output.log");
         let deadline = Instant::now() + START_LIMIT;
-        while !is_listening(port) {
+        while TcpStream::connect((self.ports.address, port)).is_err() {
             self.reap();
             let id = fs::read_to_string(self.folder.join(name).join("process-id")).unwrap_or_default();
             if Instant::now() > deadline || !is_alive(&id) {
@@ -274,17 +292,13 @@ fn is_alive(process_id: &str) -> bool {
         .is_ok_and(|stat| !stat.rsplit(')').next().unwrap_or_default().trim_start().starts_with('Z'))
 }
 
-fn is_listening(port: u16) -> bool {
-    TcpStream::connect((Ipv4Addr::LOCALHOST, port)).is_ok()
-}
-
 /// Four ports that are free now. They are held until all are chosen.
-fn free_ports() -> Result<[u16; 4], String> {
+fn free_ports(address: Ipv4Addr) -> Result<[u16; 4], String> {
     let wrong = |error: std::io::Error| format!("no free port: {error}");
     let mut listeners = Vec::new();
     let mut ports = [0; 4];
     for port in &mut ports {
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).map_err(wrong)?;
+        let listener = TcpListener::bind((address, 0)).map_err(wrong)?;
         *port = listener.local_addr().map_err(wrong)?.port();
         listeners.push(listener);
     }

@@ -19,11 +19,16 @@ pub struct Foreign {
 impl Foreign {
     /// Starts the application; its log goes to `folder`.
     pub fn start(artifacts: &Artifacts, locator_port: u16, folder: &Path) -> Result<Self, String> {
+        Self::start_on(artifacts, &format!("127.0.0.1[{locator_port}]"), folder)
+    }
+
+    /// As [`start`](Self::start), with the locator's address as Geode writes it.
+    pub fn start_on(artifacts: &Artifacts, locator: &str, folder: &Path) -> Result<Self, String> {
         let wrong = |error: std::io::Error| format!("the Java application could not be started: {error}");
         fs::create_dir_all(folder).map_err(wrong)?;
         let log = File::create(folder.join("foreign.log")).map_err(wrong)?;
         let mut command = java::command(artifacts, "Foreign", 128, &[]);
-        command.args([locator_port.to_string(), std::process::id().to_string()]);
+        command.args([locator, &std::process::id().to_string()]);
         command.current_dir(folder).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(log);
         let mut child = command.spawn().map_err(wrong)?;
         let (Some(input), Some(output)) = (child.stdin.take(), child.stdout.take()) else {

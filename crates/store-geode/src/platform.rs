@@ -17,7 +17,7 @@ use crate::regions::{KEY_BYTES_MAX, Place, VALUE_BYTES_MAX, check_name, key_of};
 use crate::scan::GeodeScan;
 use crate::setup;
 
-/// A commit applies its entries one after the other, in far less than this, in milliseconds.
+/// A commit applies its entries one after the other, in far less than this on a member that has time, in milliseconds.
 const TORN_MS_MAX: u32 = 20;
 
 /// A cluster of Apache Geode that holds one database.

@@ -50,12 +50,8 @@ impl<'a> Planned<'a> {
             PutContent::Delete => after.content = None,
             PutContent::Keep => {}
         }
-        match (&after.content, &before.content) {
-            // What stays is written too: a transaction is checked for conflicts only where it writes.
-            (Some(value), _) => transaction.put(content_region, &self.key, value).await?,
-            (None, Some(_)) => drop(transaction.destroy(content_region, &self.key).await?),
-            (None, None) => {}
-        }
+        // A commit applies its entries in this order. So whoever reads between two of them, or after a crash between them, has a meta
+        // that tells of the content to come, never a content that looks like another writer's.
         if let Place::Documents { meta: region, .. } = &self.place {
             after.meta = self.put.meta.as_ref().map(|meta| Value::Bytes(meta.to_vec().into()));
             match (&after.meta, &before.meta) {
@@ -63,6 +59,12 @@ impl<'a> Planned<'a> {
                 (None, Some(_)) => drop(transaction.destroy(region, &self.key).await?),
                 (None, None) => {}
             }
+        }
+        match (&after.content, &before.content) {
+            // What stays is written too: a transaction is checked for conflicts only where it writes.
+            (Some(value), _) => transaction.put(content_region, &self.key, value).await?,
+            (None, Some(_)) => drop(transaction.destroy(content_region, &self.key).await?),
+            (None, None) => {}
         }
         Ok(Some(after))
     }

@@ -84,8 +84,9 @@ pub struct PlatformCapabilities {
     pub content_bytes_max: u32,
     /// Largest meta, in bytes.
     pub meta_bytes_max: u32,
-    /// How long a put may be visible in part at most, in milliseconds: a read meanwhile shows the content of after it with the meta of
-    /// before, or the reverse, or one entry of a put of several. 0 when a read never does.
+    /// How long a put is visible in part, in milliseconds: a read meanwhile shows the content of after it with the meta of before, or the
+    /// reverse, or one entry of a put of several. 0 when a read never does. A member that is busy may take longer if it shows metas before
+    /// their contents: such halves are told from what others write.
     pub torn_ms_max: u32,
 }
 

@@ -114,13 +114,14 @@ async fn on_cluster(
         return Err("`open_collections` is for the embedded store: name the collections of a platform".to_owned());
     }
     match platforms::connect(config, cluster).await? {
-        Connected::Geode(platform) => on_platform(config, platform, rules, in_memory).await,
-        Connected::Couchbase(platform) => on_platform(config, platform, rules, in_memory).await,
+        Connected::Geode(platform) => on_platform(config, cluster, platform, rules, in_memory).await,
+        Connected::Couchbase(platform) => on_platform(config, cluster, platform, rules, in_memory).await,
     }
 }
 
 async fn on_platform<P: Platform>(
     config: &DatabaseConfig,
+    cluster: &ClusterConfig,
     platform: P,
     rules: &Arc<RulesInForce>,
     in_memory: bool,
@@ -137,6 +138,7 @@ async fn on_platform<P: Platform>(
     };
     let options = ClusterOptions {
         collections: config.collections.keys().cloned().collect(),
+        scan_every_ms: u64::from(cluster.scan_every_s) * 1_000,
         tombstones_kept_ms: u64::from(config.tombstones_kept_s) * 1_000,
         ..ClusterOptions::default()
     };

@@ -30,6 +30,10 @@ const DIRECTIONS: &[(&str, &[&str])] = &[
     ("tidelock-couchbase-double", &[]),
     ("tidelock-store-geode", &["tidelock-core", "tidelock-store", "tidelock-geode-client"]),
     ("tidelock-store-couchbase", &["tidelock-core", "tidelock-store", "tidelock-couchbase-dcp"]),
+    (
+        "tidelock-trials",
+        &["tidelock-core", "tidelock-server", "tidelock-sim", "tidelock-geode-client", "tidelock-geode-cluster"],
+    ),
     ("xtask", &["tidelock-geode-cluster"]),
 ];
 

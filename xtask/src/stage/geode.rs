@@ -9,6 +9,7 @@ use std::env;
 use tidelock_geode_cluster::{Artifacts, Cluster, Regions};
 
 use super::rust;
+use crate::build::{self, Profile};
 use crate::process::{self, Echo};
 use crate::project::Project;
 use crate::setup;
@@ -17,6 +18,8 @@ use crate::tally::Tally;
 
 const LOCATOR: &str = "TIDELOCK_TEST_GEODE";
 const FOLDER: &str = "TIDELOCK_GEODE_CLUSTER";
+/// Names the folder with the jars, for tests that start a cluster of their own.
+pub(super) const JARS: &str = "TIDELOCK_GEODE_JARS";
 /// Features of crates that only these tests need.
 const FEATURES: &str = "tidelock-geode-client/tls";
 
@@ -41,16 +44,32 @@ pub(super) fn run(project: &Project) -> Result<Tally, String> {
         ));
         return Ok(tally);
     }
+    let artifacts = match artifacts(project)? {
+        Ok(artifacts) => artifacts,
+        Err(sentence) => {
+            return Ok(Tally::skipped(format!("all tests against a real Geode cluster: {sentence}")));
+        }
+    };
+    setup::for_build(project)?;
+    command.env("TIDELOCK_BIN", build::binary(project, Profile::Dev)?).env(JARS, artifacts.folder());
+    println!("   > a Geode cluster: one locator, two servers");
+    let cluster = Cluster::start(&artifacts, &artifacts.folder().join("cluster"), Regions::Tests, &[])?;
+    command.env(LOCATOR, cluster.locator()).env(FOLDER, cluster.folder());
+    tests(&mut command)
+}
+
+/// Geode's jars and the Java application. The inner error is why they cannot be had here, in one sentence; what can be had and does
+/// not compile is a failure.
+pub(super) fn artifacts(project: &Project) -> Result<Result<Artifacts, String>, String> {
     if let Err(sentence) = setup::java(project) {
-        return Ok(Tally::skipped(format!("all tests against a real Geode cluster: {sentence}")));
+        return Ok(Err(sentence));
     }
     println!("   > Geode's jars from Maven Central, and the Java application");
     let folder = project.target_dir.join("geode");
-    let artifacts = Artifacts::prepare(&folder)?;
-    println!("   > a Geode cluster: one locator, two servers");
-    let cluster = Cluster::start(&artifacts, &folder.join("cluster"), Regions::Tests, &[])?;
-    command.env(LOCATOR, cluster.locator()).env(FOLDER, cluster.folder());
-    tests(&mut command)
+    match Artifacts::prepare(&folder) {
+        Err(sentence) if !folder.join("lib").is_dir() => Ok(Err(sentence)),
+        prepared => prepared.map(Ok),
+    }
 }
 
 fn tests(command: &mut std::process::Command) -> Result<Tally, String> {

@@ -11,6 +11,9 @@ use super::secret::Secret;
 /// Longest name of a node, in bytes: platforms name queues and connections after it.
 const NODE_BYTES_MAX: usize = 64;
 
+/// About how often all collections are gone through without `scan_every_s`: an hour.
+const SCAN_EVERY_S_DEFAULT: u32 = 3_600;
+
 /// The data platform that holds a database.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ClusterConfig {
@@ -26,6 +29,8 @@ pub struct ClusterConfig {
     pub node: String,
     /// Names of collections on the platform, where they are others.
     pub names: BTreeMap<String, String>,
+    /// About how often all collections are gone through for what the platform did not tell, in seconds.
+    pub scan_every_s: u32,
     /// What only this kind of platform has.
     options: BTreeMap<String, (String, Location)>,
     location: Location,
@@ -78,6 +83,7 @@ pub(super) fn read(section: &Section<'_, '_>) -> Option<ClusterConfig> {
     let password = text_or_file(section, "password", "password_file").map(|found| Secret::new(found.value));
     let names = strings(&section.section("names"), "the collection's name on the platform");
     let options = strings(&section.section("options"), "a string");
+    let scan_every_s = section.integer("scan_every_s", "seconds", 1..=u32::MAX, SCAN_EVERY_S_DEFAULT);
     section.finish();
     if !section.present() {
         return None;
@@ -103,7 +109,8 @@ pub(super) fn read(section: &Section<'_, '_>) -> Option<ClusterConfig> {
         Some(_) | None => {}
     }
     let names = names.into_iter().map(|(collection, (name, _))| (collection, name)).collect();
-    Some(ClusterConfig { kind: kind?, addresses, user, password, node: node?.value, names, options, location })
+    let node = node?.value;
+    Some(ClusterConfig { kind: kind?, addresses, user, password, node, names, scan_every_s, options, location })
 }
 
 fn is_node(name: &str) -> bool {

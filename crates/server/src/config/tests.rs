@@ -216,18 +216,19 @@ const CLUSTER: &str = "[databases.d.cluster]\nkind = \"geode\"\naddresses = [\"a
 
 #[test]
 fn a_database_may_be_on_a_platform() {
-    let more = "names = { cards = \"/Cards\" }\noptions = { manager = \"http://m\" }\nuser = \"u\"\npassword = \"p\"\n";
+    let more = "scan_every_s = 60\nnames = { cards = \"/Cards\" }\noptions = { manager = \"http://m\" }\nuser = \"u\"\npassword = \"p\"\n";
     let config = Config::parse(&format!("{AUTH}{DATABASE}{CLUSTER}{more}"), "t.toml");
     let config = config.unwrap_or_else(|error| panic!("{error}"));
     let cluster = config.databases["d"].cluster.as_ref().expect("a cluster");
     assert_eq!((cluster.kind.as_str(), &cluster.addresses[..]), ("geode", &["a[1]".to_owned()][..]));
     assert_eq!((cluster.node.as_str(), cluster.user.as_deref()), ("n-1", Some("u")));
     assert_eq!((cluster.names["cards"].as_str(), cluster.option("manager")), ("/Cards", Some("http://m")));
+    assert_eq!(cluster.scan_every_s, 60);
     assert!(!format!("{cluster:?}").contains("\"p\""), "{cluster:?}");
     assert!(cluster.check(&["geode"], &["manager"]).is_ok());
     assert_eq!(cluster.option_path("manager"), Some("http://m".into()));
     let unknown = cluster.check(&["geode"], &["managers"]).expect_err("an unknown option").to_string();
-    let expected = "t.toml:11:23: databases.d.cluster.options.manager: unknown option for the kind \"geode\"; \
+    let expected = "t.toml:12:23: databases.d.cluster.options.manager: unknown option for the kind \"geode\"; \
         expected `managers` (did you mean `managers`?)";
     assert_eq!(unknown, expected);
     let unknown = cluster.check(&["other"], &[]).expect_err("an unknown kind").to_string();

@@ -46,3 +46,6 @@ pub(super) const EPOCHS_KEPT_MAX: usize = 32;
 pub(super) const BACKOFF_MS_MAX: u64 = 2_000;
 /// Times that a journal is written again when it was changed by another hand.
 pub(super) const JOURNAL_ATTEMPTS_MAX: u32 = 4;
+/// How long a half of a put of ours is waited for, in milliseconds: a busy member, or one that is catching up, takes longer for the rest
+/// than any platform says.
+pub(super) const HALF_MS_MAX: u64 = 2_000;

@@ -20,7 +20,7 @@ use super::meta::{IntentName, IntentRow, Meta, Moved, unseal};
 use crate::error::StoreError;
 use crate::platform::{Entry, Platform, PlatformError, PutContent, PutIf, PutOutcome, Token, system};
 
-/// The journal's note that every collection was gone through once.
+/// The journal's note whether every collection was gone through once: a byte that is not 0.
 const NOTE: &str = "cluster:complete";
 
 /// Collections that are to be gone through.
@@ -62,6 +62,15 @@ impl Scans {
         self.woken.notify_one();
     }
 
+    /// A collection is to be gone through, though nothing tells that something is missing. The number of the walk.
+    fn ask(&self, collection: &str) -> u64 {
+        let mut walks = self.walks();
+        let walks = walks.entry(collection.to_owned()).or_default();
+        walks.asked += 1;
+        self.woken.notify_one();
+        walks.asked
+    }
+
     pub(super) fn request_all(&self) {
         for collection in &self.all {
             self.request(collection.clone());
@@ -71,14 +80,7 @@ impl Scans {
     /// Waits for walks through collections that begin after this was called.
     async fn walk(&self, collections: impl Iterator<Item = &String>) {
         let mut ended = self.ended.subscribe();
-        let mut asked = Vec::new();
-        for collection in collections {
-            let mut walks = self.walks();
-            let walks = walks.entry(collection.clone()).or_default();
-            walks.asked += 1;
-            asked.push((collection, walks.asked));
-        }
-        self.woken.notify_one();
+        let asked: Vec<(&String, u64)> = collections.map(|collection| (collection, self.ask(collection))).collect();
         let are_done = |_: &u64| {
             let walks = self.walks();
             asked.iter().all(|(collection, number)| walks.get(*collection).is_some_and(|walks| walks.done >= *number))
@@ -158,12 +160,21 @@ impl<P: Platform> ClusterStore<P> {
         Ok(())
     }
 
-    /// Whether every collection was gone through once; if not, all are to be. Intents are in any case: what was to be settled may have
-    /// been forgotten with the process.
+    /// Notes that the journal is to be completed again before it serves.
+    pub(super) async fn note_incomplete(&self) -> Result<(), StoreError> {
+        self.journal.remember(NOTE, vec![0]).await
+    }
+
+    /// Whether every collection was gone through once: if so, the node serves. All of them are to be gone through in any case: nothing
+    /// may tell of what was written while the node was away, and intents that were to be settled may have been forgotten with the
+    /// process.
     pub(super) async fn recall_complete(&self) -> Result<(), StoreError> {
         self.scans.request(system::INTENTS.to_owned());
-        if self.journal.recall(NOTE).await?.is_some() {
+        if self.journal.recall(NOTE).await?.is_some_and(|note| note != [0]) {
             self.complete.send_replace(true);
+            for collection in &self.scans.all {
+                self.scans.ask(collection);
+            }
         } else {
             self.scans.request_all();
         }

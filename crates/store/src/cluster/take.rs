@@ -16,7 +16,7 @@ use tidelock_core::wire::Outcome;
 use super::ClusterStore;
 use super::host::Described;
 use super::known::Known;
-use super::limits::{GET_DOCUMENTS_MAX, JOURNAL_ATTEMPTS_MAX};
+use super::limits::{GET_DOCUMENTS_MAX, HALF_MS_MAX, JOURNAL_ATTEMPTS_MAX};
 use super::locks::Guard;
 use super::meta::{Group, IntentName, Meta};
 use crate::error::StoreError;
@@ -56,6 +56,18 @@ pub(super) struct Taken<'a> {
     offset: Offset,
     /// Groups that are published with these states.
     groups: BTreeSet<IntentName>,
+}
+
+/// Documents of groups, with the groups and when they were written.
+type Members = BTreeMap<DocumentId, BTreeMap<IntentName, u64>>;
+
+/// A document that may be half of a put.
+#[derive(Debug, PartialEq, Eq)]
+struct Half {
+    id: DocumentId,
+    token: Token,
+    /// Nothing else than a put under way, or a crash, leaves it so. What others write looks like a half, too, and stays so.
+    is_ours: bool,
 }
 
 /// What to do about a committed intent that is not done.
@@ -125,6 +137,13 @@ impl State {
     fn groups(&self) -> &[Group] {
         self.meta.as_ref().map_or(&[], |meta| &meta.groups)
     }
+
+    /// Whether the document has not got its part of a group: the meta does not name it, and has not forgotten it for later ones.
+    fn lacks(&self, group: &IntentName, at_ms: u64) -> bool {
+        let groups = self.groups();
+        let is_forgotten = groups.len() > 1 && groups.iter().all(|one| one.at_ms > at_ms);
+        !is_forgotten && groups.iter().all(|one| one.name != *group)
+    }
 }
 
 impl Taken<'_> {
@@ -133,23 +152,21 @@ impl Taken<'_> {
     }
 
     /// Documents that may be half of a put: the content is not what the meta says, or the meta does not name a group that the document
-    /// is a member of. Most of them were written by others and stay so.
-    fn unsettled(
-        &self,
-        known: &Known,
-        members: &BTreeMap<DocumentId, BTreeSet<IntentName>>,
-    ) -> Vec<(DocumentId, Token)> {
-        let is_half = |state: &&State| {
-            let named = |group: &IntentName| state.groups().iter().any(|one| one.name == *group);
+    /// is a member of.
+    fn unsettled(&self, known: &Known, members: &Members) -> Vec<Half> {
+        let half = |state: &State| {
             let matches = match &state.meta {
                 Some(meta) => meta.version == state.version(),
                 None => matches!(state.content, Content::Absent),
             };
-            !(matches && members.get(&state.id).is_none_or(|groups| groups.iter().all(named)))
+            let lacks = |(group, at_ms): (&IntentName, &u64)| state.lacks(group, *at_ms);
+            let is_ours = state.is_early() || members.get(&state.id).is_some_and(|groups| groups.iter().any(lacks));
+            let unnamed = |group: &IntentName| state.groups().iter().all(|one| one.name != *group);
+            let is_half = !matches || members.get(&state.id).is_some_and(|groups| groups.keys().any(unnamed));
+            is_half.then(|| Half { id: state.id.clone(), token: state.token.clone(), is_ours })
         };
         let states = self.states.values().filter(|state| !state.id.collection.starts_with(system::PREFIX));
-        let halves = states.filter(is_half).filter(|state| known.version(&state.id, &state.token).is_none());
-        halves.map(|state| (state.id.clone(), state.token.clone())).collect()
+        states.filter(|state| known.version(&state.id, &state.token).is_none()).filter_map(half).collect()
     }
 
     /// Notes what a write of this node made of a document.
@@ -232,26 +249,33 @@ impl<P: Platform> ClusterStore<P> {
         mut given: BTreeMap<DocumentId, Entry>,
         mut groups: BTreeSet<IntentName>,
     ) -> Result<Taken<'a>, NotTaken> {
-        let torn_ms_max = self.platform.capabilities().torn_ms_max;
-        let mut members: BTreeMap<DocumentId, BTreeSet<IntentName>> = BTreeMap::new();
-        let mut looked_at = Vec::new();
+        let torn_ms_max = u64::from(self.platform.capabilities().torn_ms_max);
+        let mut members = Members::new();
+        let (mut looked_at, mut waited_ms) = (Vec::new(), 0);
         loop {
             let taken = self.read_locked(guard, std::mem::take(&mut given)).await?;
             let found: Vec<Group> = self.unpublished(&taken, &groups);
             if found.is_empty() {
                 let unsettled = if torn_ms_max > 0 { taken.unsettled(&self.known, &members) } else { Vec::new() };
-                if unsettled.is_empty() || unsettled == looked_at {
+                if unsettled != looked_at {
+                    waited_ms = 0;
+                }
+                let is_ours = unsettled.iter().any(|half| half.is_ours);
+                let wait_ms_max = if is_ours { HALF_MS_MAX.max(torn_ms_max) } else { torn_ms_max };
+                if unsettled.is_empty() || waited_ms >= wait_ms_max {
                     return Ok(Taken { groups, ..taken });
                 }
                 looked_at = unsettled;
-                self.host.sleep(torn_ms_max.into()).await;
+                let pause_ms = waited_ms.max(torn_ms_max).min(wait_ms_max);
+                waited_ms += pause_ms;
+                self.host.sleep(pause_ms).await;
                 guard = taken.guard;
                 continue;
             }
             let mut wanted = taken.guard.ids().clone();
             for group in found {
                 for member in self.members(&group, unfinished).await? {
-                    members.entry(member.clone()).or_default().insert(group.name.clone());
+                    members.entry(member.clone()).or_default().insert(group.name.clone(), group.at_ms);
                     wanted.insert(member);
                 }
                 groups.insert(group.name);

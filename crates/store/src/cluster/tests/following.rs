@@ -228,6 +228,22 @@ fn a_silent_import_is_found_by_the_periodic_scan() {
 }
 
 #[test]
+fn a_silent_import_while_a_node_was_away_is_found_at_its_start() {
+    let mut rig = Rig::new(1, false);
+    let node = rig.node();
+    rig.push(&node, &create(1, "a"));
+    rig.converge(&[&node]);
+    rig.stop_tasks();
+    rig.cluster.silence(|cluster| {
+        cluster.set(&doc("a"), None, true);
+        cluster.set(&doc("b"), Some("{}"), false);
+    });
+    let again = rig.node_over(node.journal.clone());
+    rig.start(&again);
+    rig.converge(&[&again]);
+}
+
+#[test]
 fn a_node_serves_once_it_has_everything() {
     let mut rig = Rig::new(1, false);
     for n in 0..20 {
@@ -463,7 +479,9 @@ fn records_are_not_shown_as_documents() {
 /// Where a put can be seen in part, a node looks again before it publishes.
 #[test]
 fn a_put_that_is_visible_in_part_is_published_whole() {
-    for (content, meta) in [(true, false), (false, true), (true, true)] {
+    // The last ones last for longer than the platform says: only where the content comes last can they be told from what others write.
+    let halves = [(true, false, 1), (false, true, 1), (true, true, 1), (true, false, 1_500), (true, true, 1_500)];
+    for (content, meta, half_ms) in halves {
         let mut rig = Rig::new(1, true);
         rig.cluster.tear(2);
         for key in ["a", "b"] {
@@ -476,13 +494,14 @@ fn a_put_that_is_visible_in_part_is_published_whole() {
         rig.cluster.half(&doc("b"), content, meta);
         let (cluster, host) = (rig.cluster.clone(), Arc::clone(&rig.host));
         let mending = async {
-            host.sleep(1).await;
+            host.sleep(half_ms).await;
             cluster.mend();
         };
         rig.run(futures_util::future::join(reader.store.read(&[doc("a")]), mending)).0.unwrap();
         rig.run(reader.store.read(&[doc("a"), doc("b")])).unwrap();
         let steps = reader.history();
-        assert_eq!(steps.iter().map(|(_, step)| step.len()).collect::<Vec<_>>(), [2], "{content} {meta}: {steps:?}");
+        let sizes: Vec<_> = steps.iter().map(|(_, step)| step.len()).collect();
+        assert_eq!(sizes, [2], "{content} {meta} {half_ms}: {steps:?}");
     }
     // What a foreign writer leaves does not match either, and is taken as it is.
     let mut rig = Rig::new(1, true);

@@ -3,6 +3,7 @@ package tidelock.testing;
 import java.io.BufferedReader;
 import java.io.ByteArrayOutputStream;
 import java.io.DataOutputStream;
+import java.io.File;
 import java.io.InputStreamReader;
 import java.io.PrintStream;
 import java.nio.charset.StandardCharsets;
@@ -15,6 +16,7 @@ import org.apache.geode.cache.client.ClientCache;
 import org.apache.geode.cache.client.ClientCacheFactory;
 import org.apache.geode.cache.client.ClientRegionShortcut;
 import org.apache.geode.cache.query.SelectResults;
+import org.apache.geode.cache.snapshot.SnapshotOptions.SnapshotFormat;
 import org.apache.geode.pdx.JSONFormatter;
 import org.apache.geode.pdx.PdxInstance;
 
@@ -28,14 +30,15 @@ public final class Foreign {
 
   private Foreign() {}
 
-  /** Arguments: port of the locator, process id of the owner. */
+  /** Arguments: address of the locator as `host[port]`, process id of the owner. */
   public static void main(String[] arguments) throws Exception {
     Node.endWith(Long.parseLong(arguments[1]));
+    String[] locator = arguments[0].split("[\\[\\]]");
     PrintStream out = new PrintStream(System.out, true, StandardCharsets.UTF_8);
     // Geode logs to standard output.
     System.setOut(System.err);
     cache = new ClientCacheFactory().set("log-level", "error").set("name", "foreign")
-        .addPoolLocator("127.0.0.1", Integer.parseInt(arguments[0])).setPdxReadSerialized(true)
+        .addPoolLocator(locator[0], Integer.parseInt(locator[1])).setPdxReadSerialized(true)
         .setPoolPRSingleHopEnabled(true).create();
     BufferedReader in = new BufferedReader(new InputStreamReader(System.in, StandardCharsets.UTF_8));
     for (String line = in.readLine(); line != null; line = in.readLine()) {
@@ -81,6 +84,13 @@ public final class Foreign {
         return "";
       case "clear":
         region(words[1]).clear();
+        return "";
+      case "export":
+        region(words[1]).getSnapshotService().save(new File(words[2]), SnapshotFormat.GEMFIRE);
+        return "";
+      case "import":
+        // As `gfsh import data` without options: without events.
+        region(words[1]).getSnapshotService().load(new File(words[2]), SnapshotFormat.GEMFIRE);
         return "";
       case "bytes":
         return hex(bytesOf(JSONFormatter.fromJSON(words[1])));

@@ -7,14 +7,15 @@ import org.apache.geode.distributed.ServerLauncher;
 public final class Node {
   private Node() {}
 
-  /** Arguments: `locator` or `server`, name, port, process id of the owner. */
+  /** Arguments: `locator` or `server`, name, port, process id of the owner, address to listen on. */
   public static void main(String[] arguments) throws Exception {
     endWith(Long.parseLong(arguments[3]));
     if (arguments[0].equals("locator")) {
-      LocatorLauncher.main(new String[] {"start", arguments[1], "--port=" + arguments[2], "--bind-address=127.0.0.1"});
+      LocatorLauncher.main(new String[] {"start", arguments[1], "--port=" + arguments[2],
+          "--bind-address=" + arguments[4]});
     } else {
       ServerLauncher.main(new String[] {"start", arguments[1], "--server-port=" + arguments[2],
-          "--server-bind-address=127.0.0.1"});
+          "--server-bind-address=" + arguments[4]});
     }
   }
 

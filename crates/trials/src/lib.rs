@@ -1,0 +1,35 @@
+//! Real processes under faults.
+//!
+//! Servers are processes that are killed, paused and cut off; clients are threads with the real core over the model of IndexedDB, on
+//! real sockets; a ledger, which nobody under test can reach, knows what every document has to be in the end.
+//!
+//! | Module | What it is |
+//! | --- | --- |
+//! | `server` | a `tidelock serve` that can be killed, paused, and started again |
+//! | `network` | network namespaces: each server on links of its own, which can be cut |
+//! | `load`, `ledger` | what the clients write, and what that comes to |
+//! | `client`, `fleet` | one client, and all of them |
+//! | `watch` | what a client may never see, whatever happens |
+//! | `geode` | a Geode cluster of the test's own, and what its regions hold |
+//! | `trial` | all of it together: two servers on one cluster, and clients that use both |
+
+mod client;
+mod dice;
+mod fleet;
+mod geode;
+mod ledger;
+mod load;
+mod network;
+mod server;
+mod trial;
+mod watch;
+
+pub use client::Home;
+pub use dice::Dice;
+pub use fleet::{Fleet, until};
+pub use geode::Geode;
+pub use ledger::{Documents, Ledger, difference};
+pub use load::{COLLECTIONS, Mix};
+pub use network::{Link, Network};
+pub use server::{Server, Spawn, Token};
+pub use trial::{LIMIT, Plan, Trial};

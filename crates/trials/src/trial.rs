@@ -1,0 +1,174 @@
+//! Two servers on one Geode cluster, and clients that use both.
+
+use std::net::Ipv4Addr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::client::Home;
+use crate::dice::Dice;
+use crate::fleet::{Fleet, until};
+use crate::geode::Geode;
+use crate::ledger::{Ledger, difference};
+use crate::load::{COLLECTIONS, Mix};
+use crate::network::{Link, Network};
+use crate::server::{Server, Spawn};
+
+/// How long anything may take that has to happen by itself once a fault is over.
+pub const LIMIT: Duration = Duration::from_secs(60);
+/// How often a server is killed until it leaves intents open.
+const KILLS_MAX: usize = 20;
+/// Documents that have to be confirmed before something counts as working.
+const PROGRESS: usize = 20;
+
+/// Two servers on one Geode cluster, and clients that use both.
+#[derive(Debug)]
+pub struct Trial {
+    /// The clients.
+    pub fleet: Fleet,
+    /// The servers.
+    pub nodes: [Server; 2],
+    /// The cluster.
+    pub geode: Geode,
+    /// What everything comes to.
+    pub ledger: Arc<Ledger>,
+    network: Option<Network>,
+    /// Further lines of the configuration of the cluster.
+    options: String,
+    /// How many nodes there have been.
+    count: usize,
+}
+
+/// What a trial begins with.
+#[derive(Clone, Copy, Debug)]
+pub struct Plan<'a> {
+    /// How many clients write.
+    pub clients: u64,
+    /// How long each waits between two transactions.
+    pub pace: Duration,
+    /// Properties of the processes of the cluster.
+    pub properties: &'a [&'a str],
+    /// Further lines of `[databases.trials.cluster]`.
+    pub options: &'a str,
+}
+
+impl Trial {
+    /// Starts everything, and waits until it works.
+    #[expect(clippy::print_stdout, reason = "what a run leaves out is in its output")]
+    pub fn start(plan: &Plan<'_>, dice: &mut Dice) -> Self {
+        let network = Network::new(2).map_err(|why| println!("nothing is cut off: {why}")).ok();
+        let address = network.as_ref().map_or(Ipv4Addr::LOCALHOST, Network::hub);
+        let geode = Geode::start(address, plan.properties);
+        let spawn = |node: u8| {
+            let spawn = Spawn::here(&(geode.configuration(&name(node.into()), plan.options) + &Mix::configuration()));
+            match &network {
+                Some(network) => Spawn { prefix: network.prefix(node), address: network.node(node), ..spawn },
+                None => spawn,
+            }
+        };
+        let mut nodes = [spawn(0), spawn(1)].map(Server::new);
+        let [first, _] = &mut nodes;
+        first.start();
+        let ledger = Arc::new(Ledger::default());
+        Mix::prepare(&ledger, |collection, key, value| first.put(collection, key, value));
+        let token = first.token();
+        let [_, second] = &mut nodes;
+        second.start();
+        let home = Home { servers: nodes.iter().map(Server::address).collect(), token };
+        let fleet = Fleet::start(plan.clients, &home, Mix::ALL, plan.pace, &ledger, dice);
+        fleet.progress(PROGRESS, LIMIT);
+        Self { fleet, nodes, geode, ledger, network, options: plan.options.to_owned(), count: 2 }
+    }
+
+    /// Whether servers can be cut off.
+    pub fn has_network(&self) -> bool {
+        self.network.is_some()
+    }
+
+    /// A server.
+    pub fn node(&mut self, at: usize) -> &mut Server {
+        self.nodes.get_mut(at).expect("a node")
+    }
+
+    /// Kills servers at once, and starts them again together.
+    pub fn restart(&mut self, nodes: &[usize], pause: Duration) {
+        for at in nodes {
+            self.node(*at).kill();
+        }
+        self.fleet.work(pause);
+        for at in nodes {
+            self.node(*at).launch();
+        }
+        for at in nodes {
+            self.node(*at).wait();
+        }
+    }
+
+    /// Kills a server, again and again until it leaves intents open. They are those of that moment: the other server finishes them only
+    /// after a patience.
+    pub fn kill_with_open_intents(&mut self, at: usize) {
+        for _ in 0..KILLS_MAX {
+            self.node(at).kill();
+            if self.geode.open_intents() > 0 {
+                return;
+            }
+            self.node(at).start();
+            self.fleet.progress(PROGRESS, LIMIT);
+        }
+        panic!("killed {KILLS_MAX} times, it never left an intent open");
+    }
+
+    /// Ends a server for good, and lets another one with another name and an empty disk take its place.
+    pub fn replace(&mut self, at: usize) {
+        let database = self.geode.configuration(&name(self.count), &self.options) + &Mix::configuration();
+        self.count += 1;
+        self.node(at).replace(&database);
+        self.node(at).start();
+    }
+
+    /// Cuts links of a server, waits until `meanwhile` is over, and heals them.
+    pub fn cut(&self, at: u8, links: &[Link], meanwhile: impl FnOnce(&Self)) {
+        let network = self.network.as_ref().expect("namespaces");
+        let each = |change: &dyn Fn(Link) -> Result<(), String>| {
+            links.iter().try_for_each(|link| change(*link)).unwrap_or_else(|sentence| panic!("{sentence}"));
+        };
+        each(&|link| network.cut(at, link));
+        meanwhile(self);
+        each(&|link| network.heal(at, link));
+    }
+
+    /// Waits until clients get their documents confirmed, and looks whether what was confirmed before is in the regions.
+    pub fn goes_on(&self) {
+        let acknowledged = self.ledger.acknowledged();
+        self.fleet.progress(PROGRESS, LIMIT);
+        until("everything that was confirmed is in the regions", LIMIT, || {
+            let found = self.geode.documents()?;
+            let missing: Vec<_> = acknowledged.iter().filter(|id| !found.contains_key(*id)).collect();
+            assert!(missing.is_empty(), "confirmed and lost: {missing:?}");
+            Ok(())
+        });
+    }
+
+    /// Ends the writing; then clients, regions and servers all have to come to what the ledger says.
+    pub fn settle(&self) {
+        self.fleet.settle(LIMIT);
+        let expected = self.ledger.documents();
+        let differs = |text: Option<String>, whose: &str| text.map_or(Ok(()), |text| Err(format!("{whose}: {text}")));
+        until("the regions hold what the ledger says", LIMIT, || {
+            differs(difference(&expected, &self.geode.documents()?), "the regions")
+        });
+        for node in &self.nodes {
+            until("the servers hold what the ledger says", LIMIT, || {
+                differs(difference(&expected, &node.documents(&COLLECTIONS)), &node.address().to_string())
+            });
+        }
+        until("no intent is open", LIMIT, || {
+            let open = self.geode.open_intents();
+            if open == 0 { Ok(()) } else { Err(format!("{open} are")) }
+        });
+    }
+}
+
+/// The name of a node.
+fn name(number: usize) -> String {
+    format!("sync-{number}")
+}
