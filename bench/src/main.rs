@@ -10,6 +10,7 @@ mod bare;
 mod client;
 mod commits;
 mod fan_out;
+mod geode;
 mod idle;
 mod reconcile;
 mod rows;
@@ -25,10 +26,11 @@ fn main() {
         }
         Some("reconcile") => reconcile::run(),
         Some("fan-out") => fan_out::run(),
+        Some("geode") => geode::run(),
         Some("idle") => idle::run(),
         other => {
             let name = other.unwrap_or("without a name");
-            eprintln!("there is no bench {name}: those here are commits, reconcile, fan-out and idle");
+            eprintln!("there is no bench {name}: those here are commits, reconcile, fan-out, geode and idle");
             std::process::exit(2);
         }
     }

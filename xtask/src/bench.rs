@@ -4,8 +4,10 @@
 //! (`budget` may be null for a figure without one), or one array of them; its other lines are progress.
 
 use std::fs;
+use std::path::Path;
 
 use serde_json::{Value, json};
+use tidelock_geode_cluster::{Artifacts, Cluster, Regions, Version};
 
 use crate::build::{self, Profile};
 use crate::process::{self, Echo};
@@ -34,6 +36,8 @@ enum Program {
     Browser,
     /// The crate `tidelock-bench`, called with the bench's name.
     Native,
+    /// The same, beside a cluster of Apache Geode.
+    Geode,
 }
 
 /// Every bench, in the order in which `all` runs them.
@@ -48,6 +52,7 @@ const BENCHES: &[Bench] = &[
     Bench { name: "fan-out", program: Program::Native },
     Bench { name: "idle", program: Program::Native },
     Bench { name: "reconcile", program: Program::Native },
+    Bench { name: "geode", program: Program::Geode },
 ];
 
 /// The crate of the native bench programs.
@@ -77,7 +82,15 @@ fn measure(project: &Project, bench: &Bench) -> Result<Vec<Row>, String> {
             bundle_rows(project)
         }
         Program::Browser => browser_rows(project, bench.name),
-        Program::Native => native_rows(project, bench.name),
+        Program::Native => native_rows(project, bench.name, None),
+        Program::Geode => {
+            setup::java(project)?;
+            println!("   > Geode's jars from Maven Central, and a cluster: one locator, two servers");
+            let folder = project.target_dir.join("geode");
+            let artifacts = Artifacts::prepare(&folder, Version::V1_15_1)?;
+            let cluster = Cluster::start(&artifacts, &folder.join("bench"), Regions::Tests, &[])?;
+            native_rows(project, bench.name, Some(cluster.folder()))
+        }
     }
 }
 
@@ -120,7 +133,8 @@ fn browser_rows(project: &Project, name: &str) -> Result<Vec<Row>, String> {
     rows_of(name, &mut command)
 }
 
-fn native_rows(project: &Project, name: &str) -> Result<Vec<Row>, String> {
+/// `cluster` is the folder of a cluster of Geode.
+fn native_rows(project: &Project, name: &str, cluster: Option<&Path>) -> Result<Vec<Row>, String> {
     if !project.has_crate(NATIVE_CRATE) {
         return Err(format!("the bench `{name}` has no program: the workspace has no crate {NATIVE_CRATE}"));
     }
@@ -132,6 +146,7 @@ fn native_rows(project: &Project, name: &str) -> Result<Vec<Row>, String> {
     let binary = build::binary(project, Profile::Release)?;
     let mut command = project.cargo();
     command.args(["run", "--quiet", "--release", "--package", NATIVE_CRATE, "--", name]).env("TIDELOCK_BIN", binary);
+    command.envs(cluster.map(|folder| ("TIDELOCK_GEODE_CLUSTER", folder)));
     rows_of(name, &mut command)
 }
 

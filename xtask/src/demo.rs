@@ -1,5 +1,7 @@
 //! `cargo xtask demo`: builds everything, starts the server with the demo application, and says what to try.
 
+mod couchbase;
+
 use std::env;
 use std::fs;
 use std::io::{Read as _, Write as _};
@@ -9,7 +11,9 @@ use std::process::{Child, Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use tidelock_geode_cluster::{Artifacts, Cluster, Regions};
+use tidelock_geode_cluster::{Artifacts, Cluster, Regions, Version};
+
+use couchbase::Couchbase;
 
 use crate::build::{self, Profile};
 use crate::project::Project;
@@ -28,6 +32,9 @@ pub(crate) struct Arguments {
     /// Where the data is kept.
     #[arg(long, value_enum, default_value_t = StoreKind::Embedded)]
     store: StoreKind,
+    /// The Couchbase cluster, as `couchbase://user:password@host/bucket`; a double of one without it.
+    #[arg(long)]
+    cluster: Option<String>,
     /// Do not open a browser window.
     #[arg(long)]
     no_open: bool,
@@ -39,6 +46,8 @@ enum StoreKind {
     Embedded,
     /// In a cluster of Apache Geode, which is started for the demo and ended with it.
     Geode,
+    /// In a Couchbase bucket: of `--cluster`, or of a double of the server, which is started for the demo and ended with it.
+    Couchbase,
 }
 
 pub(crate) fn run(project: &Project, arguments: &Arguments) -> TaskResult {
@@ -55,16 +64,23 @@ pub(crate) fn run(project: &Project, arguments: &Arguments) -> TaskResult {
         ));
     }
     let binary = build::binary(project, Profile::Release)?;
-    let mut server = Command::new(binary);
+    let mut server = Command::new(&binary);
     server.current_dir(&project.root).args(["dev", "--app", APP, "--port", &port.to_string()]);
-    let cluster = match arguments.store {
-        StoreKind::Embedded => None,
+    // Whatever runs for the demo ends with it.
+    let (mut geode_cluster, mut couchbase_cluster) = (None, None);
+    match arguments.store {
+        StoreKind::Embedded => {}
         StoreKind::Geode => {
             let (cluster, config) = geode(project)?;
             server.arg("--config").arg(config);
-            Some(cluster)
+            geode_cluster = Some(cluster);
         }
-    };
+        StoreKind::Couchbase => {
+            let couchbase = Couchbase::start(project, arguments.cluster.as_deref(), &binary)?;
+            server.arg("--config").arg(couchbase.config());
+            couchbase_cluster = Some(couchbase);
+        }
+    }
     let mut server = server.spawn().map_err(|error| format!("the server could not be started: {error}"))?;
     let url = format!("http://127.0.0.1:{port}/");
     if let Err(sentence) = wait_until_ready(&mut server, port) {
@@ -76,7 +92,10 @@ pub(crate) fn run(project: &Project, arguments: &Arguments) -> TaskResult {
     println!("  1. Open {url} in two windows, side by side.");
     println!("  2. Add a card in one: it appears in the other.");
     println!("  3. Switch one window offline, edit in both, switch it online: both edits are kept.");
-    if let Some(cluster) = &cluster {
+    if let Some(couchbase) = &couchbase_cluster {
+        println!("{}\n", couchbase.about());
+    }
+    if let Some(cluster) = &geode_cluster {
         println!("The cards are entries of the region /cards of a Geode cluster, locator {}.", cluster.locator());
         println!("Look at them, and change them, with gfsh:\n");
         println!("  {} -e \"query --query='SELECT c.title, c.votes FROM /cards c'\"\n", cluster.gfsh());
@@ -95,11 +114,10 @@ fn geode(project: &Project) -> Result<(Cluster, PathBuf), String> {
     setup::java(project)?;
     println!("Geode's jars from Maven Central");
     let folder = project.target_dir.join("geode");
-    let artifacts = Artifacts::prepare(&folder)?;
+    let artifacts = Artifacts::prepare(&folder, Version::V1_15_1)?;
     println!("A Geode cluster: one locator, two servers; half a minute");
     let cluster = Cluster::start(&artifacts, &folder.join("demo"), Regions::Board, &[])?;
-    let board = project.root.join("crates/server/src/config/board.toml");
-    let board = fs::read_to_string(&board).map_err(|error| format!("{} is unreadable: {error}", board.display()))?;
+    let board = board(project)?;
     let locator = cluster.locator();
     let of_cluster =
         format!("\n[databases.board.cluster]\nkind = \"geode\"\naddresses = [\"{locator}\"]\nnode = \"demo\"\n");
@@ -107,6 +125,12 @@ fn geode(project: &Project) -> Result<(Cluster, PathBuf), String> {
     let written = fs::write(&config, board + &of_cluster);
     written.map_err(|error| format!("{} cannot be written: {error}", config.display()))?;
     Ok((cluster, config))
+}
+
+/// The configuration of the demo application's database.
+fn board(project: &Project) -> Result<String, String> {
+    let board = project.root.join("crates/server/src/config/board.toml");
+    fs::read_to_string(&board).map_err(|error| format!("{} is unreadable: {error}", board.display()))
 }
 
 fn wait_until_ready(server: &mut Child, port: u16) -> Result<(), String> {

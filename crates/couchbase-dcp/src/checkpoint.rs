@@ -60,6 +60,12 @@ impl Position {
         Fields { uuid, seqno, snapshot_start: start, snapshot_end: end, purge_seqno }.try_into().ok()
     }
 
+    /// The same place, with the last purge that the server told of: without it a place may count as too old.
+    #[must_use]
+    pub fn with_purge_seqno(self, purge_seqno: u64) -> Self {
+        Self { fields: Fields { purge_seqno, ..self.fields } }
+    }
+
     /// The branch of history.
     pub fn uuid(&self) -> u64 {
         self.fields.uuid

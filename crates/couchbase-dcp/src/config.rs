@@ -156,7 +156,8 @@ impl Config {
         Self { filter: Filter::Collections(paths.into_iter().map(Into::into).collect()), ..self }
     }
 
-    pub(crate) fn is_tls(&self) -> bool {
+    /// Whether the connection string asks for encryption.
+    pub fn is_tls(&self) -> bool {
         self.seeds.is_tls
     }
 

@@ -24,6 +24,52 @@ impl<T: AsyncRead + AsyncWrite + Send + Unpin> Io for T {}
 const AGENT: &str = "couchbase-dcp (Rust)";
 /// Without these nothing goes.
 const NEEDED: &[u16] = &[feature::XATTR, feature::SELECT_BUCKET, feature::JSON, feature::COLLECTIONS];
+/// Without these documents are not read and written.
+#[cfg(feature = "kv")]
+const NEEDED_FOR_DOCUMENTS: &[u16] = &[
+    feature::XATTR,
+    feature::SELECT_BUCKET,
+    feature::JSON,
+    feature::COLLECTIONS,
+    feature::MUTATION_TOKENS,
+    feature::UNORDERED,
+    feature::ALT_REQUEST,
+    feature::SYNC_REPLICATION,
+    feature::PRESERVE_TTL,
+    feature::CREATE_AS_DELETED,
+];
+
+/// What a connection is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Purpose {
+    /// Streams, and requests that are answered one after the other.
+    Streams,
+    /// The server pushes configurations.
+    Monitor,
+    /// Reading and writing documents: the server answers in any order, so that a durable write holds nothing up.
+    #[cfg(feature = "kv")]
+    Documents,
+}
+
+impl Purpose {
+    fn needed(self) -> &'static [u16] {
+        match self {
+            Self::Streams | Self::Monitor => NEEDED,
+            #[cfg(feature = "kv")]
+            Self::Documents => NEEDED_FOR_DOCUMENTS,
+        }
+    }
+
+    fn wished(self) -> &'static [u16] {
+        match self {
+            // Values that are stored compressed come as they are; the server would have to take them apart otherwise.
+            Self::Streams => &[feature::SNAPPY],
+            Self::Monitor => &[feature::SNAPPY, feature::DUPLEX, feature::CONFIG_NOTIFICATION],
+            #[cfg(feature = "kv")]
+            Self::Documents => &[],
+        }
+    }
+}
 
 /// A connection that knows its bucket.
 pub(crate) struct Connection {
@@ -64,18 +110,23 @@ impl PacketReader {
 }
 
 impl Connection {
-    /// Connects, agrees on features, authenticates, and selects the bucket, within the configured time. With `duplex` the server will
-    /// push configurations.
-    pub(crate) async fn open(address: &Address, config: &Config, duplex: bool) -> Result<Self, Error> {
+    /// Connects, agrees on features, authenticates, and selects the bucket, within the configured time.
+    pub(crate) async fn open(address: &Address, config: &Config, purpose: Purpose) -> Result<Self, Error> {
         let opening = async {
-            let (reader, writer) = tokio::io::split(socket(address, config).await?);
-            let mut connection = Self { reader: PacketReader { half: reader, buffer: BytesMut::new() }, writer };
-            connection.hello(config, duplex).await?;
-            connection.authenticate(config).await?;
+            let mut connection = Self::without_bucket(address, config, purpose).await?;
             connection.select(config).await?;
             Ok(connection)
         };
         timeout(config.timeout, opening).await.map_err(|_| Error::Timeout(format!("connecting to {address}")))?
+    }
+
+    /// Connects, agrees on features and authenticates, however long it takes.
+    pub(crate) async fn without_bucket(address: &Address, config: &Config, purpose: Purpose) -> Result<Self, Error> {
+        let (reader, writer) = tokio::io::split(socket(address, config).await?);
+        let mut connection = Self { reader: PacketReader { half: reader, buffer: BytesMut::new() }, writer };
+        connection.hello(config, purpose).await?;
+        connection.authenticate(config).await?;
+        Ok(connection)
     }
 
     /// Sends a request and waits for its answer, whatever its status. What else comes meanwhile is dropped: this is for the time before
@@ -92,19 +143,14 @@ impl Connection {
         }
     }
 
-    async fn hello(&mut self, config: &Config, duplex: bool) -> Result<(), Error> {
-        let mut features = vec![feature::TCP_NODELAY, feature::XERROR];
-        features.extend(NEEDED);
-        // Values that are stored compressed come as they are; the server would have to take them apart otherwise.
-        features.push(feature::SNAPPY);
-        if duplex {
-            features.extend([feature::DUPLEX, feature::CONFIG_NOTIFICATION]);
-        }
+    async fn hello(&mut self, config: &Config, purpose: Purpose) -> Result<(), Error> {
+        let needed = purpose.needed();
+        let features = [&[feature::TCP_NODELAY, feature::XERROR], needed, purpose.wished()].concat();
         let answer = self.request(&request::hello(&format!("{AGENT} {}", config.name), &features)).await?;
         success(&answer, "HELLO")?;
         let (granted, _) = answer.value.as_chunks::<2>();
         let is_missing = |feature: &&u16| !granted.contains(&feature.to_be_bytes());
-        match NEEDED.iter().find(is_missing) {
+        match needed.iter().find(is_missing) {
             None => Ok(()),
             Some(feature) => Err(Error::Unsupported(format!(
                 "the feature {feature:#04x} of HELLO (Couchbase Server 7.0 or later has it)"

@@ -7,6 +7,8 @@ mod connection;
 mod error;
 mod event;
 mod feed;
+#[cfg(feature = "kv")]
+pub mod kv;
 mod limits;
 mod manifest;
 mod monitor;

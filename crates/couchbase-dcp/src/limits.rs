@@ -32,6 +32,15 @@ pub(crate) const RETRY_DELAY_MIN: Duration = Duration::from_millis(20);
 pub(crate) const RETRY_DELAY_MAX: Duration = Duration::from_secs(5);
 /// How often the configuration is asked for, besides what the server pushes.
 pub(crate) const CONFIG_INTERVAL: Duration = Duration::from_millis(2500);
+/// Requests to documents that wait for one connection to take them.
+#[cfg(feature = "kv")]
+pub(crate) const REQUESTS_WAITING_MAX: usize = 1024;
+/// A connection takes no further request while so many bytes wait to be written.
+#[cfg(feature = "kv")]
+pub(crate) const OUTPUT_BYTES_MAX: usize = 1 << 20;
+/// The longest key, with the id of its collection before it: one byte says how long it is.
+#[cfg(feature = "kv")]
+pub(crate) const KEY_BYTES_MAX: usize = 250;
 /// SCRAM: more iterations than this would be an attack on the client's processor.
 pub(crate) const SCRAM_ITERATIONS_MAX: u32 = 1_000_000;
 /// A connection is dead after so many NOOP intervals without a byte (`kv_engine` docs/dcp/documentation/dead-connections.md).

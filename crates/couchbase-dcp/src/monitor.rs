@@ -8,7 +8,7 @@ use tokio::time::{interval, sleep, timeout};
 
 use crate::address::Address;
 use crate::config::{Config, Filter};
-use crate::connection::{Connection, success};
+use crate::connection::{Connection, Purpose, success};
 use crate::error::Error;
 use crate::limits::{CONFIG_INTERVAL, RETRY_DELAY_MAX, RETRY_DELAY_MIN};
 use crate::manifest::Ids;
@@ -46,11 +46,7 @@ pub(crate) struct Beginning {
 pub(crate) async fn bootstrap(config: &Config) -> Result<Beginning, Error> {
     config.check()?;
     let mut last = Error::Connection("the connection string names no node".into());
-    #[cfg(feature = "srv")]
-    let addresses = seeds(config).await?;
-    #[cfg(not(feature = "srv"))]
-    let addresses = config.seeds.addresses();
-    for address in addresses {
+    for address in seeds(config).await? {
         match start_at(&address, config).await {
             Ok(started) => return Ok(started),
             Err(error) if error.is_transient() => last = error,
@@ -60,9 +56,9 @@ pub(crate) async fn bootstrap(config: &Config) -> Result<Beginning, Error> {
     Err(last)
 }
 
-/// The nodes of a DNS record, when the connection string may name one.
-#[cfg(feature = "srv")]
-async fn seeds(config: &Config) -> Result<Vec<Address>, Error> {
+/// The nodes of a DNS record, when the connection string may name one; otherwise those that it names.
+pub(crate) async fn seeds(config: &Config) -> Result<Vec<Address>, Error> {
+    #[cfg(feature = "srv")]
     if let Some(name) = config.seeds.srv_name() {
         let found = crate::srv::look_up(&name, config.timeout).await?;
         if !found.is_empty() {
@@ -73,7 +69,7 @@ async fn seeds(config: &Config) -> Result<Vec<Address>, Error> {
 }
 
 async fn start_at(address: &Address, config: &Config) -> Result<Beginning, Error> {
-    let mut connection = Connection::open(address, config, false).await?;
+    let mut connection = Connection::open(address, config, Purpose::Streams).await?;
     let starting = async {
         let answer = connection.request(&Outgoing::new(opcode::GET_CLUSTER_CONFIG)).await?;
         success(&answer, "GET_CLUSTER_CONFIG")?;
@@ -100,14 +96,17 @@ async fn start_at(address: &Address, config: &Config) -> Result<Beginning, Error
     timeout(config.timeout, starting).await.map_err(|_| Error::Timeout(format!("the configuration of {address}")))?
 }
 
-/// The answer has the manifest's uid u64 and the id u32 (`kv_engine` docs/Collections.md, "`get_collection_id`").
 async fn id_of(connection: &mut Connection, code: u8, path: &str) -> Result<(u64, u32), Error> {
-    let answer = connection.request(&request::id_of(code, path)).await?;
+    read_id(&connection.request(&request::id_of(code, path)).await?, path)
+}
+
+/// The answer has the manifest's uid u64 and the id u32 (`kv_engine` docs/Collections.md, "`get_collection_id`").
+pub(crate) fn read_id(answer: &Packet, path: &str) -> Result<(u64, u32), Error> {
     match answer.vbucket {
         status::UNKNOWN_COLLECTION | status::UNKNOWN_SCOPE | status::INVALID => {
             return Err(Error::UnknownCollection(path.to_owned()));
         }
-        _ => success(&answer, "the id of a collection")?,
+        _ => success(answer, "the id of a collection")?,
     }
     let mut extras = Reader::new(&answer.extras);
     let id = extras.u64().zip(extras.u32());
@@ -124,7 +123,7 @@ pub(crate) async fn watch_cluster(config: Arc<Config>, topologies: Topologies) {
             topology.nodes.get(turn % topology.nodes.len().max(1)).cloned()
         };
         if let Some(address) = address
-            && let Ok(connection) = Connection::open(&address, &config, true).await
+            && let Ok(connection) = Connection::open(&address, &config, Purpose::Monitor).await
         {
             delay = RETRY_DELAY_MIN;
             // It ends with an error in any case; the next node is asked then.

@@ -11,7 +11,7 @@ use tokio::time::{sleep, timeout};
 
 use crate::address::Address;
 use crate::config::Config;
-use crate::connection::Connection;
+use crate::connection::{Connection, Purpose};
 use crate::error::Error;
 use crate::wire::codes::{opcode, status};
 use crate::wire::packet::Outgoing;
@@ -50,7 +50,7 @@ impl Observer {
         let task = tokio::spawn(async move {
             loop {
                 // A node that is away shows nothing; what waits for it waits until it is back, or no member any more.
-                let Ok(mut connection) = Connection::open(&node, &config, false).await else {
+                let Ok(mut connection) = Connection::open(&node, &config, Purpose::Streams).await else {
                     sleep(interval).await;
                     continue;
                 };

@@ -15,7 +15,7 @@ use tokio::time::{Instant, sleep_until, timeout};
 use crate::address::Address;
 use crate::checkpoint::{Branch, Position};
 use crate::config::Config;
-use crate::connection::{Connection, success};
+use crate::connection::{Connection, Purpose, success};
 use crate::error::Error;
 use crate::limits::{ACKNOWLEDGE_PART, BATCH_ITEMS_MAX, COMMANDS_MAX, OVERRUN_BYTES_MAX, SILENT_INTERVALS_MAX};
 use crate::manifest::Manifest;
@@ -205,7 +205,7 @@ impl Session {
     async fn run(&mut self, mut commands: mpsc::Receiver<Command>) -> Result<std::convert::Infallible, Error> {
         let shared = self.shared.clone();
         let config = &shared.config;
-        let mut connection = Connection::open(&self.address, config, false).await?;
+        let mut connection = Connection::open(&self.address, config, Purpose::Streams).await?;
         timeout(config.timeout, self.set_up(&mut connection))
             .await
             .map_err(|_| Error::Timeout(format!("opening DCP at {}", self.address)))??;

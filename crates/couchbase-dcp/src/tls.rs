@@ -52,7 +52,8 @@ impl Tls {
         Ok(Self::new(Arc::new(config)))
     }
 
-    pub(crate) async fn connect(&self, host: &str, stream: TcpStream) -> std::io::Result<TlsStream<TcpStream>> {
+    /// Encrypts a connection to a host.
+    pub async fn connect(&self, host: &str, stream: TcpStream) -> std::io::Result<TlsStream<TcpStream>> {
         let name = ServerName::try_from(host.to_owned()).map_err(std::io::Error::other)?;
         self.connector.connect(name, stream).await
     }

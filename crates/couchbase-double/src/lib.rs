@@ -149,7 +149,7 @@ impl Double {
     /// Stops a node: its ports refuse connections, the open ones are cut. The cluster still counts it in.
     pub fn kill(&mut self, node: usize) {
         if let Some(running) = self.nodes.get_mut(node) {
-            running.tasks = JoinSet::new();
+            running.tasks.abort_all();
         }
         if let Some(node) = self.shared.state().nodes.get_mut(node) {
             node.is_up = false;
@@ -160,6 +160,10 @@ impl Double {
     pub async fn revive(&mut self, node: usize) -> io::Result<()> {
         let ports = self.shared.state().nodes.get(node).map(|node| (node.kv_port, node.mgmt_port));
         let (kv, mgmt) = ports.ok_or(io::ErrorKind::NotFound)?;
+        if let Some(running) = self.nodes.get_mut(node) {
+            // What was ended holds its ports until it is gone.
+            running.tasks.shutdown().await;
+        }
         let kv = TcpListener::bind(("127.0.0.1", kv)).await?;
         let mgmt = TcpListener::bind(("127.0.0.1", mgmt)).await?;
         self.run_node(node, kv, mgmt);
@@ -230,6 +234,11 @@ impl Double {
     /// When the bucket is missing.
     pub fn flush(&self, bucket: &str) {
         self.change(|state| state.buckets.get_mut(bucket).expect("a bucket of the cluster").flush());
+    }
+
+    /// Each key-value answer waits this long.
+    pub fn delay_kv(&self, time: Duration) {
+        self.change(|state| state.faults.kv_delay = time);
     }
 
     /// Closes every DCP connection.

@@ -1,5 +1,8 @@
 //! The server's side of SASL: PLAIN and SCRAM (`kv_engine` docs/sasl.md; RFC 5802, RFC 7677).
 
+use std::collections::BTreeMap;
+use std::sync::{Mutex, PoisonError};
+
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use hmac::{Hmac, Mac};
@@ -9,6 +12,8 @@ use sha2::{Digest, Sha256, Sha512};
 /// The mechanisms, as the answer to "list mechanisms" names them.
 pub(crate) const MECHANISMS: &str = "SCRAM-SHA512 SCRAM-SHA256 SCRAM-SHA1 PLAIN";
 const ITERATIONS: u32 = 4096;
+/// A user has one for all exchanges (`kv_engine` cbsasl/pwdb.h).
+const SALT: [u8; 16] = *b"salt of the user";
 
 #[derive(Clone, Copy)]
 enum Hash {
@@ -39,8 +44,16 @@ impl Hash {
         }
     }
 
-    /// `Hi` of RFC 5802: PBKDF2 with one block.
+    /// The salted password, computed once for each: it costs as much as everything else of a connection.
     fn salted(self, password: &[u8], salt: &[u8]) -> Vec<u8> {
+        static KNOWN: Mutex<BTreeMap<Vec<u8>, Vec<u8>>> = Mutex::new(BTreeMap::new());
+        let key = [&[self as u8], password, salt].concat();
+        let mut known = KNOWN.lock().unwrap_or_else(PoisonError::into_inner);
+        known.entry(key).or_insert_with(|| self.iterated(password, salt)).clone()
+    }
+
+    /// `Hi` of RFC 5802: PBKDF2 with one block.
+    fn iterated(self, password: &[u8], salt: &[u8]) -> Vec<u8> {
         let mut block = self.hmac(password, &[salt, &[0, 0, 0, 1]].concat());
         let mut sum = block.clone();
         for _ in 1..ITERATIONS {
@@ -105,9 +118,9 @@ impl Scram {
         // No channel binding is offered.
         let bare = text.strip_prefix("n,,")?;
         let user = attribute(bare, 'n')?.replace("=2C", ",").replace("=3D", "=");
-        let mut random = [0; 34];
+        let mut random = [0; 18];
         getrandom::fill(&mut random).ok()?;
-        let (salt, nonce) = random.split_at(16);
+        let (salt, nonce) = (SALT, random);
         let nonce = format!("{}{}", attribute(bare, 'r')?, STANDARD.encode(nonce));
         let answer = format!("r={nonce},s={},i={ITERATIONS}", STANDARD.encode(salt));
         let transcript = format!("{bare},{answer}");

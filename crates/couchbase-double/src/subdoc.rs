@@ -306,6 +306,7 @@ struct Edited {
 fn mutate(session: &Session, target: &mut Target<'_>, packet: &Packet, command: &Command) -> Result<Packet, Failure> {
     let current = target.vbucket.get(&target.key);
     let base = base(command, current.as_ref())?;
+    let was_deleted = base.is_deleted;
     // A tombstone that the command does not look at has no CAS for it (subdocument.cc, `subdoc_fetch`).
     let seen = current.as_ref().filter(|item| item.is_live() || command.has(doc_flag::ACCESS_DELETED));
     target.check_cas(packet, seen.map(|item| item.cas))?;
@@ -322,7 +323,8 @@ fn mutate(session: &Session, target: &mut Target<'_>, packet: &Packet, command: 
     let item = keep(target, command, current.as_deref().filter(|_| seen.is_some()), edited, &frames, cas);
     target.end_write(&frames)?;
     let mut answer = session.written(packet, target, &item);
-    if !item.is_live() {
+    // It tells of what the command found (subdocument.cc, `send_multi_mutation_response`).
+    if was_deleted {
         answer.vbucket = Status::SUCCESS_DELETED.0;
     }
     for (at, value) in results {
@@ -346,8 +348,10 @@ fn base(command: &Command, current: Option<&Arc<Item>>) -> Result<Edited, Status
     }
     match (live, current) {
         (Some(_), _) if has(doc_flag::ADD) => Err(Status::KEY_EXISTS),
+        // A command that sees tombstones adds nothing over one (subdocument.cc, `fetch_input_document`).
+        (None, Some(_)) if has(doc_flag::ADD) && has(doc_flag::ACCESS_DELETED) => Err(Status::KEY_EXISTS),
         (Some(item), _) => Ok(Edited { xattrs: item.xattrs.clone(), body: Some(item.body.clone()), is_deleted: false }),
-        (None, Some(tombstone)) if has(doc_flag::ACCESS_DELETED) && !has(doc_flag::ADD) => {
+        (None, Some(tombstone)) if has(doc_flag::ACCESS_DELETED) => {
             Ok(Edited { xattrs: tombstone.xattrs.clone(), body: None, is_deleted: !has(doc_flag::REVIVE) })
         }
         _ if has(doc_flag::ADD) || has(doc_flag::MAKES_DOCUMENT) => Ok(empty(has(doc_flag::CREATE_AS_DELETED))),
@@ -464,12 +468,9 @@ fn keep(
 ) -> Arc<Item> {
     let live = current.filter(|item| item.kind == Kind::Live);
     let before = live.map_or_else(|| target.draft(), copy_of);
-    // Without an expiry in the extras the document keeps its own.
-    let expiry = match command.expiry {
-        Some(asked) if !(frames.preserves_expiry && live.is_some()) => target.expiry(asked),
-        None if live.is_none() => target.expiry(0),
-        _ => before.expiry,
-    };
+    // Without an expiry in the extras it is 0, which takes the document's own away (subdocument.cc, `allocate_document`).
+    let is_kept = frames.preserves_expiry && live.is_some();
+    let expiry = if is_kept { before.expiry } else { target.expiry(command.expiry.unwrap_or(0)) };
     let body = edited.body.unwrap_or_else(|| if edited.is_deleted { Vec::new() } else { b"{}".to_vec() });
     let draft = Draft { xattrs: edited.xattrs, is_json: is_json(&body), body, expiry, cas: Some(cas), ..before };
     if edited.is_deleted {

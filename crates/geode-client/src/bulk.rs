@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use tokio::task::JoinSet;
+
 use crate::entry::{Entry, Found};
 use crate::error::Error;
 use crate::net::pool::{Answered, Call};
@@ -24,17 +26,11 @@ impl Region {
     /// Reads many entries; the answers are in the order of the keys. Each is read where its primary copy is, as far as that is known:
     /// another server would answer from a copy that may lag.
     pub async fn get_all(&self, keys: &[Key]) -> Result<Vec<Entry>, Error> {
-        check_count(keys.len())?;
-        let mut by_server: BTreeMap<Option<Address>, Vec<usize>> = BTreeMap::new();
-        for (at, key) in keys.iter().enumerate() {
-            let server = self.client.shared.routing.route(&self.client, self.path(), key).await;
-            by_server.entry(server).or_default().push(at);
-        }
         let mut entries = vec![Entry { found: Found::Absent, tag: None }; keys.len()];
-        for (server, places) in by_server {
-            let some: Vec<&Key> = places.iter().filter_map(|at| keys.get(*at)).collect();
-            for (at, entry) in places.into_iter().zip(self.get_all_from(server.as_ref(), &some).await?) {
-                if let Some(slot) = entries.get_mut(at) {
+        for share in self.shares(keys, |key| key).await? {
+            let found = self.get_all_from(share.server.as_ref(), &share.items).await?;
+            for (place, entry) in share.places.into_iter().zip(found) {
+                if let Some(slot) = entries.get_mut(place) {
                     *slot = entry;
                 }
             }
@@ -42,7 +38,7 @@ impl Region {
         Ok(entries)
     }
 
-    async fn get_all_from(&self, server: Option<&Address>, keys: &[&Key]) -> Result<Vec<Entry>, Error> {
+    async fn get_all_from(&self, server: Option<&Address>, keys: &[Key]) -> Result<Vec<Entry>, Error> {
         let mut object = Vec::with_capacity(keys.len() * 16);
         object.u8(ds::OBJECT_ARRAY);
         object.array_len(keys.len());
@@ -59,26 +55,28 @@ impl Region {
         entries_of(list, keys.len())
     }
 
-    /// Writes many entries. Each is written for itself: a failure may leave some written and others not. The tags are
-    /// in the order of the entries; there are none in regions without concurrency checks.
+    /// Writes many entries, each server's share by a request of its own. Each is written for itself: a failure may leave some written and
+    /// others not. The tags are in the order of the entries; there are none in regions without concurrency checks.
     pub async fn put_all(&self, entries: &[(Key, Value)]) -> Result<Vec<Option<VersionTag>>, Error> {
-        let build = |id: &[u8]| {
-            let request = Request::new(message::PUT_ALL).text(self.path()).raw(id);
+        let shares = self.shares(entries, |(key, _)| key).await?;
+        self.bulk_change(shares, |path, entries, id| {
+            let request = Request::new(message::PUT_ALL).text(path).raw(id);
             // Callbacks are not skipped: the servers' listeners and other clients hear of the changes.
             let request = request.int(0).int(CONCURRENCY_CHECKS).len(entries.len());
             entries.iter().fold(request, |request, (key, value)| value.add_to(key.add_to(request)))
-        };
-        self.bulk_change(entries.len(), build).await
+        })
+        .await
     }
 
     /// Removes many entries, see [`put_all`](Self::put_all).
     pub async fn remove_all(&self, keys: &[Key]) -> Result<Vec<Option<VersionTag>>, Error> {
-        let build = |id: &[u8]| {
-            let request = Request::new(message::REMOVE_ALL).text(self.path()).raw(id);
+        let shares = self.shares(keys, |key| key).await?;
+        self.bulk_change(shares, |path, keys, id| {
+            let request = Request::new(message::REMOVE_ALL).text(path).raw(id);
             let request = request.int(CONCURRENCY_CHECKS).null().len(keys.len());
             keys.iter().fold(request, |request, key| key.add_to(request))
-        };
-        self.bulk_change(keys.len(), build).await
+        })
+        .await
     }
 
     /// All keys of the region.
@@ -95,25 +93,78 @@ impl Region {
         self.client.pool().call(Call { request, is_chunked: true, is_change }, None).await
     }
 
-    async fn bulk_change(
-        &self,
-        count: usize,
-        build: impl Fn(&[u8]) -> Request,
-    ) -> Result<Vec<Option<VersionTag>>, Error> {
-        if count == 0 {
-            return Ok(Vec::new());
+    /// The items by the server of their primary copies, as far as it is known.
+    async fn shares<T: Clone>(&self, items: &[T], key_of: impl Fn(&T) -> &Key) -> Result<Vec<Share<T>>, Error> {
+        check_count(items.len())?;
+        let mut shares: BTreeMap<Option<Address>, Share<T>> = BTreeMap::new();
+        for (place, item) in items.iter().enumerate() {
+            let server = self.client.shared.routing.route(&self.client, self.path(), key_of(item)).await;
+            let share = shares.entry(server.clone()).or_insert_with(|| Share { server, ..Share::default() });
+            share.places.push(place);
+            share.items.push(item.clone());
         }
-        check_count(count)?;
+        Ok(shares.into_values().collect())
+    }
+
+    async fn bulk_change<T: Send + Sync + 'static>(
+        &self,
+        shares: Vec<Share<T>>,
+        build: fn(&str, &[T], &[u8]) -> Request,
+    ) -> Result<Vec<Option<VersionTag>>, Error> {
+        let count = shares.iter().map(|share| share.places.len()).sum();
+        let mut running = JoinSet::new();
+        for share in shares {
+            let region = self.clone();
+            running.spawn(async move {
+                let tags = region.change_share(&share, build).await?;
+                Ok::<_, Error>((share.places, tags))
+            });
+        }
+        let mut all = vec![None; count];
+        let mut failure = None;
+        // All of them: after a failure nothing is under way any more.
+        while let Some(joined) = running.join_next().await {
+            match joined.map_err(|_| Error::Closed).and_then(|answer| answer) {
+                Ok((places, tags)) => {
+                    for (place, tag) in places.into_iter().zip(tags) {
+                        if let Some(slot) = all.get_mut(place) {
+                            *slot = tag;
+                        }
+                    }
+                }
+                Err(error) => failure = Some(error),
+            }
+        }
+        failure.map_or(Ok(all), Err)
+    }
+
+    async fn change_share<T>(
+        &self,
+        share: &Share<T>,
+        build: fn(&str, &[T], &[u8]) -> Request,
+    ) -> Result<Vec<Option<VersionTag>>, Error> {
         let pool = self.client.pool();
         let mut lane = pool.lane();
-        let request = build(&lane.take(count));
-        let result = self.bulk(request, true).await;
+        let request = build(self.path(), &share.items, &lane.take(share.items.len()));
+        let call = Call { request, is_chunked: true, is_change: true };
+        let result = pool.call(call, share.server.as_ref()).await;
         if !matches!(result, Err(Error::OutcomeUnknown(_))) {
             pool.give_back(lane);
         }
-        let mut tags = list_of(&result?)?.tags;
-        tags.resize(count, None);
-        Ok(tags)
+        Ok(list_of(&result?)?.tags)
+    }
+}
+
+/// What one request carries: items, and where they are among all.
+struct Share<T> {
+    server: Option<Address>,
+    places: Vec<usize>,
+    items: Vec<T>,
+}
+
+impl<T> Default for Share<T> {
+    fn default() -> Self {
+        Self { server: None, places: Vec::new(), items: Vec::new() }
     }
 }
 

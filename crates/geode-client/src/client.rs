@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI32, AtomicUsize, Ordering};
 
-use crate::config::Config;
+use crate::config::{Config, Protocol};
 use crate::error::Error;
 use crate::json::Json;
 use crate::net::pool::{Answered, Call, Pool, maintain};
@@ -45,7 +45,20 @@ impl Client {
     /// Finds the cluster, and opens and authenticates a first connection. Needs a tokio runtime.
     pub async fn connect(config: Config) -> Result<Self, Error> {
         config.check()?;
-        let identity = identity(&config)?;
+        if let Some(protocol) = config.protocol {
+            return Self::connect_as(config, protocol).await;
+        }
+        match Self::connect_as(config.clone(), Protocol::V1_15).await {
+            // What an older cluster does with a version that it has not heard of.
+            Err(refused @ Error::Refused { .. }) => {
+                Self::connect_as(config, Protocol::V1_14).await.map_err(|_| refused)
+            }
+            other => other,
+        }
+    }
+
+    async fn connect_as(config: Config, protocol: Protocol) -> Result<Self, Error> {
+        let identity = identity(&config, protocol)?;
         let pool = Arc::new(Pool::new(config, identity));
         pool.refresh().await?;
         drop(pool.lease(None).await?);
@@ -157,6 +170,12 @@ impl Client {
         self.shared.routing.primary_of(region.path(), key)
     }
 
+    /// How many buckets a region has; `None` when it is not partitioned, or when its keys do not choose their bucket by their own hash.
+    pub async fn buckets_of(&self, region: &Region) -> Result<Option<usize>, Error> {
+        self.shared.routing.fetch(self, region.path()).await?;
+        Ok(self.shared.routing.buckets_of(region.path()))
+    }
+
     async fn register(&self, pdx_type: &PdxType) -> Result<i32, Error> {
         let mut object = Vec::with_capacity(64 + 24 * pdx_type.fields.len());
         pdx_type.write_object(&mut object);
@@ -193,7 +212,7 @@ impl Client {
     }
 }
 
-fn identity(config: &Config) -> Result<ClientIdentity, Error> {
+fn identity(config: &Config, protocol: Protocol) -> Result<ClientIdentity, Error> {
     let mut random = [0u8; 16];
     getrandom::fill(&mut random).map_err(|error| Error::Configuration(format!("no random numbers: {error}")))?;
     let unique_tag = format!("{:024x}", u128::from_be_bytes(random));
@@ -203,7 +222,7 @@ fn identity(config: &Config) -> Result<ClientIdentity, Error> {
         unique_tag,
         durable_id: durable.map(|one| one.id.clone()).unwrap_or_default(),
         durable_timeout_s: durable.map_or(300, |one| i32::try_from(one.timeout.as_secs().max(1)).unwrap_or(i32::MAX)),
-        ordinal: config.protocol.ordinal(),
+        ordinal: protocol.ordinal(),
         // Only the tag tells processes apart; a port is expected in this place.
         port: 40_000 + i32::from(random.first().copied().unwrap_or_default()),
         process_id: i32::try_from(std::process::id()).unwrap_or_default(),

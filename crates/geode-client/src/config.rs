@@ -8,12 +8,11 @@ use crate::wire::handshake::{ORDINAL_1_14, ORDINAL_1_15};
 use crate::wire::locator::Address;
 
 /// Which version of the client protocol is spoken.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Protocol {
     /// Servers of 1.14, and all later ones.
     V1_14,
     /// Servers of 1.15, 1.16 and 2.0.
-    #[default]
     V1_15,
 }
 
@@ -51,8 +50,8 @@ pub struct Config {
     /// TLS for connections to servers and locators.
     #[cfg(feature = "tls")]
     pub tls: Option<crate::tls::Tls>,
-    /// The version of the protocol.
-    pub protocol: Protocol,
+    /// The version of the protocol; without one, the newest that the cluster answers to when the client connects.
+    pub protocol: Option<Protocol>,
     /// The durable queue, for a client that subscribes.
     pub durable: Option<Durable>,
     /// Which types JSON documents get.
@@ -81,7 +80,7 @@ impl Default for Config {
             credentials: None,
             #[cfg(feature = "tls")]
             tls: None,
-            protocol: Protocol::default(),
+            protocol: None,
             durable: None,
             type_mode: TypeMode::default(),
             single_hop: true,

@@ -69,6 +69,10 @@ impl Routing {
         self.primary_of(region, key)
     }
 
+    pub(crate) fn buckets_of(&self, region: &str) -> Option<usize> {
+        self.with(region, |known| Some(known.primaries.len()).filter(|count| *count > 0))
+    }
+
     pub(crate) fn primary_of(&self, region: &str, key: &Key) -> Option<Address> {
         self.with(region, |known| {
             let buckets = i32::try_from(known.primaries.len()).ok().filter(|count| *count > 0)?;

@@ -1,5 +1,6 @@
 //! The jars: Geode's from Maven Central, and the Java application, compiled.
 
+use std::ffi::OsStr;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -11,6 +12,26 @@ pub enum Regions {
     Tests,
     /// Those of the demo application.
     Board,
+    /// One of an application that has never heard of Tidelock.
+    Application,
+}
+
+/// Which Geode.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Version {
+    /// 1.15.1: cluster, gfsh and Java client; Maven Central lacks the parts for HTTP.
+    V1_15_1,
+    /// 1.14.4, with REST and gfsh over HTTP.
+    V1_14_4,
+}
+
+impl Version {
+    fn maven_arguments(self) -> &'static [&'static str] {
+        match self {
+            Self::V1_15_1 => &[],
+            Self::V1_14_4 => &["-Dgeode.version=1.14.4", "-Dspring.version=5.3.8", "-Phttp"],
+        }
+    }
 }
 
 /// A folder with all jars.
@@ -22,18 +43,20 @@ pub struct Artifacts {
 impl Artifacts {
     /// Fetches and compiles into `folder`, unless that was done from the same sources before. `mvn` and a JDK must be
     /// on PATH. An error is one sentence.
-    pub fn prepare(folder: &Path) -> Result<Self, String> {
+    pub fn prepare(folder: &Path, version: Version) -> Result<Self, String> {
         let sources = Path::new(env!("CARGO_MANIFEST_DIR")).join("java");
         let artifacts = Self { folder: folder.to_owned() };
         let stamp = folder.join("prepared-from");
-        let wanted = fingerprint(&sources)?;
+        let wanted = format!("{version:?}\n{}", fingerprint(&sources)?);
         if fs::read_to_string(&stamp).is_ok_and(|prepared| prepared == wanted) {
             return Ok(artifacts);
         }
         fs::create_dir_all(folder).map_err(|error| format!("{} cannot be made: {error}", folder.display()))?;
         let lib = artifacts.lib();
         let _ = fs::remove_dir_all(&lib);
-        maven(&sources, &["dependency:copy-dependencies", &format!("-DoutputDirectory={}", lib.display())])?;
+        let to_lib = format!("-DoutputDirectory={}", lib.display());
+        maven(&sources, &[&["dependency:copy-dependencies", &to_lib], version.maven_arguments()].concat())?;
+        artifacts.move_wars()?;
         artifacts.compile(&sources)?;
         fs::write(&stamp, wanted).map_err(|error| format!("{} cannot be written: {error}", stamp.display()))?;
         Ok(artifacts)
@@ -53,6 +76,26 @@ impl Artifacts {
         self.folder.join("lib")
     }
 
+    /// What Geode takes for its installation, when there are parts for HTTP.
+    pub(crate) fn home(&self) -> Option<PathBuf> {
+        let home = self.folder.join("home");
+        home.is_dir().then_some(home)
+    }
+
+    /// The web applications go where Geode looks for them.
+    fn move_wars(&self) -> Result<(), String> {
+        let wrong = |error: std::io::Error| format!("{}: {error}", self.folder.display());
+        let extensions = self.folder.join("home/tools/Extensions");
+        for entry in fs::read_dir(self.lib()).map_err(wrong)? {
+            let war = entry.map_err(wrong)?.path();
+            if let (Some("war"), Some(name)) = (war.extension().and_then(OsStr::to_str), war.file_name()) {
+                fs::create_dir_all(&extensions).map_err(wrong)?;
+                fs::rename(&war, extensions.join(name)).map_err(wrong)?;
+            }
+        }
+        Ok(())
+    }
+
     fn classes(&self) -> PathBuf {
         self.folder.join("classes")
     }
@@ -67,6 +110,7 @@ impl Artifacts {
         let name = match regions {
             Regions::Tests => "cache.xml",
             Regions::Board => "board.xml",
+            Regions::Application => "application.xml",
         };
         Path::new(env!("CARGO_MANIFEST_DIR")).join("java").join(name)
     }

@@ -38,6 +38,10 @@ struct Ports {
     locator: u16,
     manager: u16,
     servers: [u16; 2],
+    /// Of the locator: gfsh over HTTP.
+    gfsh: u16,
+    /// Of the first server: REST.
+    rest: u16,
 }
 
 impl Cluster {
@@ -57,8 +61,8 @@ impl Cluster {
     ) -> Result<Self, String> {
         let _ = fs::remove_dir_all(folder);
         fs::create_dir_all(folder).map_err(|error| format!("{} cannot be made: {error}", folder.display()))?;
-        let [locator, manager, first, second] = free_ports(address)?;
-        let ports = Ports { address, locator, manager, servers: [first, second] };
+        let [locator, manager, first, second, gfsh, rest] = free_ports(address)?;
+        let ports = Ports { address, locator, manager, servers: [first, second], gfsh, rest };
         let mut cluster = Self {
             artifacts: artifacts.clone(),
             folder: folder.to_owned(),
@@ -96,6 +100,8 @@ impl Cluster {
             locator: port("locator")?,
             manager: port("manager")?,
             servers: [port("s1")?, port("s2")?],
+            gfsh: port("gfsh")?,
+            rest: port("rest")?,
         };
         Ok(Self {
             artifacts: Artifacts::in_folder(Path::new(field("artifacts")?)),
@@ -110,12 +116,14 @@ impl Cluster {
     fn write_state(&self, properties: &[&str]) -> Result<(), String> {
         let [first, second] = self.ports.servers;
         let state = format!(
-            "artifacts={}\nowner={}\naddress={}\nlocator={}\nmanager={}\ns1={first}\ns2={second}\n",
+            "artifacts={}\nowner={}\naddress={}\nlocator={}\nmanager={}\ns1={first}\ns2={second}\ngfsh={}\nrest={}\n",
             self.artifacts.folder().display(),
             self.owner,
             self.ports.address,
             self.ports.locator,
             self.ports.manager,
+            self.ports.gfsh,
+            self.ports.rest,
         );
         let write = |name: &str, text: &str| {
             let path = self.folder.join(name);
@@ -139,6 +147,16 @@ impl Cluster {
     pub fn gfsh(&self) -> String {
         let connect = format!("connect --locator={}", self.locator());
         format!("{} -e \"{connect}\"", java::gfsh_command(&self.artifacts))
+    }
+
+    /// Where gfsh over HTTP is, with a version that has it: `host:port`.
+    pub fn manager_address(&self) -> String {
+        format!("127.0.0.1:{}", self.ports.gfsh)
+    }
+
+    /// Where REST is, with a version that has it: `host:port`.
+    pub fn rest_address(&self) -> String {
+        format!("127.0.0.1:{}", self.ports.rest)
     }
 
     /// The port of the locator.
@@ -180,17 +198,20 @@ impl Cluster {
 
     /// Starts the locator, and waits until it answers.
     pub fn start_locator(&mut self) -> Result<(), String> {
+        let has_http = self.artifacts.home().is_some();
+        let http_port = if has_http { self.ports.gfsh } else { 0 };
         let properties = vec![
             "-Dgemfire.jmx-manager=true".to_owned(),
             "-Dgemfire.jmx-manager-start=true".to_owned(),
             format!("-Dgemfire.jmx-manager-port={}", self.ports.manager),
             "-Dgemfire.jmx-manager-bind-address=127.0.0.1".to_owned(),
             "-Dgemfire.jmx-manager-hostname-for-clients=127.0.0.1".to_owned(),
-            "-Dgemfire.http-service-port=0".to_owned(),
+            format!("-Dgemfire.http-service-port={http_port}"),
+            "-Dgemfire.http-service-bind-address=127.0.0.1".to_owned(),
             // The servers have their own configuration.
             "-Dgemfire.enable-cluster-configuration=false".to_owned(),
         ];
-        self.launch("locator", LOCATOR, self.ports.locator, 128, properties)?;
+        self.launch("locator", LOCATOR, self.ports.locator, if has_http { 256 } else { 128 }, properties)?;
         self.wait_for(LOCATOR, self.ports.locator)
     }
 
@@ -202,10 +223,15 @@ impl Cluster {
 
     /// Starts a server that was ended, without waiting.
     pub fn launch_server(&mut self, name: &str) -> Result<(), String> {
-        let properties = vec![
+        let mut properties = vec![
             "-Dgemfire.use-cluster-configuration=false".to_owned(),
             "-Dgemfire.ALLOW_PERSISTENT_TRANSACTIONS=true".to_owned(),
         ];
+        if self.artifacts.home().is_some() && Some(&name) == SERVERS.first() {
+            properties.push("-Dgemfire.start-dev-rest-api=true".to_owned());
+            properties.push(format!("-Dgemfire.http-service-port={}", self.ports.rest));
+            properties.push("-Dgemfire.http-service-bind-address=127.0.0.1".to_owned());
+        }
         self.launch("server", name, self.server_port(name), 256, properties)
     }
 
@@ -292,11 +318,11 @@ fn is_alive(process_id: &str) -> bool {
         .is_ok_and(|stat| !stat.rsplit(')').next().unwrap_or_default().trim_start().starts_with('Z'))
 }
 
-/// Four ports that are free now. They are held until all are chosen.
-fn free_ports(address: Ipv4Addr) -> Result<[u16; 4], String> {
+/// Ports that are free now. They are held until all are chosen.
+fn free_ports(address: Ipv4Addr) -> Result<[u16; 6], String> {
     let wrong = |error: std::io::Error| format!("no free port: {error}");
     let mut listeners = Vec::new();
-    let mut ports = [0; 4];
+    let mut ports = [0; 6];
     for port in &mut ports {
         let listener = TcpListener::bind((address, 0)).map_err(wrong)?;
         *port = listener.local_addr().map_err(wrong)?.port();

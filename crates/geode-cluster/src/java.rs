@@ -14,6 +14,7 @@ const FLAGS: &[&str] = &[
     "--add-exports=java.base/sun.nio.ch=ALL-UNNAMED",
     "--add-opens=java.base/java.lang=ALL-UNNAMED",
     "--add-opens=java.base/java.nio=ALL-UNNAMED",
+    "--add-opens=java.base/java.util=ALL-UNNAMED",
     "-Djava.net.preferIPv4Stack=true",
 ];
 
@@ -21,6 +22,9 @@ const FLAGS: &[&str] = &[
 pub(crate) fn command(artifacts: &Artifacts, class: &str, heap_mb: u32, properties: &[String]) -> Command {
     let mut command = Command::new("java");
     command.args(FLAGS).arg(format!("-Xmx{heap_mb}m")).args(properties);
+    if let Some(home) = artifacts.home() {
+        command.env("GEODE_HOME", home);
+    }
     command.args(["-cp", &artifacts.class_path(), &format!("tidelock.testing.{class}")]);
     command
 }

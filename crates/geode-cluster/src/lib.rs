@@ -8,6 +8,6 @@ mod cluster;
 mod foreign;
 mod java;
 
-pub use artifacts::{Artifacts, Regions};
+pub use artifacts::{Artifacts, Regions, Version};
 pub use cluster::{Cluster, SERVERS};
 pub use foreign::Foreign;

@@ -165,6 +165,12 @@ pub(crate) enum Event {
     Thaw(HostId),
     /// A writer that knows nothing of the servers stores what it made of what it read before.
     ForeignStore(DocumentId, Vec<u8>),
+    /// Everybody would leave for some time, as a fault at this client; not after a time.
+    Leave {
+        replica: usize,
+        away_ms: u64,
+        until_ms: u64,
+    },
 }
 
 impl World {
@@ -381,6 +387,7 @@ impl World {
                 self.time.wake();
             }
             Event::ForeignStore(id, json) => self.foreign_store(&id, Some(&json)),
+            Event::Leave { replica, away_ms, until_ms } => self.leave(replica, away_ms, until_ms),
             Event::ClosedAtServer(link) => {
                 self.at_server(link, |node| node.disconnected(link));
                 self.link(link, |open| open.server_open = false);
@@ -440,6 +447,7 @@ impl World {
             | Event::Run(_)
             | Event::Tick
             | Event::ForeignStore(..)
+            | Event::Leave { .. }
             | Event::Thaw(_) => {}
         }
     }

@@ -21,6 +21,8 @@ pub struct GeodeOptions {
     pub queue_copies: usize,
     /// Regions of collections that are not called like them: collection to full path.
     pub regions: BTreeMap<String, String>,
+    /// Managers, `host:port`, that carry out commands of gfsh over HTTP: they create what is missing. One that answers is enough.
+    pub managers: Vec<String>,
 }
 
 impl GeodeOptions {
@@ -32,6 +34,7 @@ impl GeodeOptions {
             queue_kept: Duration::from_secs(300),
             queue_copies: 1,
             regions: BTreeMap::new(),
+            managers: Vec::new(),
         }
     }
 }

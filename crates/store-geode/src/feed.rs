@@ -70,8 +70,10 @@ impl GeodeFeed {
                 self.tell(change.id.clone());
                 let Some((collection, place)) = self.collections.get(&change.region) else { return Ok(None) };
                 let Some(key) = document_key(&change.key) else {
-                    let (region, key) = (&change.region, &change.key);
-                    tracing::warn!(region, ?key, "a change of an entry that is no document is passed over");
+                    if matches!(place, Place::Documents { .. }) {
+                        let (region, key) = (&change.region, &change.key);
+                        tracing::warn!(region, ?key, "a change of an entry that is no document is passed over");
+                    }
                     return Ok(None);
                 };
                 let id = DocumentId::new(collection.as_str(), key);

@@ -16,6 +16,7 @@
 mod config;
 mod entry;
 mod feed;
+mod manager;
 mod platform;
 mod put;
 mod regions;
@@ -23,6 +24,7 @@ mod scan;
 mod setup;
 
 pub use config::{GeodeOptions, META_SUFFIX};
+pub use manager::MANAGER_PORT;
 pub use platform::GeodePlatform;
 
 #[cfg(doc)]

@@ -71,9 +71,11 @@ impl GeodePlatform {
             let keys: Vec<Key> = places.iter().filter_map(|at| ids.get(*at)).map(key_of).collect();
             for (at, values) in places.iter().zip(read_many(&place, &keys).await?) {
                 let entry = values.entry(&self.client, &place).await?;
-                if let Some(slot) = entries.get_mut(*at) {
-                    *slot = entry;
+                let (Some(slot), Some(id)) = (entries.get_mut(*at), ids.get(*at)) else { continue };
+                if let Some(why) = &entry.unreadable {
+                    tracing::warn!(document = %id, why, "an entry that is no document is passed over");
                 }
+                *slot = entry;
             }
         }
         Ok(entries)
@@ -140,10 +142,10 @@ impl Platform for GeodePlatform {
     }
 
     fn check<'a>(&'a self, collections: &'a [String]) -> BoxFuture<'a, Result<Vec<Finding>, PlatformError>> {
-        Box::pin(async move { Ok(setup::check(&self.client, &self.options, self.places(collections)?).await) })
+        Box::pin(async move { Ok(setup::check(&self.client, &self.options, &self.places(collections)?).await) })
     }
 
     fn configure<'a>(&'a self, collections: &'a [String]) -> BoxFuture<'a, Result<Vec<Finding>, PlatformError>> {
-        Box::pin(async move { setup::configure(&self.client, &self.options, self.places(collections)?).await })
+        Box::pin(async move { Ok(setup::configure(&self.client, &self.options, &self.places(collections)?).await) })
     }
 }

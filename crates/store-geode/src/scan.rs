@@ -14,6 +14,28 @@ pub(crate) struct GeodeScan {
     client: Client,
     place: Place,
     keys: std::vec::IntoIter<Key>,
+    unreadable: Unreadable,
+}
+
+/// Entries that are no documents, until the end of the walk.
+#[derive(Default)]
+struct Unreadable {
+    entries: u64,
+    /// The key and the reason of the first.
+    first: Option<(String, String)>,
+}
+
+impl Unreadable {
+    fn note(&mut self, key: &str, why: &str) {
+        self.entries += 1;
+        self.first.get_or_insert_with(|| (key.to_owned(), why.to_owned()));
+    }
+
+    /// Once at the end: there may be many.
+    fn report(&mut self, region: &str) {
+        let Self { entries, first: Some((key, why)) } = std::mem::take(self) else { return };
+        tracing::warn!(region, entries, key, why, "entries that are no documents are passed over; this is the first");
+    }
 }
 
 impl GeodeScan {
@@ -42,7 +64,8 @@ impl GeodeScan {
                 "entries whose keys are no strings, or begin with '~', are not synced"
             );
         }
-        Ok(Self { client, place, keys: keys.into_iter().collect::<Vec<_>>().into_iter() })
+        let keys = keys.into_iter().collect::<Vec<_>>().into_iter();
+        Ok(Self { client, place, keys, unreadable: Unreadable::default() })
     }
 }
 
@@ -53,7 +76,14 @@ impl Scan for GeodeScan {
             let mut entries = Vec::with_capacity(keys.len());
             for (key, values) in keys.iter().zip(read_many(&self.place, &keys).await?) {
                 let Some(key) = document_key(key) else { continue };
-                entries.push((key.to_owned(), values.entry(&self.client, &self.place).await?));
+                let entry = values.entry(&self.client, &self.place).await?;
+                if let Some(why) = &entry.unreadable {
+                    self.unreadable.note(key, why);
+                }
+                entries.push((key.to_owned(), entry));
+            }
+            if keys.is_empty() {
+                self.unreadable.report(self.place.content().path());
             }
             Ok(entries)
         })

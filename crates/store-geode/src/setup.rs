@@ -5,13 +5,16 @@
 use std::fmt::Write as _;
 
 use tidelock_geode_client::{Client, Error, Interest, Json, Key, Region, Subscribe, Value};
-use tidelock_store::platform::{Finding, PlatformError, system};
+use tidelock_store::platform::{Finding, system};
 
 use crate::config::GeodeOptions;
+use crate::manager::{Manager, ManagerError};
 use crate::regions::Place;
 
 /// The key of entries that a check writes, in Tidelock's own regions only.
 const PROBE: &str = "~probe";
+/// How many buckets a region has when nobody says how many.
+const BUCKETS_DEFAULT: usize = 113;
 /// How many keys are compared to see whether two regions are colocated.
 const KEYS_COMPARED: usize = 64;
 
@@ -20,44 +23,72 @@ fn fatal(what: impl Into<String>, remedy: impl Into<String>) -> Finding {
 }
 
 /// Tries what the collections need.
-pub(crate) async fn check(client: &Client, options: &GeodeOptions, places: Vec<(String, Place)>) -> Vec<Finding> {
+pub(crate) async fn check(client: &Client, options: &GeodeOptions, places: &[(String, Place)]) -> Vec<Finding> {
     let mut findings = Vec::new();
-    let mut missing = Vec::new();
-    for (collection, place) in &places {
-        match place {
-            Place::System(region) => missing.extend(look(region, None, &mut findings).await),
-            Place::Documents { content, meta } => {
-                missing.extend(look(content, None, &mut findings).await);
-                missing.extend(look(meta, Some(content), &mut findings).await);
-                if missing.is_empty() {
-                    findings.extend(colocation(client, collection, content, meta).await);
-                }
-            }
-        }
-    }
+    let missing = missing(client, places, &mut findings).await;
     if !missing.is_empty() {
-        let names: Vec<&str> = missing.iter().map(|missing| missing.path.as_str()).collect();
-        findings.push(fatal(format!("missing regions: {}", names.join(", ")), script(&missing)));
+        findings.push(absence(&missing, &script(&missing)));
         return findings;
     }
-    findings.extend(transactions(client, &places).await);
+    for (collection, place) in places {
+        if let Place::Documents { content, meta } = place {
+            findings.extend(colocation(client, collection, content, meta).await);
+        }
+    }
+    findings.extend(transactions(client, places).await);
     findings.extend(pdx(client).await);
     findings.extend(subscriptions(options).await);
     findings
+}
+
+/// The regions that are not there, in the order in which they have to be created.
+async fn missing(client: &Client, places: &[(String, Place)], findings: &mut Vec<Finding>) -> Vec<Missing> {
+    let mut missing = Vec::new();
+    for (_, place) in places {
+        match place {
+            Place::System(region) => {
+                missing.extend(look(client, region, None, findings).await);
+            }
+            Place::Documents { content, meta } => {
+                missing.extend(look(client, content, None, findings).await);
+                missing.extend(look(client, meta, Some(content), findings).await);
+            }
+        }
+    }
+    missing
+}
+
+fn absence(missing: &[Missing], remedy: &str) -> Finding {
+    let names: Vec<&str> = missing.iter().map(|missing| missing.path.as_str()).collect();
+    fatal(format!("missing regions: {}", names.join(", ")), remedy)
 }
 
 /// A region that is not there, and the one that it has to be colocated with.
 struct Missing {
     path: String,
     beside: Option<String>,
+    /// Buckets of the other one, when they are not as many as Geode's default.
+    buckets: Option<usize>,
 }
 
 /// Whether a region is there and may be read.
-async fn look(region: &Region, beside: Option<&Region>, findings: &mut Vec<Finding>) -> Option<Missing> {
+async fn look(
+    client: &Client,
+    region: &Region,
+    beside: Option<&Region>,
+    findings: &mut Vec<Finding>,
+) -> Option<Missing> {
     match region.get(&Key::from(PROBE)).await {
         Ok(_) => None,
         Err(Error::NoSuchRegion(_)) => {
-            Some(Missing { path: region.path().to_owned(), beside: beside.map(|one| one.path().to_owned()) })
+            let mut missing = Missing { path: region.path().to_owned(), beside: None, buckets: None };
+            if let Some(beside) = beside {
+                missing.beside = Some(beside.path().to_owned());
+                // A region that is missing as well gets the default.
+                let buckets = client.buckets_of(beside).await.ok().flatten();
+                missing.buckets = buckets.filter(|count| *count != BUCKETS_DEFAULT);
+            }
+            Some(missing)
         }
         Err(error @ (Error::NotAuthorized(_) | Error::Authentication(_))) => {
             let remedy = "give the user DATA:READ and DATA:WRITE on the region, and CLUSTER:READ and CLUSTER:WRITE for PDX types";
@@ -71,17 +102,26 @@ async fn look(region: &Region, beside: Option<&Region>, findings: &mut Vec<Findi
     }
 }
 
+impl Missing {
+    /// The command of gfsh that creates it.
+    fn command(&self) -> String {
+        let name = self.path.trim_start_matches('/');
+        let mut command = format!("create region --name={name} --type=PARTITION_PERSISTENT --redundant-copies=1");
+        // Writing to a String cannot fail.
+        if let Some(beside) = &self.beside {
+            let _ = write!(command, " --colocated-with={beside}");
+        }
+        if let Some(buckets) = self.buckets {
+            let _ = write!(command, " --total-num-buckets={buckets}");
+        }
+        command
+    }
+}
+
 /// What creates these regions.
 fn script(missing: &[Missing]) -> String {
-    let mut script = "in gfsh:".to_owned();
-    for Missing { path, beside } in missing {
-        let name = path.trim_start_matches('/');
-        let _ = write!(script, "\n  create region --name={name} --type=PARTITION_PERSISTENT --redundant-copies=1");
-        if let Some(beside) = beside {
-            let _ = write!(script, " --colocated-with={beside}");
-        }
-    }
-    script
+    let commands = missing.iter().map(|missing| format!("\n  {}", missing.command()));
+    std::iter::once("in gfsh:".to_owned()).chain(commands).collect()
 }
 
 /// An entry and its meta have to be on one member, whatever the key.
@@ -157,11 +197,40 @@ async fn subscriptions(options: &GeodeOptions) -> Option<Finding> {
     ))
 }
 
-/// Creates what is missing. Regions are made by an administrator: what is to be done is in the findings.
-pub(crate) async fn configure(
-    client: &Client,
-    options: &GeodeOptions,
-    places: Vec<(String, Place)>,
-) -> Result<Vec<Finding>, PlatformError> {
-    Ok(check(client, options, places).await)
+/// Creates what is missing, through a manager; what cannot be created is in the findings, with the commands for an administrator.
+pub(crate) async fn configure(client: &Client, options: &GeodeOptions, places: &[(String, Place)]) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    let missing = missing(client, places, &mut findings).await;
+    if missing.is_empty() {
+        return check(client, options, places).await;
+    }
+    if let Err(reason) = create(options, &missing).await {
+        findings.push(absence(&missing, &format!("{reason}\n{}", script(&missing))));
+        return findings;
+    }
+    check(client, options, places).await
+}
+
+/// The error is a sentence about the managers.
+async fn create(options: &GeodeOptions, missing: &[Missing]) -> Result<(), String> {
+    let credentials = options.connection.credentials.as_deref().unwrap_or_default();
+    let mut reasons = Vec::new();
+    for address in &options.managers {
+        let manager = Manager { address, credentials };
+        match create_by(&manager, missing).await {
+            Ok(()) => return Ok(()),
+            Err(ManagerError::Unreachable(reason)) => reasons.push(reason),
+            Err(ManagerError::Failed(reason)) => return Err(format!("the manager could not create them: {reason}")),
+        }
+    }
+    let reasons = reasons.join("; ");
+    Err(format!("no manager answers ({reasons}): set the option `manager` to the host and HTTP port of one, or"))
+}
+
+async fn create_by(manager: &Manager<'_>, missing: &[Missing]) -> Result<(), ManagerError> {
+    for region in missing {
+        manager.run(&region.command()).await?;
+        tracing::info!(region = region.path, "created");
+    }
+    Ok(())
 }

@@ -11,7 +11,6 @@ use tidelock_server::auth::Authenticator;
 use tidelock_server::config::{Config, ConfigError};
 use tidelock_server::rules::{Rules, RulesInForce};
 use tidelock_server::{App, Database, GatewayOptions, Metrics, Server, Tls};
-use tidelock_store::platform::Platform as _;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::task::JoinHandle;
 
@@ -132,7 +131,8 @@ async fn run_serve(arguments: Serve) -> Result<(), String> {
 
 /// Checks the platforms of a configuration, or brings them into order as far as it may.
 async fn look_at_platforms(arguments: Platforms, configure: bool) -> Result<(), String> {
-    let config = Config::load(&arguments.config).map_err(|error| error.to_string())?;
+    // How clients are let in does not matter to a platform.
+    let config = Config::load_dev(&arguments.config).map_err(|error| error.to_string())?;
     let wanted = |name: &String| arguments.database.as_ref().is_none_or(|only| only == name);
     let mut healthy = true;
     let mut seen = 0;
@@ -142,12 +142,12 @@ async fn look_at_platforms(arguments: Platforms, configure: bool) -> Result<(), 
             say(&format!("{name}: the embedded store, {}", database.path.display()));
             continue;
         };
-        let platform = platforms::connect(cluster).await.map_err(|error| format!("{name}: {error}"))?;
-        let collections = platforms::collections(database);
+        let connected = platforms::connect(database, cluster).await.map_err(|error| format!("{name}: {error}"))?;
+        let (platform, collections) = (connected.platform(), platforms::collections(database));
         let findings =
             if configure { platform.configure(&collections).await } else { platform.check(&collections).await };
         let findings = findings.map_err(|error| format!("{name}: {error}"))?;
-        platform.close().await;
+        connected.close().await;
         healthy &= !findings.iter().any(|finding| finding.fatal);
         let kind = &cluster.kind;
         if findings.is_empty() {

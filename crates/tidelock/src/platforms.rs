@@ -4,37 +4,133 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use tidelock_geode_client::{Config as Connection, TypeMode};
+use tidelock_geode_client::tls::Tls as GeodeTls;
+use tidelock_geode_client::{Address, Config as Connection, TypeMode};
 use tidelock_server::config::{ClusterConfig, ConfigError, DatabaseConfig};
 use tidelock_store::BoxFuture;
 use tidelock_store::cluster::Host;
-use tidelock_store::platform::{Finding, system};
-use tidelock_store_geode::{GeodeOptions, GeodePlatform};
+use tidelock_store::platform::{Finding, Platform, system};
+use tidelock_store_couchbase::{Config as CouchbaseConfig, CouchbaseOptions, CouchbasePlatform, Durability, Tls};
+use tidelock_store_geode::{GeodeOptions, GeodePlatform, MANAGER_PORT};
 
 /// The kinds of platforms.
-const KINDS: &[&str] = &["geode"];
+const KINDS: &[&str] = &["couchbase", "geode"];
 /// The options of Apache Geode.
-const GEODE_OPTIONS: &[&str] = &["queue_copies", "queue_kept_s", "server_group", "stable_types"];
+const GEODE_OPTIONS: &[&str] = &["ca_file", "manager", "queue_copies", "queue_kept_s", "server_group", "stable_types"];
+/// The options of Couchbase.
+const COUCHBASE_OPTIONS: &[&str] = &["bucket", "bucket_memory_mib", "ca_file", "durability", "scope"];
+
+/// A platform that was found.
+pub(crate) enum Connected {
+    Geode(GeodePlatform),
+    Couchbase(CouchbasePlatform),
+}
+
+impl Connected {
+    pub(crate) fn platform(&self) -> &dyn Platform {
+        match self {
+            Self::Geode(platform) => platform,
+            Self::Couchbase(platform) => platform,
+        }
+    }
+
+    /// Ends the connections.
+    pub(crate) async fn close(self) {
+        match self {
+            Self::Geode(platform) => platform.close().await,
+            // They end with it.
+            Self::Couchbase(platform) => drop(platform),
+        }
+    }
+}
 
 /// Connects to the platform of a database.
-pub(crate) async fn connect(config: &ClusterConfig) -> Result<GeodePlatform, String> {
-    let options = geode_options(config).map_err(|error| error.to_string())?;
-    GeodePlatform::connect(options).await.map_err(|error| error.to_string())
+pub(crate) async fn connect(database: &DatabaseConfig, config: &ClusterConfig) -> Result<Connected, String> {
+    let wrong = |error: ConfigError| error.to_string();
+    if config.kind == "couchbase" {
+        let mut options = couchbase_options(config).map_err(wrong)?;
+        options.tombstones_kept = Duration::from_secs(database.tombstones_kept_s.into());
+        let platform = CouchbasePlatform::connect(options).await;
+        return platform.map(Connected::Couchbase).map_err(|error| error.to_string());
+    }
+    let options = geode_options(config).map_err(wrong)?;
+    GeodePlatform::connect(options).await.map(Connected::Geode).map_err(|error| error.to_string())
+}
+
+fn couchbase_options(config: &ClusterConfig) -> Result<CouchbaseOptions, ConfigError> {
+    config.check(KINDS, COUCHBASE_OPTIONS)?;
+    let [address] = config.addresses.as_slice() else {
+        let expected =
+            "expected one connection string, with all hosts in it: \"couchbases://a.example.com,b.example.com\"";
+        return Err(config.wrong(None, format!("{} in `addresses`: {expected}", config.addresses.len())));
+    };
+    let parsed_address = CouchbaseConfig::new(address);
+    let mut connection = parsed_address.map_err(|error| config.wrong(None, format!("in `addresses`: {error}")))?;
+    if let (Some(user), Some(password)) = (&config.user, &config.password) {
+        let password = std::str::from_utf8(password.expose());
+        let password = password.map_err(|_| config.wrong(None, "the password is not UTF-8"))?;
+        connection = connection.password(user, password);
+    }
+    if let Some(bucket) = config.option("bucket") {
+        connection = connection.bucket(bucket);
+    }
+    if connection.bucket.is_empty() {
+        return Err(config.wrong(None, "expected the option `bucket`, the bucket that holds the database"));
+    }
+    match config.option_path("ca_file") {
+        Some(path) => {
+            let unreadable =
+                |error: &dyn std::fmt::Display| config.wrong(Some("ca_file"), format!("{}: {error}", path.display()));
+            let roots = std::fs::read(&path).map_err(|error| unreadable(&error))?;
+            connection.tls = Some(Tls::with_pem(&roots, None).map_err(|error| unreadable(&error))?);
+        }
+        None if connection.is_tls() => {
+            let expected = "expected the option `ca_file`, the root certificates (PEM) that the cluster's are under";
+            return Err(config.wrong(None, expected));
+        }
+        None => {}
+    }
+    connection.name = format!("tidelock-{}", config.node);
+    let mut options = CouchbaseOptions::new(connection);
+    if let Some(scope) = config.option("scope") {
+        scope.clone_into(&mut options.scope);
+    }
+    if let Some(name) = config.option("durability") {
+        let known = Durability::NAMES.into_iter().find(|(known, _)| *known == name);
+        let names = Durability::NAMES.map(|(name, _)| format!("`{name}`")).join(", ");
+        let wrong = || config.wrong(Some("durability"), format!("found {name:?}; expected one of {names}"));
+        options.durability = known.ok_or_else(wrong)?.1;
+    }
+    if let Some(mib) = parsed(config, "bucket_memory_mib", "a number of MiB, 100 or more")? {
+        options.bucket_memory_mib = mib;
+    }
+    options.collections.clone_from(&config.names);
+    Ok(options)
 }
 
 fn geode_options(config: &ClusterConfig) -> Result<GeodeOptions, ConfigError> {
     config.check(KINDS, GEODE_OPTIONS)?;
-    let mut locators = Vec::new();
+    let mut locators: Vec<Address> = Vec::new();
     for address in &config.addresses {
         let expected = "expected the address of a locator, like \"locator.example.com[10334]\"";
         locators
             .push(address.parse().map_err(|_| config.wrong(None, format!("{address:?} in `addresses`: {expected}")))?);
     }
+    let managers = match config.option("manager") {
+        Some(address) => vec![address.to_owned()],
+        None => locators.iter().map(|locator| format!("{}:{MANAGER_PORT}", locator.host)).collect(),
+    };
     let mut connection = Connection { locators, ..Connection::default() };
     connection.name = format!("tidelock-{}", config.node);
     if let (Some(user), Some(password)) = (&config.user, &config.password) {
         let password = std::str::from_utf8(password.expose());
         connection = connection.user(user, password.map_err(|_| config.wrong(None, "the password is not UTF-8"))?);
+    }
+    if let Some(path) = config.option_path("ca_file") {
+        let unreadable =
+            |error: &dyn std::fmt::Display| config.wrong(Some("ca_file"), format!("{}: {error}", path.display()));
+        let roots = std::fs::read(&path).map_err(|error| unreadable(&error))?;
+        connection.tls = Some(GeodeTls::with_pem(&roots, None).map_err(|error| unreadable(&error))?);
     }
     if let Some(group) = config.option("server_group") {
         group.clone_into(&mut connection.server_group);
@@ -50,6 +146,7 @@ fn geode_options(config: &ClusterConfig) -> Result<GeodeOptions, ConfigError> {
         options.queue_copies = copies;
     }
     options.regions.clone_from(&config.names);
+    options.managers = managers;
     Ok(options)
 }
 

@@ -7,11 +7,11 @@ use tidelock_core::ids::{ChangelogId, Epoch};
 use tidelock_server::config::{ClusterConfig, DatabaseConfig};
 use tidelock_server::rules::RulesInForce;
 use tidelock_store::cluster::{ClusterOptions, ClusterStore};
-use tidelock_store::platform::Platform as _;
+use tidelock_store::platform::Platform;
 use tidelock_store::{Changelog, EmbeddedOptions, EmbeddedStore, MemoryStore, Store};
 use tokio::task::JoinHandle;
 
-use crate::platforms;
+use crate::platforms::{self, Connected};
 
 /// How often somebody who waits for the first scan is told so.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -113,7 +113,19 @@ async fn on_cluster(
     if config.open_collections {
         return Err("`open_collections` is for the embedded store: name the collections of a platform".to_owned());
     }
-    let platform = platforms::connect(cluster).await?;
+    match platforms::connect(config, cluster).await? {
+        Connected::Geode(platform) => on_platform(config, cluster, platform, rules, in_memory).await,
+        Connected::Couchbase(platform) => on_platform(config, cluster, platform, rules, in_memory).await,
+    }
+}
+
+async fn on_platform<P: Platform>(
+    config: &DatabaseConfig,
+    cluster: &ClusterConfig,
+    platform: P,
+    rules: &Arc<RulesInForce>,
+    in_memory: bool,
+) -> Result<Opened, String> {
     let findings = platform.check(&platforms::collections(config)).await.map_err(|error| error.to_string())?;
     if findings.iter().any(|finding| finding.fatal) {
         return Err(format!("the platform is not ready\n{}", platforms::report(&findings)));

@@ -29,9 +29,14 @@ pub(crate) fn all(project: &Project) -> Result<(), String> {
 
 /// Builds the `tidelock` binary and returns its path.
 pub(crate) fn binary(project: &Project, profile: Profile) -> Result<PathBuf, String> {
+    binary_named(project, profile, "tidelock")
+}
+
+/// Another program of the workspace.
+pub(crate) fn binary_named(project: &Project, profile: Profile, name: &str) -> Result<PathBuf, String> {
     let mut command = project.cargo();
     // The whole workspace selects the features, so that the build is shared with `cargo test --workspace`.
-    command.args(["build", "--workspace", "--bin", "tidelock"]);
+    command.args(["build", "--workspace", "--bin", name]);
     let folder = match profile {
         Profile::Dev => "debug",
         Profile::Release => {
@@ -39,7 +44,7 @@ pub(crate) fn binary(project: &Project, profile: Profile) -> Result<PathBuf, Str
             "release"
         }
     };
-    process::must(&format!("cargo build tidelock ({folder})"), &mut command)?;
-    let name = format!("tidelock{}", std::env::consts::EXE_SUFFIX);
+    process::must(&format!("cargo build {name} ({folder})"), &mut command)?;
+    let name = format!("{name}{}", std::env::consts::EXE_SUFFIX);
     Ok(project.target_dir.join(folder).join(name))
 }

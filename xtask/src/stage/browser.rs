@@ -1,7 +1,5 @@
 //! The stage `browser`: the built packages in a real Chromium, against the built binary.
 
-use std::path::Path;
-
 use super::node::Suite;
 use crate::build::{self, Profile};
 use crate::project::Project;
@@ -34,8 +32,11 @@ pub(crate) fn run(project: &Project) -> Result<Tally, String> {
     build::all(project)?;
     let binary = build::binary(project, Profile::Dev)?;
     let dist = project.root.join(build::DIST);
-    let env: [(&str, &Path); 3] =
-        [("TIDELOCK_CHROMIUM", &chromium), ("TIDELOCK_BIN", &binary), ("TIDELOCK_DIST", &dist)];
+    let env = [
+        ("TIDELOCK_CHROMIUM", chromium.as_os_str()),
+        ("TIDELOCK_BIN", binary.as_os_str()),
+        ("TIDELOCK_DIST", dist.as_os_str()),
+    ];
     let mut tally = Tally::default();
     for suite in suites {
         // One browser at a time: two cores are few for two browsers and a server.

@@ -1,6 +1,10 @@
 //! The stage `couchbase`: integration test targets named `couchbase_*`. Couchbase's own clients for Go, Python and Node judge the double
 //! of its server. They are fetched into the target folder; one that cannot be had is skipped, and that is said.
+//!
+//! Tests of the platform run against the double, or against the cluster that `TIDELOCK_TEST_COUCHBASE` names. Those that give the double
+//! commands, in modules named `local_*`, are skipped then.
 
+use std::env;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -14,7 +18,9 @@ use crate::tally::Tally;
 /// Where the judges' sources are.
 const JUDGES: &str = "crates/couchbase-double/judges";
 /// Features of crates that only these tests need.
-const FEATURES: &str = "tidelock-couchbase-dcp/tls,tidelock-couchbase-dcp/srv";
+const FEATURES: &str = "tidelock-couchbase-dcp/tls,tidelock-couchbase-dcp/srv,tidelock-couchbase-dcp/kv";
+/// Names another cluster than the double.
+const CLUSTER: &str = "TIDELOCK_TEST_COUCHBASE";
 
 /// A client: the module of its tests, the variable that tells them where it is, and how to get it.
 struct Judge {
@@ -63,6 +69,12 @@ pub(super) fn run(project: &Project) -> Result<Tally, String> {
                 tally += Tally::skipped(format!("tests of the module {}: {sentence}", judge.module));
             }
         }
+    }
+    if env::var_os(CLUSTER).is_some_and(|cluster| !cluster.is_empty()) {
+        command.args(["--skip", "local_"]);
+        tally += Tally::skipped(format!(
+            "tests in modules named local_*: {CLUSTER} names a cluster that takes no faults on command"
+        ));
     }
     println!("   > cargo test (Couchbase tests)");
     tally += summary::cargo_test(&process::run("Couchbase tests", &mut command, Echo::Shown)?);

@@ -1,5 +1,6 @@
 //! The tests that node runs: TypeScript files given to `node --test`, one package at a time.
 
+use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 
 use crate::process::{self, Echo};
@@ -49,7 +50,7 @@ impl Suite {
         (!self.files.is_empty()).then_some(self)
     }
 
-    pub(crate) fn run(&self, project: &Project, options: &[&str], env: &[(&str, &Path)]) -> Result<Tally, String> {
+    pub(crate) fn run(&self, project: &Project, options: &[&str], env: &[(&str, &OsStr)]) -> Result<Tally, String> {
         let name = self.package.file_name().unwrap_or_default().to_string_lossy().into_owned();
         let mut command = project.command("node");
         command.current_dir(&self.package);

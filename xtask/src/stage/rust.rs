@@ -4,6 +4,8 @@
 
 use std::collections::BTreeSet;
 
+use tidelock_geode_cluster::Version;
+
 use super::geode;
 use crate::build::{self, Profile};
 use crate::process::{self, Echo};
@@ -44,7 +46,7 @@ pub(crate) fn crash(project: &Project) -> Result<Tally, String> {
     let mut command = project.cargo();
     command.args(["test", "--workspace", "--no-fail-fast"]).env("TIDELOCK_BIN", binary);
     let mut tally = Tally::default();
-    let artifacts = geode::artifacts(project)?;
+    let artifacts = geode::artifacts(project, Version::V1_15_1)?;
     for target in targets(project, is_crash) {
         if let (Err(sentence), ON_GEODE) = (&artifacts, target) {
             tally += Tally::skipped(format!("{ON_GEODE}, two servers on one Geode cluster: {sentence}"));

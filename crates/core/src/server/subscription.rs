@@ -90,7 +90,7 @@ impl Subscription {
     }
 
     /// What the client holds, or may hold, once everything sent so far is applied, as labels: interrupted work is done again by the
-    /// next session, because they tell what is not sent whole from the rest, and still name what is not purged whole.
+    /// next session, because they tell what is not sent whole, and what is not purged whole, from the rest.
     pub(super) fn labels_held(&self) -> Vec<String> {
         let mut held = match &self.gain {
             Some(gain) => self.filter.without(&gain.filter),
@@ -99,11 +99,12 @@ impl Subscription {
         if self.ending {
             held = Filter::default();
         }
-        if let Some(purge) = &self.purge {
-            held.extend(&purge.lost);
+        // What is being purged is not whole any more: should it be gained again before the rest is named, all of it has to come.
+        let mut in_part = self.purge.as_ref().map(|purge| (*purge.lost).clone()).unwrap_or_default();
+        if let Some(gain) = &self.gain {
+            in_part.extend(&gain.filter);
         }
-        let in_part = self.gain.iter().flat_map(|gain| gain.filter.labels_of_part());
-        held.labels().into_iter().chain(in_part).collect()
+        held.labels().into_iter().chain(in_part.labels_of_part()).collect()
     }
 
     /// Changes what may be read. Documents of lost channels are to be purged, those of gained channels to be sent. Whether the

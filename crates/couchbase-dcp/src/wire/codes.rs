@@ -44,6 +44,8 @@ pub(crate) mod opcode {
 
 pub(crate) mod feature {
     pub(crate) const TCP_NODELAY: u16 = 0x03;
+    #[cfg(feature = "kv")]
+    pub(crate) const MUTATION_TOKENS: u16 = 0x04;
     pub(crate) const XATTR: u16 = 0x06;
     pub(crate) const XERROR: u16 = 0x07;
     pub(crate) const SELECT_BUCKET: u16 = 0x08;
@@ -51,7 +53,17 @@ pub(crate) mod feature {
     pub(crate) const JSON: u16 = 0x0b;
     pub(crate) const DUPLEX: u16 = 0x0c;
     pub(crate) const CONFIG_NOTIFICATION: u16 = 0x0d;
+    #[cfg(feature = "kv")]
+    pub(crate) const UNORDERED: u16 = 0x0e;
+    #[cfg(feature = "kv")]
+    pub(crate) const ALT_REQUEST: u16 = 0x10;
+    #[cfg(feature = "kv")]
+    pub(crate) const SYNC_REPLICATION: u16 = 0x11;
     pub(crate) const COLLECTIONS: u16 = 0x12;
+    #[cfg(feature = "kv")]
+    pub(crate) const PRESERVE_TTL: u16 = 0x14;
+    #[cfg(feature = "kv")]
+    pub(crate) const CREATE_AS_DELETED: u16 = 0x17;
 }
 
 pub(crate) mod datatype {

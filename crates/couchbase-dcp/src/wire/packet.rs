@@ -107,6 +107,9 @@ pub(crate) struct Outgoing {
     pub(crate) opcode: u8,
     pub(crate) vbucket: u16,
     pub(crate) opaque: u32,
+    pub(crate) cas: u64,
+    /// Frame infos; with them the packet has another magic and a key of at most 255 bytes.
+    pub(crate) frames: Vec<u8>,
     pub(crate) extras: Vec<u8>,
     pub(crate) key: Vec<u8>,
     pub(crate) value: Vec<u8>,
@@ -118,7 +121,7 @@ impl Outgoing {
     }
 
     pub(crate) fn write(&self, out: &mut Vec<u8>) {
-        self.write_as(magic::REQUEST, out);
+        self.write_as(if self.frames.is_empty() { magic::REQUEST } else { magic::ALT_REQUEST }, out);
     }
 
     /// Appends a response of success to a request of the server; it has no body.
@@ -129,16 +132,18 @@ impl Outgoing {
 
     fn write_as(&self, magic: u8, out: &mut Vec<u8>) {
         let length = |bytes: &[u8]| u32::try_from(bytes.len()).expect("what this crate sends is short");
-        let (extras, key) = (length(&self.extras), length(&self.key));
-        let body = extras + key + length(&self.value);
+        let (frames, extras, key) = (length(&self.frames), length(&self.extras), length(&self.key));
+        let body = frames + extras + key + length(&self.value);
         out.extend([magic, self.opcode]);
-        out.extend(u16::try_from(key).expect("keys that this crate sends are short").to_be_bytes());
+        let lengths = u16::try_from(frames << 8 | key).expect("keys and frame infos that this crate sends are short");
+        out.extend(lengths.to_be_bytes());
         out.push(u8::try_from(extras).expect("extras are at most 48 bytes"));
         out.push(0);
         out.extend(self.vbucket.to_be_bytes());
         out.extend(body.to_be_bytes());
         out.extend(self.opaque.to_be_bytes());
-        out.extend([0; 8]);
+        out.extend(self.cas.to_be_bytes());
+        out.extend(&self.frames);
         out.extend(&self.extras);
         out.extend(&self.key);
         out.extend(&self.value);
@@ -158,6 +163,7 @@ mod tests {
             extras: vec![1, 2],
             key: b"key".to_vec(),
             value: b"value".to_vec(),
+            ..Outgoing::default()
         };
         let mut whole = Vec::new();
         sent.write(&mut whole);

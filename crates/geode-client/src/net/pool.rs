@@ -139,15 +139,19 @@ impl Pool {
             candidates = self.candidates(preferred);
         }
         let mut reasons = Vec::new();
+        let mut refusal = None;
         for server in candidates {
             match server.lease(&self.config, &self.identity).await {
                 Ok(lease) => return Ok(lease),
                 Err(Error::Unreachable(reason)) => reasons.push(reason),
-                Err(refused @ Error::Refused { .. }) => reasons.push(refused.to_string()),
+                Err(refused @ Error::Refused { .. }) => refusal = Some(refused),
                 Err(error) => return Err(error),
             }
         }
         self.note_loss();
+        if let Some(refusal) = refusal {
+            return Err(refusal);
+        }
         Err(Error::Unreachable(if reasons.is_empty() {
             "the locators know no server".to_owned()
         } else {
@@ -172,10 +176,15 @@ impl Pool {
         for _ in 0..self.config.attempts_max {
             let mut lease = match self.lease(preferred).await {
                 Ok(lease) => lease,
-                Err(Error::Unreachable(reason)) => {
+                Err(Error::Unreachable(reason) | Error::Refused { reason, .. }) => {
                     last = Some(reason);
                     self.refresh_quietly().await;
                     continue;
+                }
+                // What was sent before may have been done.
+                Err(error) if was_sent && call.is_change => {
+                    last = Some(error.to_string());
+                    break;
                 }
                 Err(error) => return Err(error),
             };

@@ -11,6 +11,8 @@ mod registry;
 mod types;
 
 #[cfg(test)]
+mod golden;
+#[cfg(test)]
 mod tests;
 
 pub(crate) use decode::{DecodeError, Types, decode};

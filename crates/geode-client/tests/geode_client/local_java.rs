@@ -81,3 +81,31 @@ async fn an_object_that_only_java_reads_is_named() {
     let error = client.decode(value.value().unwrap()).await.unwrap_err();
     assert!(matches!(&error, Error::Opaque { class } if class == "java.lang.StringBuilder"), "{error}");
 }
+
+/// What Java makes of documents and of an object of its own, for the unit tests of the library, which have no cluster.
+const GOLDEN: &str = "src/pdx/golden.txt";
+
+#[tokio::test]
+async fn the_golden_vectors_are_those_of_java() {
+    let mut lines = std::collections::BTreeSet::new();
+    let mut add = |head: String, answer: &str| {
+        let mut words = answer.split(' ');
+        lines.insert(format!("{head}\t{}", words.next().unwrap()));
+        for (id, bytes) in words.map(|word| word.split_once(':').unwrap()) {
+            lines.insert(format!("type\t{id}\t{bytes}"));
+        }
+    };
+    for text in DOCUMENTS {
+        add(format!("json\t{text}"), &java(&["golden-json", text]));
+    }
+    add("object\tPerson".to_owned(), &java(&["golden-person"]));
+    let constant = java(&["golden-enum"]);
+    let (id, name) = constant.split_once(':').unwrap();
+    lines.insert(format!("enum\t{id}\t{name}"));
+    let found = lines.into_iter().fold(String::new(), |text, line| text + &line + "\n");
+    let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join(GOLDEN);
+    if std::env::var_os("TIDELOCK_BLESS").is_some() {
+        std::fs::write(&path, &found).unwrap();
+    }
+    assert_eq!(std::fs::read_to_string(&path).unwrap(), found, "set TIDELOCK_BLESS to write the file anew");
+}

@@ -3,6 +3,9 @@
 mod entries;
 mod local_faults;
 mod local_java;
+mod local_shapes;
+#[cfg(feature = "tls")]
+mod local_tls;
 mod subscriptions;
 mod support;
 mod transactions;

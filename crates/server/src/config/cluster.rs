@@ -1,6 +1,7 @@
 //! `[databases.NAME.cluster]`: the data platform that holds a database. Which kinds there are, the binary knows.
 
 use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
 
 use super::auth::text_or_file;
 use super::error::{ConfigError, Location};
@@ -57,6 +58,12 @@ impl ClusterConfig {
     /// An option of the platform.
     pub fn option(&self, name: &str) -> Option<&str> {
         self.options.get(name).map(|(value, _)| value.as_str())
+    }
+
+    /// An option that is a path. A relative one starts at the directory of the configuration.
+    pub fn option_path(&self, name: &str) -> Option<PathBuf> {
+        let (value, location) = self.options.get(name)?;
+        Some(Path::new(&location.file).parent().unwrap_or(Path::new("")).join(value))
     }
 
     /// The error that an option, or the section, is not as it has to be.

@@ -226,6 +226,7 @@ fn a_database_may_be_on_a_platform() {
     assert_eq!(cluster.scan_every_s, 60);
     assert!(!format!("{cluster:?}").contains("\"p\""), "{cluster:?}");
     assert!(cluster.check(&["geode"], &["manager"]).is_ok());
+    assert_eq!(cluster.option_path("manager"), Some("http://m".into()));
     let unknown = cluster.check(&["geode"], &["managers"]).expect_err("an unknown option").to_string();
     let expected = "t.toml:12:23: databases.d.cluster.options.manager: unknown option for the kind \"geode\"; \
         expected `managers` (did you mean `managers`?)";

@@ -10,6 +10,9 @@ const DAY_MS: i64 = 86_400_000;
 const WEEK_MS: u64 = 7 * 86_400_000;
 /// Longest that everybody is away at a time.
 const WEEKS_MAX: u64 = 6;
+/// Longest that nodes take to take in what is there before everybody leaves, and how often somebody looks.
+const LEAVING_MS_MAX: u64 = 10_000;
+const LEAVING_LOOK_MS: u64 = 20;
 
 impl World {
     /// The identity's rooms are drawn again: its tab gets another token, for the live session or the next one.
@@ -68,14 +71,27 @@ impl World {
     }
 
     /// Everybody is away for weeks: the connections end, nothing happens, and the servers forget deletes.
-    pub(crate) fn sleep_for_weeks(&mut self, _replica: usize) -> bool {
+    pub(crate) fn sleep_for_weeks(&mut self, replica: usize) -> bool {
         let away_ms = self.random.between(1, WEEKS_MAX) * WEEK_MS;
+        self.leave(replica, away_ms, self.now_ms + LEAVING_MS_MAX);
+        false
+    }
+
+    /// Everybody leaves once the nodes have taken in what is there: they go on in such weeks, and none of them lags through all of them.
+    /// What a node publishes that lags for so long is open (decision 0010). Nobody leaves when that takes too long.
+    pub(crate) fn leave(&mut self, replica: usize, away_ms: u64, until_ms: u64) {
+        if self.healed || self.now_ms > until_ms {
+            return;
+        }
+        if !self.site.is_level() {
+            return self.schedule(LEAVING_LOOK_MS, Event::Leave { replica, away_ms, until_ms });
+        }
         let open: Vec<LinkId> = self.links.keys().copied().collect();
         for link in open {
             self.cut_link(link);
         }
         self.pass(away_ms);
-        true
+        self.struck("weeks", replica);
     }
 
     /// Time passes in which nothing happens. What the machines themselves wait for is due then; the rest of the schedule comes later.

@@ -3,14 +3,15 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 
-use tidelock_core::ids::{ChangelogId, DocumentId, Epoch};
+use tidelock_core::ids::{ChangelogId, DocumentId, Epoch, Version};
+use tidelock_core::version;
 use tidelock_server::TimeSource;
-use tidelock_store::MemoryStore;
 use tidelock_store::cluster::{ClusterOptions, ClusterStore};
+use tidelock_store::{MemoryStore, Store as _};
 
 use super::host::NodeHost;
 use super::{Access, Opened, Opening, Site};
-use crate::node::Life;
+use crate::node::{Life, ready};
 use crate::platform::{Body, Cluster, Faults, Model, Path, PlatformClient, Weather};
 use crate::random::Random;
 use crate::time::{SkewedTime, VirtualTime};
@@ -35,8 +36,9 @@ pub(super) struct ClusterSite<M: Model> {
     weather: Weather,
     options: ClusterOptions,
     journals: BTreeMap<ChangelogId, Arc<MemoryStore>>,
-    /// By node.
+    /// By node: its way, and the journal that it writes.
     paths: BTreeMap<usize, Arc<Path>>,
+    open: BTreeMap<usize, ChangelogId>,
     /// On the ways of nodes that have ended.
     faults: Faults,
     healed: bool,
@@ -73,6 +75,7 @@ impl<M: Frail> ClusterSite<M> {
             options,
             journals: BTreeMap::new(),
             paths: BTreeMap::new(),
+            open: BTreeMap::new(),
             faults: Faults::default(),
             healed: false,
         }
@@ -104,6 +107,7 @@ impl<M: Frail> Site for ClusterSite<M> {
         }
         self.paths.insert(node, Arc::clone(&path));
         let changelog = life.changelog;
+        self.open.insert(node, changelog);
         let journal = self.journals.entry(changelog).or_insert_with(|| Arc::new(MemoryStore::new(Epoch(1), changelog)));
         let journal = Arc::clone(journal);
         let clock = SkewedTime::new(Arc::clone(&self.time), life.skew_ms);
@@ -126,9 +130,23 @@ impl<M: Frail> Site for ClusterSite<M> {
     }
 
     fn ended(&mut self, node: usize) {
+        self.open.remove(&node);
         for (name, count) in self.paths.remove(&node).map(|path| path.take_faults()).unwrap_or_default() {
             *self.faults.entry(name).or_default() += count;
         }
+    }
+
+    fn is_level(&self) -> bool {
+        let versions = |documents: Vec<(String, Vec<u8>)>| -> BTreeMap<String, Option<Version>> {
+            documents.into_iter().map(|(key, body)| (key, version::of_body(&body).ok())).collect()
+        };
+        self.options.collections.iter().all(|collection| {
+            let there = versions(self.documents(collection));
+            self.open.values().filter_map(|changelog| self.journals.get(changelog)).all(|journal| {
+                let found = ready(journal.scan(collection, None, usize::MAX)).unwrap_or_default();
+                versions(found.into_iter().map(|(key, document)| (key, document.body.to_vec())).collect()) == there
+            })
+        })
     }
 
     fn documents(&self, collection: &str) -> Vec<(String, Vec<u8>)> {

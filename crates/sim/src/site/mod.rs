@@ -66,6 +66,11 @@ pub(crate) trait Site {
     /// A node's process has ended.
     fn ended(&mut self, node: usize);
 
+    /// Whether every node has taken in what is there.
+    fn is_level(&self) -> bool {
+        true
+    }
+
     /// The documents of a collection: key and JSON text.
     fn documents(&self, collection: &str) -> Vec<(String, Vec<u8>)>;
 

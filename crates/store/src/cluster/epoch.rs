@@ -36,8 +36,7 @@ impl<P: Platform> ClusterStore<P> {
     /// Looks at the record, and makes another epoch of it where it has to be one.
     pub(super) async fn look_at_epoch(&self, look: Look<'_>) -> Result<(), StoreError> {
         for attempt in 0..ATTEMPTS_MAX {
-            let note = self.journal.recall(NOTE).await?;
-            let remembered: Option<EpochRow> = note.and_then(|note| decode(&note).ok());
+            let remembered = self.remembered_epoch().await?;
             let state = self.get_one(DocumentId::new(system::STATE, KEY)).await?;
             let found: Option<EpochRow> = state.body().and_then(|body| unseal(body));
             let Some(next) = self.next_epoch(found.as_ref(), remembered.as_ref(), look) else {
@@ -52,6 +51,21 @@ impl<P: Platform> ClusterStore<P> {
             }
         }
         Err(StoreError::Unavailable("the record of the epoch changes too often".to_owned()))
+    }
+
+    async fn remembered_epoch(&self) -> Result<Option<EpochRow>, StoreError> {
+        Ok(self.journal.recall(NOTE).await?.and_then(|note| decode(&note).ok()))
+    }
+
+    /// Whether the journal is of so long ago that intents may have been forgotten which it does not have. Beats tell: clocks of nodes are
+    /// days apart, and whoever forgets an intent has run for as long as it is kept, and has beaten meanwhile.
+    pub(super) async fn is_outdated(&self) -> Result<bool, StoreError> {
+        let state = self.get_one(DocumentId::new(system::STATE, KEY)).await?;
+        let found: Option<EpochRow> = state.body().and_then(|body| unseal(body));
+        let (Some(found), Some(remembered)) = (found, self.remembered_epoch().await?) else { return Ok(false) };
+        // A node beats after half as long again at most.
+        let beats = self.options.intents_kept_ms / self.options.beat_every_ms.saturating_mul(2).max(1);
+        Ok(found.beat.saturating_sub(remembered.beat) > beats)
     }
 
     /// The record as it has to be; `None` when it is so.

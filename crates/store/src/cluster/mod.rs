@@ -98,7 +98,7 @@ pub struct ClusterStore<P: Platform> {
     intents: intent::Intents,
     scans: sweep::Scans,
     epoch: AtomicU64,
-    /// Whether the journal has everything that was there when it was made.
+    /// Whether the journal has everything that was there when it was made, or opened after a long time.
     complete: watch::Sender<bool>,
 }
 
@@ -127,6 +127,10 @@ impl<P: Platform> ClusterStore<P> {
             epoch: AtomicU64::new(0),
             complete: watch::Sender::new(false),
         };
+        if store.is_outdated().await? {
+            // Documents of a group that nobody names any more would be shown one after the other.
+            store.note_incomplete().await?;
+        }
         store.look_at_epoch(epoch::Look::Read).await?;
         store.recall_complete().await?;
         Ok(Arc::new(store))
@@ -137,8 +141,8 @@ impl<P: Platform> ClusterStore<P> {
         join3(self.follow_forever(), self.sweep_forever(), self.beat_forever()).await;
     }
 
-    /// Resolves once the journal has everything that was on the platform when it was made. Before that it must not serve: what it lacks
-    /// would count as deleted.
+    /// Resolves once the journal has everything that was on the platform when it was made, or opened after a long time. Before that it must
+    /// not serve: what it lacks would count as deleted, and mutations of long ago would be shown in part.
     pub async fn complete(&self) {
         // The sender lives as long as the store.
         let _ = self.complete.subscribe().wait_for(|complete| *complete).await;

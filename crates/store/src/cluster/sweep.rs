@@ -20,7 +20,7 @@ use super::meta::{IntentName, IntentRow, Meta, Moved, unseal};
 use crate::error::StoreError;
 use crate::platform::{Entry, Platform, PlatformError, PutContent, PutIf, PutOutcome, Token, system};
 
-/// The journal's note that every collection was gone through once.
+/// The journal's note whether every collection was gone through once: a byte that is not 0.
 const NOTE: &str = "cluster:complete";
 
 /// Collections that are to be gone through.
@@ -160,12 +160,17 @@ impl<P: Platform> ClusterStore<P> {
         Ok(())
     }
 
+    /// Notes that the journal is to be completed again before it serves.
+    pub(super) async fn note_incomplete(&self) -> Result<(), StoreError> {
+        self.journal.remember(NOTE, vec![0]).await
+    }
+
     /// Whether every collection was gone through once: if so, the node serves. All of them are to be gone through in any case: nothing
     /// may tell of what was written while the node was away, and intents that were to be settled may have been forgotten with the
     /// process.
     pub(super) async fn recall_complete(&self) -> Result<(), StoreError> {
         self.scans.request(system::INTENTS.to_owned());
-        if self.journal.recall(NOTE).await?.is_some() {
+        if self.journal.recall(NOTE).await?.is_some_and(|note| note != [0]) {
             self.complete.send_replace(true);
             for collection in &self.scans.all {
                 self.scans.ask(collection);

@@ -1,6 +1,5 @@
 //! A few threads with a read-only connection each.
 
-use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
 
 use rusqlite::{Connection, Result};
@@ -10,26 +9,20 @@ use super::error::{stopped, translate};
 use crate::error::StoreError;
 use crate::limits::READS_QUEUED_MAX;
 
-/// What a reader is asked to do.
-enum Job {
-    /// Read in one transaction, and answer.
-    Run(Box<dyn FnOnce(&Connection) + Send>),
-    /// Finish what is queued and take nothing more.
-    Close,
-}
+/// Reads in one transaction, and answers.
+type Job = Box<dyn FnOnce(&Connection) + Send>;
 
 /// Hands reads to the threads.
 pub(super) struct Readers {
-    jobs: mpsc::Sender<Job>,
+    jobs: async_channel::Sender<Job>,
     ended: Ended,
 }
 
 impl Readers {
     /// Starts one thread for each connection.
     pub(super) fn start(connections: Vec<Connection>) -> std::io::Result<(Self, Vec<JoinHandle<()>>)> {
-        let (jobs, queue) = mpsc::channel(READS_QUEUED_MAX);
+        let (jobs, queue) = async_channel::bounded(READS_QUEUED_MAX);
         let (running, ended) = Ended::channel();
-        let queue = Arc::new(Mutex::new(queue));
         let threads: std::io::Result<Vec<_>> = connections
             .into_iter()
             .map(|connection| {
@@ -50,22 +43,21 @@ impl Readers {
         read: impl FnOnce(&Connection) -> Result<T> + Send + 'static,
     ) -> std::result::Result<T, StoreError> {
         let (reply, answer) = oneshot::channel();
-        let job = Job::Run(Box::new(move |connection| {
+        let job: Job = Box::new(move |connection| {
             // Whoever asked has gone: the read would serve nobody.
             if reply.is_closed() {
                 return;
             }
             let result = connection.unchecked_transaction().and_then(|transaction| read(&transaction));
             let _ = reply.send(result.map_err(translate));
-        }));
+        });
         self.jobs.send(job).await.map_err(|_| stopped())?;
         answer.await.map_err(|_| stopped())?
     }
 
     /// Resolves when every thread has finished what was queued and closed its connection.
     pub(super) async fn close(&self) {
-        // Fails when the threads have ended already.
-        let _ = self.jobs.send(Job::Close).await;
+        self.jobs.close();
         self.ended.wait().await;
     }
 }
@@ -85,17 +77,10 @@ impl Ended {
     }
 }
 
-fn work(connection: &Connection, queue: &Mutex<mpsc::Receiver<Job>>) {
-    loop {
-        let mut receiver = queue.lock().unwrap_or_else(PoisonError::into_inner);
-        match receiver.blocking_recv() {
-            Some(Job::Run(run)) => {
-                drop(receiver);
-                run(connection);
-            }
-            // Under the same lock: the next thread would hold it while it waits for a job that does not come.
-            Some(Job::Close) => receiver.close(),
-            None => return,
-        }
+/// Works until the queue is closed and empty. Each job wakes one thread: with a queue behind a lock, the next thread would have to be woken
+/// to wait in its turn.
+fn work(connection: &Connection, queue: &async_channel::Receiver<Job>) {
+    while let Ok(run) = queue.recv_blocking() {
+        run(connection);
     }
 }

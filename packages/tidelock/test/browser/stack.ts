@@ -38,6 +38,8 @@ export class Stack {
   readonly network: Network;
   /** Who reads the server's state: `name+team+team`. */
   reader: string = "ann";
+  /** What the server has logged. */
+  log: string = "";
   private readonly directory: string;
   private readonly options: StackOptions;
   private readonly browsers = new Set<Chromium>();
@@ -81,9 +83,13 @@ export class Stack {
     const more = databases.flatMap((name) => ["--database", name]);
     const child = spawn(binary(), ["dev", "--port", "0", "--app", this.app, ...own, ...more], {
       cwd: this.directory,
-      stdio: ["ignore", "pipe", "inherit"],
+      stdio: ["ignore", "pipe", "pipe"],
     });
     this.child = child;
+    child.stderr.setEncoding("utf8").on("data", (text: string) => {
+      this.log += text;
+      process.stderr.write(text);
+    });
     this.network.target = await listeningPort(child);
   }
 

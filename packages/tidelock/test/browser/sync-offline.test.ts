@@ -103,6 +103,11 @@ class Model {
       case "clear":
         rows.clear();
         return true;
+      case "increment": {
+        const row = rows.get(String(op[2])) as Record<string, number>;
+        rows.set(String(op[2]), { ...row, ...Object.fromEntries(op[3].map((name) => [name, (row[name] ?? 0) + 1])) });
+        return true;
+      }
       case "range":
       case "cursorDelete":
         for (const key of within(op[2], op[3])) rows.delete(key);

@@ -139,7 +139,7 @@ fn lost_channels_are_purged_and_gained_ones_sent() {
     assert_eq!(
         host.log(),
         [
-            "purge [a] holds cards/x cards/y /cards/z",
+            "purge [a] holds cards/y /cards/x /cards/z",
             "purge [] holds cards/y /cards/z",
             "changes 3..3 [c=1]",
             "purge [] holds cards/y cards/z",
@@ -172,12 +172,34 @@ fn what_was_gained_in_part_is_sent_whole_or_purged() {
         ]
     );
     host.subscribe(cursor(), &held, Some(&["x"]));
-    assert_eq!(host.log(), ["purge [b c] holds cards/x cards/z", "purge [] holds cards/x", "changes 3..3 last []"]);
+    assert_eq!(host.log(), ["purge [b c] holds cards/x /cards/z", "purge [] holds cards/x", "changes 3..3 last []"]);
     // Where it may not be told their names, it begins anew.
     let mut host = Host::open(&["cards/x"]);
     host.commit("a", Some("1"), &["x"], SessionId(0));
     host.subscribe(Some(Cursor { changelog: LOG, offset: Offset(0), snapshot: None }), &held, None);
     assert_eq!(host.log().last().map(String::as_str), Some("restart 1"));
+}
+
+/// A client whose connection ends amid a purge says in its next session what it holds in part: what it gained again meanwhile is sent
+/// whole.
+#[test]
+fn what_was_purged_in_part_and_gained_again_is_sent_whole() {
+    let mut host = Host::open(&["cards/x", "cards/z"]);
+    for (key, channel) in [("a", "x"), ("b", "z"), ("c", "z")] {
+        host.commit(key, Some("1"), &[channel], SessionId(0));
+    }
+    host.subscribe(None, &[], None);
+    host.log();
+    host.session.handle_grant(host.now_ms, Ok(grant(&["cards/x"])));
+    host.drain();
+    assert_eq!(host.log(), ["purge [b c] holds cards/x /cards/z", "purge [] holds cards/x"]);
+    host.session.handle_grant(host.now_ms, Ok(grant(&["cards/x", "cards/z"])));
+    host.drain();
+    host.log();
+    let cursor = Cursor { changelog: LOG, offset: Offset(3), snapshot: None };
+    host.subscribe(Some(cursor), &["cards/x", "/cards/z"], None);
+    let told = host.log();
+    assert!(told.contains(&"changes 3..3 [b=1 c=1]".to_owned()), "{told:?}");
 }
 
 #[test]
@@ -197,7 +219,7 @@ fn unsubscribing_purges() {
     }));
     host.log();
     host.frame(&ClientFrame::Unsubscribe(Unsubscribe { id: SubscriptionId(1) }));
-    assert_eq!(host.log(), ["purge [a] holds cards/x", "purge [] holds "]);
+    assert_eq!(host.log(), ["purge [a] holds /cards/x", "purge [] holds "]);
     host.commit("a", Some("2"), &["x"], SessionId(0));
     assert!(host.log().is_empty());
 }

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use futures_util::FutureExt;
 use tidelock_core::server::{ChannelSet, Filter};
 
 use super::host::TestHost;
@@ -64,6 +65,36 @@ fn an_intent_is_kept_whatever_the_clocks_say() {
     assert_eq!(steps.first().map(|(_, step)| step.len()), Some(2), "{steps:?}");
     let_pass(&mut rig, &ahead, 2 * 60 * 60 * 1_000);
     assert_eq!(rig.cluster.documents(system::INTENTS).len(), 0, "it is forgotten after its time");
+}
+
+/// A node that comes back after intents were forgotten takes everything in before it serves: nothing names their documents any more.
+#[test]
+fn an_old_journal_is_completed_before_it_serves() {
+    for (away_ms, is_old) in [(5 * 60 * 1_000, false), (3 * 60 * 60 * 1_000, true)] {
+        let mut rig = Rig::new(1, false);
+        for key in ["a", "b"] {
+            rig.cluster.set(&doc(key), Some(std::str::from_utf8(&counter(0)).unwrap()), false);
+        }
+        let first = rig.node();
+        rig.stop_tasks();
+        let (journal, writer) = (Arc::clone(&first.journal), rig.node());
+        drop(first);
+        rig.push(&writer, &increment(mutation(1, 1), &["a", "b"], 0));
+        let_pass(&mut rig, &writer, away_ms);
+        assert_eq!(rig.cluster.documents(system::INTENTS).is_empty(), is_old);
+        for attempt in 0..2 {
+            // A process that ends before the walk did leaves it to the next one.
+            let again = rig.node_over(Arc::clone(&journal));
+            assert_eq!(again.store.complete().now_or_never().is_none(), is_old, "{away_ms} {attempt}");
+        }
+        let again = rig.node_over(journal);
+        rig.start(&again);
+        let store = Arc::clone(&again.store);
+        rig.run(async move { store.complete().await });
+        if is_old {
+            assert_eq!(again.documents(), rig.cluster.documents("notes"));
+        }
+    }
 }
 
 /// A content of an intent whose meta was lost is one of its group again once the intent is carried out.

@@ -45,6 +45,7 @@ export type Op =
   | readonly ["delete", store: string, key: IDBValidKey]
   | readonly ["range", store: string, lower: IDBValidKey, upper: IDBValidKey]
   | readonly ["clear", store: string]
+  | readonly ["increment", store: string, key: IDBValidKey, members: readonly string[]]
   | readonly ["cursorUpdate", store: string, lower: IDBValidKey, upper: IDBValidKey, member: string, value: unknown]
   | readonly ["cursorDelete", store: string, lower: IDBValidKey, upper: IDBValidKey];
 
@@ -311,6 +312,14 @@ function request(store: IDBObjectStore, op: Op, done: () => void): void {
     case "clear":
       store.clear().onsuccess = done;
       return;
+    case "increment": {
+      const read = store.get(op[2]) as IDBRequest<Record<string, number>>;
+      read.onsuccess = () => {
+        const more = op[3].map((member) => [member, (read.result[member] ?? 0) + 1] as const);
+        store.put({ ...read.result, ...Object.fromEntries(more) }, op[2]).onsuccess = done;
+      };
+      return;
+    }
     case "cursorUpdate":
     case "cursorDelete": {
       const cursors = store.openCursor(IDBKeyRange.bound(op[2], op[3]));

@@ -1,0 +1,154 @@
+//! Requests to documents against a double of the server.
+
+#![expect(clippy::unwrap_used, reason = "a panic is how a test fails")]
+
+use std::time::Duration;
+
+use tidelock_couchbase_dcp::kv::{Client, Request, Response, management};
+use tidelock_couchbase_dcp::{Config, Error};
+use tidelock_couchbase_double::{Double, Options};
+
+const GET: u8 = 0x00;
+const SET: u8 = 0x01;
+const SUCCESS: u16 = 0;
+const KEY_NOT_FOUND: u16 = 1;
+const KEYS: usize = 40;
+
+async fn cluster(nodes: usize) -> Double {
+    Double::start(Options { nodes, vbuckets: 16, ..Options::default() }).await.unwrap()
+}
+
+fn config(double: &Double) -> Config {
+    Config::new(&double.connection_string()).unwrap().bucket("default")
+}
+
+async fn connect(double: &Double) -> Client {
+    Client::connect(config(double)).await.unwrap()
+}
+
+async fn set(client: &Client, collection: &str, key: &str, value: &str) -> Result<Response, Error> {
+    let request = Request {
+        opcode: SET,
+        collection: collection.into(),
+        key: key.into(),
+        extras: vec![0; 8],
+        value: value.into(),
+        ..Request::default()
+    };
+    client.call(&request).await
+}
+
+async fn get(client: &Client, collection: &str, key: &str) -> Result<Response, Error> {
+    let request = Request {
+        opcode: GET,
+        collection: collection.into(),
+        key: key.into(),
+        is_repeatable: true,
+        ..Request::default()
+    };
+    client.call(&request).await
+}
+
+async fn check_all(client: &Client) {
+    for n in 0..KEYS {
+        let found = get(client, "_default._default", &format!("k{n}")).await.unwrap();
+        assert_eq!((found.status, &found.value[..]), (SUCCESS, n.to_string().as_bytes()), "k{n}");
+    }
+}
+
+async fn set_all(client: &Client) {
+    for n in 0..KEYS {
+        let written = set(client, "_default._default", &format!("k{n}"), &n.to_string()).await.unwrap();
+        assert_eq!(written.status, SUCCESS);
+        assert_eq!(written.extras.len(), 16, "a mutation token was negotiated");
+    }
+}
+
+#[tokio::test]
+async fn documents_are_found_wherever_they_are() {
+    let double = cluster(3).await;
+    let client = connect(&double).await;
+    set_all(&client).await;
+    check_all(&client).await;
+    assert_eq!(get(&client, "_default._default", "none").await.unwrap().status, KEY_NOT_FOUND);
+    // They move, and the client hears of it from whoever it asks.
+    double.rebalance();
+    check_all(&client).await;
+}
+
+#[tokio::test]
+async fn a_request_waits_for_a_fail_over() {
+    let mut double = cluster(2).await;
+    let client = connect(&double).await;
+    set_all(&client).await;
+    double.kill(0);
+    let waiting = check_all(&client);
+    let failing = async {
+        tokio::time::sleep(Duration::from_millis(200)).await;
+        double.fail_over(0);
+    };
+    tokio::join!(waiting, failing);
+    double.revive(0).await.unwrap();
+    double.rebalance();
+    check_all(&client).await;
+}
+
+#[tokio::test]
+async fn a_node_that_is_away_is_an_error_after_the_timeout() {
+    let mut double = cluster(1).await;
+    let mut config = config(&double);
+    config.timeout = Duration::from_millis(500);
+    let client = Client::connect(config).await.unwrap();
+    set_all(&client).await;
+    double.kill(0);
+    let error = get(&client, "_default._default", "k1").await.unwrap_err();
+    assert!(error.is_transient(), "{error}");
+    double.revive(0).await.unwrap();
+    check_all(&client).await;
+}
+
+#[tokio::test]
+async fn a_collection_that_was_made_again_is_another_one() {
+    let double = cluster(2).await;
+    let client = connect(&double).await;
+    assert!(matches!(set(&client, "app.notes", "a", "1").await, Err(Error::UnknownCollection(_))));
+    let first = double.create_collection("default", "app", "notes");
+    assert_eq!(client.id_of("app.notes").await, Ok(first));
+    assert_eq!(set(&client, "app.notes", "a", "1").await.unwrap().status, SUCCESS);
+    double.drop_collection("default", "app", "notes");
+    assert!(matches!(get(&client, "app.notes", "a").await, Err(Error::UnknownCollection(_))));
+    let second = double.create_collection("default", "app", "notes");
+    assert_eq!(get(&client, "app.notes", "a").await.unwrap().status, KEY_NOT_FOUND);
+    assert_eq!(client.id_of("app.notes").await, Ok(second));
+    assert_ne!(first, second);
+}
+
+#[tokio::test]
+async fn many_requests_share_a_connection() {
+    let double = cluster(1).await;
+    let client = std::sync::Arc::new(connect(&double).await);
+    let mut tasks = tokio::task::JoinSet::new();
+    for n in 0..500 {
+        let client = client.clone();
+        tasks.spawn(async move {
+            let (key, value) = (format!("m{n}"), "x".repeat(n * 20));
+            set(&client, "_default._default", &key, &value).await.unwrap();
+            assert_eq!(get(&client, "_default._default", &key).await.unwrap().value, value);
+        });
+    }
+    while let Some(done) = tasks.join_next().await {
+        done.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn what_cannot_be_asked_is_refused() {
+    let double = cluster(1).await;
+    let client = connect(&double).await;
+    for key in ["", &"k".repeat(251)] {
+        assert!(matches!(set(&client, "_default._default", key, "1").await, Err(Error::Configuration(_))));
+    }
+    assert!(matches!(Client::connect(config(&double).bucket("missing")).await, Err(Error::Access(_))));
+    let found = management(&config(&double).bucket("missing")).await.unwrap();
+    assert_eq!(format!("http://{}:{}", found[0].0, found[0].1), double.management(0));
+}

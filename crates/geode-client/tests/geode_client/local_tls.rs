@@ -1,0 +1,111 @@
+//! A cluster whose locator and servers speak TLS to their clients.
+#![allow(clippy::unwrap_used, reason = "helpers of tests fail as tests do")]
+
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+
+use tidelock_geode_client::tls::Tls;
+use tidelock_geode_client::{Address, Client, Config, Error, Event, Interest, Key, Subscribe};
+use tidelock_geode_cluster::{Cluster, Regions};
+
+use crate::subscriptions::{next, next_change};
+use crate::support::{cluster, json};
+
+const PASSWORD: &str = "changeit-please";
+
+fn keytool(words: &[&str]) {
+    let output = Command::new("keytool").args(words).args(["-storetype", "PKCS12", "-storepass", PASSWORD]).output();
+    let output = output.unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stdout));
+}
+
+/// Makes a key with its certificate for this machine; answers the store for Java.
+fn key_store(folder: &Path, name: &str) -> String {
+    let store = folder.join(format!("{name}.p12")).display().to_string();
+    let certificate = folder.join(format!("{name}.pem")).display().to_string();
+    let names = "san=ip:127.0.0.1,dns:localhost";
+    keytool(&[
+        "-genkeypair",
+        "-alias",
+        "one",
+        "-keyalg",
+        "EC",
+        "-dname",
+        "CN=localhost",
+        "-ext",
+        names,
+        "-keystore",
+        &store,
+    ]);
+    keytool(&["-exportcert", "-rfc", "-alias", "one", "-file", &certificate, "-keystore", &store]);
+    store
+}
+
+fn config(cluster: &Cluster, roots: &Path) -> Config {
+    let mut config = Config::with_locator(Address::new("127.0.0.1", cluster.locator_port()));
+    config.tls = Some(Tls::with_pem(&fs::read(roots).unwrap(), None).unwrap());
+    config
+}
+
+/// What `tidelock doctor` says when it trusts these certificates.
+fn doctor(cluster: &Cluster, folder: &Path, roots: &str) -> String {
+    let binary = std::env::var_os("TIDELOCK_BIN").expect("TIDELOCK_BIN names the server's binary");
+    let config = folder.join("tidelock.toml");
+    let text = format!(
+        "[auth]\nalgorithms = [\"HS256\"]\nsecret = \"0b4b7235229ae0cc777989ace3485896251610e28a316744ec85689202816931\"\n\
+         [databases.app]\npath = \"app.db\"\n\
+         [databases.app.cluster]\nkind = \"geode\"\naddresses = [\"{}\"]\nnode = \"tls\"\noptions = {{ ca_file = \"{roots}\" }}\n\
+         [databases.app.collections.docs]\n",
+        cluster.locator()
+    );
+    fs::write(&config, text).unwrap();
+    let output = Command::new(binary).arg("doctor").arg("--config").arg(config).output().unwrap();
+    String::from_utf8([output.stdout, output.stderr].concat()).unwrap()
+}
+
+#[tokio::test]
+async fn requests_and_events_go_over_tls_to_who_is_trusted() {
+    let plain = cluster();
+    let folder = plain.folder().join("tls");
+    let _ = fs::remove_dir_all(&folder);
+    fs::create_dir_all(&folder).unwrap();
+    let store = key_store(&folder, "server");
+    key_store(&folder, "stranger");
+    let properties = [
+        "ssl-enabled-components=server,locator".to_owned(),
+        format!("ssl-keystore={store}"),
+        format!("ssl-truststore={store}"),
+        "ssl-keystore-type=PKCS12".to_owned(),
+        "ssl-truststore-type=PKCS12".to_owned(),
+        format!("ssl-keystore-password={PASSWORD}"),
+        format!("ssl-truststore-password={PASSWORD}"),
+        "ssl-require-authentication=false".to_owned(),
+    ];
+    let properties: Vec<&str> = properties.iter().map(String::as_str).collect();
+    let artifacts = plain.artifacts().clone();
+    let cluster = Cluster::start(&artifacts, &folder.join("cluster"), Regions::Application, &properties).unwrap();
+
+    let trusted = config(&cluster, &folder.join("server.pem"));
+    let (client, listener) = (Client::connect(trusted.clone()).await.unwrap(), Client::connect(trusted).await.unwrap());
+    let interests = vec![Interest::all("docs")];
+    let subscribe = Subscribe { redundancy: 1, interests, ..Subscribe::default() };
+    let mut subscription = listener.subscribe(subscribe).await.unwrap();
+    assert!(matches!(next(&mut subscription).await, Event::Lost(_)));
+    let docs = client.region("docs");
+    let key = Key::from("tls");
+    let document = json(&format!("{{\"text\":\"{}\"}}", "x".repeat(200_000)));
+    docs.put_json(&key, &document).await.unwrap();
+    assert_eq!(docs.get_json(&key).await.unwrap(), Some(document.clone()));
+    let change = next_change(&mut subscription).await;
+    assert_eq!(change.key, key);
+    assert_eq!(client.decode(&change.value.unwrap()).await.unwrap(), document);
+
+    assert!(doctor(&cluster, &folder, "server.pem").contains("missing regions: /docs_tl"));
+    assert!(doctor(&cluster, &folder, "stranger.pem").contains("certificate"));
+
+    let wary = Client::connect(config(&cluster, &folder.join("stranger.pem"))).await.unwrap_err();
+    assert!(matches!(&wary, Error::Unreachable(why) if why.contains("certificate")), "{wary}");
+    let naive = Client::connect(Config::with_locator(Address::new("127.0.0.1", cluster.locator_port()))).await;
+    assert!(matches!(naive, Err(Error::Unreachable(_) | Error::Refused { .. })), "{naive:?}");
+}

@@ -1,0 +1,337 @@
+//! Whether the bucket is ready, and what makes it so.
+//!
+//! Rights are tried, not asked for: a server that refuses the attempt says so, whatever roles the user has.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde_json::Value;
+use tidelock_core::ids::DocumentId;
+use tidelock_couchbase_dcp::Error;
+use tidelock_couchbase_dcp::kv::{Client, Request};
+use tidelock_store::platform::{
+    Entry, Finding, Platform as _, PlatformError, PutContent, PutIf, PutOutcome, Token, system,
+};
+use tokio::time::{Instant, sleep, timeout};
+
+use crate::entry::{Was, refused};
+use crate::platform::CouchbasePlatform;
+use crate::rest::{Management, escaped};
+use crate::subdoc::{change, opcode, status};
+
+/// The key of entries that a check writes, in Tidelock's own collections only.
+const PROBE: &str = "~probe";
+/// How long the nodes may take to hear of new collections, and a bucket to come up.
+const CREATED_WITHIN: Duration = Duration::from_secs(60);
+const LOOKED_EVERY: Duration = Duration::from_millis(100);
+/// Above this part of its memory a bucket is soon full, in percent.
+const MEMORY_PERCENT_MAX: f64 = 85.0;
+const DAY_S: f64 = 24.0 * 60.0 * 60.0;
+
+/// What the user of a node has to be.
+const ROLES: &str = "give the user the roles `data_reader`, `data_writer`, `data_dcp_reader` and `mobile_sync_gateway` on the bucket \
+                     (docs/couchbase.md, \"The user\")";
+
+fn fatal(what: impl Into<String>, remedy: impl Into<String>) -> Finding {
+    Finding { fatal: true, what: what.into(), remedy: remedy.into() }
+}
+
+fn advice(what: impl Into<String>, remedy: impl Into<String>) -> Finding {
+    Finding { fatal: false, what: what.into(), remedy: remedy.into() }
+}
+
+/// Tries what the collections need.
+pub(crate) async fn check(platform: &CouchbasePlatform, collections: &[String]) -> Result<Vec<Finding>, PlatformError> {
+    let paths = platform.paths(collections)?;
+    let client = match platform.try_client().await {
+        Ok(client) => Arc::clone(client),
+        Err(Error::Access(why)) => {
+            return Ok(vec![fatal(why, format!("tidelock init creates the bucket; or {ROLES}"))]);
+        }
+        Err(error) => return Err(refused(&error)),
+    };
+    let mut findings = Vec::new();
+    let mut missing = Vec::new();
+    for (_, path) in &paths {
+        match client.id_of(path).await {
+            Ok(_) => {}
+            Err(Error::UnknownCollection(_)) => missing.push(path.as_str()),
+            Err(error @ Error::Access(_)) => findings.push(fatal(format!("{path}: {error}"), ROLES)),
+            Err(error) => return Err(refused(&error)),
+        }
+    }
+    if !missing.is_empty() {
+        findings.push(fatal(format!("missing collections: {}", missing.join(", ")), "tidelock init"));
+        return Ok(findings);
+    }
+    for (collection, path) in &paths {
+        findings.extend(writing(&client, path).await?);
+        if collection == system::STATE {
+            findings.extend(durable(platform).await);
+        }
+    }
+    findings.extend(following(platform, collections).await);
+    findings.extend(settings(platform).await);
+    Ok(findings)
+}
+
+/// Whether the user may write documents with their xattr: a command that changes nothing, as it names a version that nothing has.
+async fn writing(client: &Client, path: &str) -> Result<Option<Finding>, PlatformError> {
+    let mut value = Vec::new();
+    change(&mut value, opcode::SUBDOC_UPSERT, crate::subdoc::path_flag::XATTR, crate::config::XATTR, b"1");
+    change(&mut value, opcode::SET, 0, "", b"{}");
+    let request = Request {
+        opcode: opcode::MULTI_MUTATION,
+        collection: path.to_owned(),
+        key: PROBE.as_bytes().to_vec(),
+        cas: 1,
+        value,
+        is_repeatable: true,
+        ..Request::default()
+    };
+    let answer = client.call(&request).await.map_err(|error| refused(&error))?;
+    let what = format!("{path}: the user may not write documents and their system xattrs");
+    Ok((answer.status == status::NO_ACCESS).then(|| fatal(what, ROLES)))
+}
+
+/// Whether a write is durable as configured: one of Tidelock's own records, which goes again.
+async fn durable(platform: &CouchbasePlatform) -> Option<Finding> {
+    let id = DocumentId::new(system::STATE, PROBE);
+    let attempt = async {
+        let found = platform.get(std::slice::from_ref(&id)).await?;
+        let token = found.into_iter().next().map(|Entry { token, .. }| token).unwrap_or_default();
+        for (token, content) in [(Some(token), PutContent::Put(Arc::from(&b"{}"[..]))), (None, PutContent::Delete)] {
+            let token = match token {
+                Some(token) => token,
+                None => {
+                    platform.get(std::slice::from_ref(&id)).await?.pop().map(|entry| entry.token).unwrap_or_default()
+                }
+            };
+            put(platform, &id, token, content).await?;
+        }
+        Ok::<_, PlatformError>(())
+    };
+    let error = attempt.await.err()?;
+    let remedy = "give the bucket a replica and enough nodes, or set the option `durability` to what it offers";
+    Some(fatal(format!("a record cannot be written: {error}"), remedy))
+}
+
+/// Somebody else's check may be writing the same.
+async fn put(
+    platform: &CouchbasePlatform,
+    id: &DocumentId,
+    token: Token,
+    content: PutContent,
+) -> Result<(), PlatformError> {
+    if content == PutContent::Delete && !Was::read(&token)?.is_some_and(|was| was.is_live) {
+        return Ok(());
+    }
+    match platform.put_if(&[PutIf { id: id.clone(), token, content, meta: None }]).await? {
+        PutOutcome::Done(_) | PutOutcome::Mismatch | PutOutcome::NotTogether => Ok(()),
+    }
+}
+
+/// Whether the changes of the collections can be followed.
+async fn following(platform: &CouchbasePlatform, collections: &[String]) -> Option<Finding> {
+    let patience = platform.options().connection.timeout;
+    let attempt = async {
+        let mut feed = platform.feed(collections, None).await?;
+        while feed.next().await? != tidelock_store::platform::FeedEvent::CaughtUp {}
+        Ok::<_, PlatformError>(())
+    };
+    match timeout(patience, attempt).await {
+        Ok(Ok(())) => None,
+        Ok(Err(error)) => Some(fatal(format!("changes cannot be followed: {error}"), ROLES)),
+        Err(_) => Some(fatal(
+            format!("changes are not told within {patience:?}"),
+            "look whether every vbucket has an active node: a node that failed has to be failed over",
+        )),
+    }
+}
+
+/// What the bucket's settings say, as far as the user may see them.
+async fn settings(platform: &CouchbasePlatform) -> Vec<Finding> {
+    let options = platform.options();
+    let unseen = |why: String| {
+        let remedy =
+            "look at memory and purge interval yourself, or give the user the role `bucket_admin` for this check";
+        vec![advice(format!("the bucket's settings could not be read: {why}"), remedy)]
+    };
+    let bucket = escaped(&options.connection.bucket);
+    let management = match Management::find(&options.connection).await {
+        Ok(management) => management,
+        Err(error) => return unseen(error.to_string()),
+    };
+    let answer = match management.get(&format!("/pools/default/buckets/{bucket}")).await {
+        Ok(answer) if answer.is_success() => answer.json(),
+        Ok(answer) => return unseen(format!("status {}", answer.status)),
+        Err(error) => return unseen(error.to_string()),
+    };
+    // A bucket without an interval of its own has the cluster's.
+    let interval = match at(&answer, "/purgeInterval").as_f64() {
+        Some(days) => Some(days),
+        None => match management.get("/settings/autoCompaction").await {
+            Ok(answer) if answer.is_success() => at(&answer.json(), "/purgeInterval").as_f64(),
+            Ok(_) | Err(_) => None,
+        },
+    };
+    let mut findings = judge(&answer, options.durability.level().is_some());
+    let kept_days = options.tombstones_kept.as_secs_f64() / DAY_S;
+    match interval {
+        Some(days) if days < kept_days => findings.push(advice(
+            format!("tombstones are purged after {days} days, and the database counts on them for {kept_days}"),
+            format!(
+                "couchbase-cli bucket-edit --bucket {} --purge-interval {} (1 hour to 60 days), or a lower `tombstones_kept_s`",
+                options.connection.bucket,
+                kept_days.ceil()
+            ),
+        )),
+        Some(_) => {}
+        None => findings.push(advice(
+            "the purge interval of tombstones could not be read",
+            format!("it should be at least {kept_days} days"),
+        )),
+    }
+    findings
+}
+
+/// A part of a value; null where there is none.
+fn at<'a>(value: &'a Value, pointer: &str) -> &'a Value {
+    value.pointer(pointer).unwrap_or(&Value::Null)
+}
+
+/// What the description of a bucket says against it.
+fn judge(bucket: &Value, is_durable: bool) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    let kind = at(bucket, "/bucketType").as_str().unwrap_or_default();
+    if kind == "ephemeral" {
+        let what = "the bucket is an ephemeral one: a restart of its nodes forgets every document";
+        findings.push(advice(what, "use a bucket of the type couchbase"));
+        if *at(bucket, "/evictionPolicy") == "nruEviction" {
+            let remedy = "set its eviction policy to noEviction";
+            findings.push(fatal("the bucket throws documents away when its memory is full", remedy));
+        }
+    }
+    if at(bucket, "/replicaNumber").as_u64() == Some(0) && !is_durable {
+        findings
+            .push(advice("the bucket has no replica: a node that fails takes its documents with it", "give it one"));
+    }
+    if let Some(used) = at(bucket, "/basicStats/quotaPercentUsed").as_f64().filter(|used| *used > MEMORY_PERCENT_MAX) {
+        findings.push(advice(format!("the bucket uses {used:.0} % of its memory"), "give it more, before writes fail"));
+    }
+    if let Some(seconds) = at(bucket, "/maxTTL").as_u64().filter(|seconds| *seconds > 0) {
+        let what = format!("every document of the bucket expires after {seconds} s, those of browsers too");
+        findings.push(advice(what, "set the bucket's maximum time to live to 0, unless that is meant"));
+    }
+    findings
+}
+
+/// Creates the bucket, the scope and the collections that are missing, as far as the user may, and checks.
+pub(crate) async fn configure(
+    platform: &CouchbasePlatform,
+    collections: &[String],
+) -> Result<Vec<Finding>, PlatformError> {
+    let paths = platform.paths(collections)?;
+    let connection = &platform.options().connection;
+    let management = Management::find(connection).await?;
+    let bucket = format!("/pools/default/buckets/{}", escaped(&connection.bucket));
+    if management.get(&bucket).await?.status == 404 {
+        let memory = platform.options().bucket_memory_mib.to_string();
+        let form = [
+            ("name", connection.bucket.as_str()),
+            ("ramQuota", &memory),
+            ("bucketType", "couchbase"),
+            ("replicaNumber", "1"),
+        ];
+        if let Some(finding) = create(&management, "/pools/default/buckets", &form).await? {
+            return Ok(vec![finding]);
+        }
+    }
+    let client = Arc::clone(wait_for_bucket(platform).await?);
+    for (_, path) in &paths {
+        if !matches!(client.id_of(path).await, Err(Error::UnknownCollection(_))) {
+            continue;
+        }
+        let Some((scope, name)) = path.split_once('.') else { continue };
+        let scopes = format!("{bucket}/scopes");
+        let known = management.get(&scopes).await?.json();
+        let has = |one: &Value| *at(one, "/name") == *scope;
+        if !at(&known, "/scopes").as_array().is_some_and(|scopes| scopes.iter().any(has))
+            && let Some(finding) = create(&management, &scopes, &[("name", scope)]).await?
+        {
+            return Ok(vec![finding]);
+        }
+        let of_scope = format!("{scopes}/{}/collections", escaped(scope));
+        if let Some(finding) = create(&management, &of_scope, &[("name", name)]).await? {
+            return Ok(vec![finding]);
+        }
+        wait_for_collection(&client, path).await?;
+    }
+    check(platform, collections).await
+}
+
+/// Creates something; what is there already is as good.
+async fn create(
+    management: &Management<'_>,
+    path: &str,
+    form: &[(&str, &str)],
+) -> Result<Option<Finding>, PlatformError> {
+    let answer = management.post(path, form).await?;
+    if answer.is_success() || answer.text.contains("already exists") {
+        return Ok(None);
+    }
+    let name = form.first().map(|(_, name)| *name).unwrap_or_default();
+    let remedy = "create it by hand, or run `tidelock init` as a user that may (role `bucket_admin`; for the bucket itself `admin`)";
+    let what = format!("{name} could not be created: status {}: {}", answer.status, answer.text.trim());
+    Ok(Some(fatal(what, remedy)))
+}
+
+async fn wait_for_bucket(platform: &CouchbasePlatform) -> Result<&Arc<Client>, PlatformError> {
+    let deadline = Instant::now() + CREATED_WITHIN;
+    loop {
+        match platform.try_client().await {
+            Err(Error::Access(_)) if Instant::now() < deadline => sleep(LOOKED_EVERY).await,
+            Err(error) if error.is_transient() && Instant::now() < deadline => sleep(LOOKED_EVERY).await,
+            Ok(client) => return Ok(client),
+            Err(error) => return Err(refused(&error)),
+        }
+    }
+}
+
+async fn wait_for_collection(client: &Client, path: &str) -> Result<(), PlatformError> {
+    let deadline = Instant::now() + CREATED_WITHIN;
+    loop {
+        match client.id_of(path).await {
+            Err(Error::UnknownCollection(_)) if Instant::now() < deadline => sleep(LOOKED_EVERY).await,
+            Ok(_) => return Ok(()),
+            Err(error) => return Err(refused(&error)),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn check(bucket: &Value, expected: &[(bool, &str)]) {
+        let findings = judge(bucket, false);
+        assert_eq!(findings.len(), expected.len(), "{findings:?}");
+        for (finding, (fatal, part)) in findings.iter().zip(expected) {
+            assert!(finding.fatal == *fatal && finding.what.contains(part), "{finding:?}");
+        }
+    }
+
+    #[test]
+    fn what_is_wrong_with_a_bucket_is_said() {
+        check(
+            &json!({"bucketType": "membase", "replicaNumber": 1, "maxTTL": 0, "basicStats": {"quotaPercentUsed": 40}}),
+            &[],
+        );
+        check(&json!({"basicStats": {"quotaPercentUsed": 91.4}}), &[(false, "91 % of its memory")]);
+        check(&json!({"replicaNumber": 0, "maxTTL": 60}), &[(false, "no replica"), (false, "after 60 s")]);
+        let ephemeral = json!({"bucketType": "ephemeral", "evictionPolicy": "nruEviction"});
+        check(&ephemeral, &[(false, "ephemeral"), (true, "throws documents away")]);
+    }
+}

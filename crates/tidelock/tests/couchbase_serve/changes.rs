@@ -1,0 +1,64 @@
+//! Writes of browsers seen by other applications, and theirs by browsers.
+
+use std::time::Instant;
+
+use serde_json::json;
+use tidelock_core::wire::Outcome;
+
+use crate::client::{Client, increment, put};
+use crate::ground::Ground;
+use crate::process::documents;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_browsers_write_is_a_plain_document_and_a_foreign_one_reaches_the_browser() {
+    let ground = Ground::new("both-ways").await;
+    let serve = ground.serve("one", "");
+    let (mut writer, mut reader) = (Client::open(&serve, 1).await, Client::open(&serve, 2).await);
+    reader.subscribe().await;
+    writer.push(1, vec![put("card", r#"{"n":1,"by":"browser"}"#)]).await;
+    assert_eq!(writer.outcome().await, Outcome::Accepted);
+    assert_eq!(ground.get("card").await, Some(json!({"n": 1, "by": "browser"})));
+    let begun = Instant::now();
+    for (n, value) in [json!({"n": 5, "by": "sdk"}), json!({"n": 6})].iter().enumerate() {
+        ground.set("card", &value.to_string()).await;
+        reader.hears("card", Some(value)).await;
+        println!("foreign write {n} heard after {:?} in all", begun.elapsed());
+    }
+    ground.delete("card").await;
+    reader.hears("card", None).await;
+    assert_eq!(documents(&serve), []);
+    // What the SDK created the browser edits, on what it knows of it.
+    ground.set("theirs", r#"{"n":7,"kept":[1]}"#).await;
+    reader.hears("theirs", Some(&json!({"n": 7, "kept": [1]}))).await;
+    reader.push(1, vec![increment("theirs", r#"{"n":7,"kept":[1]}"#, 7)]).await;
+    assert_eq!(reader.outcome().await, Outcome::Accepted);
+    assert_eq!(ground.get("theirs").await, Some(json!({"n": 8, "kept": [1]})));
+    serve.stop();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn increments_of_browsers_and_of_other_applications_add_up() {
+    const EACH: u64 = 20;
+    let ground = Ground::new("sums").await;
+    let (one, other) = (ground.serve("one", ""), ground.serve("two", ""));
+    ground.set("sum", r#"{"n":0}"#).await;
+    let mut clients = [Client::open(&one, 1).await, Client::open(&other, 2).await];
+    for client in &mut clients {
+        client.subscribe().await;
+    }
+    // Each says what it has seen last: here, always the beginning.
+    for sequence in 1..=EACH {
+        for client in &mut clients {
+            client.push(sequence, vec![increment("sum", r#"{"n":0}"#, 0)]).await;
+        }
+    }
+    for client in &mut clients {
+        for _ in 1..=EACH {
+            let outcome = client.outcome().await;
+            assert!(matches!(outcome, Outcome::Accepted | Outcome::Merged(..)), "{outcome:?}");
+        }
+    }
+    assert_eq!(ground.get("sum").await, Some(json!({"n": 2 * EACH})));
+    one.stop();
+    other.stop();
+}

@@ -1,0 +1,184 @@
+/** Geode 1.14.4 with its parts for HTTP: `init` creates what is missing, REST and gfsh share documents with a browser. */
+import assert from "node:assert/strict";
+import { spawn } from "node:child_process";
+import { mkdtemp, rm, writeFile } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { test } from "node:test";
+import { flushed, Stack, until, untilPhase } from "../browser/stack.ts";
+import { required } from "../geode/cluster.ts";
+
+/** What `init` creates for the collection of these tests, in this order. */
+const CREATED = ["/docs_tl", "/_tl_clients", "/_tl_intents", "/_tl_conflicts", "/_tl_state"];
+
+function configuration(options: string): string {
+  return `
+[auth]
+algorithms = ["HS256"]
+secret = "0b4b7235229ae0cc777989ace3485896251610e28a316744ec85689202816931"
+
+[databases.app]
+path = "app.db"
+
+[databases.app.cluster]
+kind = "geode"
+addresses = ["${required("TIDELOCK_TEST_GEODE")}"]
+node = "http-${process.pid}"
+names = { notes = "docs" }
+${options}
+
+[databases.app.collections.notes]
+read = 'identity.sub != ""'
+write = 'identity.sub != ""'
+`;
+}
+
+const withManager = (): string => `options = { manager = "${required("TIDELOCK_GEODE_MANAGER")}" }`;
+/** Nobody listens there. */
+const WITHOUT_MANAGER = 'options = { manager = "127.0.0.1:1" }';
+
+interface Outcome {
+  readonly code: number | null;
+  readonly stdout: string;
+}
+
+/** Runs `tidelock init` or `tidelock doctor`. */
+async function tool(command: "init" | "doctor", options: string): Promise<Outcome> {
+  const directory = await mkdtemp(join(tmpdir(), "tidelock-init-"));
+  try {
+    const config = join(directory, "tidelock.toml");
+    await writeFile(config, configuration(options));
+    const child = spawn(required("TIDELOCK_BIN"), [command, "--config", config], {
+      stdio: ["ignore", "pipe", "inherit"],
+    });
+    let stdout = "";
+    child.stdout.setEncoding("utf8").on("data", (text: string) => (stdout += text));
+    const code = await new Promise<number | null>((resolve, reject) =>
+      child.once("close", resolve).once("error", reject),
+    );
+    return { code, stdout };
+  } finally {
+    await rm(directory, { recursive: true });
+  }
+}
+
+/** The answer of gfsh over HTTP to a command. */
+async function gfsh(command: string): Promise<string> {
+  const url = `http://${required("TIDELOCK_GEODE_MANAGER")}/geode-mgmt/v1/management/commands`;
+  const response = await fetch(`${url}?cmd=${encodeURIComponent(command)}`, { method: "POST" });
+  const text = await response.text();
+  assert.ok(response.ok && (JSON.parse(text) as { status: string }).status === "OK", `${command}: ${text}`);
+  return text;
+}
+
+async function rest(method: string, path: string, document?: unknown): Promise<unknown> {
+  const response = await fetch(`http://${required("TIDELOCK_GEODE_REST")}/geode/v1/${path}`, {
+    method,
+    headers: { "content-type": "application/json" },
+    ...(document === undefined ? {} : { body: JSON.stringify(document) }),
+  });
+  const text = await response.text();
+  assert.ok(response.ok, `${method} ${path}: ${response.status} ${text}`);
+  return text === "" ? null : JSON.parse(text);
+}
+
+void test("init creates what is missing, and doctor says so", { timeout: 180_000 }, async () => {
+  const missing = `missing regions: ${CREATED.join(", ")}`;
+  const before = await tool("doctor", withManager());
+  assert.equal(before.code, 1);
+  assert.ok(before.stdout.includes(missing), before.stdout);
+  const script = "create region --name=docs_tl --type=PARTITION_PERSISTENT --redundant-copies=1 --colocated-with=/docs";
+  assert.ok(before.stdout.includes(`  ${script} --total-num-buckets=7\n`), before.stdout);
+
+  const alone = await tool("init", WITHOUT_MANAGER);
+  assert.equal(alone.code, 1);
+  assert.ok(alone.stdout.includes("no manager answers (127.0.0.1:1: "), alone.stdout);
+  assert.ok(alone.stdout.includes(missing) && alone.stdout.includes(script), alone.stdout);
+
+  const created = await tool("init", withManager());
+  assert.deepEqual(created, { code: 0, stdout: "app: ready on geode\n" });
+  const members = await gfsh("list regions");
+  for (const path of CREATED) assert.ok(members.includes(`"${path.slice(1)}"`), members);
+  assert.deepEqual(await tool("init", withManager()), { code: 0, stdout: "app: ready on geode\n" }, "nothing to do");
+  assert.deepEqual(await tool("doctor", WITHOUT_MANAGER), { code: 0, stdout: "app: ready on geode\n" });
+});
+
+void test(
+  "doctor names a meta region that is not colocated, and init says what gfsh says",
+  { timeout: 180_000 },
+  async () => {
+    await tool("init", withManager());
+    await gfsh("destroy region --name=/docs_tl");
+    await gfsh("create region --name=docs_tl --type=PARTITION_PERSISTENT --redundant-copies=1 --total-num-buckets=5");
+    // Buckets come into being with their first entries.
+    for (let number = 0; number < 20; number++)
+      for (const region of ["docs", "docs_tl"]) await rest("PUT", `${region}/bucket-${number}`, { number });
+    const apart = await tool("doctor", withManager());
+    assert.equal(apart.code, 1);
+    assert.ok(apart.stdout.includes("/docs_tl is not colocated with /docs"), apart.stdout);
+    await gfsh("destroy region --name=/docs_tl");
+    for (let number = 0; number < 20; number++) await rest("DELETE", `docs/bucket-${number}`);
+    assert.equal((await tool("init", withManager())).code, 0);
+  },
+);
+
+void test("REST and gfsh share documents with a browser", { timeout: 180_000 }, async () => {
+  assert.equal((await tool("init", withManager())).code, 0);
+  const stack = await Stack.start({ config: configuration(withManager()) });
+  try {
+    const page = await stack.client({ stores: [{ name: "notes" }] });
+    await untilPhase(page, "live");
+    await page.evaluate(() => driver.observe("notes"));
+    const rows = async (): Promise<Record<string, unknown>> =>
+      Object.fromEntries(await page.evaluate(() => driver.dump("notes")));
+    const follows = async (key: string, value: unknown): Promise<void> => {
+      const text = JSON.stringify(value);
+      await until(`${key} is ${text}`, rows, (all) => JSON.stringify(all[key]) === text);
+      await until(
+        "the page shows it",
+        () => page.evaluate(() => driver.observed.at(-1)),
+        (shown) => value === undefined || (shown ?? []).some((row) => JSON.stringify(row) === text),
+      );
+    };
+
+    const document = {
+      title: "Zoë 😀",
+      n: 7,
+      big: 3_000_000_000,
+      half: 0.5,
+      ok: true,
+      none: null,
+      list: [1, { a: [] }],
+    };
+    await page.evaluate((value) => driver.run([{ ops: [["put", "notes", value, "card"]] }]), document);
+    await flushed(page);
+    assert.deepEqual(await rest("GET", "docs/card"), document);
+    const found = await rest("GET", `queries/adhoc?q=${encodeURIComponent("SELECT * FROM /docs d WHERE d.n = 7")}`);
+    assert.deepEqual(found, [document]);
+    assert.ok((await gfsh("get --region=/docs --key=card")).includes('\\"half\\":0.5'));
+    const titles = await gfsh(`query --query="SELECT d.title AS title FROM /docs d WHERE d.big > 2999999999L"`);
+    const table = JSON.parse(titles) as { content: { query: { content: unknown } } };
+    assert.deepEqual(table.content.query.content, { title: [document.title] });
+
+    await rest("PUT", "docs/rest", { by: "REST", list: [[1], 2] });
+    await follows("rest", { by: "REST", list: [[1], 2] });
+    await rest("PUT", "docs/card?op=REPLACE", { ...document, n: 8 });
+    await follows("card", { ...document, n: 8 });
+    await rest("DELETE", "docs/rest");
+    await follows("rest", undefined);
+    await gfsh("put --region=/docs --key=gfsh --value=hello");
+    await follows("gfsh", "hello");
+    await gfsh("remove --region=/docs --key=gfsh");
+    await follows("gfsh", undefined);
+
+    // And back: what a browser makes of a document of REST, REST reads.
+    await page.evaluate(() => driver.run([{ ops: [["increment", "notes", "card", ["n"]]] }]));
+    await flushed(page);
+    assert.deepEqual(await rest("GET", "docs/card"), { ...document, n: 9 });
+    await page.evaluate(() => driver.run([{ ops: [["delete", "notes", "card"]] }]));
+    await flushed(page);
+    assert.deepEqual(await rest("GET", "docs"), { docs: [] });
+  } finally {
+    await stack.stop();
+  }
+});
