@@ -3,6 +3,7 @@
 mod conformance;
 mod crashes;
 mod following;
+mod groups;
 mod host;
 mod lagging;
 mod platform;
