@@ -1,6 +1,7 @@
 //! Which server holds the primary copy of which bucket.
 
 use std::collections::HashMap;
+use std::sync::atomic::Ordering;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -14,8 +15,10 @@ use crate::wire::message::{Reply, Request};
 use crate::wire::version_tag::VersionTag;
 use crate::wire::{Malformed, Reader};
 
-/// Metadata that proved wrong is fetched again, but not more often than this.
+/// Metadata that proved wrong, or may be wrong since servers came or went, is fetched again, but not more often than this.
 const REFRESH_INTERVAL_MIN: Duration = Duration::from_secs(1);
+/// Metadata is fetched again after so long: primaries move without a sign, and a server that was the primary goes on answering reads.
+const REFRESH_INTERVAL_MAX: Duration = Duration::from_secs(10);
 /// The most buckets of a region that are remembered.
 const BUCKETS_MAX: usize = 1_000_000;
 
@@ -30,6 +33,8 @@ struct Known {
     /// The primary server of each bucket; empty when keys do not choose their bucket by their hash alone.
     primaries: Vec<Option<Address>>,
     fetched_at: Option<Instant>,
+    /// How many changes of servers there had been then.
+    changes: usize,
     is_stale: bool,
     /// A change of this region has had a version tag.
     is_versioned: bool,
@@ -50,9 +55,13 @@ impl Routing {
         if !client.pool().config.single_hop {
             return None;
         }
+        let changes = client.pool().changes.load(Ordering::Relaxed);
         let is_due = self.with(region, |known| match known.fetched_at {
             None => true,
-            Some(at) => known.is_stale && at.elapsed() >= REFRESH_INTERVAL_MIN,
+            Some(at) => {
+                let is_suspect = known.is_stale || known.changes != changes;
+                at.elapsed() >= if is_suspect { REFRESH_INTERVAL_MIN } else { REFRESH_INTERVAL_MAX }
+            }
         });
         if is_due {
             let _ = self.fetch(client, region).await;
@@ -93,8 +102,10 @@ impl Routing {
     /// Fetches the metadata of a region.
     pub(crate) async fn fetch(&self, client: &Client, region: &str) -> Result<(), Error> {
         // Noted first: of many requests at once, one fetches.
+        let changes = client.pool().changes.load(Ordering::Relaxed);
         self.with(region, |known| {
             known.fetched_at = Some(Instant::now());
+            known.changes = changes;
             known.is_stale = false;
         });
         let attributes = client.ask(Request::new(message::GET_PARTITION_ATTRIBUTES).text(region)).await?;

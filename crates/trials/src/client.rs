@@ -6,6 +6,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use tidelock_core::client::{Config, Kept, Phase};
+use tidelock_core::ids::Offset;
+use tidelock_core::wire::{ServerFrame, decode};
 use tidelock_sim::{Host, ModelDatabase, Request};
 use tungstenite::client::IntoClientRequest as _;
 use tungstenite::{Error, Message, WebSocket};
@@ -49,6 +51,8 @@ pub(crate) struct Replica {
     base_ms: u64,
     /// Of transactions that are not confirmed: the documents that they created for good.
     unacknowledged: Vec<Vec<(String, String)>>,
+    /// The highest offset of a result on this connection. It may bring states that other documents follow with the changes up to it.
+    told: Offset,
     looked: Instant,
     written: Instant,
 }
@@ -80,6 +84,7 @@ impl Replica {
             start,
             base_ms,
             unacknowledged: Vec::new(),
+            told: Offset(0),
             looked: start,
             written: start,
         }
@@ -117,7 +122,9 @@ impl Replica {
 
     fn look(&mut self) -> Result<(), String> {
         let status = self.host.client().status();
-        let settled = status.phase == Phase::Live && status.pending == 0 && self.host.client().is_synced();
+        let has_reached = self.host.client().standing().offset.is_some_and(|offset| offset >= self.told);
+        let is_live = status.phase == Phase::Live && status.pending == 0 && self.host.client().is_synced();
+        let settled = is_live && has_reached;
         if status.rejected > 0 {
             return Err(format!("a mutation was rejected: {:?}", self.database.rejected().collect::<Vec<_>>()));
         }
@@ -157,6 +164,7 @@ impl Replica {
             Request::Connect => match self.connect() {
                 Some(socket) => {
                     self.socket = Some(socket);
+                    self.told = Offset(0);
                     let (now, token) = (self.now(), self.home.token.0.clone());
                     self.host.tell(|client| client.handle_connected(now, &token));
                 }
@@ -201,6 +209,9 @@ impl Replica {
         };
         match socket.read() {
             Ok(Message::Binary(bytes)) => {
+                if let Ok(ServerFrame::Result(result)) = decode(&bytes) {
+                    self.told = self.told.max(result.offset);
+                }
                 let now = self.now();
                 self.host.tell(|client| client.handle_message(now, &bytes));
             }

@@ -58,11 +58,15 @@ pub(crate) struct Pool {
     is_closed: AtomicBool,
     /// Counts how often no server was left: ids of types may have changed since.
     pub(crate) losses: AtomicUsize,
+    /// Rises when a server fails, or comes, or goes: primaries may be elsewhere since.
+    pub(crate) changes: Arc<AtomicUsize>,
 }
 
 impl Pool {
     pub(crate) fn new(config: Config, identity: ClientIdentity) -> Self {
-        let servers = config.servers.iter().map(|one| (one.clone(), Arc::new(Server::new(one.clone(), &config))));
+        let changes = Arc::new(AtomicUsize::new(0));
+        let server = |one: &Address| (one.clone(), Arc::new(Server::new(one.clone(), &config, &changes)));
+        let servers = config.servers.iter().map(server);
         Self {
             locators: Mutex::new(config.locators.clone()),
             servers: Mutex::new(servers.collect()),
@@ -73,6 +77,7 @@ impl Pool {
             next_thread: AtomicI64::new(1),
             is_closed: AtomicBool::new(false),
             losses: AtomicUsize::new(0),
+            changes,
         }
     }
 
@@ -95,9 +100,13 @@ impl Pool {
         if let Answer::Servers(found) = answer {
             let mut servers = self.servers.lock().unwrap_or_else(PoisonError::into_inner);
             // A server that is gone from the list and serves a feed is kept until the feed notices.
+            let before = servers.len();
             servers.retain(|address, server| found.contains(address) || server.feeds.load(Ordering::Relaxed) > 0);
+            self.changes.fetch_add(before - servers.len(), Ordering::Relaxed);
             for address in found {
-                servers.entry(address.clone()).or_insert_with(|| Arc::new(Server::new(address, &self.config)));
+                servers
+                    .entry(address.clone())
+                    .or_insert_with(|| Arc::new(Server::new(address, &self.config, &self.changes)));
             }
         }
         // Locators that were configured stay in the list: one that is down now may come back.

@@ -29,10 +29,13 @@ pub(crate) struct Server {
     pub(crate) feeds: AtomicUsize,
     /// It has answered since it last failed.
     pub(crate) is_live: AtomicBool,
+    /// Shared by all servers: rises when one fails, or comes, or goes.
+    changes: Arc<AtomicUsize>,
 }
 
 impl Server {
-    pub(crate) fn new(address: Address, config: &Config) -> Self {
+    pub(crate) fn new(address: Address, config: &Config, changes: &Arc<AtomicUsize>) -> Self {
+        changes.fetch_add(1, Ordering::Relaxed);
         Self {
             address,
             idle: Mutex::default(),
@@ -40,6 +43,7 @@ impl Server {
             failed_at: Mutex::default(),
             feeds: AtomicUsize::new(0),
             is_live: AtomicBool::new(false),
+            changes: Arc::clone(changes),
         }
     }
 
@@ -76,6 +80,7 @@ impl Server {
     pub(crate) fn failed(&self) {
         self.idle().clear();
         self.is_live.store(false, Ordering::Relaxed);
+        self.changes.fetch_add(1, Ordering::Relaxed);
         *self.failed_at.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
     }
 

@@ -26,7 +26,7 @@ const NOTE: &str = "cluster:feed";
 
 /// How far the task is.
 #[derive(Default)]
-struct Following {
+pub(super) struct Following {
     /// Documents that wait for an intent, with the number of the first.
     put_off: BTreeMap<IntentName, (u64, BTreeSet<DocumentId>)>,
     /// Of what was put off last.
@@ -166,7 +166,7 @@ impl<P: Platform> ClusterStore<P> {
     }
 
     /// Takes documents in; those of unfinished intents are put off.
-    async fn take_in(
+    pub(super) async fn take_in(
         &self,
         following: &mut Following,
         documents: BTreeMap<DocumentId, Option<Entry>>,
