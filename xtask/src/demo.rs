@@ -32,7 +32,7 @@ pub(crate) struct Arguments {
     /// Where the data is kept.
     #[arg(long, value_enum, default_value_t = StoreKind::Embedded)]
     store: StoreKind,
-    /// The Couchbase cluster, as couchbase://user:password@host/bucket; a double of one without it.
+    /// The Couchbase cluster, as `couchbase://user:password@host/bucket`; a double of one without it.
     #[arg(long)]
     cluster: Option<String>,
     /// Do not open a browser window.

@@ -6,25 +6,28 @@
 mod node;
 
 use std::collections::{BTreeMap, HashMap};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use bytes::Bytes;
 use serde::Deserialize;
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::watch;
 use tokio::task::JoinHandle;
-use tokio::time::{Instant, sleep, timeout, timeout_at};
+use tokio::time::{Instant, sleep, timeout};
 
 use crate::address::Address;
 use crate::config::Config;
 use crate::connection::{Connection, Purpose, success};
 use crate::error::Error;
-use crate::limits::{KEY_BYTES_MAX, RETRY_DELAY_MAX, RETRY_DELAY_MIN};
-use crate::monitor::{Topologies, bootstrap, publish, read_id, seeds, watch_cluster};
+use crate::limits::{KEY_BYTES_MAX, RETRY_DELAY_MIN};
+use crate::monitor::{Topologies, bootstrap, publish, seeds, watch_cluster};
 use crate::topology::Topology;
 use crate::wire::codes::{opcode, status};
 use crate::wire::packet::{Outgoing, Packet};
-use crate::wire::request::id_of;
-use node::{Node, Order, Unanswered};
+use node::{Node, Unanswered};
+
+/// Between two attempts of one request at most.
+const DELAY_MAX: Duration = Duration::from_millis(500);
 
 /// A request to one document.
 #[derive(Debug, Clone, Default)]
@@ -69,8 +72,6 @@ pub struct Client {
     topologies: Topologies,
     changes: watch::Receiver<Arc<Topology>>,
     nodes: Mutex<HashMap<Address, Arc<Node>>>,
-    /// Ids by path.
-    collections: Mutex<BTreeMap<String, u32>>,
     monitor: JoinHandle<()>,
 }
 
@@ -99,10 +100,6 @@ fn leb128(mut id: u32) -> Vec<u8> {
     bytes
 }
 
-fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
 impl Client {
     /// Finds the cluster and the bucket. The configuration's filter and what concerns streams do not matter.
     pub async fn connect(config: Config) -> Result<Self, Error> {
@@ -111,8 +108,7 @@ impl Client {
         let config = Arc::new(config);
         let (topologies, changes) = watch::channel(Arc::new(topology));
         let monitor = tokio::spawn(watch_cluster(Arc::clone(&config), topologies.clone()));
-        let (nodes, collections) = (Mutex::default(), Mutex::default());
-        Ok(Self { config, topologies, changes, nodes, collections, monitor })
+        Ok(Self { config, topologies, changes, nodes: Mutex::default(), monitor })
     }
 
     /// Sends a request, and the answer to it. Waits for a node that is being replaced, and for one that takes the vbucket over, for at
@@ -121,25 +117,24 @@ impl Client {
     /// # Errors
     /// After [`Error::Connection`] and [`Error::Timeout`] the request may have been carried out.
     pub async fn call(&self, request: &Request) -> Result<Response, Error> {
+        if request.key.is_empty() || request.key.len() > KEY_BYTES_MAX {
+            let found = request.key.len();
+            return Err(Error::Configuration(format!("a key has 1 to {KEY_BYTES_MAX} bytes, not {found}")));
+        }
         let deadline = Instant::now() + self.config.timeout;
         let mut is_refreshed = false;
         let mut delay = RETRY_DELAY_MIN;
         let mut changes = self.changes.clone();
         loop {
-            let id = self.collection_id(&request.collection, deadline).await?;
-            changes.mark_unchanged();
-            let failed = match self.attempt(request, id, deadline).await? {
-                Attempt::Answered(answer) if answer.vbucket == status::UNKNOWN_COLLECTION => {
-                    // Dropped, and perhaps created again under another number.
-                    locked(&self.collections).remove(&request.collection);
-                    if std::mem::replace(&mut is_refreshed, true) {
-                        return Err(Error::UnknownCollection(request.collection.clone()));
-                    }
-                    continue;
+            let topology = Arc::clone(&changes.borrow_and_update());
+            let vbucket = vbucket_of(&request.key, topology.vbuckets.len());
+            let failed = match self.attempt(request, &topology, vbucket, deadline).await? {
+                // Dropped, and perhaps created again under another number.
+                Attempt::UnknownCollection if std::mem::replace(&mut is_refreshed, true) => {
+                    return Err(Error::UnknownCollection(request.collection.clone()));
                 }
-                Attempt::Answered(answer) => {
-                    let Packet { vbucket: status, cas, extras, value, .. } = answer;
-                    let vbucket = vbucket_of(&request.key, self.vbuckets());
+                Attempt::UnknownCollection => continue,
+                Attempt::Answered(Packet { vbucket: status, cas, extras, value, .. }) => {
                     return Ok(Response { vbucket, status, cas, extras, value });
                 }
                 Attempt::Again(error) => error,
@@ -151,33 +146,18 @@ impl Client {
                 Ok(()) = changes.changed() => {}
                 () = sleep(delay) => {}
             }
-            delay = (delay * 2).min(RETRY_DELAY_MAX / 10);
+            delay = (delay * 2).min(DELAY_MAX);
         }
     }
 
-    /// The id of a collection, by its path `scope.collection`: from memory, or from a node.
+    /// Asks a node for the id of a collection, by its path `scope.collection`.
     pub async fn id_of(&self, path: &str) -> Result<u32, Error> {
-        self.collection_id(path, Instant::now() + self.config.timeout).await
-    }
-
-    /// The number of the bucket's vbuckets.
-    pub fn vbuckets(&self) -> usize {
-        self.changes.borrow().vbuckets.len()
-    }
-
-    async fn collection_id(&self, path: &str, deadline: Instant) -> Result<u32, Error> {
-        if let Some(id) = locked(&self.collections).get(path) {
-            return Ok(*id);
-        }
-        let nodes = self.changes.borrow().nodes.clone();
+        let deadline = Instant::now() + self.config.timeout;
+        let topology = Arc::clone(&self.changes.borrow());
         let mut last = Error::Connection("the cluster has no nodes".into());
-        for address in nodes {
-            match self.ask(&address, id_of(opcode::GET_COLLECTION_ID, path), deadline).await {
-                Ok(answer) => {
-                    let (_, id) = read_id(&answer, path)?;
-                    locked(&self.collections).insert(path.to_owned(), id);
-                    return Ok(id);
-                }
+        for address in &topology.nodes {
+            match self.node(address, &topology).ask_id(path, deadline).await {
+                Ok(id) => return Ok(id),
                 Err(Unanswered::NotSent(error) | Unanswered::Unknown(error)) if error.is_transient() => last = error,
                 Err(Unanswered::NotSent(error) | Unanswered::Unknown(error)) => return Err(error),
             }
@@ -185,17 +165,27 @@ impl Client {
         Err(last)
     }
 
-    async fn attempt(&self, request: &Request, collection: u32, deadline: Instant) -> Result<Attempt, Error> {
-        if request.key.is_empty() || request.key.len() > KEY_BYTES_MAX {
-            return Err(Error::Configuration(format!(
-                "a key has 1 to {KEY_BYTES_MAX} bytes, not {}",
-                request.key.len()
-            )));
-        }
-        let topology = Arc::clone(&self.changes.borrow());
-        let vbucket = vbucket_of(&request.key, topology.vbuckets.len());
+    /// The number of the bucket's vbuckets.
+    pub fn vbuckets(&self) -> usize {
+        self.changes.borrow().vbuckets.len()
+    }
+
+    async fn attempt(
+        &self,
+        request: &Request,
+        topology: &Topology,
+        vbucket: u16,
+        deadline: Instant,
+    ) -> Result<Attempt, Error> {
         let Some(address) = topology.active(vbucket) else {
             return Ok(Attempt::Again(Error::Connection(format!("no node has the vbucket {vbucket}"))));
+        };
+        let node = self.node(address, topology);
+        let collection = match node.id_of(&request.collection, deadline).await {
+            Ok(id) => id,
+            Err(Unanswered::NotSent(error) | Unanswered::Unknown(error)) => {
+                return if error.is_transient() { Ok(Attempt::Again(error)) } else { Err(error) };
+            }
         };
         let outgoing = Outgoing {
             opcode: request.opcode,
@@ -207,10 +197,14 @@ impl Client {
             value: request.value.clone(),
             ..Outgoing::default()
         };
-        match self.ask(address, outgoing, deadline).await {
+        match node.ask(outgoing, deadline).await {
             Ok(answer) if answer.vbucket == status::NOT_MY_VBUCKET => {
                 publish(&self.topologies, &answer.value, address, &self.config);
                 Ok(Attempt::Again(Error::Connection(format!("the vbucket {vbucket} is moving"))))
+            }
+            Ok(answer) if answer.vbucket == status::UNKNOWN_COLLECTION => {
+                node.forget(&request.collection);
+                Ok(Attempt::UnknownCollection)
             }
             Ok(answer) => Ok(Attempt::Answered(answer)),
             Err(Unanswered::NotSent(error)) if error.is_transient() => Ok(Attempt::Again(error)),
@@ -221,57 +215,23 @@ impl Client {
         }
     }
 
-    /// Asks one node.
-    async fn ask(&self, address: &Address, request: Outgoing, deadline: Instant) -> Result<Packet, Unanswered> {
-        let node = self.node(address);
-        let (answer, answered) = oneshot::channel();
-        let gone = || Error::Connection(format!("the connection to {address} has ended"));
-        let late = || Error::Timeout(format!("a request to {address}"));
-        let sent = timeout_at(deadline, node.orders.send(Order { request, answer })).await;
-        match sent {
-            Err(_) => return Err(Unanswered::NotSent(late())),
-            Ok(Err(mpsc::error::SendError(_))) => {
-                self.forget(address, &node);
-                return Err(Unanswered::NotSent(gone()));
-            }
-            Ok(Ok(())) => {}
-        }
-        match timeout_at(deadline, answered).await {
-            Ok(Ok(answer)) => answer,
-            Ok(Err(_)) => {
-                self.forget(address, &node);
-                Err(Unanswered::Unknown(gone()))
-            }
-            Err(_) => {
-                // A connection on which nothing comes any more is of no use to the next one either.
-                self.forget(address, &node);
-                Err(Unanswered::Unknown(late()))
-            }
-        }
-    }
-
-    fn node(&self, address: &Address) -> Arc<Node> {
-        let mut nodes = locked(&self.nodes);
-        if let Some(node) = nodes.get(address).filter(|node| !node.orders.is_closed()) {
+    /// The connection to a node; another one where the last has ended.
+    fn node(&self, address: &Address, topology: &Topology) -> Arc<Node> {
+        let mut nodes = self.nodes.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(node) = nodes.get(address).filter(|node| node.is_open()) {
             return Arc::clone(node);
         }
-        let known = self.changes.borrow().nodes.clone();
-        nodes.retain(|address, _| known.contains(address));
+        nodes.retain(|address, _| topology.nodes.contains(address));
         let node = Arc::new(Node::start(address.clone(), Arc::clone(&self.config)));
         nodes.insert(address.clone(), Arc::clone(&node));
         node
-    }
-
-    fn forget(&self, address: &Address, node: &Arc<Node>) {
-        let mut nodes = locked(&self.nodes);
-        if nodes.get(address).is_some_and(|known| Arc::ptr_eq(known, node)) {
-            nodes.remove(address);
-        }
     }
 }
 
 enum Attempt {
     Answered(Packet),
+    /// The node does not know the number that the collection had.
+    UnknownCollection,
     /// Not carried out, or to be repeated: later, perhaps elsewhere.
     Again(Error),
 }

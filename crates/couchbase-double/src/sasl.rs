@@ -15,7 +15,7 @@ const ITERATIONS: u32 = 4096;
 /// A user has one for all exchanges (`kv_engine` cbsasl/pwdb.h).
 const SALT: [u8; 16] = *b"salt of the user";
 
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy)]
 enum Hash {
     Sha1,
     Sha256,
@@ -46,8 +46,8 @@ impl Hash {
 
     /// The salted password, computed once for each: it costs as much as everything else of a connection.
     fn salted(self, password: &[u8], salt: &[u8]) -> Vec<u8> {
-        static KNOWN: Mutex<BTreeMap<(Hash, Vec<u8>), Vec<u8>>> = Mutex::new(BTreeMap::new());
-        let key = (self, [password, salt].concat());
+        static KNOWN: Mutex<BTreeMap<Vec<u8>, Vec<u8>>> = Mutex::new(BTreeMap::new());
+        let key = [&[self as u8], password, salt].concat();
         let mut known = KNOWN.lock().unwrap_or_else(PoisonError::into_inner);
         known.entry(key).or_insert_with(|| self.iterated(password, salt)).clone()
     }

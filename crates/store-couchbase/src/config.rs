@@ -61,7 +61,7 @@ impl Durability {
         ("persist-to-majority", Self::PersistToMajority),
     ];
 
-    /// The level on the wire (`kv_engine` include/memcached/durability_spec.h, `cb::durability::Level`).
+    /// The level on the wire (`kv_engine` `include/memcached/durability_spec.h`, `cb::durability::Level`).
     pub(crate) fn level(self) -> Option<u8> {
         match self {
             Self::None => None,

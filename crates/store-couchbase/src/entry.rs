@@ -81,7 +81,7 @@ impl State<'_> {
             None => {}
             // The server's word is not taken: it calls JSON what its parser takes for it.
             Some(body) if serde_json::from_slice::<serde::de::IgnoredAny>(body).is_ok() => {
-                entry.content = Some(body.into())
+                entry.content = Some(body.into());
             }
             Some(body) => entry.unreadable = Some(format!("{} bytes that are not JSON", body.len())),
         }

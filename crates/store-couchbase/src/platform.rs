@@ -48,8 +48,12 @@ impl CouchbasePlatform {
     }
 
     pub(crate) async fn try_client(&self) -> Result<&Arc<Client>, Error> {
+        if let Some(client) = self.client.get() {
+            return Ok(client);
+        }
+        // Apart: every call would otherwise carry the whole beginning of a connection.
         let connect = async || Client::connect(self.options.connection.clone()).await.map(Arc::new);
-        self.client.get_or_try_init(connect).await
+        Box::pin(self.client.get_or_try_init(connect)).await
     }
 
     async fn client(&self) -> Result<&Arc<Client>, PlatformError> {

@@ -86,7 +86,15 @@ impl CouchbaseScan {
                 Event::Rollback { .. } => {
                     return Err(PlatformError::Unavailable("the bucket was rolled back during the walk".to_owned()));
                 }
-                _ => {}
+                // They concern no document; kinds that are added later do not either.
+                Event::Snapshot(_)
+                | Event::System(_)
+                | Event::SeqnoAdvanced { .. }
+                | Event::OutOfOrder { .. }
+                | Event::Ended { .. }
+                | Event::CaughtUp
+                | Event::Disconnected { .. }
+                | _ => {}
             }
         }
         Ok(entries)

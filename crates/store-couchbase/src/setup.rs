@@ -168,10 +168,10 @@ async fn settings(platform: &CouchbasePlatform) -> Vec<Finding> {
         Err(error) => return unseen(error.to_string()),
     };
     // A bucket without an interval of its own has the cluster's.
-    let interval = match answer["purgeInterval"].as_f64() {
+    let interval = match at(&answer, "/purgeInterval").as_f64() {
         Some(days) => Some(days),
         None => match management.get("/settings/autoCompaction").await {
-            Ok(answer) if answer.is_success() => answer.json()["purgeInterval"].as_f64(),
+            Ok(answer) if answer.is_success() => at(&answer.json(), "/purgeInterval").as_f64(),
             Ok(_) | Err(_) => None,
         },
     };
@@ -195,26 +195,31 @@ async fn settings(platform: &CouchbasePlatform) -> Vec<Finding> {
     findings
 }
 
+/// A part of a value; null where there is none.
+fn at<'a>(value: &'a Value, pointer: &str) -> &'a Value {
+    value.pointer(pointer).unwrap_or(&Value::Null)
+}
+
 /// What the description of a bucket says against it.
 fn judge(bucket: &Value, is_durable: bool) -> Vec<Finding> {
     let mut findings = Vec::new();
-    let kind = bucket["bucketType"].as_str().unwrap_or_default();
+    let kind = at(bucket, "/bucketType").as_str().unwrap_or_default();
     if kind == "ephemeral" {
         let what = "the bucket is an ephemeral one: a restart of its nodes forgets every document";
         findings.push(advice(what, "use a bucket of the type couchbase"));
-        if bucket["evictionPolicy"] == "nruEviction" {
+        if *at(bucket, "/evictionPolicy") == "nruEviction" {
             let remedy = "set its eviction policy to noEviction";
             findings.push(fatal("the bucket throws documents away when its memory is full", remedy));
         }
     }
-    if bucket["replicaNumber"].as_u64() == Some(0) && !is_durable {
+    if at(bucket, "/replicaNumber").as_u64() == Some(0) && !is_durable {
         findings
             .push(advice("the bucket has no replica: a node that fails takes its documents with it", "give it one"));
     }
-    if let Some(used) = bucket["basicStats"]["quotaPercentUsed"].as_f64().filter(|used| *used > MEMORY_PERCENT_MAX) {
+    if let Some(used) = at(bucket, "/basicStats/quotaPercentUsed").as_f64().filter(|used| *used > MEMORY_PERCENT_MAX) {
         findings.push(advice(format!("the bucket uses {used:.0} % of its memory"), "give it more, before writes fail"));
     }
-    if let Some(seconds) = bucket["maxTTL"].as_u64().filter(|seconds| *seconds > 0) {
+    if let Some(seconds) = at(bucket, "/maxTTL").as_u64().filter(|seconds| *seconds > 0) {
         let what = format!("every document of the bucket expires after {seconds} s, those of browsers too");
         findings.push(advice(what, "set the bucket's maximum time to live to 0, unless that is meant"));
     }
@@ -250,8 +255,8 @@ pub(crate) async fn configure(
         let Some((scope, name)) = path.split_once('.') else { continue };
         let scopes = format!("{bucket}/scopes");
         let known = management.get(&scopes).await?.json();
-        let has = |one: &Value| one["name"] == scope;
-        if !known["scopes"].as_array().is_some_and(|scopes| scopes.iter().any(has))
+        let has = |one: &Value| *at(one, "/name") == *scope;
+        if !at(&known, "/scopes").as_array().is_some_and(|scopes| scopes.iter().any(has))
             && let Some(finding) = create(&management, &scopes, &[("name", scope)]).await?
         {
             return Ok(vec![finding]);

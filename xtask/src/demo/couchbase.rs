@@ -29,12 +29,11 @@ pub(super) struct Couchbase {
 impl Couchbase {
     /// Takes the cluster that is named, or starts a double, and creates what the database needs.
     pub(super) fn start(project: &Project, cluster: Option<&str>, tidelock: &Path) -> Result<Self, String> {
-        let (double, text) = match cluster {
-            Some(text) => (None, text.to_owned()),
-            None => {
-                let (double, text) = start_double(project)?;
-                (Some(double), text)
-            }
+        let (double, text) = if let Some(text) = cluster {
+            (None, text.to_owned())
+        } else {
+            let (double, text) = start_double(project)?;
+            (Some(double), text)
         };
         let form = "write the cluster as couchbase://user:password@host/bucket";
         let (rest, bucket) = match text.rsplit_once('@').ok_or(form)?.1.split_once('/') {
@@ -93,6 +92,6 @@ fn start_double(project: &Project) -> Result<(Child, String), String> {
     let mut line = String::new();
     BufReader::new(output).read_line(&mut line).map_err(|error| format!("the double said nothing: {error}"))?;
     let said: Value = serde_json::from_str(&line).map_err(|error| format!("the double said {line:?}: {error}"))?;
-    let text = said["connection_string"].as_str().ok_or("the double did not say where it is")?;
+    let text = said.get("connection_string").and_then(Value::as_str).ok_or("the double did not say where it is")?;
     Ok((double, text.to_owned()))
 }

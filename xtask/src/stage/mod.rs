@@ -38,7 +38,7 @@ enum Stage {
     Crash,
     /// Tests against a real Apache Geode cluster.
     Geode,
-    /// Couchbase's own clients against the double of its server, and the client for its change protocol over TLS.
+    /// Couchbase's own clients against the double of its server, the platform on Couchbase, and the client for its protocol over TLS.
     Couchbase,
 }
 

@@ -38,11 +38,11 @@ async fn the_suite_of_platforms(scope: &str, durability: Durability) {
     let mut ground = Ground::new(scope).await;
     ground.options.durability = durability;
     let ground = &ground;
-    platforms::run(async |name| {
+    Box::pin(platforms::run(async |name| {
         let collections = ["docs", "people"].map(str::to_owned);
         let (prefix, foreign) = (format!("{name}-"), Box::new(ground.others().await));
         Subject { platform: ground.platform().await, collections, prefix, foreign }
-    })
+    }))
     .await;
 }
 

@@ -52,7 +52,7 @@ impl Ground {
         };
         let mut connection = Config::new(&text).unwrap();
         if connection.bucket.is_empty() {
-            connection.bucket = "default".to_owned();
+            "default".clone_into(&mut connection.bucket);
         }
         let mut options = CouchbaseOptions::new(connection);
         scope.clone_into(&mut options.scope);

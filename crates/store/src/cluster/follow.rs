@@ -174,35 +174,45 @@ impl<P: Platform> ClusterStore<P> {
         let old = |id: &DocumentId, entry: &Option<Entry>| {
             entry.as_ref().is_some_and(|entry| self.known.age(id, entry) == Age::Old)
         };
-        let documents: BTreeMap<_, _> = documents.into_iter().filter(|(id, entry)| !old(id, entry)).collect();
-        if documents.is_empty() {
-            return Ok(());
-        }
-        let Some(intent) = self.try_take_in(&documents).await? else { return Ok(()) };
-        if documents.len() == 1 {
+        let mut documents: BTreeMap<_, _> = documents.into_iter().filter(|(id, entry)| !old(id, entry)).collect();
+        while !documents.is_empty() {
+            let Some((intent, holders)) = self.try_take_in(&documents).await? else { return Ok(()) };
             self.intents.meet(&intent, self.host.now_ms());
-            for id in documents.into_keys() {
-                following.put_off(intent.clone(), id);
+            let (held, rest) = documents.into_iter().partition(|(id, _)| holders.contains(id));
+            documents = rest;
+            let held: BTreeMap<DocumentId, Option<Entry>> = held;
+            if held.is_empty() {
+                return self.take_in_one_by_one(following, documents).await;
             }
-            return Ok(());
-        }
-        for (id, entry) in documents {
-            let one = BTreeMap::from([(id, entry)]);
-            if let Some(intent) = self.try_take_in(&one).await? {
-                self.intents.meet(&intent, self.host.now_ms());
-                for id in one.into_keys() {
-                    following.put_off(intent.clone(), id);
-                }
+            // The rest stays together: what was forgotten of their groups does not tear them then.
+            for id in held.into_keys() {
+                following.put_off(intent.clone(), id);
             }
         }
         Ok(())
     }
 
-    /// Takes documents in together; the intent that is in the way.
+    /// Takes documents in of which some belong to a group with one that waits for an intent.
+    async fn take_in_one_by_one(
+        &self,
+        following: &mut Following,
+        documents: BTreeMap<DocumentId, Option<Entry>>,
+    ) -> Result<(), StoreError> {
+        for (id, entry) in documents {
+            let one = BTreeMap::from([(id.clone(), entry)]);
+            if let Some((intent, _)) = self.try_take_in(&one).await? {
+                self.intents.meet(&intent, self.host.now_ms());
+                following.put_off(intent, id);
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes documents in together; the intent that is in the way, and documents that have their parts of it.
     async fn try_take_in(
         &self,
         documents: &BTreeMap<DocumentId, Option<Entry>>,
-    ) -> Result<Option<IntentName>, StoreError> {
+    ) -> Result<Option<(IntentName, BTreeSet<DocumentId>)>, StoreError> {
         let mut guard = self.locks.lock(documents.keys().cloned().collect()).await;
         let mut given = BTreeMap::new();
         guard.retain(|id| {
@@ -217,7 +227,7 @@ impl<P: Platform> ClusterStore<P> {
         });
         match self.take_locked(guard, Unfinished::Report, given, BTreeSet::new()).await {
             Ok(mut taken) => self.ingest(&mut taken, SessionId(0), &[]).await.map(|_| None),
-            Err(NotTaken::Unfinished(intent)) => Ok(Some(intent)),
+            Err(NotTaken::Unfinished(intent, holders)) => Ok(Some((intent, holders))),
             Err(NotTaken::Failed(error)) => Err(error),
         }
     }

@@ -112,22 +112,22 @@ impl<P: Platform> ClusterStore<P> {
         Ok(row.is_some_and(|row| row.attempt == name.attempt && row.is_live() && row.owner != owner))
     }
 
-    /// The documents of an intent that is done; those of one that is gone are not known any more.
+    /// The documents of an intent that is done, `None` for one that is not; those of one that is gone are not known any more.
     pub(super) async fn members_of_intent(
         &self,
         name: &IntentName,
         unfinished: Unfinished,
-    ) -> Result<Vec<DocumentId>, NotTaken> {
+    ) -> Result<Option<Vec<DocumentId>>, StoreError> {
         let (row, _) = self.intent_row(&name.key).await?;
-        let Some(row) = row.filter(|row| row.attempt == name.attempt) else { return Ok(Vec::new()) };
+        let Some(row) = row.filter(|row| row.attempt == name.attempt) else { return Ok(Some(Vec::new())) };
         match row.stage {
             Stage::Done => {}
             Stage::Committed if unfinished == Unfinished::Finish => self.finish(name).await?,
-            Stage::Committed | Stage::Prepared => return Err(NotTaken::Unfinished(name.clone())),
-            Stage::Aborted => return Ok(Vec::new()),
+            Stage::Committed | Stage::Prepared => return Ok(None),
+            Stage::Aborted => return Ok(Some(Vec::new())),
         }
         let body = self.intent_body(&name.key, &row).await?;
-        Ok(body.parts.into_iter().filter(Part::is_written).map(|part| part.id).collect())
+        Ok(Some(body.parts.into_iter().filter(Part::is_written).map(|part| part.id).collect()))
     }
 
     /// Brings an intent to its end: waits for its creator, aborts it after its lease, finishes it once it is committed.
@@ -243,7 +243,7 @@ impl<P: Platform> ClusterStore<P> {
         match self.take_locked(locked.guard, Unfinished::Finish, BTreeMap::new(), groups).await {
             Ok(locked) => self.found(attempt.commit, locked).await,
             Err(NotTaken::Failed(error)) => Err(error),
-            Err(NotTaken::Unfinished(_)) => Ok(Step::Again),
+            Err(NotTaken::Unfinished(..)) => Ok(Step::Again),
         }
     }
 

@@ -12,10 +12,10 @@ pub(super) const CLIENTS_REMEMBERED_MAX: usize = 20_000;
 pub(super) const OUTCOMES_KEPT_MAX: usize = 1_024;
 /// Clients that a document's meta names before their records are read to find those that it need not.
 pub(super) const SEEN_KEPT_MAX: usize = 16;
-/// Groups that a document's meta names.
-pub(super) const GROUPS_KEPT_MAX: usize = 8;
+/// Groups that a document's meta names. A node that lags by more of them may publish the oldest in part.
+pub(super) const GROUPS_KEPT_MAX: usize = 32;
 /// About how many bytes of groups a document's meta holds.
-pub(super) const GROUPS_BYTES_MAX: usize = 4 << 10;
+pub(super) const GROUPS_BYTES_MAX: usize = 8 << 10;
 /// Documents that are written in one step at most: each of their metas names them all.
 pub(super) const TOGETHER_DOCUMENTS_MAX: usize = 16;
 /// Attempts of one commit before it is handed back.

@@ -81,8 +81,8 @@ pub(super) enum Unfinished {
 
 /// Why documents were not read.
 pub(super) enum NotTaken {
-    /// An intent is not done.
-    Unfinished(IntentName),
+    /// An intent is not done, and these documents have their parts of it.
+    Unfinished(IntentName, BTreeSet<DocumentId>),
     Failed(StoreError),
 }
 
@@ -142,7 +142,11 @@ impl State {
     fn lacks(&self, group: &IntentName, at_ms: u64) -> bool {
         let groups = self.groups();
         let is_forgotten = groups.len() > 1 && groups.iter().all(|one| one.at_ms > at_ms);
-        !is_forgotten && groups.iter().all(|one| one.name != *group)
+        !is_forgotten && !self.names(group)
+    }
+
+    fn names(&self, group: &IntentName) -> bool {
+        self.groups().iter().any(|one| one.name == *group)
     }
 }
 
@@ -161,7 +165,7 @@ impl Taken<'_> {
             };
             let lacks = |(group, at_ms): (&IntentName, &u64)| state.lacks(group, *at_ms);
             let is_ours = state.is_early() || members.get(&state.id).is_some_and(|groups| groups.iter().any(lacks));
-            let unnamed = |group: &IntentName| state.groups().iter().all(|one| one.name != *group);
+            let unnamed = |group: &IntentName| !state.names(group);
             let is_half = !matches || members.get(&state.id).is_some_and(|groups| groups.keys().any(unnamed));
             is_half.then(|| Half { id: state.id.clone(), token: state.token.clone(), is_ours })
         };
@@ -236,7 +240,7 @@ impl<P: Platform> ClusterStore<P> {
         match self.take_locked(guard, Unfinished::Finish, BTreeMap::new(), BTreeSet::new()).await {
             Ok(taken) => Ok(taken),
             Err(NotTaken::Failed(error)) => Err(error),
-            Err(NotTaken::Unfinished(_)) => Err(StoreError::Unavailable("an intent is not done".to_owned())),
+            Err(NotTaken::Unfinished(..)) => Err(StoreError::Unavailable("an intent is not done".to_owned())),
         }
     }
 
@@ -274,7 +278,12 @@ impl<P: Platform> ClusterStore<P> {
             }
             let mut wanted = taken.guard.ids().clone();
             for group in found {
-                for member in self.members(&group, unfinished).await? {
+                let Some(of_group) = self.members(&group, unfinished).await? else {
+                    let holders = taken.states.values().filter(|state| state.names(&group.name));
+                    let holders = holders.map(|state| state.id.clone()).collect();
+                    return Err(NotTaken::Unfinished(group.name, holders));
+                };
+                for member in of_group {
                     members.entry(member.clone()).or_default().insert(group.name.clone(), group.at_ms);
                     wanted.insert(member);
                 }
@@ -306,10 +315,14 @@ impl<P: Platform> ClusterStore<P> {
         Ok(Taken { guard, states, journal, offset: held.offset, groups: BTreeSet::new() })
     }
 
-    /// Groups of states that the journal does not have, but for those in `met`.
+    /// Groups that have to be published with the states that the journal does not have, but for those in `met`. They are those of these
+    /// states, and of states that came back to the content that the journal has: what led there and back is not published either.
     fn unpublished(&self, taken: &Taken<'_>, met: &BTreeSet<IntentName>) -> Vec<Group> {
-        let states = taken.states.values().filter(|state| taken.differs(state));
-        let groups = states.flat_map(State::groups);
+        if !taken.states.values().any(|state| taken.differs(state)) {
+            return Vec::new();
+        }
+        let is_new = |state: &&State| taken.differs(state) || self.known.version(&state.id, &state.token).is_none();
+        let groups = taken.states.values().filter(is_new).flat_map(State::groups);
         let mut found: Vec<Group> = groups
             .filter(|group| !met.contains(&group.name) && !self.known.is_published(&group.name))
             .cloned()
@@ -319,11 +332,12 @@ impl<P: Platform> ClusterStore<P> {
         found
     }
 
-    async fn members(&self, group: &Group, unfinished: Unfinished) -> Result<Vec<DocumentId>, NotTaken> {
+    /// The documents of a group; `None` for an intent that is not done.
+    async fn members(&self, group: &Group, unfinished: Unfinished) -> Result<Option<Vec<DocumentId>>, StoreError> {
         if group.members.is_empty() {
             return self.members_of_intent(&group.name, unfinished).await;
         }
-        Ok(group.members.clone())
+        Ok(Some(group.members.clone()))
     }
 
     /// Takes states into the journal, in one commit. `own` are the writes of this node that led to some of them.

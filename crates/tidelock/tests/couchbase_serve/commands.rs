@@ -6,16 +6,16 @@ use crate::ground::Ground;
 async fn init_creates_what_is_missing_and_doctor_says_what_is_wrong() {
     let ground = Ground::bare("commands").await;
     let config = ground.config("one", "");
-    let (succeeded, said) = ground.run("doctor", &config);
+    let (succeeded, said) = Ground::run("doctor", &config);
     assert!(!succeeded && said.contains("wrong: missing collections: commands.notes, commands.tl_clients"), "{said}");
     assert!(said.contains("  tidelock init"), "{said}");
-    let (succeeded, said) = ground.run("serve", &config);
+    let (succeeded, said) = Ground::run("serve", &config);
     assert!(!succeeded && said.contains("the platform is not ready"), "{said}");
     for _ in 0..2 {
-        let (succeeded, said) = ground.run("init", &config);
+        let (succeeded, said) = Ground::run("init", &config);
         assert!(succeeded, "{said}");
     }
-    let (succeeded, said) = ground.run("doctor", &config);
+    let (succeeded, said) = Ground::run("doctor", &config);
     assert!(succeeded && said.contains("tombstones are purged after"), "{said}");
 }
 
@@ -25,7 +25,7 @@ async fn what_is_wrong_with_a_configuration_is_named() {
     let refused = |change: &dyn Fn(String) -> String, expected: &str| {
         let path = ground.config("one", "");
         std::fs::write(&path, change(std::fs::read_to_string(&path).unwrap())).unwrap();
-        let (succeeded, said) = ground.run("serve", &path);
+        let (succeeded, said) = Ground::run("serve", &path);
         assert!(!succeeded && said.contains(expected), "{expected}: {said}");
     };
     let adds = |line: &'static str| move |text: String| text.replace("scope = ", &format!("{line}\nscope = "));

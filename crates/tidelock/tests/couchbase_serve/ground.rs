@@ -1,6 +1,6 @@
 //! A scope of a cluster, servers of it, and the other applications that write there.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use serde_json::Value;
@@ -30,7 +30,7 @@ impl Ground {
     /// The scope is made by `tidelock init`.
     pub(crate) async fn new(scope: &str) -> Self {
         let ground = Self::bare(scope).await;
-        let (succeeded, said) = ground.run("init", &ground.config("init", ""));
+        let (succeeded, said) = Self::run("init", &ground.config("init", ""));
         assert!(succeeded, "{said}");
         ground
     }
@@ -46,7 +46,7 @@ impl Ground {
         };
         let mut connection = Config::new(&text).unwrap();
         if connection.bucket.is_empty() {
-            connection.bucket = "default".to_owned();
+            "default".clone_into(&mut connection.bucket);
         }
         // The password goes where a configuration has it.
         let hosts = text.rsplit_once('@').unwrap().1.split(['/', '?']).next().unwrap();
@@ -82,7 +82,7 @@ impl Ground {
     }
 
     /// Runs a command of the binary; whether it succeeded, and all that it said.
-    pub(crate) fn run(&self, command: &str, config: &PathBuf) -> (bool, String) {
+    pub(crate) fn run(command: &str, config: &Path) -> (bool, String) {
         let mut tidelock = Command::new(env!("CARGO_BIN_EXE_tidelock"));
         let output = tidelock.args([command, "--config"]).arg(config).output().unwrap();
         let said = [output.stdout, output.stderr].concat();

@@ -1,7 +1,12 @@
 //! `tidelock serve`, `init` and `doctor` on Couchbase: the double, or the cluster that `TIDELOCK_TEST_COUCHBASE` names. Modules named
 //! `local_*` give the double commands that no cluster has.
 
-#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests: a panic is how they report")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::wildcard_enum_match_arm,
+    reason = "tests: a panic is how they report"
+)]
 
 mod changes;
 mod client;

@@ -477,6 +477,75 @@ fn records_are_not_shown_as_documents() {
 }
 
 /// Where a put can be seen in part, a node looks again before it publishes.
+/// Sets counters from one number to another, in one mutation.
+fn set_all(id: tidelock_core::ids::MutationId, counters: &[(&str, u64, u64)]) -> Push {
+    let change = |(key, from, to): &(&str, u64, u64)| DocumentChange {
+        id: doc(key),
+        base: tidelock_core::version::of_body(&counter(*from)).unwrap(),
+        operation: Operation::Put(counter(*to)),
+    };
+    Push { id, changes: counters.iter().map(change).collect() }
+}
+
+/// A document that came back to the content that a node has connects those that it was changed with on the way.
+#[test]
+fn groups_of_a_document_that_came_back_are_published_together() {
+    for together in [false, true] {
+        let mut rig = Rig::new(1, together);
+        for key in ["a", "b", "c"] {
+            rig.cluster.set(&doc(key), Some("{\"n\":0}"), false);
+        }
+        let (writer, mut lagging) = (rig.node(), rig.idle_node());
+        rig.run(lagging.store.read(&[doc("a"), doc("b"), doc("c")])).unwrap();
+        lagging.history();
+        rig.push(&writer, &set_all(mutation(1, 1), &[("a", 0, 1), ("b", 0, 1)]));
+        rig.push(&writer, &set_all(mutation(1, 2), &[("a", 1, 0), ("c", 0, 1)]));
+        rig.run(lagging.store.read(&[doc("b")])).unwrap();
+        let steps = lagging.history();
+        let keys: Vec<Vec<&String>> = steps.iter().map(|(_, step)| step.keys().collect()).collect();
+        assert_eq!(keys, [["b", "c"]], "{together}: {steps:?}");
+    }
+}
+
+/// What waits for an intent is put off; the rest goes in together, also what more groups connect than a meta names.
+#[test]
+fn an_intent_in_the_way_does_not_part_the_others() {
+    let many: Vec<String> = (0..20).map(|n| format!("m{n}")).collect();
+    let many: Vec<&str> = many.iter().map(String::as_str).collect();
+    let mut begun = 0;
+    for call in 0..200 {
+        let mut rig = Rig::new(1, true);
+        for key in ["a", "b", "c"].iter().chain(&many) {
+            rig.cluster.set(&doc(key), Some("{\"n\":0}"), false);
+        }
+        let mut lagging = rig.node();
+        rig.converge(&[&lagging]);
+        rig.stop_tasks();
+        lagging.history();
+        let (writer, stopping) = (rig.idle_node(), rig.idle_node());
+        rig.push(&writer, &set_all(mutation(1, 1), &[("a", 0, 100), ("b", 0, 100)]));
+        for n in 0..crate::cluster::limits::GROUPS_KEPT_MAX as u64 {
+            rig.push(&writer, &set_all(mutation(1, n + 2), &[("a", 100 + n, 101 + n), ("c", n, n + 1)]));
+        }
+        // Another node carries an intent out, and stops on its way.
+        stopping.platform.fail(call, Fault::StopBefore);
+        if rig.push_until_stopped(&stopping, &increment(mutation(2, 1), &many, 0)).is_some() {
+            break;
+        }
+        let ones = rig.cluster.documents("notes").values().filter(|n| *n == "{\"n\":1}").count();
+        if ones == 0 || ones == many.len() {
+            continue;
+        }
+        begun += 1;
+        rig.start(&lagging);
+        rig.converge(&[&lagging]);
+        let steps = lagging.history();
+        let first: Vec<&String> = steps.first().unwrap().1.keys().collect();
+        assert_eq!(first, ["a", "b", "c"], "{call}: {steps:?}");
+    }
+    assert!(begun > 0, "no call stops in the middle");
+}
+
 #[test]
 fn a_put_that_is_visible_in_part_is_published_whole() {
     // The last ones last for longer than the platform says: only where the content comes last can they be told from what others write.
