@@ -93,9 +93,9 @@ impl Fleet {
             let load = Load::new(number, mix, Dice::new(dice.below(u64::MAX)));
             let replica = Replica::new(number, home.clone(), load, Arc::clone(ledger));
             let orders = Arc::clone(&orders);
-            let place = usize::try_from(number).unwrap_or(usize::MAX);
+            let seat = usize::try_from(number).unwrap_or(usize::MAX);
             std::thread::spawn(move || {
-                if let Err(what) = replica.run(place, &orders) {
+                if let Err(what) = replica.run(seat, &orders) {
                     orders.failure().get_or_insert(format!("client {number}: {what}"));
                 }
             })

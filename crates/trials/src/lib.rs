@@ -13,6 +13,12 @@
 //! | `geode` | a Geode cluster of the test's own, and what its regions hold |
 //! | `trial` | all of it together: two servers on one cluster, and clients that use both |
 
+#![allow(clippy::missing_panics_doc, reason = "a trial fails by a panic, as a test does")]
+#![allow(
+    clippy::indexing_slicing,
+    reason = "JSON of the server under test: a missing member fails the trial by the expectation that follows"
+)]
+
 mod client;
 mod dice;
 mod fleet;

@@ -120,7 +120,7 @@ impl Server {
     pub fn log(&self) -> String {
         let text = fs::read_to_string(self.directory.join("log")).unwrap_or_default();
         let lines: Vec<&str> = text.lines().collect();
-        lines.iter().skip(lines.len().saturating_sub(30)).map(|line| format!("  {line}\n")).collect()
+        lines.get(lines.len().saturating_sub(30)..).unwrap_or_default().join("\n")
     }
 
     /// Starts the process and waits for the line that says that it listens.

@@ -88,7 +88,7 @@ pub(crate) fn rows(database: &ModelDatabase, store: &str) -> BTreeMap<String, Va
     let rows = database.scan(store, None, usize::MAX).into_iter();
     let value = |row: Row| match row {
         Row::Json(json) => serde_json::from_slice(&json).unwrap_or_default(),
-        other => Value::String(format!("no JSON: {other:?}")),
+        other @ (Row::Absent | Row::Unsupported(_)) => Value::String(format!("no JSON: {other:?}")),
     };
     rows.map(|(key, row)| (key, value(row))).collect()
 }

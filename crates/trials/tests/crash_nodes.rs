@@ -6,7 +6,7 @@
 
 use std::time::{Duration, Instant};
 
-use tidelock_trials::{Dice, LIMIT, Link, Plan, Trial};
+use tidelock_trials::{Dice, LIMIT, Link, Plan, Server, Trial};
 
 /// Longer than the silence after which clients leave a server (4 s), and than the lease of intents (5 s).
 const LONG: Duration = Duration::from_secs(6);
@@ -69,9 +69,9 @@ fn inject(trial: &mut Trial, fault: Fault, dice: &mut Dice) {
             trial.node(at).resume();
         }
         Fault::BothPaused => {
-            trial.nodes.iter().for_each(|node| node.pause());
+            trial.nodes.iter().for_each(Server::pause);
             trial.fleet.work(LONG);
-            trial.nodes.iter().for_each(|node| node.resume());
+            trial.nodes.iter().for_each(Server::resume);
         }
         Fault::Cut(at, links) => trial.cut(at, links, |trial| {
             trial.fleet.progress(20, LIMIT);

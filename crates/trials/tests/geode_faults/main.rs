@@ -4,5 +4,10 @@
 //! Each test has a cluster of its own. `cargo xtask test --stage geode` sets `TIDELOCK_BIN` and `TIDELOCK_GEODE_JARS`;
 //! `TIDELOCK_TEST_SEED` repeats the load.
 
+#![allow(
+    clippy::print_stdout,
+    reason = "how long each fault took, and how much was written, is in the output of the stage"
+)]
+
 mod local_events;
 mod local_servers;
