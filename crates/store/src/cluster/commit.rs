@@ -153,6 +153,9 @@ impl<P: Platform> ClusterStore<P> {
             let seen =
                 |id: &DocumentId, state: &State| state.has_seen(mutation) || turn.has_moved(id, mutation.sequence);
             if attempt.ids.iter().any(|id| locked.state(id).is_some_and(|state| seen(id, state))) {
+                if self.finish_seen(mutation).await? {
+                    return Ok(Step::Again);
+                }
                 let offset = self.ingest(&mut locked, commit.session, &[]).await?;
                 return Ok(Step::Written(Written::Found(offset)));
             }

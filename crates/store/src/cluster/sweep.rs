@@ -262,13 +262,13 @@ impl<P: Platform> ClusterStore<P> {
         }
     }
 
-    /// Dates a tombstone of a foreign delete, and forgets one that is past the horizon. What it has seen of mutations that are not
+    /// Dates a tombstone of a foreign delete, or of a content that a crash has lost, and forgets one that is past the horizon. What it has seen of mutations that are not
     /// finished goes to the records of their clients first: one that is repeated must not create the document again.
     async fn sweep_tombstone(&self, id: &DocumentId, entry: &Entry) -> Result<(), StoreError> {
         let Some(meta) = entry.meta.as_deref().and_then(Meta::read) else { return Ok(()) };
         let now_ms = self.host.now_ms();
         let Some(deleted_ms) = meta.deleted_ms else {
-            let meta = Meta { deleted_ms: Some(now_ms), ..meta };
+            let meta = Meta { deleted_ms: Some(now_ms), ..meta.settled(Version::ABSENT) };
             let put = PutIf {
                 id: id.clone(),
                 token: entry.token.clone(),
