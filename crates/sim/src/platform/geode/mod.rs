@@ -49,7 +49,7 @@ pub(crate) struct Geode {
     doomed: Option<(u64, &'static [&'static str])>,
     /// Commits that can be seen in part.
     torn: Vec<Torn>,
-    /// Documents that lost the content of their meta, until one of us writes them.
+    /// Documents that lost the content of their meta, until one of us writes another one.
     halves: BTreeSet<DocumentId>,
     /// Region versions, by member: rising.
     versions: Vec<u64>,
@@ -298,7 +298,9 @@ impl Geode {
     fn commit(&mut self, puts: &[PutIf], reply: Reply, now_ms: u64) {
         let (mut written, mut notices, mut halves) = (Vec::new(), Vec::new(), Vec::new());
         for put in puts {
-            self.halves.remove(&put.id);
+            if put.content != PutContent::Keep {
+                self.halves.remove(&put.id);
+            }
             let before = self.pair(&put.id).clone();
             // The document's entry is always written, so that the transaction conflicts with every other write of it.
             let content = changed(&before, put);
