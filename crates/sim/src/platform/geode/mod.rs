@@ -182,7 +182,8 @@ impl Geode {
     /// A region is cleared: nobody is told of its entries. With `metas` the sibling region goes as well.
     pub(crate) fn clear(&mut self, name: &str, metas: bool) {
         let Some(region) = self.regions.get_mut(name) else { return };
-        for pair in region.pairs.values_mut() {
+        let torn = |key: &String| self.halves.contains(&DocumentId::new(name, key.as_str()));
+        for (_, pair) in region.pairs.iter_mut().filter(|(key, _)| !torn(key)) {
             pair.content = Slot::default();
             if metas {
                 pair.meta = Slot::default();
@@ -193,6 +194,9 @@ impl Geode {
 
     /// `gfsh import data` stores a content: no event tells of it.
     pub(crate) fn import(&mut self, id: &DocumentId, content: Body, now_ms: u64) {
+        if self.halves.contains(id) {
+            return;
+        }
         let tag = self.next_tag(id);
         let pair = self.pair_mut(id);
         pair.content.store(Some(content), tag, now_ms);
