@@ -22,6 +22,8 @@ use crate::usage;
 const REQUESTS: u32 = 3_000;
 const TRANSACTIONS: u32 = 1_000;
 const ROUNDS: usize = 5;
+/// Rounds before those: Java compiles while it runs.
+const WARM_UP: usize = 3;
 /// Keys that are used in turn, as `Foreign.java` does.
 const KEYS: u32 = 1_000;
 /// Tasks that share one client.
@@ -79,13 +81,12 @@ impl Bench {
             (What::Transaction, TRANSACTIONS, None),
         ] {
             let mut rounds = Vec::new();
-            for round in 0..=ROUNDS {
+            for round in 0..WARM_UP + ROUNDS {
                 let words = ["bench", what.name(), REGION, &count.to_string()];
                 let javas: f64 = java.run(&words).unwrap().parse().unwrap();
                 let ours = docs.measure(&client, what, count).await;
                 eprintln!("{what:?}: Java {javas:.0}/s, Rust {ours:.0}/s; load {}", usage::load());
-                // The first warms up both.
-                if round > 0 {
+                if round >= WARM_UP {
                     rounds.push((javas, ours));
                 }
             }

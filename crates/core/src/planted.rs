@@ -23,12 +23,22 @@ pub enum Bug {
     EverythingAgain,
     /// The client does not check in its transactions whether another leader took over.
     FenceUnchecked,
+    /// A node of a cluster writes over what others wrote since the mutation was decided.
+    FencingUnchecked,
     /// The server does not narrow what a live session reads.
     FilterKept,
+    /// What the feed of a cluster tells of foreign writers is dropped.
+    ForeignIgnored,
+    /// Documents that were changed together on a cluster are published as they come.
+    GroupApart,
     /// Documents of one mutation are sent in frames that do not belong together.
     GroupTorn,
     /// An intent that is committed is aborted by whoever meets it.
     IntentAborted,
+    /// A node of a cluster that lags answers from what it has heard, lists included.
+    LagServed,
+    /// What the feed of a cluster has lost is not looked for.
+    LostUnscanned,
     /// The offset of a result is too high: what follows is taken for older.
     OffsetTooHigh,
     /// A rebase drops what the user changed.
@@ -48,7 +58,7 @@ pub enum Bug {
 }
 
 /// Every bug.
-pub const BUGS: [Bug; 19] = [
+pub const BUGS: [Bug; 24] = [
     Bug::AckDropped,
     Bug::AckWithoutCommit,
     Bug::AppliedTwice,
@@ -57,9 +67,14 @@ pub const BUGS: [Bug; 19] = [
     Bug::DirtyUnchecked,
     Bug::EverythingAgain,
     Bug::FenceUnchecked,
+    Bug::FencingUnchecked,
     Bug::FilterKept,
+    Bug::ForeignIgnored,
+    Bug::GroupApart,
     Bug::GroupTorn,
     Bug::IntentAborted,
+    Bug::LagServed,
+    Bug::LostUnscanned,
     Bug::OffsetTooHigh,
     Bug::RebaseForgetful,
     Bug::RejectedLost,

@@ -83,6 +83,9 @@ async fn run(shared: Arc<Shared>, node: usize, mut stream: TcpStream) {
             }
             () = std::future::ready(()), if more => {}
             Ok(()) = cluster.changed() => {
+                if session.is_bucket_gone(&shared.state()) {
+                    return;
+                }
                 if let Some(push) = session.notification(&shared.state()) {
                     push.write(&mut output);
                 }

@@ -246,6 +246,14 @@ impl Double {
         self.change(|state| state.faults.cut_dcp_round += 1);
     }
 
+    /// Deletes a bucket, and makes another one under its name.
+    pub fn replace_bucket(&self, bucket: &str) {
+        self.change(|state| {
+            state.buckets.remove(bucket);
+            state.create_bucket(bucket);
+        });
+    }
+
     /// Creates a scope (when it is missing) and a collection in it; the collection's id.
     ///
     /// # Panics

@@ -38,6 +38,8 @@ pub(crate) struct Session {
     pub(crate) id: u64,
     pub(crate) node: usize,
     pub(crate) bucket: Option<String>,
+    /// Of the bucket: one that is made again under its name is another one.
+    bucket_uuid: String,
     pub(crate) dcp: Option<Producer>,
     user: Option<String>,
     scram: Option<Scram>,
@@ -54,7 +56,23 @@ pub(crate) enum After {
 
 impl Session {
     pub(crate) fn new(id: u64, node: usize) -> Self {
-        Self { id, node, bucket: None, dcp: None, user: None, scram: None, features: BTreeSet::new(), told_rev: 0 }
+        Self {
+            id,
+            node,
+            bucket: None,
+            bucket_uuid: String::new(),
+            dcp: None,
+            user: None,
+            scram: None,
+            features: BTreeSet::new(),
+            told_rev: 0,
+        }
+    }
+
+    /// Whether the bucket was deleted: that ends the connections that have selected it (daemon/buckets.cc, "disconnect").
+    pub(crate) fn is_bucket_gone(&self, state: &State) -> bool {
+        let Some(name) = &self.bucket else { return false };
+        state.buckets.get(name).is_none_or(|bucket| bucket.uuid != self.bucket_uuid)
     }
 
     fn has(&self, feature: u16) -> bool {
@@ -197,9 +215,8 @@ impl Session {
         }
         let name = String::from_utf8_lossy(&packet.key).into_owned();
         // A bucket that the user may not see and one that is not there look the same (daemon/protocol/mcbp).
-        if !state.buckets.contains_key(&name) {
-            return Err(Status::NO_ACCESS.into());
-        }
+        let bucket = state.buckets.get(&name).ok_or(Status::NO_ACCESS)?;
+        self.bucket_uuid.clone_from(&bucket.uuid);
         self.bucket = Some(name);
         Ok(packet.answer(Status::SUCCESS))
     }

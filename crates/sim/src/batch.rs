@@ -61,6 +61,21 @@ impl Totals {
         self.faults.values().sum()
     }
 
+    /// Adds what another batch did, but for its failures: seeds of the two may have the same numbers.
+    pub fn include(&mut self, other: Self) {
+        self.seeds += other.seeds;
+        self.repeated += other.repeated;
+        self.events += other.events;
+        self.transactions += other.transactions;
+        self.rejected += other.rejected;
+        for (counts, others) in [(&mut self.sites, other.sites), (&mut self.faults, other.faults)] {
+            for (name, count) in others {
+                *counts.entry(name).or_default() += count;
+            }
+        }
+        self.drained_ms_max = self.drained_ms_max.max(other.drained_ms_max);
+    }
+
     fn add(&mut self, seed: u64, result: Result<Report, Box<Failure>>) {
         self.seeds += 1;
         match result {

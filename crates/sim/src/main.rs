@@ -47,6 +47,12 @@ struct Arguments {
     /// `sound`: over the memory store and the embedded store; `clusters`: over the models of clusters; `all`: over either.
     #[arg(long, default_value = "sound", value_parser = read_sites)]
     sites: Sites,
+    /// Besides, so many seeds over the models of clusters, from the same first one.
+    #[arg(long, default_value_t = 0)]
+    clusters: u64,
+    /// Run with this bug planted, by the name that the table gives it.
+    #[arg(long)]
+    bug: Option<String>,
     /// Plant bugs afterwards and say who finds them.
     #[arg(long)]
     planted: bool,
@@ -61,6 +67,12 @@ type Numbers = BTreeSet<usize>;
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
+    if let Some(name) = &arguments.bug
+        && !plant_one(name)
+    {
+        say(&format!("there is no bug {name} to plant; `--planted` lists them, with `--features planted`"));
+        return ExitCode::FAILURE;
+    }
     let passed = match arguments.seed {
         Some(seed) => replay(seed, &arguments),
         None => many(&arguments),
@@ -99,20 +111,28 @@ fn many(arguments: &Arguments) -> bool {
         stops_at_failure: false,
         sites: arguments.sites,
     };
-    let totals = batch.run();
-    tell(&totals, arguments.sites);
+    let mut totals = batch.run();
+    tell_failures(&totals, batch.sites);
+    let mut anomalies = totals.failures.len();
+    if arguments.clusters > 0 {
+        let batch = Batch { seeds: Some(arguments.clusters), limit: None, sites: Sites::Clusters, ..batch };
+        let others = batch.run();
+        tell_failures(&others, batch.sites);
+        anomalies += others.failures.len();
+        totals.include(others);
+    }
+    tell(&totals);
     let (planted, all_found) = if arguments.planted { plant(arguments.workers) } else { ("-".to_owned(), true) };
     say(&format!(
-        "sim: seeds={} events={} faults={} anomalies={} planted={planted}",
+        "sim: seeds={} events={} faults={} anomalies={anomalies} planted={planted}",
         totals.seeds,
         totals.events,
-        totals.fault_count(),
-        totals.failures.len()
+        totals.fault_count()
     ));
-    totals.failures.is_empty() && all_found
+    anomalies == 0 && all_found
 }
 
-fn tell(totals: &Totals, sites: Sites) {
+fn tell_failures(totals: &Totals, sites: Sites) {
     let name = Sites::NAMES.iter().find(|(_, one)| *one == sites).map_or("", |(name, _)| name);
     let option = if sites == Sites::Sound { String::new() } else { format!(" --sites {name}") };
     for (number, (seed, failure)) in totals.failures.iter().enumerate() {
@@ -122,6 +142,9 @@ fn tell(totals: &Totals, sites: Sites) {
             say(&format!("minimised: {}", shrink(*seed, failure.clone(), sites).describe(*seed)));
         }
     }
+}
+
+fn tell(totals: &Totals) {
     say("seeds that passed, by store:");
     totals.sites.iter().for_each(|(site, count)| say(&format!("  {site:<20} {count:>9}")));
     say("faults by kind:");
@@ -139,6 +162,17 @@ fn plant(workers: usize) -> (String, bool) {
     say(tidelock_sim::planted::table(&findings).trim_end());
     let found = findings.iter().filter(|finding| finding.found.is_some()).count();
     (format!("{found}/{}", findings.len()), found == findings.len())
+}
+
+/// Plants a bug for all of the run; whether there is such a bug.
+#[cfg(feature = "planted")]
+fn plant_one(name: &str) -> bool {
+    tidelock_sim::planted::plant_named(name)
+}
+
+#[cfg(not(feature = "planted"))]
+fn plant_one(_name: &str) -> bool {
+    false
 }
 
 #[cfg(not(feature = "planted"))]

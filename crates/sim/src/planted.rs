@@ -11,6 +11,17 @@ use crate::site::Sites;
 /// A bug is to be found within so many seeds.
 pub const SEEDS_MAX: u64 = 400;
 
+/// Bugs of the cluster store.
+const OF_CLUSTERS: [Bug; 7] = [
+    Bug::FencingUnchecked,
+    Bug::ForeignIgnored,
+    Bug::GroupApart,
+    Bug::IntentAborted,
+    Bug::LagServed,
+    Bug::LostUnscanned,
+    Bug::SeenPruned,
+];
+
 /// How a bug was found.
 #[derive(Debug)]
 pub struct Finding {
@@ -25,6 +36,13 @@ pub fn plant_all(workers: usize) -> Vec<Finding> {
     let findings = BUGS.iter().map(|bug| Finding { bug: *bug, found: find(*bug, workers) }).collect();
     plant(None);
     findings
+}
+
+/// Plants the bug of this name; whether there is one.
+pub fn plant_named(name: &str) -> bool {
+    let bug = BUGS.iter().find(|bug| format!("{bug:?}") == name);
+    plant(bug.copied());
+    bug.is_some()
 }
 
 /// Who finds a bug, after how many seeds. A seed that fails without the bug says nothing about it.
@@ -49,7 +67,7 @@ fn find(bug: Bug, workers: usize) -> Option<(&'static str, u64)> {
 
 /// Over which stores a bug can show.
 fn sites_of(bug: Bug) -> Sites {
-    if matches!(bug, Bug::IntentAborted | Bug::SeenPruned) { Sites::All } else { Sites::Sound }
+    if OF_CLUSTERS.contains(&bug) { Sites::Clusters } else { Sites::Sound }
 }
 
 /// The table of what was found.

@@ -1,17 +1,23 @@
 //! The stage `couchbase`: integration test targets named `couchbase_*`. Couchbase's own clients for Go, Python and Node judge the double
 //! of its server. They are fetched into the target folder; one that cannot be had is skipped, and that is said.
 //!
+//! The browser's tests, `packages/*/test/couchbase`, have Couchbase's Node client beside them.
+//!
 //! Tests of the platform run against the double, or against the cluster that `TIDELOCK_TEST_COUCHBASE` names. Those that give the double
 //! commands, in modules named `local_*`, are skipped then.
 
 use std::env;
+use std::ffi::OsStr;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use super::node::Suite;
 use super::rust;
+use crate::build::{self, Profile};
 use crate::process::{self, Echo};
 use crate::project::Project;
+use crate::setup;
 use crate::summary;
 use crate::tally::Tally;
 
@@ -43,10 +49,13 @@ impl From<String> for Trouble {
     }
 }
 
+/// Where the program of the Node client is.
+const NODE: &str = "TIDELOCK_JUDGE_NODE";
+
 const ALL: &[Judge] = &[
     Judge { module: "go::", variable: "TIDELOCK_JUDGE_GO", prepare: go },
     Judge { module: "python::", variable: "TIDELOCK_JUDGE_PYTHON", prepare: python },
-    Judge { module: "node::", variable: "TIDELOCK_JUDGE_NODE", prepare: node },
+    Judge { module: "node::", variable: NODE, prepare: node },
 ];
 
 pub(super) fn run(project: &Project) -> Result<Tally, String> {
@@ -58,10 +67,14 @@ pub(super) fn run(project: &Project) -> Result<Tally, String> {
     command.arg("--");
     let folder = project.target_dir.join("couchbase");
     let mut tally = Tally::default();
+    let mut node = None;
     for judge in ALL {
         match (judge.prepare)(project, &folder) {
             Ok(path) => {
-                command.env(judge.variable, path);
+                command.env(judge.variable, &path);
+                if judge.variable == NODE {
+                    node = Some(path);
+                }
             }
             Err(Trouble::Broken(sentence)) => return Err(sentence),
             Err(Trouble::Missing(sentence)) => {
@@ -78,6 +91,32 @@ pub(super) fn run(project: &Project) -> Result<Tally, String> {
     }
     println!("   > cargo test (Couchbase tests)");
     tally += summary::cargo_test(&process::run("Couchbase tests", &mut command, Echo::Shown)?);
+    tally += match (node, setup::chromium(project)) {
+        (Some(client), Ok(chromium)) => browser(project, &chromium, &client)?,
+        (None, _) => Tally::skipped("the browser on Couchbase: it needs Couchbase's Node client (above)".to_owned()),
+        (_, Err(sentence)) => Tally::skipped(format!("the browser on Couchbase: {sentence}")),
+    };
+    Ok(tally)
+}
+
+/// The browser's tests: the built packages in a real Chromium, the built binaries, and the program of Couchbase's Node client.
+fn browser(project: &Project, chromium: &Path, client: &Path) -> Result<Tally, String> {
+    setup::for_build(project)?;
+    build::all(project)?;
+    let binary = build::binary(project, Profile::Dev)?;
+    let double = build::binary_named(project, Profile::Dev, "tidelock-couchbase-double")?;
+    let dist = project.root.join(build::DIST);
+    let env: [(&str, &OsStr); 5] = [
+        ("TIDELOCK_CHROMIUM", chromium.as_ref()),
+        ("TIDELOCK_BIN", binary.as_ref()),
+        ("TIDELOCK_DIST", dist.as_ref()),
+        ("TIDELOCK_COUCHBASE_DOUBLE", double.as_ref()),
+        (NODE, client.as_ref()),
+    ];
+    let mut tally = Tally::default();
+    for suite in project.npm_packages().into_iter().filter_map(|package| Suite::below(&package, "test/couchbase")) {
+        tally += suite.run(project, &["--test-concurrency=1"], &env)?;
+    }
     Ok(tally)
 }
 

@@ -12,6 +12,8 @@ use crate::tally::Tally;
 const SEEDS: &str = "11000";
 /// Over which stores: see `--sites` of `cargo xtask sim --help`.
 const SITES: &str = "sound";
+/// Seeds over the models of clusters, besides: one takes several times as long.
+const CLUSTER_SEEDS: &str = "600";
 /// What the run has to inject at least.
 const FAULTS_MIN: u64 = 1_000_000;
 /// Threads, one for each core that CI has.
@@ -36,8 +38,9 @@ pub(crate) fn task(project: &Project, arguments: &Arguments) -> TaskResult {
 /// Every seed and every planted bug.
 pub(super) fn run(project: &Project) -> Result<Tally, String> {
     let mut command = std::process::Command::new(build(project)?);
-    command.args(["--seeds", SEEDS, "--sites", SITES, "--workers", WORKERS, "--planted"]);
-    println!("   > {SEEDS} seeds over stores `{SITES}`, then planted bugs");
+    let seeds = ["--seeds", SEEDS, "--sites", SITES, "--clusters", CLUSTER_SEEDS];
+    command.args(seeds).args(["--workers", WORKERS, "--planted"]);
+    println!("   > {SEEDS} seeds over stores `{SITES}`, {CLUSTER_SEEDS} over clusters, then planted bugs");
     let finished = process::run("simulator", &mut command, Echo::Shown)?;
     let Some(mut tally) = finished.stdout.lines().rev().find_map(tally_of) else {
         println!("error: the simulator ended without its summary ({})", finished.status);

@@ -124,6 +124,29 @@ async fn a_collection_that_was_made_again_is_another_one() {
 }
 
 #[tokio::test]
+async fn a_number_is_of_its_bucket() {
+    let double = cluster(2).await;
+    let client = connect(&double).await;
+    let notes = double.create_collection("default", "app", "notes");
+    double.create_collection("default", "app", "tasks");
+    assert_eq!(set(&client, "app.notes", "a", "1").await.unwrap().status, SUCCESS);
+    double.replace_bucket("default");
+    // What was the number of one is that of the other now.
+    assert_eq!(double.create_collection("default", "app", "tasks"), notes);
+    double.create_collection("default", "app", "notes");
+    let stored = loop {
+        // The client hears of the end of its connections a moment later.
+        match set(&client, "app.notes", "a", "2").await {
+            Ok(stored) => break stored,
+            Err(error) => assert!(error.is_transient(), "{error}"),
+        }
+    };
+    assert_eq!(stored.status, SUCCESS);
+    assert_eq!(get(&client, "app.notes", "a").await.unwrap().value, "2");
+    assert_eq!(get(&client, "app.tasks", "a").await.unwrap().status, KEY_NOT_FOUND);
+}
+
+#[tokio::test]
 async fn many_requests_share_a_connection() {
     let double = cluster(1).await;
     let client = std::sync::Arc::new(connect(&double).await);

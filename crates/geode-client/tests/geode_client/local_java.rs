@@ -85,14 +85,39 @@ async fn an_object_that_only_java_reads_is_named() {
 /// What Java makes of documents and of an object of its own, for the unit tests of the library, which have no cluster.
 const GOLDEN: &str = "src/pdx/golden.txt";
 
+/// Puts other numbers in the places of the ids of types, which each cluster gives by itself.
+fn renumbered(hex: &str, ids: &[(i32, i32)]) -> String {
+    let digits = |id: i32| format!("{id:08x}");
+    let split = |hex: &str| -> Vec<String> { (0..hex.len()).step_by(2).map(|at| hex[at..at + 2].to_owned()).collect() };
+    let mut bytes = split(hex);
+    for (from, to) in ids.iter().filter(|(from, to)| from != to).map(|(from, to)| (digits(*from), digits(*to))) {
+        while let Some(at) = bytes.windows(4).position(|four| four.concat() == from) {
+            bytes.splice(at..at + 4, split(&to));
+        }
+    }
+    bytes.concat()
+}
+
 #[tokio::test]
 async fn the_golden_vectors_are_those_of_java() {
     let mut lines = std::collections::BTreeSet::new();
+    let mut numbers: Vec<(i32, i32)> = Vec::new();
     let mut add = |head: String, answer: &str| {
         let mut words = answer.split(' ');
-        lines.insert(format!("{head}\t{}", words.next().unwrap()));
-        for (id, bytes) in words.map(|word| word.split_once(':').unwrap()) {
-            lines.insert(format!("type\t{id}\t{bytes}"));
+        let object = words.next().unwrap();
+        let types = words.map(|word| word.split_once(':').unwrap());
+        let mut types: Vec<(i32, &str)> = types.map(|(id, bytes)| (id.parse().unwrap(), bytes)).collect();
+        // Their order does not depend on the ids.
+        types.sort_by_key(|(id, bytes)| renumbered(bytes, &[(*id, 0)]));
+        for (id, _) in &types {
+            if !numbers.iter().any(|(known, _)| known == id) {
+                numbers.push((*id, i32::try_from(numbers.len()).unwrap() + 1));
+            }
+        }
+        lines.insert(format!("{head}\t{}", renumbered(object, &numbers)));
+        for (id, bytes) in types {
+            let number = numbers.iter().find(|(known, _)| *known == id).unwrap().1;
+            lines.insert(format!("type\t{number}\t{}", renumbered(bytes, &numbers)));
         }
     };
     for text in DOCUMENTS {

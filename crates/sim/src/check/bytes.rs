@@ -9,7 +9,7 @@ use tidelock_core::server::SessionConfig;
 use super::convergence::Documents;
 use super::{Violation, drain};
 use crate::application::write;
-use crate::world::{Event, World};
+use crate::world::{DRAIN_MS_MAX, Event, World};
 
 /// What a connection costs without any difference: hello with a token, welcome with the policies, a subscription, symbols or a list of a
 /// small store, pings, in bytes.
@@ -45,9 +45,13 @@ impl World {
             self.write(writer, FIRST_NUMBER + usize::try_from(number).unwrap_or_default());
         }
         drain(self)?;
+        // A node that has not heard of documents sends those that a client names.
+        self.level()?;
         if self.random.chance(500) {
-            self.sleep_for_weeks(away);
+            let away_ms = self.draw_weeks_ms();
+            self.depart(away, away_ms);
             drain(self)?;
+            self.level()?;
         }
         let (server, held) = (self.server_documents(), self.shadow_of(away));
         let difference = self.difference_bytes(away, &server, &held);
@@ -70,6 +74,21 @@ impl World {
             held.len()
         );
         Err(Violation::new("bytes", text))
+    }
+
+    /// Waits until every node has taken in what is there.
+    fn level(&mut self) -> Result<(), Violation> {
+        let until_ms = self.elapsed_ms() + DRAIN_MS_MAX;
+        while !self.site.is_level() {
+            if self.elapsed_ms() >= until_ms {
+                return Err(Violation::new("convergence", "a node does not take in what is there".to_owned()));
+            }
+            let until = self.elapsed_ms() + 100;
+            while self.step(until) {
+                self.take_violation()?;
+            }
+        }
+        Ok(())
     }
 
     /// An application stores many documents.

@@ -72,9 +72,13 @@ impl World {
 
     /// Everybody is away for weeks: the connections end, nothing happens, and the servers forget deletes.
     pub(crate) fn sleep_for_weeks(&mut self, replica: usize) -> bool {
-        let away_ms = self.random.between(1, WEEKS_MAX) * WEEK_MS;
+        let away_ms = self.draw_weeks_ms();
         self.leave(replica, away_ms, self.now_ms + LEAVING_MS_MAX);
         false
+    }
+
+    pub(crate) fn draw_weeks_ms(&mut self) -> u64 {
+        self.random.between(1, WEEKS_MAX) * WEEK_MS
     }
 
     /// Everybody leaves once the nodes have taken in what is there: they go on in such weeks, and none of them lags through all of them.
@@ -86,6 +90,11 @@ impl World {
         if !self.site.is_level() {
             return self.schedule(LEAVING_LOOK_MS, Event::Leave { replica, away_ms, until_ms });
         }
+        self.depart(replica, away_ms);
+    }
+
+    /// Everybody leaves at this moment, and comes back.
+    pub(crate) fn depart(&mut self, replica: usize, away_ms: u64) {
         let open: Vec<LinkId> = self.links.keys().copied().collect();
         for link in open {
             self.cut_link(link);

@@ -195,6 +195,11 @@ impl<M: Model> Cluster<M> {
         reply
     }
 
+    /// Puts under way do not arrive.
+    pub(crate) fn drop_arriving(&self) {
+        self.hall().arriving.clear();
+    }
+
     fn hall(&self) -> MutexGuard<'_, Hall<M>> {
         self.hall.lock().unwrap_or_else(PoisonError::into_inner)
     }

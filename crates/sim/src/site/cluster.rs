@@ -21,11 +21,14 @@ const WORK_MS_MAX: u64 = 10;
 
 /// What may go wrong with a kind of cluster.
 pub(crate) trait Frail: Model + Sized {
-    /// Does something of it. Returns its name.
-    fn strike(cluster: &Arc<Cluster<Self>>, collections: &[String], random: &mut Random) -> &'static str;
+    /// Does something of it. Returns its name. `told`: nothing of which no event tells.
+    fn strike(cluster: &Arc<Cluster<Self>>, collections: &[String], told: bool, random: &mut Random) -> &'static str;
 
-    /// How well it hides a foreign write while it is away.
-    fn heal(&mut self) {}
+    /// From here on it keeps what it loses by [`set_back`](Frail::set_back), where it can lose a part alone.
+    fn prepare_set_back(&mut self, _now_ms: u64) {}
+
+    /// It loses what it had acknowledged: all of it, or what came since it was prepared. Returns its name.
+    fn set_back(&mut self, now_ms: u64) -> &'static str;
 }
 
 /// A cluster with its nodes.
@@ -35,6 +38,8 @@ pub(super) struct ClusterSite<M: Model> {
     cluster: Arc<Cluster<M>>,
     weather: Weather,
     options: ClusterOptions,
+    /// Nodes do not go through collections but where an event says so: whatever changes is told.
+    told: bool,
     journals: BTreeMap<ChangelogId, Arc<MemoryStore>>,
     /// By node: its way, and the journal that it writes.
     paths: BTreeMap<usize, Arc<Path>>,
@@ -58,12 +63,14 @@ impl<M: Frail> ClusterSite<M> {
             slow_per_mille: random.pick(&[0, 20]).copied().unwrap_or(0),
             failing_per_mille: random.pick(&[0, 5, 40]).copied().unwrap_or(0),
         };
+        let told = random.chance(300);
+        let scan_every_ms = random.pick(&[1_000, 8_000]).copied().unwrap_or(8_000);
         let options = ClusterOptions {
             collections: collections.to_vec(),
             lease_ms: random.pick(&[1_000, 5_000]).copied().unwrap_or(5_000),
             patience_ms: random.pick(&[50, 500]).copied().unwrap_or(500),
             // What no event tells has to be found within the time that everything has to be well again.
-            scan_every_ms: 8_000,
+            scan_every_ms: if told { ClusterOptions::default().scan_every_ms } else { scan_every_ms },
             beat_every_ms: 2_000,
             ..ClusterOptions::default()
         };
@@ -73,6 +80,7 @@ impl<M: Frail> ClusterSite<M> {
             cluster: Cluster::new(model, Arc::clone(time), tells),
             weather,
             options,
+            told,
             journals: BTreeMap::new(),
             paths: BTreeMap::new(),
             open: BTreeMap::new(),
@@ -181,7 +189,7 @@ impl<M: Frail> Site for ClusterSite<M> {
                 self.cluster.change(|_, _| ());
                 Some("platform-cut-off")
             }
-            _ => Some(M::strike(&self.cluster, &self.options.collections, random)),
+            _ => Some(M::strike(&self.cluster, &self.options.collections, self.told, random)),
         }
     }
 
@@ -190,7 +198,19 @@ impl<M: Frail> Site for ClusterSite<M> {
         self.weather.failing_per_mille = 0;
         self.weather.slow_per_mille = 0;
         self.paths.values().for_each(|path| path.heal());
-        self.cluster.change(|model, _| Frail::heal(model));
+        // Whoever waits for an event learns of it.
+        self.cluster.change(|_, _| ());
+    }
+
+    fn copy(&mut self) {
+        self.cluster.change(Frail::prepare_set_back);
+    }
+
+    fn restore(&mut self, _random: &mut Random) -> bool {
+        let name = self.cluster.change(Frail::set_back);
+        self.cluster.drop_arriving();
+        *self.faults.entry(name).or_default() += 1;
+        true
     }
 
     fn take_faults(&mut self) -> Faults {

@@ -17,7 +17,7 @@ impl couchbase::Setup {
             partitions: random.pick(&[1, 4, 8]).copied().unwrap_or(4),
             replicas: random.pick(&[1, 2]).copied().unwrap_or(1),
             nodes: 3,
-            durability: Durability::Majority,
+            durability: if random.chance(200) { Durability::None } else { Durability::Majority },
             lag_ms_max: random.pick(&[0, 5, 60]).copied().unwrap_or(5),
         }
     }
@@ -45,15 +45,16 @@ fn any_body(random: &mut Random) -> Body {
 }
 
 impl Frail for Couchbase {
-    fn strike(cluster: &Arc<Cluster<Self>>, collections: &[String], random: &mut Random) -> &'static str {
-        let (id, body, drawn) = (any_document(collections, random), any_body(random), random.below(10));
+    fn strike(cluster: &Arc<Cluster<Self>>, collections: &[String], _told: bool, random: &mut Random) -> &'static str {
+        let (id, body, drawn) = (any_document(collections, random), any_body(random), random.below(11));
         let ms = random.between(5, 3_000);
         cluster.change(|bucket, now_ms| match drawn {
-            0..5 => {
+            // Without durable writes it is a roll-back: see `set_back`.
+            0..5 if bucket.is_durable() => {
                 bucket.fail_over(now_ms, ms);
                 "couchbase-fail-over"
             }
-            5..7 => {
+            0..7 => {
                 bucket.hold_replicas(now_ms + ms);
                 "couchbase-replica-lag"
             }
@@ -61,23 +62,50 @@ impl Frail for Couchbase {
                 bucket.recreate(&id.collection);
                 "couchbase-recreate"
             }
+            8 => {
+                bucket.purge(&id.collection, now_ms);
+                "couchbase-purge"
+            }
             _ => {
                 bucket.foreign_set_expiring(&id, body, now_ms, ms);
                 "couchbase-expiry"
             }
         })
     }
+
+    fn prepare_set_back(&mut self, now_ms: u64) {
+        if !self.is_durable() {
+            self.hold_all_replicas(now_ms);
+        }
+    }
+
+    fn set_back(&mut self, now_ms: u64) -> &'static str {
+        if self.is_durable() {
+            self.flush();
+            return "couchbase-flush";
+        }
+        self.lose_actives(now_ms);
+        "couchbase-writes-lost"
+    }
 }
 
 impl Frail for Geode {
-    fn strike(cluster: &Arc<Cluster<Self>>, collections: &[String], random: &mut Random) -> &'static str {
+    fn strike(cluster: &Arc<Cluster<Self>>, collections: &[String], told: bool, random: &mut Random) -> &'static str {
         let (id, body, drawn) = (any_document(collections, random), any_body(random), random.below(13));
         let (ms, metas) = (random.between(5, 3_000), random.chance(300));
         if drawn == 0 {
-            cluster.crash_all(ms);
+            if random.chance(500) {
+                cluster.crash_all(ms, &JUDGED);
+            } else {
+                cluster.change(|members, _| members.doom(ms, &JUDGED));
+            }
             return "geode-all-gone";
         }
         cluster.change(|members, now_ms| match drawn {
+            11.. if told => {
+                members.move_bucket(now_ms);
+                "geode-bucket-moved"
+            }
             1..4 => {
                 members.move_bucket(now_ms);
                 "geode-bucket-moved"
@@ -103,5 +131,10 @@ impl Frail for Geode {
                 "geode-import"
             }
         })
+    }
+
+    fn set_back(&mut self, _now_ms: u64) -> &'static str {
+        self.lose_disks();
+        "geode-disks-lost"
     }
 }

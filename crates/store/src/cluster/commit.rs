@@ -153,6 +153,9 @@ impl<P: Platform> ClusterStore<P> {
             let seen =
                 |id: &DocumentId, state: &State| state.has_seen(mutation) || turn.has_moved(id, mutation.sequence);
             if attempt.ids.iter().any(|id| locked.state(id).is_some_and(|state| seen(id, state))) {
+                if self.finish_seen(mutation).await? {
+                    return Ok(Step::Again);
+                }
                 let offset = self.ingest(&mut locked, commit.session, &[]).await?;
                 return Ok(Step::Written(Written::Found(offset)));
             }
@@ -168,7 +171,10 @@ impl<P: Platform> ClusterStore<P> {
         if let Some(intent) = self.marking(&locked, attempt).await? {
             return Ok(Step::Blocked(intent));
         }
-        let expects = |write: &&Write| locked.state(&write.id).map(State::version) != Some(write.expected);
+        let expects = |write: &&Write| {
+            let found = locked.state(&write.id).map(State::version);
+            found != Some(write.expected) && !planted::has(Bug::FencingUnchecked)
+        };
         let mismatched: Vec<DocumentId> = commit.writes.iter().filter(expects).map(|write| write.id.clone()).collect();
         if !mismatched.is_empty() {
             self.ingest(&mut locked, commit.session, &[]).await?;

@@ -72,7 +72,8 @@ impl<P: Platform> ClusterStore<P> {
     fn next_epoch(&self, found: Option<&EpochRow>, remembered: Option<&EpochRow>, look: Look<'_>) -> Option<EpochRow> {
         let Some(found) = found else {
             let former = remembered.map(|row| row.epoch).into_iter().collect();
-            return Some(EpochRow { epoch: self.new_epoch(), beat: 1, rollbacks: Vec::new(), former });
+            let rollbacks = if let Look::RolledBack(name) = look { vec![name.to_owned()] } else { Vec::new() };
+            return Some(EpochRow { epoch: self.new_epoch(), beat: 1, rollbacks, former });
         };
         let is_older = |row: &EpochRow| {
             let successor = found.former.contains(&row.epoch);

@@ -10,6 +10,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use futures_util::FutureExt;
 use futures_util::future::{Either, select};
 use tidelock_core::ids::{DocumentId, SessionId};
+use tidelock_core::planted::{self, Bug};
 
 use super::ClusterStore;
 use super::epoch::Look;
@@ -116,6 +117,7 @@ impl<P: Platform> ClusterStore<P> {
                 FeedEvent::Changed(id, entry) => drop(documents.insert(id, entry)),
                 FeedEvent::Position(position) => reached = Some(position),
                 FeedEvent::CaughtUp => {}
+                FeedEvent::Lost(_) if planted::has(Bug::LostUnscanned) => {}
                 FeedEvent::Lost(Some(collection)) => self.scans.request(collection),
                 FeedEvent::Lost(None) => self.scans.request_all(),
                 FeedEvent::RolledBack(name) => {
@@ -226,7 +228,12 @@ impl<P: Platform> ClusterStore<P> {
             }
         });
         match self.take_locked(guard, Unfinished::Report, given, BTreeSet::new()).await {
-            Ok(mut taken) => self.ingest(&mut taken, SessionId(0), &[]).await.map(|_| None),
+            Ok(mut taken) => {
+                if planted::has(Bug::ForeignIgnored) {
+                    taken.states.retain(|_, state| state.is_ours());
+                }
+                self.ingest(&mut taken, SessionId(0), &[]).await.map(|_| None)
+            }
             Err(NotTaken::Unfinished(intent, holders)) => Ok(Some((intent, holders))),
             Err(NotTaken::Failed(error)) => Err(error),
         }

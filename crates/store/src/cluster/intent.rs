@@ -184,6 +184,16 @@ impl<P: Platform> ClusterStore<P> {
         })
     }
 
+    /// Finishes the intent of a mutation that some of its documents have seen; whether there was one to finish. Where it leaves a
+    /// content as it is, no read meets its group, and the client's record must not pass it before all of its documents have it.
+    pub(super) async fn finish_seen(&self, mutation: MutationId) -> Result<bool, StoreError> {
+        let key = intent_key(Some(mutation), 0);
+        let (row, _) = self.intent_row(&key).await?;
+        let Some(row) = row.filter(|row| row.stage == Stage::Committed) else { return Ok(false) };
+        self.finish(&IntentName { key, attempt: row.attempt }).await?;
+        Ok(true)
+    }
+
     /// Brings the record to another stage, when it still has its token. Its new token; `None` when it was not done, or nobody knows.
     pub(super) async fn turn_to(
         &self,

@@ -97,6 +97,16 @@ impl Meta {
         self.over == Some(version) && self.version != version
     }
 
+    /// The meta of a content that stays as it is: one whose own content was lost does not tell any more that it was there. A foreign
+    /// write that comes next would hide that.
+    pub(super) fn settled(mut self, version: Version) -> Self {
+        if self.is_early(version) {
+            self.unsee();
+            (self.version, self.over) = (version, None);
+        }
+        self
+    }
+
     /// Takes back that the mutation which wrote the meta has changed the document; the client's earlier ones have been carried out.
     pub(super) fn unsee(&mut self) {
         let Some(by) = self.by.take() else { return };

@@ -10,6 +10,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use tidelock_core::ids::{DocumentId, MutationId, Offset, Sequence, SessionId, Version};
+use tidelock_core::planted::{self, Bug};
 use tidelock_core::version;
 use tidelock_core::wire::Outcome;
 
@@ -122,7 +123,7 @@ impl State {
 
     /// When the user made the content, where one of us wrote it.
     pub(super) fn edited_ms(&self) -> Option<u64> {
-        self.meta.as_ref().filter(|meta| meta.version == self.version()).map(|meta| meta.edited_ms)
+        self.meta.as_ref().filter(|_| self.is_ours()).map(|meta| meta.edited_ms)
     }
 
     /// What its meta tells besides.
@@ -132,6 +133,11 @@ impl State {
             (Content::Document(..), Some(meta)) if meta.offered == Some(true) => Trace::Offered,
             (Content::Absent | Content::Document(..) | Content::Unreadable, _) => Trace::None,
         }
+    }
+
+    /// Whether one of us wrote the content.
+    pub(super) fn is_ours(&self) -> bool {
+        self.meta.as_ref().is_some_and(|meta| meta.version == self.version())
     }
 
     fn groups(&self) -> &[Group] {
@@ -325,6 +331,7 @@ impl<P: Platform> ClusterStore<P> {
         let groups = taken.states.values().filter(is_new).flat_map(State::groups);
         let mut found: Vec<Group> = groups
             .filter(|group| !met.contains(&group.name) && !self.known.is_published(&group.name))
+            .filter(|_| !planted::has(Bug::GroupApart))
             .cloned()
             .collect();
         found.sort_by(|one, other| one.name.cmp(&other.name));
@@ -439,6 +446,10 @@ impl<P: Platform> ClusterStore<P> {
         &self,
         ids: &[DocumentId],
     ) -> Result<(Vec<Option<Document>>, Offset), StoreError> {
+        if planted::has(Bug::LagServed) {
+            let held = self.journal.read(ids).await?;
+            return Ok((held.documents, held.offset));
+        }
         let mut taken = self.take(ids.iter().cloned().collect()).await?;
         let moved = taken.states.values().any(|state| taken.differs(state));
         self.ingest(&mut taken, SessionId(0), &[]).await?;

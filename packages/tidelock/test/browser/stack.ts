@@ -282,6 +282,12 @@ export async function untilPhase(page: Page, phase: string): Promise<void> {
   );
 }
 
+/** The value that this part of the values does not exceed. */
+export function percentile(values: readonly number[], part: number): number {
+  const sorted = [...values].sort((a, b) => a - b);
+  return sorted[Math.min(sorted.length - 1, Math.floor(sorted.length * part))] ?? NaN;
+}
+
 /** Waits until the server has confirmed everything that the page's database holds. */
 export async function flushed(page: Page): Promise<void> {
   const state = { done: false };

@@ -6,7 +6,7 @@ import type { Interface } from "node:readline";
 import { Stack } from "../browser/stack.ts";
 
 /** The regions of the test cluster that these tests use; beside each is the one of its metas. */
-const REGIONS = ["docs", "people", "suite1", "suite2", "suite3", "suite4", "suite5"] as const;
+export const REGIONS = ["docs", "people", "suite1", "suite2", "suite3", "suite4", "suite5"] as const;
 const SYSTEM = ["_tl_clients", "_tl_intents", "_tl_conflicts", "_tl_state"];
 
 /** Characters of the Java application's log that are told when it ends. */

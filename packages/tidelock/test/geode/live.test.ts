@@ -1,7 +1,7 @@
 /** Documents go from the browser to Java and back by themselves, over a real cluster. */
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { median, PATIENCE_MS, until, untilPhase } from "../browser/stack.ts";
+import { median, PATIENCE_MS, percentile, until, untilPhase } from "../browser/stack.ts";
 import { onGeode } from "./cluster.ts";
 
 const WRITES = 100;
@@ -118,8 +118,3 @@ void test("latency in both directions", { timeout: 300_000 }, async () => {
     }
   });
 });
-
-function percentile(values: readonly number[], part: number): number {
-  const sorted = [...values].sort((a, b) => a - b);
-  return sorted[Math.min(sorted.length - 1, Math.floor(sorted.length * part))] ?? NaN;
-}

@@ -97,13 +97,29 @@ impl Couchbase {
         }
     }
 
-    #[cfg(test)]
-    /// Forgets tombstones of before `before_ms`.
-    pub(crate) fn purge(&mut self, before_ms: u64) {
-        self.partitions.iter_mut().for_each(|partition| partition.purge(before_ms));
+    /// Whether a majority of the copies has what is acknowledged.
+    pub(crate) fn is_durable(&self) -> bool {
+        self.setup.durability == Durability::Majority
     }
 
-    #[cfg(test)]
+    /// Replicas get nothing any more: what is done from here on is lost with the active nodes.
+    pub(crate) fn hold_all_replicas(&mut self, now_ms: u64) {
+        self.partitions.iter_mut().for_each(|partition| partition.stall(now_ms));
+    }
+
+    /// All active nodes are gone; the replicas go on at once with what they have.
+    pub(crate) fn lose_actives(&mut self, now_ms: u64) {
+        for partition in &mut self.partitions {
+            let next = (partition.node + 1) % self.setup.nodes.max(1);
+            partition.fail(now_ms, next);
+        }
+    }
+
+    /// Forgets tombstones of a collection of before `before_ms`.
+    pub(crate) fn purge(&mut self, collection: &str, before_ms: u64) {
+        self.partitions.iter_mut().for_each(|partition| partition.purge(collection, before_ms));
+    }
+
     /// Deletes everything, all collections included in what they hold but not in name.
     pub(crate) fn flush(&mut self) {
         for partition in &mut self.partitions {

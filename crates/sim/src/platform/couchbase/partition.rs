@@ -20,6 +20,8 @@ pub(super) struct Partition {
     /// Durable writes under way, at most one of a document.
     prepares: BTreeMap<DocumentId, Prepare>,
     replicas: Vec<Replica>,
+    /// Nothing is sent to the replicas from here on.
+    stalled: bool,
     /// What was done since the replicas were last told.
     done: Vec<Step>,
     /// Without an active node until this time, and then on this node.
@@ -95,6 +97,7 @@ impl Partition {
             active,
             prepares: BTreeMap::new(),
             replicas: Vec::new(),
+            stalled: false,
             done: Vec::new(),
             down: None,
             cas_last: 0,
@@ -164,7 +167,7 @@ impl Partition {
     /// Sends what was done to the replicas, each with a lag of its own.
     pub(super) fn replicate(&mut self, now_ms: u64, mut lag_ms: impl FnMut() -> u64) {
         let done = std::mem::take(&mut self.done);
-        for replica in &mut self.replicas {
+        for replica in self.replicas.iter_mut().filter(|_| !self.stalled) {
             for step in &done {
                 let last_ms = replica.arriving.back().map_or(0, |(at_ms, _)| *at_ms);
                 replica.arriving.push_back(((now_ms + lag_ms()).max(last_ms), step.clone()));
@@ -177,6 +180,16 @@ impl Partition {
         for (at_ms, _) in self.replicas.iter_mut().flat_map(|replica| &mut replica.arriving) {
             *at_ms = until_ms.max(*at_ms);
         }
+    }
+
+    /// The replicas have everything of before `now_ms`, and get nothing of what comes.
+    pub(super) fn stall(&mut self, now_ms: u64) {
+        let mut all = Vec::new();
+        for replica in &mut self.replicas {
+            replica.arriving.iter_mut().for_each(|(at_ms, _)| *at_ms = now_ms);
+            replica.take_arrivals(now_ms, &mut all);
+        }
+        self.stalled = true;
     }
 
     pub(super) fn due_ms(&self) -> Option<u64> {
@@ -260,6 +273,7 @@ impl Partition {
         let furthest = std::mem::take(&mut self.replicas).into_iter().max_by_key(|replica| replica.steps);
         let Some(replica) = furthest else { return };
         self.node = node;
+        self.stalled = false;
         self.active = replica.copy;
         self.names = self.names.wrapping_mul(0x5851_f42d_4c95_7f2d).wrapping_add(0x1405_7b7e_f767_814f);
         self.active.histories.push((self.names, self.active.high));
@@ -270,26 +284,27 @@ impl Partition {
         self.build_replicas(count);
     }
 
-    #[cfg(test)]
-    pub(super) fn purge(&mut self, before_ms: u64) {
-        let old = |item: &Item| item.content.is_none() && item.changed_ms < before_ms;
-        let purged = self.active.items.values().filter(|item| old(item)).map(|item| item.seqno).max();
+    pub(super) fn purge(&mut self, collection: &str, before_ms: u64) {
+        let old = |id: &DocumentId, item: &Item| {
+            id.collection == collection && item.content.is_none() && item.changed_ms < before_ms
+        };
+        let purged = self.active.items.iter().filter(|(id, item)| old(id, item)).map(|(_, item)| item.seqno).max();
         self.active.purged = self.active.purged.max(purged.unwrap_or(0));
         let purged = self.active.purged;
-        self.active.forget(|_, item| old(item));
+        self.active.forget(old);
         for replica in &mut self.replicas {
-            replica.copy.forget(|_, item| old(item));
+            replica.copy.forget(old);
             replica.copy.purged = purged;
         }
     }
 
-    #[cfg(test)]
     pub(super) fn flush(&mut self, name: u64) {
         for prepare in std::mem::take(&mut self.prepares).into_values() {
             answer(&prepare.reply, Err(unavailable("the bucket is being flushed")));
         }
         self.active = Copy { histories: vec![(name, 0)], ..Copy::default() };
         self.names = name;
+        self.stalled = false;
         self.done.clear();
         self.build_replicas(self.replicas.len());
     }

@@ -4,7 +4,7 @@
 mod queue;
 mod slots;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use tidelock_core::ids::DocumentId;
@@ -45,8 +45,12 @@ pub(crate) struct Geode {
     queues: Queues,
     /// All members are down until this time.
     down_until_ms: u64,
+    /// All members go with the next put, for so long; these collections are spared.
+    doomed: Option<(u64, &'static [&'static str])>,
     /// Commits that can be seen in part.
     torn: Vec<Torn>,
+    /// Documents that lost the content of their meta, until one of us writes another one.
+    halves: BTreeSet<DocumentId>,
     /// Region versions, by member: rising.
     versions: Vec<u64>,
     /// Names of the members' disk stores.
@@ -90,7 +94,9 @@ impl Geode {
             regions: all_collections(collections).map(|name| (name, Region::default())).collect(),
             queues: Queues::new(random.any()),
             down_until_ms: 0,
+            doomed: None,
             torn: Vec::new(),
+            halves: BTreeSet::new(),
             versions: vec![0; members.len()],
             members,
             random,
@@ -134,12 +140,27 @@ impl Geode {
         now_ms < self.down_until_ms
     }
 
-    /// A put that was under way when all members went: its contents are on disk and its metas are not, or the reverse.
-    fn tear(&mut self, puts: &[PutIf], now_ms: u64) {
+    /// All members go with the next put. What of it is on the disks is as for [`Cluster::crash_all`].
+    pub(crate) fn doom(&mut self, for_ms: u64, spared: &'static [&'static str]) {
+        self.doomed = Some((for_ms, spared));
+    }
+
+    /// Everything is gone, the records included.
+    pub(crate) fn lose_disks(&mut self) {
+        self.regions.values_mut().for_each(|region| *region = Region::default());
+        self.torn.clear();
+        self.queues.lose();
+    }
+
+    /// A put that was under way when all members went: its contents are on disk and its metas are not, or the reverse. Contents alone
+    /// count as a foreign write, and are made again when the mutation comes again; several would be seen apart (decision 0010). So
+    /// collections that are judged are spared that.
+    fn tear(&mut self, puts: &[PutIf], spared: &[&str], now_ms: u64) {
         if puts.iter().any(|put| self.pair(&put.id).token() != put.token) {
             return;
         }
-        let content = self.random.chance(500);
+        let is_spared = |put: &PutIf| spared.contains(&put.id.collection.as_str());
+        let content = self.random.chance(500) && !puts.iter().any(is_spared);
         for put in puts {
             let after = changed(self.pair(&put.id), put);
             // Nobody is told: the queues are gone with the members.
@@ -147,6 +168,7 @@ impl Geode {
                 self.write(&put.id, Some(after), None, now_ms);
             } else {
                 self.write(&put.id, None, Some(put.meta.clone()), now_ms);
+                self.halves.insert(put.id.clone());
             }
         }
         self.fault("geode-torn");
@@ -160,7 +182,8 @@ impl Geode {
     /// A region is cleared: nobody is told of its entries. With `metas` the sibling region goes as well.
     pub(crate) fn clear(&mut self, name: &str, metas: bool) {
         let Some(region) = self.regions.get_mut(name) else { return };
-        for pair in region.pairs.values_mut() {
+        let torn = |key: &String| self.halves.contains(&DocumentId::new(name, key.as_str()));
+        for (_, pair) in region.pairs.iter_mut().filter(|(key, _)| !torn(key)) {
             pair.content = Slot::default();
             if metas {
                 pair.meta = Slot::default();
@@ -171,6 +194,9 @@ impl Geode {
 
     /// `gfsh import data` stores a content: no event tells of it.
     pub(crate) fn import(&mut self, id: &DocumentId, content: Body, now_ms: u64) {
+        if self.halves.contains(id) {
+            return;
+        }
         let tag = self.next_tag(id);
         let pair = self.pair_mut(id);
         pair.content.store(Some(content), tag, now_ms);
@@ -276,6 +302,9 @@ impl Geode {
     fn commit(&mut self, puts: &[PutIf], reply: Reply, now_ms: u64) {
         let (mut written, mut notices, mut halves) = (Vec::new(), Vec::new(), Vec::new());
         for put in puts {
+            if put.content != PutContent::Keep {
+                self.halves.remove(&put.id);
+            }
             let before = self.pair(&put.id).clone();
             // The document's entry is always written, so that the transaction conflicts with every other write of it.
             let content = changed(&before, put);
@@ -385,6 +414,11 @@ impl Model for Geode {
     }
 
     fn put(&mut self, puts: &[PutIf], reply: Reply, now_ms: u64) {
+        if let Some((for_ms, spared)) = self.doomed.take_if(|_| puts.iter().any(|put| put.meta.is_some())) {
+            self.tear(puts, spared, now_ms);
+            self.restart_all(now_ms, for_ms);
+            return answer(&reply, Err(unavailable("all members are gone: the outcome is unknown")));
+        }
         match self.refuse(puts, now_ms) {
             Some(refusal) => answer(&reply, refusal),
             None => self.commit(puts, reply, now_ms),
@@ -441,6 +475,10 @@ impl Model for Geode {
 
     fn foreign_set(&mut self, id: &DocumentId, content: Body, now_ms: u64) -> Result<(), PlatformError> {
         self.check_serving(id, now_ms)?;
+        if self.halves.contains(id) {
+            // Nothing would tell whether the meta's content has been there: that is open (decision 0010).
+            return Err(unavailable("foreign writers stay away from what a crash has torn"));
+        }
         let notices = self.write(id, Some(Some(content)), None, now_ms);
         self.tell(&notices);
         Ok(())
@@ -464,7 +502,7 @@ impl Cluster<Geode> {
     /// All members are gone at once, and come back in `for_ms`. Of a put that was on its way a part may be on the disks: transactions
     /// promise no atomicity there. Documents apart from each other are left out: that is a mutation in part, as a foreign writer leaves
     /// it, until the mutation comes again (decision 0010), and no judge can tell it from one of ours.
-    pub(crate) fn crash_all(&self, for_ms: u64) {
+    pub(crate) fn crash_all(&self, for_ms: u64, spared: &[&str]) {
         let now_ms = self.time.now_ms();
         let mut hall = self.hall();
         hall.settle(now_ms);
@@ -472,7 +510,7 @@ impl Cluster<Geode> {
         let under_way: Vec<Vec<PutIf>> = hall.arriving.values().map(|(puts, _)| puts.clone()).collect();
         for puts in under_way {
             if hall.model.random.chance(300) {
-                hall.model.tear(&puts, now_ms);
+                hall.model.tear(&puts, spared, now_ms);
             }
         }
         hall.wake();

@@ -209,6 +209,25 @@ mod couchbase {
     }
 
     #[test]
+    fn without_durable_writes_a_crash_loses_what_was_acknowledged_since_the_replicas_stalled() {
+        let bench = Bench::new(bucket(Durability::None, 1, 1));
+        let mut feed = bench.feed("one", None);
+        bench.put("k", "1", "m");
+        bench.cluster.change(|model, now_ms| model.hold_all_replicas(now_ms));
+        bench.put("k", "2", "m");
+        bench.drain(feed.as_mut());
+        bench.cluster.change(|model, now_ms| model.lose_actives(now_ms));
+        bench.pass(1);
+        assert_eq!(bench.get("k").0.as_deref(), Some("1"));
+        assert!(!names(&bench.drain(feed.as_mut()).0).is_empty());
+        bench.put("k", "3", "m");
+        bench.pass(100);
+        bench.cluster.change(|model, now_ms| model.lose_actives(now_ms));
+        bench.pass(1);
+        assert_eq!(bench.get("k").0.as_deref(), Some("3"), "the replicas go on");
+    }
+
+    #[test]
     fn overtaken_states_are_left_out() {
         let bench = Bench::new(bucket(Durability::None, 1, 1));
         let (_, position) = bench.drain(bench.feed("one", None).as_mut());
@@ -225,7 +244,7 @@ mod couchbase {
         bench.put("k", "2", "m2");
         bench.try_put("k", PutContent::Delete, "m3").unwrap();
         assert_eq!(bench.get("k"), holds(None, Some("m3")));
-        bench.cluster.change(|model, now_ms| model.purge(now_ms + 1));
+        bench.cluster.change(|model, now_ms| model.purge(COLLECTIONS[0], now_ms + 1));
         let entry = block_on(&bench.time, bench.client.get(&[id("k")])).unwrap().remove(0);
         assert_eq!((entry.meta, entry.token), (None, Token::default()));
         let (events, _) = bench.drain(bench.feed("one", position.as_ref()).as_mut());
@@ -392,6 +411,28 @@ mod geode {
     }
 
     #[test]
+    fn members_that_go_with_a_put_leave_half_of_it_and_foreign_writers_spare_that() {
+        let mut found = std::collections::BTreeSet::new();
+        for (seed, spared) in (0..20).map(|seed| (seed, seed % 2 == 0)) {
+            let bench = Bench::new(members(seed, 0));
+            bench.put("k", "1", "m1");
+            let spares: &'static [&'static str] = if spared { &COLLECTIONS } else { &[] };
+            bench.cluster.change(|model, _| model.doom(50, spares));
+            assert!(bench.try_put("k", text("2"), "m2").is_err());
+            bench.pass(51);
+            let (content, meta) = bench.get("k");
+            let half = format!("{}{}", content.unwrap(), meta.unwrap());
+            let foreign = bench.cluster.change(|model, now_ms| model.foreign_set(&id("k"), body("3"), now_ms));
+            assert_eq!(foreign.is_err(), half == "1m2");
+            assert!(!spared || half == "1m2", "{half}");
+            found.insert(half);
+            bench.put("k", "4", "m4");
+            bench.set("k", "5");
+        }
+        assert_eq!(found.into_iter().collect::<Vec<_>>(), ["1m2", "2m1"]);
+    }
+
+    #[test]
     fn losing_all_members_tears_what_is_under_way() {
         let mut found = std::collections::BTreeSet::new();
         for seed in 0..60 {
@@ -401,7 +442,7 @@ mod geode {
             let put = PutIf { id: id("k"), token, content: text("2"), meta: Some(Arc::from(&b"m2"[..])) };
             // On its way: it arrives in a second.
             let reply = bench.cluster.send(bench.time.now_ms() + 1_000, vec![put]);
-            bench.cluster.crash_all(3_000);
+            bench.cluster.crash_all(3_000, &[]);
             bench.pass(3_001);
             assert!(!matches!(*reply.lock().unwrap(), Some(Ok(_))));
             let (content, meta) = bench.get("k");

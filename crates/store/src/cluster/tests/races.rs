@@ -1,6 +1,6 @@
 //! Races between nodes, writers and readers that no single fault shows.
 
-use futures_util::future::{join, join_all};
+use futures_util::future::{join, join_all, select};
 use tidelock_core::ids::Version;
 use tidelock_core::version;
 use tidelock_core::wire::DocumentPolicy;
@@ -8,8 +8,9 @@ use tidelock_core::wire::DocumentPolicy;
 use super::platform::Fault;
 use super::rig::{Rig, Told, commit_of, counter, doc, increment, mutation};
 use crate::cluster::host::Host;
+use crate::cluster::meta::Meta;
 use crate::error::StoreError;
-use crate::platform::system;
+use crate::platform::{Platform as _, PutContent, PutIf, PutOutcome, system};
 use crate::store::{Commit, CommitOutcome, Store, Write};
 
 /// Calls that no scenario exceeds.
@@ -67,6 +68,67 @@ fn a_refusal_does_not_contradict_a_committed_intent() {
         made[usize::from(is_made)] += 1;
     }
     assert!(made.iter().all(|times| *times > 0), "{made:?}");
+}
+
+/// A document that an intent leaves as it is has seen the mutation before the others have it: that is not yet its end.
+#[test]
+fn a_mutation_is_finished_in_all_documents_before_it_is_found_in_one() {
+    let version = |n| version::of_body(&counter(n)).unwrap();
+    let write = |key: &str, n| Write {
+        id: doc(key),
+        expected: version(0),
+        change: None,
+        body: Some(counter(n).into()),
+        version: version(n),
+        channels: Vec::new(),
+        edited_ms: 1,
+        trace: crate::store::Trace::None,
+    };
+    let mut halves = 0;
+    for (kept, changed) in [("a", "b"), ("b", "a")] {
+        for call in 0..2 * CALLS_MAX {
+            let mut rig = rig(&["a", "b"], call);
+            let (first, second) = (rig.idle_node(), rig.idle_node());
+            let writes = vec![write(kept, 0), write(changed, 1)];
+            let commit = Commit { writes, ..commit_of(mutation(1, 1), 1) };
+            let fault = if call % 2 == 0 { Fault::StopBefore } else { Fault::StopAfter };
+            first.platform.fail(call / 2, fault);
+            let platform = first.platform.clone();
+            rig.run(select(first.store.commit(commit.clone()), Box::pin(platform.stopped())));
+            drop(first);
+            let meta = rig.cluster.meta(&doc(kept)).and_then(|meta| Meta::read(&meta)).unwrap_or_default();
+            halves += u64::from(meta.has_seen(mutation(1, 1)) && counter_of(&rig, changed) == 0);
+            rig.run(second.store.commit(commit)).unwrap();
+            assert_eq!(counter_of(&rig, changed), 1, "{kept} {call}");
+        }
+    }
+    assert!(halves > 0);
+}
+
+/// A meta whose content a crash has lost does not tell of it once it is dated as a tombstone: a foreign write may come next.
+#[test]
+fn a_meta_without_its_content_is_taken_back_where_it_is_dated() {
+    let mut rig = Rig::new(1, false);
+    let (node, id, seen) = (rig.node(), doc("a"), mutation(1, 1));
+    let meta = Meta {
+        version: version::of_body(&counter(1)).unwrap(),
+        seen: vec![mutation(2, 7), seen],
+        over: Some(Version::ABSENT),
+        by: Some(seen),
+        ..Meta::default()
+    };
+    let token = rig.run(node.platform.get(std::slice::from_ref(&id))).unwrap().remove(0).token;
+    let put = PutIf { id: id.clone(), token, content: PutContent::Keep, meta: Some(meta.write()) };
+    assert!(matches!(rig.run(node.platform.put_if(&[put])), Ok(PutOutcome::Done(_))));
+    rig.options.scan_every_ms = 1_000;
+    let sweeper = rig.node();
+    let cluster = rig.cluster.clone();
+    let found = || cluster.meta(&doc("a")).and_then(|meta| Meta::read(&meta)).unwrap_or_default();
+    rig.until("a date", || found().deleted_ms.is_some());
+    assert!(!found().has_seen(seen) && found().has_seen(mutation(2, 7)), "{:?}", found());
+    rig.cluster.set(&id, Some("{\"n\":5}"), true);
+    rig.push(&sweeper, &increment(seen, &["a"], 0));
+    assert_eq!(counter_of(&rig, "a"), 6);
 }
 
 /// A read that is slow does not publish what was there before a commit.
