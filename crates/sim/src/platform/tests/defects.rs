@@ -213,16 +213,16 @@ mod couchbase {
         let bench = Bench::new(bucket(Durability::None, 1, 1));
         let mut feed = bench.feed("one", None);
         bench.put("k", "1", "m");
-        bench.cluster.change(|model, now_ms| model.hold_all_replicas(now_ms));
+        bench.cluster.change(crate::platform::couchbase::Couchbase::hold_all_replicas);
         bench.put("k", "2", "m");
         bench.drain(feed.as_mut());
-        bench.cluster.change(|model, now_ms| model.lose_actives(now_ms));
+        bench.cluster.change(crate::platform::couchbase::Couchbase::lose_actives);
         bench.pass(1);
         assert_eq!(bench.get("k").0.as_deref(), Some("1"));
         assert!(!names(&bench.drain(feed.as_mut()).0).is_empty());
         bench.put("k", "3", "m");
         bench.pass(100);
-        bench.cluster.change(|model, now_ms| model.lose_actives(now_ms));
+        bench.cluster.change(crate::platform::couchbase::Couchbase::lose_actives);
         bench.pass(1);
         assert_eq!(bench.get("k").0.as_deref(), Some("3"), "the replicas go on");
     }
