@@ -2,6 +2,9 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI32, AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use tokio::time::sleep;
 
 use crate::config::{Config, Protocol};
 use crate::error::Error;
@@ -17,6 +20,8 @@ use crate::wire::identity::ClientIdentity;
 use crate::wire::locator::Address;
 use crate::wire::message::{BYTES_MAX, Request};
 
+/// How long after a refusal a client tries to connect again.
+const REFUSED_RETRY: Duration = Duration::from_millis(250);
 /// How many types one document may need from the registry before the answers are taken for a fault.
 const LOOKUPS_MAX: usize = 10_000;
 
@@ -42,16 +47,28 @@ impl std::fmt::Debug for Client {
 }
 
 impl Client {
-    /// Finds the cluster, and opens and authenticates a first connection. Needs a tokio runtime.
+    /// Finds the cluster, and opens and authenticates a first connection. Who is refused tries again for
+    /// [`connect_timeout`](Config::connect_timeout). Needs a tokio runtime.
     pub async fn connect(config: Config) -> Result<Self, Error> {
         config.check()?;
+        let begun = Instant::now();
+        loop {
+            match Self::connect_as_known(&config).await {
+                // A locator that has just started closes connections without an answer, too.
+                Err(Error::Refused { .. }) if begun.elapsed() < config.connect_timeout => sleep(REFUSED_RETRY).await,
+                other => return other,
+            }
+        }
+    }
+
+    async fn connect_as_known(config: &Config) -> Result<Self, Error> {
         if let Some(protocol) = config.protocol {
-            return Self::connect_as(config, protocol).await;
+            return Self::connect_as(config.clone(), protocol).await;
         }
         match Self::connect_as(config.clone(), Protocol::V1_15).await {
             // What an older cluster does with a version that it has not heard of.
             Err(refused @ Error::Refused { .. }) => {
-                Self::connect_as(config, Protocol::V1_14).await.map_err(|_| refused)
+                Self::connect_as(config.clone(), Protocol::V1_14).await.map_err(|_| refused)
             }
             other => other,
         }

@@ -5,6 +5,7 @@
 
 use std::net::Ipv4Addr;
 use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -34,6 +35,9 @@ pub struct Network {
     hub: Anchor,
     nodes: Vec<Anchor>,
 }
+
+/// How many networks there were: the devices of an earlier one go a moment after its namespaces.
+static MADE: AtomicU32 = AtomicU32::new(0);
 
 /// A process that holds a namespace.
 #[derive(Debug)]
@@ -77,7 +81,8 @@ impl Drop for Anchor {
 impl Network {
     /// Makes namespaces for so many nodes. An error is one sentence: why they cannot be had.
     pub fn new(nodes: u8) -> Result<Self, String> {
-        let number = u16::try_from(std::process::id() % 512).unwrap_or_default();
+        let number = std::process::id().wrapping_add(MADE.fetch_add(1, Ordering::Relaxed));
+        let number = u16::try_from(number % 512).unwrap_or_default();
         let mut network = Self { number, hub: Anchor::new()?, nodes: Vec::new() };
         let (hub, device) = (&network.hub, network.device("h"));
         ip(&format!("link add {device} type veth peer name hub netns {}", hub.id()))?;

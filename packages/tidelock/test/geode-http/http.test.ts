@@ -62,13 +62,21 @@ async function tool(command: "init" | "doctor", options: string): Promise<Outcom
   }
 }
 
-/** The answer of gfsh over HTTP to a command. */
+/** The answer of gfsh over HTTP to a command. The manager hears of a new region a moment after the servers have it, and says so. */
 async function gfsh(command: string): Promise<string> {
   const url = `http://${required("TIDELOCK_GEODE_MANAGER")}/geode-mgmt/v1/management/commands`;
-  const response = await fetch(`${url}?cmd=${encodeURIComponent(command)}`, { method: "POST" });
-  const text = await response.text();
-  assert.ok(response.ok && (JSON.parse(text) as { status: string }).status === "OK", `${command}: ${text}`);
-  return text;
+  return until(
+    `the manager has heard of what "${command}" is about`,
+    async () => {
+      const response = await fetch(`${url}?cmd=${encodeURIComponent(command)}`, { method: "POST" });
+      const text = await response.text();
+      const isEarly = text.includes("jmx-manager-update-rate");
+      const { status } = JSON.parse(text) as { status: string };
+      assert.ok(isEarly || (response.ok && status === "OK"), `${command}: ${text}`);
+      return isEarly ? "" : text;
+    },
+    (text) => text !== "",
+  );
 }
 
 async function rest(method: string, path: string, document?: unknown): Promise<unknown> {
