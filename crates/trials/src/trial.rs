@@ -43,6 +43,8 @@ pub struct Trial {
 pub struct Plan<'a> {
     /// How many clients write.
     pub clients: u64,
+    /// What they write.
+    pub mix: Mix,
     /// How long each waits between two transactions.
     pub pace: Duration,
     /// Properties of the processes of the cluster.
@@ -74,7 +76,7 @@ impl Trial {
         let [_, second] = &mut nodes;
         second.start();
         let home = Home { servers: nodes.iter().map(Server::address).collect(), token };
-        let fleet = Fleet::start(plan.clients, &home, Mix::ALL, plan.pace, &ledger, dice);
+        let fleet = Fleet::start(plan.clients, &home, plan.mix, plan.pace, &ledger, dice);
         fleet.progress(PROGRESS, LIMIT);
         Self { fleet, nodes, geode, ledger, network, options: plan.options.to_owned(), count: 2 }
     }

@@ -38,7 +38,7 @@ const FAULTS: [Fault; 10] = [
 #[test]
 fn two_servers_under_faults_lose_double_and_tear_nothing() {
     let mut dice = Dice::from_environment();
-    let plan = Plan { clients: 4, pace: Duration::from_millis(20), properties: &[], options: "" };
+    let plan = Plan { clients: 4, mix: Mix::ALL, pace: Duration::from_millis(40), properties: &[], options: "" };
     let mut trial = Trial::start(&plan, &mut dice);
     let mut faults = FAULTS.to_vec();
     faults.retain(|fault| trial.has_network() || !matches!(fault, Fault::Cut(..)));

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use tidelock_trials::{Dice, LIMIT, Plan, Trial};
+use tidelock_trials::{Dice, LIMIT, Mix, Plan, Trial};
 
 /// How long clients work between two faults.
 const WORK: Duration = Duration::from_secs(1);
@@ -10,7 +10,7 @@ const WORK: Duration = Duration::from_secs(1);
 #[test]
 fn servers_of_the_cluster_that_end_and_return_lose_nothing() {
     let mut dice = Dice::from_environment();
-    let plan = Plan { clients: 4, pace: Duration::from_millis(20), properties: &[], options: "" };
+    let plan = Plan { clients: 4, mix: Mix::ALL, pace: Duration::from_millis(40), properties: &[], options: "" };
     let mut trial = Trial::start(&plan, &mut dice);
     let mut servers = ["s1", "s2"];
     dice.shuffle(&mut servers);
