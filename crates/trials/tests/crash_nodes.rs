@@ -6,7 +6,7 @@
 
 use std::time::{Duration, Instant};
 
-use tidelock_trials::{Dice, LIMIT, Link, Mix, Plan, Trial};
+use tidelock_trials::{Dice, LIMIT, Link, Mix, Plan, Server, Trial};
 
 /// Longer than the silence after which clients leave a server (4 s), and than the lease of intents (5 s).
 const LONG: Duration = Duration::from_secs(6);
