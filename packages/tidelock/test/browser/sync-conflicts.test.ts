@@ -5,6 +5,7 @@ import type { Page } from "playwright-core";
 import type { Op, OpenSpec } from "./pages/sync-driver.ts";
 import { flushed, until, untilPhase, withStack } from "./stack.ts";
 import type { Stack } from "./stack.ts";
+import { BASE, canonical, FIELDS, later, merged, oneEdit, otherEdit, write as writeOnly } from "./strategies.ts";
 
 const OPEN = `read = 'identity.sub != ""'\nwrite = 'identity.sub != ""'`;
 const CONFIG = `
@@ -14,15 +15,7 @@ path = "app.db"
 [databases.app.collections.docs]
 ${OPEN}
 [databases.app.collections.docs.conflict.fields]
-votes = "sum"
-labels = "union"
-text = "text"
-list = { list = "id" }
-low = "min"
-high = "max"
-last = "last-write"
-first = "first-write"
-newest = "newest"
+${FIELDS}
 
 [databases.app.collections.strict]
 ${OPEN}
@@ -41,73 +34,6 @@ policy = "resolver"
 `;
 const STORES = ["docs", "strict", "refusing", "asking"];
 const SPEC: OpenSpec = { stores: STORES.map((name) => ({ name })), resolver: "join" };
-const BASE = {
-  a: 0,
-  b: 0,
-  votes: 10,
-  labels: ["x", "y"],
-  text: "one\ntwo\nthree\n",
-  list: [
-    { id: 1, n: 1 },
-    { id: 2, n: 2 },
-  ],
-  low: 5,
-  high: 5,
-  last: "base",
-  first: "base",
-  newest: "base",
-};
-const MINE = {
-  ...BASE,
-  a: 1,
-  votes: 12,
-  labels: ["x", "y", "z"],
-  text: "ONE\ntwo\nthree\n",
-  list: [
-    { id: 1, n: 11 },
-    { id: 2, n: 2 },
-  ],
-  low: 3,
-  high: 7,
-  last: "a",
-  first: "a",
-  newest: "a",
-};
-const THEIRS = {
-  ...BASE,
-  b: 1,
-  votes: 11,
-  labels: ["x"],
-  text: "one\ntwo\nTHREE\n",
-  list: [
-    { id: 1, n: 1 },
-    { id: 2, n: 2 },
-    { id: 3, n: 3 },
-  ],
-  low: 4,
-  high: 9,
-  last: "b",
-  first: "b",
-  newest: "b",
-};
-/** What becomes of MINE, which arrives first, and THEIRS. */
-const MERGED = {
-  a: 1,
-  b: 1,
-  votes: 13,
-  labels: ["x", "z"],
-  text: "ONE\ntwo\nTHREE\n",
-  list: [
-    { id: 1, n: 11 },
-    { id: 2, n: 2 },
-    { id: 3, n: 3 },
-  ],
-  low: 3,
-  high: 9,
-  last: "b",
-  first: "a",
-};
-
 interface Pair {
   readonly stack: Stack;
   readonly a: Page;
@@ -131,21 +57,8 @@ async function withPair(rows: readonly Op[], body: (pair: Pair) => Promise<void>
 }
 
 async function write(page: Page, ops: readonly Op[]): Promise<void> {
-  const outcomes = await page.evaluate(
-    (given) => driver.run((JSON.parse(given) as Op[]).map((op) => ({ ops: [op] }))),
-    JSON.stringify(ops),
-  );
-  assert.ok(
-    outcomes.every((failure) => failure === null),
-    String(outcomes),
-  );
-  // Edits of different pages must not have the same time.
-  const now = Date.now();
-  await until(
-    "the clock has moved",
-    () => Date.now(),
-    (time) => time > now + 1,
-  );
+  await writeOnly(page, ops);
+  await later();
 }
 
 /** Brings one page online after the other, and waits until both hold what the server holds. */
@@ -168,14 +81,6 @@ async function meet({ stack, a, b }: Pair): Promise<void> {
   }
 }
 
-function canonical(value: unknown): string {
-  return JSON.stringify(value, (_, member: unknown) =>
-    typeof member === "object" && member !== null && !Array.isArray(member)
-      ? Object.fromEntries(Object.entries(member).sort())
-      : member,
-  );
-}
-
 void test("every strategy on one field, and disjoint fields", { timeout: 60_000 }, async () => {
   await withPair(
     [
@@ -184,16 +89,16 @@ void test("every strategy on one field, and disjoint fields", { timeout: 60_000 
     ],
     async (pair) => {
       // The edit that arrives first was made last, and the other way round.
-      await write(pair.a, [["put", "docs", MINE, "early"]]);
+      await write(pair.a, [["put", "docs", oneEdit("a"), "early"]]);
       await write(pair.b, [
-        ["put", "docs", THEIRS, "early"],
-        ["put", "docs", THEIRS, "late"],
+        ["put", "docs", otherEdit("b"), "early"],
+        ["put", "docs", otherEdit("b"), "late"],
       ]);
-      await write(pair.a, [["put", "docs", MINE, "late"]]);
+      await write(pair.a, [["put", "docs", oneEdit("a"), "late"]]);
       await meet(pair);
       const state = await pair.stack.state("docs");
-      assert.deepEqual(state["early"], { ...MERGED, newest: "b" });
-      assert.deepEqual(state["late"], { ...MERGED, newest: "a" });
+      assert.deepEqual(state["early"], merged("a", "b", "b"));
+      assert.deepEqual(state["late"], merged("a", "b", "a"));
 
       const entries = await pair.b.evaluate(() => driver.conflicts());
       const last = entries.find(({ key, path }) => key === "late" && path.join() === "last");

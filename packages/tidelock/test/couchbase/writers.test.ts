@@ -1,14 +1,12 @@
 /** Several documents at once, and many writers of one: nothing is torn, no update is lost. */
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import type { Page } from "playwright-core";
 import { flushed, until, untilPhase } from "../browser/stack.ts";
+import { count, counting, haveCounted, INCREMENTS, SUMS } from "../platform/counters.ts";
 import { found, onCouchbase } from "./cluster.ts";
 import type { OnCouchbase } from "./cluster.ts";
 
 const TRANSACTIONS = 40;
-/** Increments by each of two browsers, by replacing documents with their CAS, and by sub-document commands. */
-const INCREMENTS = 2_500;
 
 void test("transactions are whole on both sides", { timeout: 180_000 }, async () => {
   await onCouchbase({ left: "", right: "" }, async ({ stack, sdk, collection }) => {
@@ -66,17 +64,11 @@ async function incrementByCas({ sdk, collection }: OnCouchbase, count: number): 
 }
 
 void test("10,000 increments of browsers and of the client add up", { timeout: 600_000 }, async () => {
-  const config = `conflict = { fields = { both = "sum", browsers = "sum" } }`;
-  await onCouchbase({ counters: config }, async (given) => {
+  await onCouchbase({ counters: SUMS }, async (given) => {
     const { stack, sdk, collection } = given;
     const counters = collection("counters");
     await counters.upsert("counter", { both: 0, browsers: 0, cas: 0, paths: 0 });
-    const pages: Page[] = [];
-    for (const user of ["ann", "bob"]) {
-      const page = await stack.client({ stores: [{ name: "counters" }], user });
-      await untilPhase(page, "live");
-      pages.push(page);
-    }
+    const pages = await counting(stack);
     const started = Date.now();
     const byCas = incrementByCas(given, INCREMENTS);
     const byPath = (async () => {
@@ -86,35 +78,12 @@ void test("10,000 increments of browsers and of the client add up", { timeout: 6
           sdk.MutateInSpec.increment("paths", 1),
         ]);
     })();
-    await Promise.all(
-      pages.map(async (page) => {
-        const outcomes = await page.evaluate(
-          (count) =>
-            driver.run(
-              Array.from({ length: count }, () => ({
-                ops: [["increment", "counters", "counter", ["both", "browsers"]]],
-              })),
-            ),
-          INCREMENTS,
-        );
-        assert.ok(outcomes.every((failure) => failure === null));
-        await flushed(page);
-      }),
-    );
+    await count(pages);
     await byPath;
     const lost = await byCas;
     const expected = { both: 4 * INCREMENTS, browsers: 2 * INCREMENTS, cas: INCREMENTS, paths: INCREMENTS };
     assert.deepEqual(await found(sdk, counters, "counter"), expected);
-    for (const page of pages)
-      await until(
-        "the browsers have the sum",
-        () => page.evaluate(() => driver.dump("counters")),
-        ([row]) => {
-          assert.ok(row !== undefined);
-          return Object.entries(expected).every(([name, n]) => (row[1] as Record<string, unknown>)[name] === n);
-        },
-      );
-    assert.deepEqual(await pages[0]?.evaluate(() => driver.conflicts()), [], "nothing was discarded");
+    await haveCounted(pages, expected);
     console.log(
       `couchbase writers: ${4 * INCREMENTS} increments in ${Date.now() - started} ms; the client's replace was too late ${lost} times`,
     );

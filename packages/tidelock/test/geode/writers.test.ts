@@ -3,6 +3,7 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import type { Page } from "playwright-core";
 import { flushed, until, untilPhase } from "../browser/stack.ts";
+import { count, counting, haveCounted, INCREMENTS, SUMS } from "../platform/counters.ts";
 import { onGeode } from "./cluster.ts";
 import type { Java } from "./cluster.ts";
 
@@ -12,14 +13,7 @@ const SPEC = { stores: [{ name: "left" }, { name: "right" }] } as const;
 /** Transactions of each kind. */
 const TRANSACTIONS = 40;
 
-/** Increments by each of two browsers, and on each of two threads of Java. */
-const INCREMENTS = 2_500;
-const COUNTERS = {
-  counters: {
-    region: "suite3",
-    config: `conflict = { fields = { both = "sum", browsers = "sum" } }`,
-  },
-} as const;
+const COUNTERS = { counters: { region: "suite3", config: SUMS } } as const;
 
 /** Two keys under which the entries of both regions are on one member, and on two. */
 async function keys(java: Java): Promise<{ one: string; two: string }> {
@@ -87,40 +81,14 @@ void test("transactions are whole on both sides, on one member and on two", { ti
 void test("10,000 increments of browsers and Java add up", { timeout: 600_000 }, async () => {
   await onGeode(COUNTERS, async ({ stack, java }) => {
     await java.put("suite3", "counter", { both: 0, browsers: 0, java: 0 });
-    const pages: Page[] = [];
-    for (const user of ["ann", "bob"]) {
-      const page = await stack.client({ stores: [{ name: "counters" }], user });
-      await untilPhase(page, "live");
-      pages.push(page);
-    }
+    const pages = await counting(stack);
     const javas = java.run("increment-by-replace", "suite3", "counter", "both,java", "2", String(INCREMENTS));
     const started = Date.now();
-    await Promise.all(
-      pages.map(async (page) => {
-        const outcomes = await page.evaluate(
-          (count) =>
-            driver.run(
-              Array.from({ length: count }, () => ({
-                ops: [["increment", "counters", "counter", ["both", "browsers"]]],
-              })),
-            ),
-          INCREMENTS,
-        );
-        assert.ok(outcomes.every((failure) => failure === null));
-        await flushed(page);
-      }),
-    );
+    await count(pages);
     const lost = await javas;
     const expected = { both: 4 * INCREMENTS, browsers: 2 * INCREMENTS, java: 2 * INCREMENTS };
     assert.deepEqual(await java.get("suite3", "counter"), expected);
-    for (const page of pages)
-      await until(
-        "the browsers have the sum",
-        () => page.evaluate(() => driver.dump("counters")),
-        ([row]) => JSON.stringify(row?.[1]) === JSON.stringify(expected),
-      );
-    const conflicts = await pages[0]?.evaluate(() => driver.conflicts());
-    assert.deepEqual(conflicts, [], "nothing was discarded");
+    await haveCounted(pages, expected);
     console.log(
       `geode writers: ${4 * INCREMENTS} increments in ${Date.now() - started} ms; Java's replace was too late ${lost} times`,
     );

@@ -4,23 +4,15 @@ import { test } from "node:test";
 import type { Page } from "playwright-core";
 import type { Op, OpenSpec } from "../browser/pages/sync-driver.ts";
 import { flushed, until, untilPhase } from "../browser/stack.ts";
+import { BASE, canonical, FIELDS, later, merged, oneEdit, otherEdit, write } from "../browser/strategies.ts";
 import type { Application, Given, On } from "./given.ts";
 
 const policy = (name: string): string => `conflict = { policy = "${name}" }`;
 
 /** Collections, and lines of their configuration. */
-
 const COLLECTIONS = {
   docs: `[databases.app.collections.docs.conflict.fields]
-votes = "sum"
-labels = "union"
-text = "text"
-list = { list = "id" }
-low = "min"
-high = "max"
-last = "last-write"
-first = "first-write"
-newest = "newest"
+${FIELDS}
 fixed = "reject"`,
   last: policy("last-write"),
   first: policy("first-write"),
@@ -34,72 +26,6 @@ type Name = keyof typeof COLLECTIONS;
 
 const NAMES = Object.keys(COLLECTIONS) as Name[];
 const SPEC: OpenSpec = { stores: NAMES.map((name) => ({ name })), resolver: "join" };
-
-const BASE = {
-  a: 0,
-  b: 0,
-  votes: 10,
-  labels: ["x", "y"],
-  text: "one\ntwo\nthree\n",
-  list: [
-    { id: 1, n: 1 },
-    { id: 2, n: 2 },
-  ],
-  low: 5,
-  high: 5,
-  last: "base",
-  first: "base",
-  newest: "base",
-};
-const OTHERS = {
-  ...BASE,
-  a: 1,
-  votes: 12,
-  labels: ["x", "y", "z"],
-  text: "ONE\ntwo\nthree\n",
-  list: [
-    { id: 1, n: 11 },
-    { id: 2, n: 2 },
-  ],
-  low: 3,
-  high: 7,
-  last: "other",
-  first: "other",
-  newest: "other",
-};
-const BROWSERS = {
-  ...BASE,
-  b: 1,
-  votes: 11,
-  labels: ["x"],
-  text: "one\ntwo\nTHREE\n",
-  list: [
-    { id: 1, n: 1 },
-    { id: 2, n: 2 },
-    { id: 3, n: 3 },
-  ],
-  low: 4,
-  high: 9,
-  last: "browser",
-  first: "browser",
-  newest: "browser",
-};
-const MERGED = {
-  a: 1,
-  b: 1,
-  votes: 13,
-  labels: ["x", "z"],
-  text: "ONE\ntwo\nTHREE\n",
-  list: [
-    { id: 1, n: 11 },
-    { id: 2, n: 2 },
-    { id: 3, n: 3 },
-  ],
-  low: 3,
-  high: 9,
-  last: "browser",
-  first: "other",
-};
 
 /** One document that both change. */
 interface Case {
@@ -130,19 +56,19 @@ const CASES: readonly Case[] = [
     store: "docs",
     key: "fields, browser later",
     base: BASE,
-    other: OTHERS,
-    browser: BROWSERS,
+    other: oneEdit("other"),
+    browser: otherEdit("browser"),
     order: "other",
-    becomes: { ...MERGED, newest: "browser" },
+    becomes: merged("other", "browser", "browser"),
   },
   {
     store: "docs",
     key: "fields, other later",
     base: BASE,
-    other: OTHERS,
-    browser: BROWSERS,
+    other: oneEdit("other"),
+    browser: otherEdit("browser"),
     order: "browser",
-    becomes: { ...MERGED, newest: "other" },
+    becomes: merged("other", "browser", "other"),
   },
   small("last", "x", "browser", wins("browser")),
   small("first", "x", "other", wins("other")),
@@ -161,17 +87,6 @@ const CASES: readonly Case[] = [
   { ...small("strict", "edit against delete", "other", null), other: null },
   { ...small("strict", "delete against edit", "other", null), browser: null },
 ];
-
-async function write(page: Page, ops: readonly Op[]): Promise<void> {
-  const outcomes = await page.evaluate(
-    (given) => driver.run((JSON.parse(given) as Op[]).map((op) => ({ ops: [op] }))),
-    JSON.stringify(ops),
-  );
-  assert.ok(
-    outcomes.every((failure) => failure === null),
-    String(outcomes),
-  );
-}
 
 async function byOther(application: Application, { store, key, other: document }: Case): Promise<void> {
   if (document === null) await application.remove(store, key);
@@ -196,14 +111,6 @@ async function meet({ application }: Given, page: Page, keys: readonly (readonly
   }
 }
 
-function canonical(value: unknown): string {
-  return JSON.stringify(value, (_, member: unknown) =>
-    typeof member === "object" && member !== null && !Array.isArray(member)
-      ? Object.fromEntries(Object.entries(member).sort())
-      : member,
-  );
-}
-
 async function offline(page: Page): Promise<void> {
   await page.evaluate(() => driver.offline());
   await untilPhase(page, "offline");
@@ -212,16 +119,6 @@ async function offline(page: Page): Promise<void> {
 async function online(page: Page): Promise<void> {
   await page.evaluate(() => driver.online());
   await flushed(page);
-}
-
-/** Edits of both sides must not have the same time. */
-async function later(): Promise<void> {
-  const now = Date.now();
-  await until(
-    "the clock has moved",
-    () => Date.now(),
-    (time) => time > now + 1,
-  );
 }
 
 /** What each side lost is in the log, on the server and in the browser. */
