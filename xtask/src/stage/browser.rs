@@ -1,5 +1,8 @@
 //! The stage `browser`: the built packages in a real Chromium, against the built binary.
 
+use std::ffi::OsStr;
+use std::path::Path;
+
 use super::node::Suite;
 use crate::build::{self, Profile};
 use crate::project::Project;
@@ -27,20 +30,36 @@ pub(crate) fn run(project: &Project) -> Result<Tally, String> {
         println!("   no browser tests yet: they belong in packages/*/test/browser and {BOARD}/test");
         return Ok(Tally::default());
     }
-    setup::for_build(project)?;
     let chromium = setup::chromium(project)?;
+    drive(project, &suites, &chromium, &[])
+}
+
+/// Runs suites that drive the built packages in a real Chromium against the built binary, with more variables.
+pub(super) fn drive(
+    project: &Project,
+    suites: &[Suite],
+    chromium: &Path,
+    more: &[(&str, &OsStr)],
+) -> Result<Tally, String> {
+    setup::for_build(project)?;
     build::all(project)?;
     let binary = build::binary(project, Profile::Dev)?;
     let dist = project.root.join(build::DIST);
-    let env = [
+    let mut env = vec![
         ("TIDELOCK_CHROMIUM", chromium.as_os_str()),
         ("TIDELOCK_BIN", binary.as_os_str()),
         ("TIDELOCK_DIST", dist.as_os_str()),
     ];
+    env.extend(more);
     let mut tally = Tally::default();
     for suite in suites {
         // One browser at a time: two cores are few for two browsers and a server.
         tally += suite.run(project, &["--test-concurrency=1"], &env)?;
     }
     Ok(tally)
+}
+
+/// The test files below `folder` of every package.
+pub(super) fn below(project: &Project, folder: &str) -> Vec<Suite> {
+    project.npm_packages().into_iter().filter_map(|package| Suite::below(&package, folder)).collect()
 }

@@ -12,8 +12,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use super::node::Suite;
-use super::rust;
+use super::{browser, rust};
 use crate::build::{self, Profile};
 use crate::process::{self, Echo};
 use crate::project::Project;
@@ -92,7 +91,7 @@ pub(super) fn run(project: &Project) -> Result<Tally, String> {
     println!("   > cargo test (Couchbase tests)");
     tally += summary::cargo_test(&process::run("Couchbase tests", &mut command, Echo::Shown)?);
     tally += match (node, setup::chromium(project)) {
-        (Some(client), Ok(chromium)) => browser(project, &chromium, &client)?,
+        (Some(client), Ok(chromium)) => in_browser(project, &chromium, &client)?,
         (None, _) => Tally::skipped("the browser on Couchbase: it needs Couchbase's Node client (above)".to_owned()),
         (_, Err(sentence)) => Tally::skipped(format!("the browser on Couchbase: {sentence}")),
     };
@@ -100,24 +99,10 @@ pub(super) fn run(project: &Project) -> Result<Tally, String> {
 }
 
 /// The browser's tests: the built packages in a real Chromium, the built binaries, and the program of Couchbase's Node client.
-fn browser(project: &Project, chromium: &Path, client: &Path) -> Result<Tally, String> {
-    setup::for_build(project)?;
-    build::all(project)?;
-    let binary = build::binary(project, Profile::Dev)?;
+fn in_browser(project: &Project, chromium: &Path, client: &Path) -> Result<Tally, String> {
     let double = build::binary_named(project, Profile::Dev, "tidelock-couchbase-double")?;
-    let dist = project.root.join(build::DIST);
-    let env: [(&str, &OsStr); 5] = [
-        ("TIDELOCK_CHROMIUM", chromium.as_ref()),
-        ("TIDELOCK_BIN", binary.as_ref()),
-        ("TIDELOCK_DIST", dist.as_ref()),
-        ("TIDELOCK_COUCHBASE_DOUBLE", double.as_ref()),
-        (NODE, client.as_ref()),
-    ];
-    let mut tally = Tally::default();
-    for suite in project.npm_packages().into_iter().filter_map(|package| Suite::below(&package, "test/couchbase")) {
-        tally += suite.run(project, &["--test-concurrency=1"], &env)?;
-    }
-    Ok(tally)
+    let env: [(&str, &OsStr); 2] = [("TIDELOCK_COUCHBASE_DOUBLE", double.as_ref()), (NODE, client.as_ref())];
+    browser::drive(project, &browser::below(project, "test/couchbase"), chromium, &env)
 }
 
 fn made(folder: PathBuf) -> Result<PathBuf, String> {

@@ -11,8 +11,7 @@ use std::path::Path;
 
 use tidelock_geode_cluster::{Artifacts, Cluster, Foreign, Regions, Version};
 
-use super::node::Suite;
-use super::rust;
+use super::{browser, rust};
 use crate::build::{self, Profile};
 use crate::process::{self, Echo};
 use crate::project::Project;
@@ -62,7 +61,7 @@ pub(super) fn run(project: &Project) -> Result<Tally, String> {
     let mut tally = tests(&mut command)?;
     match setup::chromium(project) {
         Ok(chromium) => {
-            tally += browser(project, &chromium, &artifacts, &cluster, "test/geode")?;
+            tally += in_browser(project, &chromium, &artifacts, &cluster, "test/geode")?;
             drop(cluster);
             tally += over_http(project, &chromium)?;
         }
@@ -79,37 +78,27 @@ fn over_http(project: &Project, chromium: &Path) -> Result<Tally, String> {
     };
     println!("   > a cluster of Geode 1.14.4");
     let cluster = Cluster::start(&artifacts, &artifacts.folder().join("cluster"), Regions::Application, &[])?;
-    browser(project, chromium, &artifacts, &cluster, "test/geode-http")
+    in_browser(project, chromium, &artifacts, &cluster, "test/geode-http")
 }
 
 /// The tests below `folder` of each package: the built packages in a real Chromium, the built binary, the cluster, and Java.
-fn browser(
+fn in_browser(
     project: &Project,
     chromium: &Path,
     artifacts: &Artifacts,
     cluster: &Cluster,
     folder: &str,
 ) -> Result<Tally, String> {
-    build::all(project)?;
-    let binary = build::binary(project, Profile::Dev)?;
-    let dist = project.root.join(build::DIST);
     let locator = cluster.locator();
     let java = serde_json::json!(Foreign::command_line(artifacts, &locator)).to_string();
     let (manager, rest) = (cluster.manager_address(), cluster.rest_address());
-    let env: [(&str, &OsStr); 7] = [
-        ("TIDELOCK_CHROMIUM", chromium.as_ref()),
-        ("TIDELOCK_BIN", binary.as_ref()),
-        ("TIDELOCK_DIST", dist.as_ref()),
+    let env: [(&str, &OsStr); 4] = [
         (LOCATOR, locator.as_ref()),
         ("TIDELOCK_GEODE_JAVA", java.as_ref()),
         ("TIDELOCK_GEODE_MANAGER", manager.as_ref()),
         ("TIDELOCK_GEODE_REST", rest.as_ref()),
     ];
-    let mut tally = Tally::default();
-    for suite in project.npm_packages().into_iter().filter_map(|package| Suite::below(&package, folder)) {
-        tally += suite.run(project, &["--test-concurrency=1"], &env)?;
-    }
-    Ok(tally)
+    browser::drive(project, &browser::below(project, folder), chromium, &env)
 }
 
 /// Geode's jars and the Java application. The inner error is why they cannot be had here, in one sentence; what can be had and does
