@@ -26,16 +26,13 @@ impl Region {
     /// Reads many entries; the answers are in the order of the keys. Each is read where its primary copy is, as far as that is known:
     /// another server would answer from a copy that may lag.
     pub async fn get_all(&self, keys: &[Key]) -> Result<Vec<Entry>, Error> {
-        let mut entries = vec![Entry { found: Found::Absent, tag: None }; keys.len()];
-        for share in self.shares(keys, |key| key).await? {
-            let found = self.get_all_from(share.server.as_ref(), &share.items).await?;
-            for (place, entry) in share.places.into_iter().zip(found) {
-                if let Some(slot) = entries.get_mut(place) {
-                    *slot = entry;
-                }
-            }
-        }
-        Ok(entries)
+        let shares = self.shares(keys, |key| key).await?;
+        let found = self.of_shares(shares, |region, share| async move {
+            let found = region.get_all_from(share.server.as_ref(), &share.items).await?;
+            Ok((share.places, found))
+        });
+        let absent = || Entry { found: Found::Absent, tag: None };
+        Ok(found.await?.into_iter().map(|entry| entry.unwrap_or_else(absent)).collect())
     }
 
     async fn get_all_from(&self, server: Option<&Address>, keys: &[Key]) -> Result<Vec<Entry>, Error> {
@@ -111,24 +108,36 @@ impl Region {
         shares: Vec<Share<T>>,
         build: fn(&str, &[T], &[u8]) -> Request,
     ) -> Result<Vec<Option<VersionTag>>, Error> {
+        let tags = self.of_shares(shares, |region, share| async move {
+            let tags = region.change_share(&share, build).await?;
+            Ok((share.places, tags))
+        });
+        Ok(tags.await?.into_iter().map(Option::flatten).collect())
+    }
+
+    /// Runs something for all shares at once; what it answers for their places is in the order of all items.
+    async fn of_shares<T, R: Send + 'static, F>(
+        &self,
+        shares: Vec<Share<T>>,
+        run: impl Fn(Self, Share<T>) -> F,
+    ) -> Result<Vec<Option<R>>, Error>
+    where
+        F: Future<Output = Result<(Vec<usize>, Vec<R>), Error>> + Send + 'static,
+    {
         let count = shares.iter().map(|share| share.places.len()).sum();
         let mut running = JoinSet::new();
         for share in shares {
-            let region = self.clone();
-            running.spawn(async move {
-                let tags = region.change_share(&share, build).await?;
-                Ok::<_, Error>((share.places, tags))
-            });
+            running.spawn(run(self.clone(), share));
         }
-        let mut all = vec![None; count];
+        let mut all: Vec<Option<R>> = std::iter::repeat_with(|| None).take(count).collect();
         let mut failure = None;
         // All of them: after a failure nothing is under way any more.
         while let Some(joined) = running.join_next().await {
             match joined.map_err(|_| Error::Closed).and_then(|answer| answer) {
-                Ok((places, tags)) => {
-                    for (place, tag) in places.into_iter().zip(tags) {
+                Ok((places, answers)) => {
+                    for (place, answer) in places.into_iter().zip(answers) {
                         if let Some(slot) = all.get_mut(place) {
-                            *slot = tag;
+                            *slot = Some(answer);
                         }
                     }
                 }
