@@ -9,9 +9,7 @@ use serde_json::Value;
 use tidelock_core::ids::DocumentId;
 use tidelock_couchbase_dcp::Error;
 use tidelock_couchbase_dcp::kv::{Client, Request};
-use tidelock_store::platform::{
-    Entry, Finding, Platform as _, PlatformError, PutContent, PutIf, PutOutcome, Token, system,
-};
+use tidelock_store::platform::{Finding, Platform as _, PlatformError, PutContent, PutIf, PutOutcome, Token, system};
 use tokio::time::{Instant, sleep, timeout};
 
 use crate::entry::{Was, refused};
@@ -98,16 +96,9 @@ async fn writing(client: &Client, path: &str) -> Result<Option<Finding>, Platfor
 async fn durable(platform: &CouchbasePlatform) -> Option<Finding> {
     let id = DocumentId::new(system::STATE, PROBE);
     let attempt = async {
-        let found = platform.get(std::slice::from_ref(&id)).await?;
-        let token = found.into_iter().next().map(|Entry { token, .. }| token).unwrap_or_default();
-        for (token, content) in [(Some(token), PutContent::Put(Arc::from(&b"{}"[..]))), (None, PutContent::Delete)] {
-            let token = match token {
-                Some(token) => token,
-                None => {
-                    platform.get(std::slice::from_ref(&id)).await?.pop().map(|entry| entry.token).unwrap_or_default()
-                }
-            };
-            put(platform, &id, token, content).await?;
+        for content in [PutContent::Put(Arc::from(&b"{}"[..])), PutContent::Delete] {
+            let found = platform.get(std::slice::from_ref(&id)).await?.pop();
+            put(platform, &id, found.map(|entry| entry.token).unwrap_or_default(), content).await?;
         }
         Ok::<_, PlatformError>(())
     };
