@@ -1,14 +1,10 @@
-//! Databases on a data platform: which platforms there are, and what a node of one runs on.
+//! Databases on a data platform: which platforms there are.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use tidelock_geode_client::tls::Tls as GeodeTls;
 use tidelock_geode_client::{Address, Config as Connection, TypeMode};
 use tidelock_server::config::{ClusterConfig, ConfigError, DatabaseConfig};
-use tidelock_store::BoxFuture;
-use tidelock_store::cluster::Host;
 use tidelock_store::platform::{Finding, Platform, system};
 use tidelock_store_couchbase::{Config as CouchbaseConfig, CouchbaseOptions, CouchbasePlatform, Durability, Tls};
 use tidelock_store_geode::{GeodeOptions, GeodePlatform, MANAGER_PORT};
@@ -167,38 +163,4 @@ pub(crate) fn report(findings: &[Finding]) -> String {
         format!("{kind}: {}\n  {}", finding.what, finding.remedy.replace('\n', "\n  "))
     };
     findings.iter().map(line).collect::<Vec<_>>().join("\n")
-}
-
-/// The clock and the dice of this process.
-#[derive(Debug, Default)]
-pub(crate) struct Machine {
-    /// The latest time told: it does not go back when the clock is set.
-    latest_ms: AtomicU64,
-}
-
-impl Machine {
-    pub(crate) fn new() -> Arc<Self> {
-        Arc::default()
-    }
-}
-
-impl Host for Machine {
-    fn now_ms(&self) -> u64 {
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        let now_ms = u64::try_from(now.as_millis()).unwrap_or(u64::MAX);
-        self.latest_ms.fetch_max(now_ms, Ordering::SeqCst).max(now_ms)
-    }
-
-    fn sleep(&self, ms: u64) -> BoxFuture<'static, ()> {
-        Box::pin(tokio::time::sleep(Duration::from_millis(ms)))
-    }
-
-    fn random(&self) -> u64 {
-        let mut bytes = [0; 8];
-        match getrandom::fill(&mut bytes) {
-            Ok(()) => u64::from_le_bytes(bytes),
-            // What it names still differs from what was named before.
-            Err(_) => self.latest_ms.fetch_add(1, Ordering::SeqCst).wrapping_mul(0x9E37_79B9_7F4A_7C15),
-        }
-    }
 }

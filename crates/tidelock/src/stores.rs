@@ -6,7 +6,7 @@ use std::time::Duration;
 use tidelock_core::ids::{ChangelogId, Epoch};
 use tidelock_server::config::{ClusterConfig, DatabaseConfig};
 use tidelock_server::rules::RulesInForce;
-use tidelock_store::cluster::{ClusterOptions, ClusterStore};
+use tidelock_store::cluster::{ClusterOptions, ClusterStore, Machine};
 use tidelock_store::platform::Platform;
 use tidelock_store::{Changelog, EmbeddedOptions, EmbeddedStore, MemoryStore, Store};
 use tokio::task::JoinHandle;
@@ -143,7 +143,7 @@ async fn on_platform<P: Platform>(
         ..ClusterOptions::default()
     };
     let rulebook = Arc::clone(rules) as _;
-    let store = ClusterStore::open(platform, journal, rulebook, platforms::Machine::new(), options).await;
+    let store = ClusterStore::open(platform, journal, rulebook, Machine::new(), options).await;
     let store = store.map_err(|error| error.to_string())?;
     let follower = Some(tokio::spawn(Arc::clone(&store).run()));
     while tokio::time::timeout(PATIENCE, store.complete()).await.is_err() {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use tidelock_core::ids::{ChangelogId, DocumentId, Epoch};
-use tidelock_store::cluster::{ClusterOptions, ClusterStore};
+use tidelock_store::cluster::{ClusterOptions, ClusterStore, Machine};
 use tidelock_store::conformance::platform::{self as platforms, Foreign, Subject};
 use tidelock_store::conformance::{self, NotedRules, Noting};
 use tidelock_store::platform::{Platform as _, system};
@@ -14,7 +14,7 @@ use tidelock_store_couchbase::{CouchbasePlatform, Durability};
 use tokio::runtime::Handle;
 use tokio::task::{JoinHandle, block_in_place};
 
-use crate::support::{Ground, Machine, Others, PATIENCE};
+use crate::support::{Ground, Others, PATIENCE};
 
 impl Foreign for Others {
     fn set<'a>(&'a self, id: &'a DocumentId, json: &'a str) -> BoxFuture<'a, ()> {

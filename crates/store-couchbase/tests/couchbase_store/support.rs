@@ -1,16 +1,12 @@
 //! What all tests share.
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "helpers of tests fail as tests do")]
 
-use std::hash::{BuildHasher as _, RandomState};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use tidelock_core::ids::DocumentId;
 use tidelock_couchbase_dcp::kv::{Client, Request, Response};
 use tidelock_couchbase_double::{Double, Options};
-use tidelock_store::BoxFuture;
-use tidelock_store::cluster::Host;
 use tidelock_store::platform::{Entry, Feed, FeedEvent, Platform as _, PutContent, PutIf, PutOutcome, Token, system};
 use tidelock_store_couchbase::{Config, CouchbaseOptions, CouchbasePlatform, Durability};
 use tokio::time::timeout;
@@ -221,30 +217,4 @@ pub(crate) fn is_change(event: &FeedEvent, id: &DocumentId) -> bool {
 
 pub(crate) async fn caught_up(feed: &mut Box<dyn Feed>) -> Vec<FeedEvent> {
     until(feed, |event| *event == FeedEvent::CaughtUp).await
-}
-
-/// The clock and the dice of this process.
-pub(crate) struct Machine(AtomicU64);
-
-impl Machine {
-    pub(crate) fn new() -> Arc<Self> {
-        Arc::new(Self(AtomicU64::new(1)))
-    }
-}
-
-impl Host for Machine {
-    fn now_ms(&self) -> u64 {
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
-        u64::try_from(now.as_millis()).unwrap()
-    }
-
-    fn sleep(&self, ms: u64) -> BoxFuture<'static, ()> {
-        Box::pin(tokio::time::sleep(Duration::from_millis(ms)))
-    }
-
-    fn random(&self) -> u64 {
-        // It names things, of other processes too.
-        let count = self.0.fetch_add(1, Ordering::SeqCst);
-        RandomState::new().hash_one((std::process::id(), count))
-    }
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use tidelock_core::ids::{ChangelogId, DocumentId, Epoch};
 use tidelock_geode_client::{Client, Json, Key, Region, Value};
-use tidelock_store::cluster::{ClusterOptions, ClusterStore};
+use tidelock_store::cluster::{ClusterOptions, ClusterStore, Machine};
 use tidelock_store::conformance::platform::{self as platforms, Foreign, Subject};
 use tidelock_store::conformance::{self, NotedRules, Noting};
 use tidelock_store::platform::system;
@@ -15,7 +15,7 @@ use tidelock_store_geode::GeodePlatform;
 use tokio::runtime::Handle;
 use tokio::task::{JoinHandle, block_in_place};
 
-use crate::support::{Machine, options, platform};
+use crate::support::{options, platform};
 
 /// Any other client of the cluster.
 struct Others(Client);

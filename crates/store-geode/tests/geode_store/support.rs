@@ -1,16 +1,11 @@
 //! What all tests share.
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "helpers of tests fail as tests do")]
 
-use std::hash::{BuildHasher as _, RandomState};
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use tidelock_core::ids::DocumentId;
 use tidelock_geode_client::Config;
 use tidelock_geode_cluster::{Cluster, Foreign};
-use tidelock_store::BoxFuture;
-use tidelock_store::cluster::Host;
 use tidelock_store::platform::{Entry, Platform as _, PutContent, PutIf, PutOutcome, Token};
 use tidelock_store_geode::{GeodeOptions, GeodePlatform};
 
@@ -74,31 +69,5 @@ pub(crate) async fn done(platform: &GeodePlatform, put: PutIf) -> Token {
     match platform.put_if(&[put]).await.unwrap() {
         PutOutcome::Done(mut written) => written.pop().unwrap().token,
         other @ (PutOutcome::Mismatch | PutOutcome::NotTogether) => panic!("{other:?}"),
-    }
-}
-
-/// The clock and the dice of this process.
-pub(crate) struct Machine(AtomicU64);
-
-impl Machine {
-    pub(crate) fn new() -> Arc<Self> {
-        Arc::new(Self(AtomicU64::new(1)))
-    }
-}
-
-impl Host for Machine {
-    fn now_ms(&self) -> u64 {
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
-        u64::try_from(now.as_millis()).unwrap()
-    }
-
-    fn sleep(&self, ms: u64) -> BoxFuture<'static, ()> {
-        Box::pin(tokio::time::sleep(Duration::from_millis(ms)))
-    }
-
-    fn random(&self) -> u64 {
-        // It names things, of other processes too.
-        let count = self.0.fetch_add(1, Ordering::SeqCst);
-        RandomState::new().hash_one((std::process::id(), count))
     }
 }

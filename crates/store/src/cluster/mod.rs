@@ -24,6 +24,7 @@ mod intent;
 mod known;
 pub(crate) mod limits;
 mod locks;
+mod machine;
 mod meta;
 mod sweep;
 mod take;
@@ -39,6 +40,7 @@ use tidelock_core::server::{ChangePage, Filter, SnapshotPage, SymbolPage};
 use tokio::sync::{broadcast, watch};
 
 pub use host::{Described, Host, Journal, Met, Remerged, Rulebook};
+pub use machine::Machine;
 
 use crate::changelog::{Changelog, Segment};
 use crate::error::StoreError;
