@@ -223,9 +223,12 @@ impl<P: Platform> ClusterStore<P> {
     /// Writes the documents in one step.
     async fn write_at_once(&self, attempt: &mut Attempt<'_>, mut locked: Taken<'_>) -> Result<Step, StoreError> {
         let commit = attempt.commit;
-        let group = (commit.writes.len() > 1).then(|| Group {
+        // What stays as it is gets no part, and nothing in it could tell that it has.
+        let written = commit.writes.iter().filter(|write| changes(write) || buries(write));
+        let members: Vec<DocumentId> = written.map(|write| write.id.clone()).collect();
+        let group = (members.len() > 1).then(|| Group {
             name: IntentName { key: format!("{:016x}", attempt.tag), attempt: 0 },
-            members: commit.writes.iter().map(|write| write.id.clone()).collect(),
+            members,
             at_ms: self.host.now_ms(),
         });
         let mut puts = Vec::with_capacity(commit.writes.len());

@@ -127,7 +127,9 @@ impl<P: Platform> ClusterStore<P> {
             Stage::Aborted => return Ok(Some(Vec::new())),
         }
         let body = self.intent_body(&name.key, &row).await?;
-        Ok(Some(body.parts.into_iter().filter(Part::is_written).map(|part| part.id).collect()))
+        // What stays as it is has only seen the mutation.
+        let changed = body.parts.into_iter().filter(|part| part.version != part.expected);
+        Ok(Some(changed.map(|part| part.id).collect()))
     }
 
     /// Brings an intent to its end: waits for its creator, aborts it after its lease, finishes it once it is committed.

@@ -162,21 +162,25 @@ impl Taken<'_> {
     }
 
     /// Documents that may be half of a put: the content is not what the meta says, or the meta does not name a group that the document
-    /// is a member of.
+    /// is a member of. A state that was taken in before is no half by itself; but it is what a member of a group shows until its part is
+    /// written.
     fn unsettled(&self, known: &Known, members: &Members) -> Vec<Half> {
         let half = |state: &State| {
-            let matches = match &state.meta {
-                Some(meta) => meta.version == state.version(),
-                None => matches!(state.content, Content::Absent),
-            };
-            let lacks = |(group, at_ms): (&IntentName, &u64)| state.lacks(group, *at_ms);
-            let is_ours = state.is_early() || members.get(&state.id).is_some_and(|groups| groups.iter().any(lacks));
-            let unnamed = |group: &IntentName| !state.names(group);
-            let is_half = !matches || members.get(&state.id).is_some_and(|groups| groups.keys().any(unnamed));
+            let mut groups = members.get(&state.id).into_iter().flatten();
+            let lacks = groups.clone().any(|(group, at_ms)| state.lacks(group, *at_ms));
+            let is_half = lacks
+                || known.version(&state.id, &state.token).is_none() && {
+                    let matches = match &state.meta {
+                        Some(meta) => meta.version == state.version(),
+                        None => matches!(state.content, Content::Absent),
+                    };
+                    !matches || groups.any(|(group, _)| !state.names(group))
+                };
+            let is_ours = lacks || state.is_early();
             is_half.then(|| Half { id: state.id.clone(), token: state.token.clone(), is_ours })
         };
         let states = self.states.values().filter(|state| !state.id.collection.starts_with(system::PREFIX));
-        states.filter(|state| known.version(&state.id, &state.token).is_none()).filter_map(half).collect()
+        states.filter_map(half).collect()
     }
 
     /// Notes what a write of this node made of a document.

@@ -235,7 +235,10 @@ impl Data {
     }
 
     fn entry_of(&self, id: &DocumentId) -> Entry {
-        let item = self.entries.get(id).cloned().unwrap_or_default();
+        self.entry(self.entries.get(id).cloned().unwrap_or_default())
+    }
+
+    fn entry(&self, item: Item) -> Entry {
         let history = self.history;
         let order = (self.ordered && item.number > 0).then_some(Order { history, number: item.number });
         let token = Token(item.number.to_be_bytes().to_vec());
@@ -248,6 +251,10 @@ impl Data {
     fn seen_entry(&self, id: &DocumentId) -> Entry {
         let mut entry = self.entry_of(id);
         if let Some((before, content, meta)) = self.halves.get(id) {
+            if *content && *meta {
+                // Nothing of the put is there yet: it is the very state that readers may know.
+                return self.entry(before.clone());
+            }
             entry.token.0.extend([u8::from(*content), u8::from(*meta)]);
             if *content {
                 entry.content.clone_from(&before.content);
