@@ -250,7 +250,7 @@ impl<P: Platform> ClusterStore<P> {
         if !self.decide(&name, row, token).await? {
             return Ok(Step::Again);
         }
-        self.finish(&name).await?;
+        self.finish_own(&name).await?;
         let groups = BTreeSet::from([name]);
         match self.take_locked(locked.guard, Unfinished::Finish, BTreeMap::new(), groups).await {
             Ok(locked) => self.found(attempt.commit, locked).await,

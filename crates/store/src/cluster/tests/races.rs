@@ -70,6 +70,55 @@ fn a_refusal_does_not_contradict_a_committed_intent() {
     assert!(made.iter().all(|times| *times > 0), "{made:?}");
 }
 
+/// Two mutations that make the same of a document are two all the same: when it has what one of them makes of it, that may be the
+/// other's.
+#[test]
+fn mutations_of_equal_outcome_are_both_carried_out() {
+    let mut halves = 0;
+    for call in 0..2 * CALLS_MAX {
+        for torn_ms in [0, 2] {
+            let mut rig = rig(&["a", "b", "c"], call);
+            rig.cluster.tear(torn_ms);
+            let (first, second) = (rig.idle_node(), rig.idle_node());
+            first.platform.fail(call / 2, if call % 2 == 0 { Fault::StopBefore } else { Fault::StopAfter });
+            rig.push_until_stopped(&first, &increment(mutation(1, 1), &["a", "b"], 0));
+            drop(first);
+            let is_half = |key: &str| {
+                counter_of(&rig, key) == 0
+                    && rig.cluster.keys(system::INTENTS).iter().any(|key| rig.cluster.is_live(key))
+            };
+            halves += u64::from(is_half("a") && is_half("b"));
+            assert_eq!(rig.push(&second, &increment(mutation(2, 1), &["a", "c"], 0)), Told::Done);
+            rig.start(&second);
+            let cluster = rig.cluster.clone();
+            rig.until("an end of every intent", || {
+                !cluster.keys(system::INTENTS).iter().any(|key| cluster.is_live(key))
+            });
+            assert_eq!(counter_of(&rig, "a"), 1 + counter_of(&rig, "b"), "{call} {torn_ms}");
+        }
+    }
+    assert!(halves > 0, "none was left to another node");
+}
+
+/// A foreign writer comes to the same as an intent while that is carried out.
+#[test]
+fn a_foreign_write_of_equal_outcome_is_not_taken_for_ours() {
+    for call in 0..CALLS_MAX {
+        for torn_ms in [0, 2] {
+            let mut rig = rig(&["a", "b"], call);
+            rig.cluster.tear(torn_ms);
+            let node = rig.idle_node();
+            node.platform.before(call, |cluster| {
+                let n = if cluster.content(&doc("a")).as_deref() == Some("{\"n\":0}") { 1 } else { 2 };
+                cluster.set(&doc("a"), Some(&format!("{{\"n\":{n}}}")), true);
+            });
+            rig.push(&node, &increment(mutation(1, 1), &["a", "b"], 0));
+            let counted = 1 + u64::from(node.platform.is_played());
+            assert_eq!(counter_of(&rig, "a"), counted, "{call} {torn_ms}");
+        }
+    }
+}
+
 /// A document that an intent leaves as it is has seen the mutation before the others have it: that is not yet its end.
 #[test]
 fn a_mutation_is_finished_in_all_documents_before_it_is_found_in_one() {
