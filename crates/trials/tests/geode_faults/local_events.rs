@@ -8,9 +8,6 @@ use tidelock_trials::{Dice, LIMIT, Link, Mix, Plan, Trial, until};
 /// The servers forget a client that is silent for a minute, and its queue two seconds later.
 const AWAY: Duration = Duration::from_secs(66);
 const OPTIONS: &str = "scan_every_s = 8\noptions = { queue_kept_s = \"2\" }\n";
-/// Without transfers between accounts: while nodes go through whole regions every few seconds, a client was seen to show one in part
-/// (decision 0010, "Open"). Pairs, which one client writes, are watched.
-const MIX: Mix = Mix { transfers: 0, ..Mix::ALL };
 /// Deleted entries are forgotten as soon as possible.
 const PROPERTIES: [&str; 2] = ["tombstone-timeout=1000", "tombstone-gc-threshold=1"];
 const DOCUMENTS: usize = 20;
@@ -19,7 +16,7 @@ const DOCUMENTS: usize = 20;
 fn what_makes_no_event_reaches_all_clients() {
     let mut dice = Dice::from_environment();
     let plan =
-        Plan { clients: 4, mix: MIX, pace: Duration::from_millis(30), properties: &PROPERTIES, options: OPTIONS };
+        Plan { clients: 4, mix: Mix::ALL, pace: Duration::from_millis(30), properties: &PROPERTIES, options: OPTIONS };
     let mut trial = Trial::start(&plan, &mut dice);
     clear(&trial);
     imports(&mut trial);
