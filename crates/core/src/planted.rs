@@ -47,6 +47,8 @@ pub enum Bug {
     RejectedLost,
     /// An edit of a deleted document brings it back where deletes win.
     Resurrection,
+    /// A content that is already what an intent makes of it is taken for the intent's own.
+    SameTaken,
     /// A document of a cluster forgets what it has seen before the client's record has passed it.
     SeenPruned,
     /// The client applies changes that are older than a result.
@@ -58,7 +60,7 @@ pub enum Bug {
 }
 
 /// Every bug.
-pub const BUGS: [Bug; 24] = [
+pub const BUGS: [Bug; 25] = [
     Bug::AckDropped,
     Bug::AckWithoutCommit,
     Bug::AppliedTwice,
@@ -79,6 +81,7 @@ pub const BUGS: [Bug; 24] = [
     Bug::RebaseForgetful,
     Bug::RejectedLost,
     Bug::Resurrection,
+    Bug::SameTaken,
     Bug::SeenPruned,
     Bug::SettledForgotten,
     Bug::StaleReconciled,

@@ -12,13 +12,14 @@ use crate::site::Sites;
 pub const SEEDS_MAX: u64 = 400;
 
 /// Bugs of the cluster store.
-const OF_CLUSTERS: [Bug; 7] = [
+const OF_CLUSTERS: [Bug; 8] = [
     Bug::FencingUnchecked,
     Bug::ForeignIgnored,
     Bug::GroupApart,
     Bug::IntentAborted,
     Bug::LagServed,
     Bug::LostUnscanned,
+    Bug::SameTaken,
     Bug::SeenPruned,
 ];
 

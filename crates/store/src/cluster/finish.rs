@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use futures_util::future::join_all;
 use tidelock_core::ids::Version;
+use tidelock_core::planted::{self, Bug};
 use tidelock_core::wire::ConflictNote;
 
 use super::ClusterStore;
@@ -163,7 +164,8 @@ impl<P: Platform> ClusterStore<P> {
         let stays = || Carried { content: None, notes: part.notes.clone(), anew: true };
         // Where a crash may keep a content and lose its meta, and somebody has begun, this is taken for that.
         let may_be_lost = self.platform.capabilities().torn_ms_max > 0 && carrier == Carrier::Other;
-        if current == part.version && may_be_lost && !state.is_ours() {
+        let is_lost = may_be_lost && !state.is_ours() || planted::has(Bug::SameTaken);
+        if current == part.version && is_lost {
             return stays();
         }
         // Somebody else changed the document between the preparation and now.

@@ -102,7 +102,8 @@ impl Meta {
     pub(super) fn settled(mut self, version: Version) -> Self {
         if self.is_early(version) {
             self.unsee();
-            (self.version, self.over) = (version, None);
+            // Its writer, who is not sure, must not take it for his.
+            (self.version, self.over, self.tag) = (version, None, 0);
         }
         self
     }

@@ -161,6 +161,7 @@ fn a_meta_without_its_content_is_taken_back_where_it_is_dated() {
     let (node, id, seen) = (rig.node(), doc("a"), mutation(1, 1));
     let meta = Meta {
         version: version::of_body(&counter(1)).unwrap(),
+        tag: 77,
         seen: vec![mutation(2, 7), seen],
         over: Some(Version::ABSENT),
         by: Some(seen),
@@ -175,6 +176,7 @@ fn a_meta_without_its_content_is_taken_back_where_it_is_dated() {
     let found = || cluster.meta(&doc("a")).and_then(|meta| Meta::read(&meta)).unwrap_or_default();
     rig.until("a date", || found().deleted_ms.is_some());
     assert!(!found().has_seen(seen) && found().has_seen(mutation(2, 7)), "{:?}", found());
+    assert_ne!(found().tag, 77, "its writer takes it for his");
     rig.cluster.set(&id, Some("{\"n\":5}"), true);
     rig.push(&sweeper, &increment(seen, &["a"], 0));
     assert_eq!(counter_of(&rig, "a"), 6);
