@@ -97,12 +97,12 @@ impl Meta {
         self.over == Some(version) && self.version != version
     }
 
-    /// The meta of a content that stays as it is: one whose own content was lost does not tell any more that it was there. A foreign
-    /// write that comes next would hide that.
+    /// The meta of a content that stays as it is: one whose own content was lost does not tell any more that it was there, nor to its
+    /// writer, which may look for its tag at this moment. A foreign write that comes next would hide that.
     pub(super) fn settled(mut self, version: Version) -> Self {
         if self.is_early(version) {
             self.unsee();
-            (self.version, self.over) = (version, None);
+            (self.version, self.over, self.tag) = (version, None, 0);
         }
         self
     }
