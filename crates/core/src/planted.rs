@@ -55,10 +55,12 @@ pub enum Bug {
     StaleReconciled,
     /// Tombstones go and the floor of the changelog stays.
     TombstonesEarly,
+    /// A tombstone of a cluster goes, and what it has seen with it.
+    TracesBuried,
 }
 
 /// Every bug.
-pub const BUGS: [Bug; 24] = [
+pub const BUGS: [Bug; 25] = [
     Bug::AckDropped,
     Bug::AckWithoutCommit,
     Bug::AppliedTwice,
@@ -83,6 +85,7 @@ pub const BUGS: [Bug; 24] = [
     Bug::SettledForgotten,
     Bug::StaleReconciled,
     Bug::TombstonesEarly,
+    Bug::TracesBuried,
 ];
 
 #[cfg(feature = "planted")]

@@ -341,6 +341,9 @@ impl<P: Platform> ClusterStore<P> {
 
 /// What the documents of a commit tell of its mutation.
 fn sight(attempt: &Attempt<'_>, mutation: MutationId, turn: &Turn, locked: &Taken<'_>) -> Sight {
+    if planted::has(Bug::AppliedTwice) {
+        return Sight::Unseen;
+    }
     let sights = attempt.ids.iter().filter_map(|id| {
         let sight = locked.state(id)?.sight(mutation, attempt.commit.fingerprint);
         Some(if turn.has_moved(id, mutation.sequence) { Sight::Seen } else { sight })
