@@ -171,6 +171,7 @@ impl World {
             writes: writes.collect(),
             outcome: Outcome::Accepted,
             named: Vec::new(),
+            fingerprint: None,
             conflicts: Vec::new(),
             actor: "bench".into(),
             now_ms: 0,

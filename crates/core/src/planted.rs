@@ -57,10 +57,12 @@ pub enum Bug {
     StaleReconciled,
     /// Tombstones go and the floor of the changelog stays.
     TombstonesEarly,
+    /// A tombstone of a cluster goes, and what it has seen with it.
+    TracesBuried,
 }
 
 /// Every bug.
-pub const BUGS: [Bug; 25] = [
+pub const BUGS: [Bug; 26] = [
     Bug::AckDropped,
     Bug::AckWithoutCommit,
     Bug::AppliedTwice,
@@ -86,6 +88,7 @@ pub const BUGS: [Bug; 25] = [
     Bug::SettledForgotten,
     Bug::StaleReconciled,
     Bug::TombstonesEarly,
+    Bug::TracesBuried,
 ];
 
 #[cfg(feature = "planted")]

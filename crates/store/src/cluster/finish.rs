@@ -15,7 +15,7 @@ use super::conflicts::conflict_id;
 use super::host::{Met, Remerged};
 use super::intent::record_put;
 use super::limits::{FINISH_ATTEMPTS_MAX, REQUESTS_AT_ONCE_MAX};
-use super::meta::{ConflictRow, Group, IntentBody, IntentName, Meta, Part, Stage, unseal};
+use super::meta::{ConflictRow, Group, IntentBody, IntentName, Meta, Part, Sight, Stage, unseal};
 use super::take::State;
 use crate::error::StoreError;
 use crate::platform::{Platform, PlatformError, PutContent, PutIf, PutOutcome};
@@ -79,7 +79,8 @@ impl<P: Platform> ClusterStore<P> {
             let work: Vec<(&Part, State)> = todo.into_iter().zip(states).collect();
             todo = Vec::new();
             for some in work.chunks(REQUESTS_AT_ONCE_MAX) {
-                let done = some.iter().map(|(part, state)| self.carry_out(carrier, name, &body, part, state));
+                let done =
+                    some.iter().map(|(part, state)| self.carry_out(carrier, name, &body, part, state, row.fingerprint));
                 let done = join_all(done).await;
                 for ((part, _), done) in some.iter().zip(done) {
                     match done? {
@@ -107,8 +108,9 @@ impl<P: Platform> ClusterStore<P> {
         body: &IntentBody,
         part: &Part,
         state: &State,
+        fingerprint: Option<u64>,
     ) -> Result<Has, StoreError> {
-        if part.is_written() && state.has_seen(body.writer) {
+        if part.is_written() && state.sight(body.writer, fingerprint) == Sight::Seen {
             return Ok(Has::Part);
         }
         let result = self.result(carrier, part, state);
@@ -121,7 +123,7 @@ impl<P: Platform> ClusterStore<P> {
         let put = if let Some((content, version)) = result.content {
             let mut meta = self.next_meta(state, self.host.random(), version, part.edited_ms).await?;
             meta.offer(part.offered == Some(true));
-            meta.see(body.writer);
+            meta.see(body.writer, fingerprint);
             meta.by = meta.over.map(|_| body.writer);
             meta.join(Group { name: name.clone(), members: Vec::new(), at_ms: self.host.now_ms() });
             put(state, content, &meta)
@@ -132,7 +134,7 @@ impl<P: Platform> ClusterStore<P> {
                 ..Meta::default()
             };
             let mut meta = Meta { mark: None, ..state.meta.clone().unwrap_or(fresh) };
-            meta.see(body.writer);
+            meta.see(body.writer, fingerprint);
             if part.version != part.expected {
                 // The content is there, and what tells whose it is was lost.
                 meta.join(Group { name: name.clone(), members: Vec::new(), at_ms: self.host.now_ms() });

@@ -110,8 +110,7 @@ fn forgotten_deletes(trial: &mut Trial) {
 
 /// A node is cut off from the cluster until its queue is given up; others write meanwhile.
 fn silence(trial: &Trial) {
-    if !trial.has_network() {
-        println!("no network is cut for longer than a queue is kept");
+    if !trial.can_cut("a server that is cut off from its cluster for longer than its queue is kept") {
         return;
     }
     let (before, after) = (json!({ "n": "before" }), json!({ "n": "after" }));
