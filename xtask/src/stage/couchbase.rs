@@ -8,6 +8,7 @@
 
 use std::env;
 use std::ffi::OsStr;
+use std::fmt;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -35,11 +36,20 @@ struct Judge {
 }
 
 /// Why there is no judge.
-enum Trouble {
+#[derive(Debug)]
+pub(crate) enum Trouble {
     /// It cannot be had on this machine.
     Missing(String),
     /// It is here, and our program for it does not build.
     Broken(String),
+}
+
+impl fmt::Display for Trouble {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Missing(sentence) | Self::Broken(sentence) => out.write_str(sentence),
+        }
+    }
 }
 
 impl From<String> for Trouble {
@@ -110,16 +120,22 @@ fn made(folder: PathBuf) -> Result<PathBuf, String> {
     Ok(folder)
 }
 
-/// A program of gocbcore and gocb.
-fn go(project: &Project, folder: &Path) -> Result<PathBuf, Trouble> {
-    let binary = made(folder.join("go"))?.join("judge");
+/// A program of gocbcore and gocb: the judge.
+fn go(project: &Project, _: &Path) -> Result<PathBuf, Trouble> {
+    go_client(project, ".", "judge")
+}
+
+/// Builds a package of the Go module, as a program with that name.
+pub(crate) fn go_client(project: &Project, package: &str, name: &str) -> Result<PathBuf, Trouble> {
+    let binary = made(project.target_dir.join("couchbase/go"))?.join(name);
     let go = || {
         let mut command = project.command("go");
         command.current_dir(project.root.join(JUDGES).join("go"));
         command
     };
     process::must("go mod download (gocbcore and gocb)", go().args(["mod", "download"]))?;
-    process::must("go build", go().args(["build", "-o"]).arg(&binary).arg(".")).map_err(Trouble::Broken)?;
+    let package = format!("./{package}");
+    process::must("go build", go().args(["build", "-o"]).arg(&binary).arg(package)).map_err(Trouble::Broken)?;
     Ok(binary)
 }
 
