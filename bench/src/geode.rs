@@ -15,6 +15,7 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 use crate::client::{Client as SyncClient, Document};
+use crate::figures::{figure, latencies, ratio};
 use crate::server::Server;
 use crate::usage;
 
@@ -202,16 +203,8 @@ impl Bench {
         for server in servers {
             server.stop();
         }
-        let mut rows = Vec::new();
-        for (name, mut all) in [("write, confirmed", to_result), ("write, at a client of another server", to_reader)] {
-            all.sort();
-            for (what, at) in [("median", all.len() / 2), ("p99", all.len() * 99 / 100)] {
-                let ms = (all[at].as_secs_f64() * 10_000.0).round() / 10.0;
-                rows.push(
-                    json!({ "name": format!("{name}, {what}"), "value": ms, "unit": "ms", "budget": null, "ok": true }),
-                );
-            }
-        }
+        let mut rows = latencies("write, confirmed", to_result);
+        rows.extend(latencies("write, at a client of another server", to_reader));
         rows
     }
 
@@ -288,18 +281,4 @@ impl Docs {
         tasks.join_all().await;
         f64::from(TASKS * REQUESTS / 2) / start.elapsed().as_secs_f64()
     }
-}
-
-fn figure(name: &str, value: f64, unit: &str) -> Row {
-    json!({ "name": name, "value": value.round(), "unit": unit, "budget": null, "ok": true })
-}
-
-fn ratio(name: &str, value: f64, least: Option<f64>) -> Row {
-    json!({
-        "name": name,
-        "value": (value * 100.0).round() / 100.0,
-        "unit": "ratio",
-        "budget": least.map(|least| format!("≥ {least}")),
-        "ok": least.is_none_or(|least| value >= least),
-    })
 }

@@ -9,7 +9,9 @@
 mod bare;
 mod client;
 mod commits;
+mod couchbase;
 mod fan_out;
+mod figures;
 mod geode;
 mod idle;
 mod reconcile;
@@ -27,10 +29,18 @@ fn main() {
         Some("reconcile") => reconcile::run(),
         Some("fan-out") => fan_out::run(),
         Some("geode") => geode::run(),
+        // A number of documents may follow.
+        Some("couchbase") => {
+            couchbase::run(arguments.next().map(|count| count.parse().expect("a number of documents")));
+        }
+        // A part of it, as a process of its own.
+        Some(couchbase::FOLLOW) => couchbase::follow(arguments),
         Some("idle") => idle::run(),
         other => {
             let name = other.unwrap_or("without a name");
-            eprintln!("there is no bench {name}: those here are commits, reconcile, fan-out, geode and idle");
+            eprintln!(
+                "there is no bench {name}: those here are commits, reconcile, fan-out, geode, couchbase and idle"
+            );
             std::process::exit(2);
         }
     }

@@ -12,6 +12,7 @@ use tidelock_geode_cluster::{Artifacts, Cluster, Regions, Version};
 use crate::build::{self, Profile};
 use crate::process::{self, Echo};
 use crate::project::Project;
+use crate::stage::couchbase::go_client;
 use crate::{TaskResult, bundle, setup};
 
 #[derive(clap::Args)]
@@ -38,6 +39,8 @@ enum Program {
     Native,
     /// The same, beside a cluster of Apache Geode.
     Geode,
+    /// The same, beside the double of Couchbase and a program of gocbcore.
+    Couchbase,
 }
 
 /// Every bench, in the order in which `all` runs them.
@@ -53,6 +56,7 @@ const BENCHES: &[Bench] = &[
     Bench { name: "idle", program: Program::Native },
     Bench { name: "reconcile", program: Program::Native },
     Bench { name: "geode", program: Program::Geode },
+    Bench { name: "couchbase", program: Program::Couchbase },
 ];
 
 /// The crate of the native bench programs.
@@ -82,14 +86,20 @@ fn measure(project: &Project, bench: &Bench) -> Result<Vec<Row>, String> {
             bundle_rows(project)
         }
         Program::Browser => browser_rows(project, bench.name),
-        Program::Native => native_rows(project, bench.name, None),
+        Program::Native => native_rows(project, bench.name, &[]),
         Program::Geode => {
             setup::java(project)?;
             println!("   > Geode's jars from Maven Central, and a cluster: one locator, two servers");
             let folder = project.target_dir.join("geode");
             let artifacts = Artifacts::prepare(&folder, Version::V1_15_1)?;
             let cluster = Cluster::start(&artifacts, &folder.join("bench"), Regions::Tests, &[])?;
-            native_rows(project, bench.name, Some(cluster.folder()))
+            native_rows(project, bench.name, &[("TIDELOCK_GEODE_CLUSTER", cluster.folder())])
+        }
+        Program::Couchbase => {
+            let gocbcore = go_client(project, "follow", "follow").map_err(|trouble| trouble.to_string())?;
+            let double = build::binary_named(project, Profile::Release, "tidelock-couchbase-double")?;
+            let env = [("TIDELOCK_COUCHBASE_FOLLOW", gocbcore.as_path()), ("TIDELOCK_COUCHBASE_DOUBLE", &double)];
+            native_rows(project, bench.name, &env)
         }
     }
 }
@@ -133,8 +143,8 @@ fn browser_rows(project: &Project, name: &str) -> Result<Vec<Row>, String> {
     rows_of(name, &mut command)
 }
 
-/// `cluster` is the folder of a cluster of Geode.
-fn native_rows(project: &Project, name: &str, cluster: Option<&Path>) -> Result<Vec<Row>, String> {
+/// `env` names what the bench finds beside the server's binary.
+fn native_rows(project: &Project, name: &str, env: &[(&str, &Path)]) -> Result<Vec<Row>, String> {
     if !project.has_crate(NATIVE_CRATE) {
         return Err(format!("the bench `{name}` has no program: the workspace has no crate {NATIVE_CRATE}"));
     }
@@ -146,7 +156,7 @@ fn native_rows(project: &Project, name: &str, cluster: Option<&Path>) -> Result<
     let binary = build::binary(project, Profile::Release)?;
     let mut command = project.cargo();
     command.args(["run", "--quiet", "--release", "--package", NATIVE_CRATE, "--", name]).env("TIDELOCK_BIN", binary);
-    command.envs(cluster.map(|folder| ("TIDELOCK_GEODE_CLUSTER", folder)));
+    command.envs(env.iter().copied());
     rows_of(name, &mut command)
 }
 

@@ -65,7 +65,8 @@ pub(crate) fn run(project: &Project, arguments: &Arguments) -> TaskResult {
     }
     let binary = build::binary(project, Profile::Release)?;
     let mut server = Command::new(&binary);
-    server.current_dir(&project.root).args(["dev", "--app", APP, "--port", &port.to_string()]);
+    server.current_dir(&project.root).args(["dev", "--port", &port.to_string()]);
+    let mut app = PathBuf::from(APP);
     // Whatever runs for the demo ends with it.
     let (mut geode_cluster, mut couchbase_cluster) = (None, None);
     match arguments.store {
@@ -78,10 +79,12 @@ pub(crate) fn run(project: &Project, arguments: &Arguments) -> TaskResult {
         StoreKind::Couchbase => {
             let couchbase = Couchbase::start(project, arguments.cluster.as_deref(), &binary)?;
             server.arg("--config").arg(couchbase.config());
+            couchbase.app().clone_into(&mut app);
             couchbase_cluster = Some(couchbase);
         }
     }
-    let mut server = server.spawn().map_err(|error| format!("the server could not be started: {error}"))?;
+    let mut server =
+        server.arg("--app").arg(app).spawn().map_err(|error| format!("the server could not be started: {error}"))?;
     let url = format!("http://127.0.0.1:{port}/");
     if let Err(sentence) = wait_until_ready(&mut server, port) {
         // It may have ended by itself; then there is nothing to end.

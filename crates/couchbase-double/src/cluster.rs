@@ -9,6 +9,7 @@ use tokio::sync::watch;
 
 use crate::Options;
 use crate::manifest::{Manifest, ManifestError, SystemEvent};
+use crate::privilege::Privilege;
 use crate::vbucket::{VBucket, random_uuid};
 
 /// What all connections share.
@@ -80,6 +81,10 @@ pub(crate) struct Faults {
     pub(crate) ambiguous_writes: u32,
     /// DCP connections are cut when this number grows.
     pub(crate) cut_dcp_round: u64,
+    /// What the user may not do.
+    pub(crate) denied: Vec<Privilege>,
+    /// How much of its memory every bucket uses, in percent.
+    pub(crate) memory_percent: u8,
 }
 
 pub(crate) struct Bucket {

@@ -18,10 +18,12 @@ mod json;
 mod kv;
 mod macros;
 mod manifest;
+mod privilege;
 mod rest;
 mod sasl;
 mod session;
 mod subdoc;
+mod subdoc_command;
 mod subdoc_flags;
 mod target;
 mod vbucket;
@@ -32,6 +34,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use cluster::{Shared, State};
+pub use privilege::Privilege;
 use rest::Service;
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
@@ -239,6 +242,16 @@ impl Double {
     /// Each key-value answer waits this long.
     pub fn delay_kv(&self, time: Duration) {
         self.change(|state| state.faults.kv_delay = time);
+    }
+
+    /// Takes these privileges away from the user, and gives back all others.
+    pub fn deny(&self, privileges: &[Privilege]) {
+        self.change(|state| state.faults.denied = privileges.to_vec());
+    }
+
+    /// Says of every bucket that it uses so much of its memory.
+    pub fn use_memory(&self, percent: u8) {
+        self.change(|state| state.faults.memory_percent = percent);
     }
 
     /// Closes every DCP connection.

@@ -17,6 +17,7 @@ use serde_json::{Value, json};
 
 use crate::cluster::{Bucket, Shared, State};
 use crate::manifest::{Manifest, ManifestError, SystemEvent};
+use crate::privilege::Privilege;
 
 /// One node's service.
 #[derive(Clone)]
@@ -159,7 +160,7 @@ fn describe(state: &State, name: &str, node: usize) -> Option<Value> {
         "purgeInterval": 3,
         "numVBuckets": bucket.vbuckets.len(),
         "controllers": {"flush": format!("/pools/default/buckets/{name}/controller/doFlush")},
-        "basicStats": {"itemCount": 0},
+        "basicStats": {"itemCount": 0, "quotaPercentUsed": state.faults.memory_percent},
     });
     crate::cluster::merge(&mut value, details);
     Some(value)
@@ -172,6 +173,10 @@ async fn buckets(Extract(service): Extract<Service>) -> Response {
 }
 
 async fn one_bucket(Extract(service): Extract<Service>, Path(bucket): Path<String>) -> Response {
+    if service.shared.state().faults.denied.contains(&Privilege::BucketSettings) {
+        let needed = json!({"message": "Forbidden. User needs the following permissions", "permissions": ["cluster.bucket[.].settings!read"]});
+        return (StatusCode::FORBIDDEN, json_answer(&needed)).into_response();
+    }
     or_not_found(describe(&service.shared.state(), &bucket, service.node))
 }
 

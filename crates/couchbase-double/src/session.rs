@@ -8,6 +8,7 @@ use crate::dcp::Producer;
 use crate::error_map;
 use crate::kv;
 use crate::manifest::Missing;
+use crate::privilege;
 use crate::sasl::{self, Answer, Scram};
 use crate::subdoc;
 use crate::target::{Failure, is_document_command, unknown};
@@ -152,6 +153,9 @@ impl Session {
             opcode::SELECT_BUCKET => return one(self.select_bucket(state, packet)),
             opcode::GET_CLUSTER_CONFIG => return one(self.config(state, packet)),
             _ if self.bucket.is_none() => return Err(Status::NO_BUCKET.into()),
+            code if privilege::needed(code).iter().any(|one| state.faults.denied.contains(one)) => {
+                return Err(Status::NO_ACCESS.into());
+            }
             _ => {}
         }
         match packet.opcode {

@@ -10,62 +10,13 @@ use crate::json::Json;
 use crate::kv::{copy_of, is_json};
 use crate::macros::{self, NewVersion};
 use crate::session::Session;
+use crate::subdoc_command::{Command, Spec, parse};
 use crate::subdoc_flags::{doc_flag, path_flag};
 use crate::target::{Failure, Target};
 use crate::vbucket::Draft;
-use crate::wire::{Frames, Packet, Reader, Status, opcode, word};
+use crate::wire::{Frames, Packet, Status, opcode, word};
 
-/// The most paths in one command (`subdoc_multi_max_paths`).
-const PATHS_MAX: usize = 16;
-const PATH_BYTES_MAX: usize = 1024;
 const XATTR_NAME_BYTES_MAX: usize = 15;
-
-/// One command on one path.
-struct Spec {
-    code: u8,
-    flags: u8,
-    path: String,
-    value: Vec<u8>,
-}
-
-impl Spec {
-    fn is_xattr(&self) -> bool {
-        self.flags & path_flag::XATTR != 0
-    }
-
-    fn makes_way(&self) -> bool {
-        self.flags & path_flag::MAKES_WAY != 0
-    }
-
-    fn expands_macros(&self) -> bool {
-        self.flags & path_flag::EXPANDS_MACROS != 0
-    }
-
-    /// The xattr's name, and the path inside of its value.
-    fn xattr(&self) -> (&str, &str) {
-        let end = self.path.find(['.', '[']).unwrap_or(self.path.len());
-        let (name, rest) = self.path.split_at(end);
-        (name, rest.strip_prefix('.').unwrap_or(rest))
-    }
-
-    fn is_lookup(&self) -> bool {
-        matches!(self.code, opcode::GET | opcode::SUBDOC_GET | opcode::SUBDOC_EXISTS | opcode::SUBDOC_GET_COUNT)
-    }
-}
-
-struct Command {
-    specs: Vec<Spec>,
-    flags: u8,
-    expiry: Option<u32>,
-    is_multi: bool,
-    is_lookup: bool,
-}
-
-impl Command {
-    fn has(&self, flag: u8) -> bool {
-        self.flags & flag != 0
-    }
-}
 
 pub(crate) fn run(session: &Session, state: &mut State, packet: &Packet) -> Result<Packet, Failure> {
     let command = parse(packet)?;
@@ -76,59 +27,6 @@ pub(crate) fn run(session: &Session, state: &mut State, packet: &Packet) -> Resu
     } else {
         mutate(session, &mut target, packet, &command)
     }
-}
-
-fn parse(packet: &Packet) -> Result<Command, Status> {
-    let is_multi = matches!(packet.opcode, opcode::SUBDOC_MULTI_LOOKUP | opcode::SUBDOC_MULTI_MUTATION);
-    let mut extras = Reader::new(&packet.extras);
-    let mut specs = Vec::new();
-    if !is_multi {
-        let length = usize::from(extras.u16().ok_or(Status::INVALID)?);
-        let flags = extras.u8().ok_or(Status::INVALID)?;
-        let (path, value) = packet.value.split_at_checked(length).ok_or(Status::INVALID)?;
-        let path = text(path)?;
-        specs.push(Spec { code: packet.opcode, flags, path, value: value.to_vec() });
-    }
-    let (expiry, flags) = match extras.rest().len() {
-        0 => (None, 0),
-        1 => (None, extras.u8().unwrap_or(0)),
-        4 => (extras.u32(), 0),
-        5 => (extras.u32(), extras.u8().unwrap_or(0)),
-        _ => return Err(Status::INVALID),
-    };
-    let is_lookup =
-        if is_multi { packet.opcode == opcode::SUBDOC_MULTI_LOOKUP } else { specs.iter().all(Spec::is_lookup) };
-    if is_lookup && expiry.is_some() {
-        return Err(Status::INVALID);
-    }
-    let mut rest = if is_multi { Reader::new(&packet.value) } else { Reader::new(&[]) };
-    while !rest.rest().is_empty() {
-        if specs.len() == PATHS_MAX {
-            return Err(Status::INVALID_COMBINATION);
-        }
-        specs.push(parse_spec(&mut rest, is_lookup).ok_or(Status::INVALID)??);
-    }
-    if specs.is_empty() {
-        return Err(Status::INVALID_COMBINATION);
-    }
-    Ok(Command { specs, flags, expiry, is_multi, is_lookup })
-}
-
-fn parse_spec(reader: &mut Reader<'_>, is_lookup: bool) -> Option<Result<Spec, Status>> {
-    let code = reader.u8()?;
-    let flags = reader.u8()?;
-    let path_bytes = usize::from(reader.u16()?);
-    let value_bytes = if is_lookup { 0 } else { reader.u32()? as usize };
-    let path = reader.take(path_bytes)?;
-    let value = reader.take(value_bytes)?.to_vec();
-    Some(text(path).map(|path| Spec { code, flags, path, value }))
-}
-
-fn text(bytes: &[u8]) -> Result<String, Status> {
-    if bytes.len() > PATH_BYTES_MAX {
-        return Err(Status::INVALID);
-    }
-    String::from_utf8(bytes.to_vec()).map_err(|_| Status::PATH_INVALID)
 }
 
 /// What `subdoc_multi_validator` and `subdoc_validator` refuse.
@@ -229,7 +127,10 @@ fn lookup(target: &mut Target<'_>, packet: &Packet, command: &Command) -> Result
     let item = target.vbucket.get(&target.key).filter(|item| item.is_live() || command.has(doc_flag::ACCESS_DELETED));
     let item = item.ok_or(Status::KEY_NOT_FOUND)?;
     let view = View { item: &item, uuid: target.vbucket.uuid() };
-    let results: Vec<Result<Vec<u8>, Status>> = command.specs.iter().map(|spec| view.look(spec)).collect();
+    // One path that the user may not see makes all xattr paths fail; those of the body do not (subdocument.cc, `do_xattr_phase`).
+    let is_denied = command.is_denied(target.faults);
+    let look = |spec: &Spec| if is_denied && spec.is_xattr() { Err(Status::NO_ACCESS) } else { view.look(spec) };
+    let results: Vec<Result<Vec<u8>, Status>> = command.specs.iter().map(look).collect();
     let is_deleted = !item.is_live();
     let status = match (results.iter().all(Result::is_ok), is_deleted) {
         (true, false) => Status::SUCCESS,
@@ -310,6 +211,11 @@ fn mutate(session: &Session, target: &mut Target<'_>, packet: &Packet, command: 
     // A tombstone that the command does not look at has no CAS for it (subdocument.cc, `subdoc_fetch`).
     let seen = current.as_ref().filter(|item| item.is_live() || command.has(doc_flag::ACCESS_DELETED));
     target.check_cas(packet, seen.map(|item| item.cas))?;
+    // After the document was found as expected, and not before.
+    if command.is_denied(target.faults) {
+        let at = command.specs.iter().position(Spec::is_xattr).and_then(|at| u8::try_from(at).ok()).unwrap_or(0);
+        return Err(multi_failure(command, at, Status::NO_ACCESS, seen));
+    }
     let cas = target.vbucket.next_cas();
     // The prepare of a durable write takes a sequence number before the write's own.
     let is_durable = Frames::read(&packet.frames)?.durability.is_some();

@@ -46,7 +46,16 @@ mod go {
         super::Command::new(super::from_environment("TIDELOCK_JUDGE_GO"))
     }
 
-    checks! { dcp_streams dcp_filter dcp_rollback dcp_resume sdk_values sdk_xattrs }
+    checks! { dcp_streams dcp_filter dcp_rollback dcp_resume dcp_failover sdk_values sdk_xattrs }
+}
+
+/// The crate `couchbase`.
+mod rust {
+    fn judge() -> super::Command {
+        super::Command::new(super::from_environment("TIDELOCK_JUDGE_RUST"))
+    }
+
+    checks! { sdk_values sdk_xattrs sdk_management }
 }
 
 /// The wheel `couchbase`.

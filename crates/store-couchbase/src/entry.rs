@@ -22,12 +22,13 @@ pub(crate) fn refused(error: &Error) -> PlatformError {
     if error.is_transient() { PlatformError::Unavailable(text) } else { PlatformError::Refused(text) }
 }
 
+/// What a refusal says when the user may not do it.
+pub(crate) const LACKS: &str = "the user lacks a privilege";
+
 /// What the platform says of a status that stands for no outcome.
 pub(crate) fn failed(what: &str, status: u16) -> PlatformError {
     match status {
-        status::NO_ACCESS => {
-            PlatformError::Refused(format!("{what}: the user lacks a privilege; run `tidelock doctor`"))
-        }
+        status::NO_ACCESS => PlatformError::Refused(format!("{what}: {LACKS}; run `tidelock doctor`")),
         status::TOO_BIG => PlatformError::Refused(format!("{what}: the server takes no document of that size")),
         status::NO_MEMORY => PlatformError::Full(format!("{what}: the bucket has no memory left")),
         status::DURABILITY_INVALID_LEVEL => {
@@ -191,6 +192,10 @@ fn entry_of(answer: &Response, path: &str) -> Result<Entry, PlatformError> {
         result.ok_or_else(|| PlatformError::Unavailable("the answer to a lookup is malformed".to_owned()))
     };
     let (xattr, uuid, seqno, body) = (next()?, next()?, next()?, next()?);
+    // Whoever may not read the xattr would take every document for one without.
+    if xattr == Err(status::NO_ACCESS) {
+        return Err(failed(&format!("reading the xattr {XATTR} from {path}"), status::NO_ACCESS));
+    }
     let number = |text: Result<&[u8], u16>| {
         let text = std::str::from_utf8(text.ok()?).ok()?.trim_matches('"').strip_prefix("0x")?;
         u64::from_str_radix(text, 16).ok()

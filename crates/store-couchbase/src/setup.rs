@@ -12,10 +12,10 @@ use tidelock_couchbase_dcp::kv::{Client, Request};
 use tidelock_store::platform::{Finding, Platform as _, PlatformError, PutContent, PutIf, PutOutcome, Token, system};
 use tokio::time::{Instant, sleep, timeout};
 
-use crate::entry::{Was, refused};
+use crate::entry::{LACKS, Was, read, refused};
 use crate::platform::CouchbasePlatform;
 use crate::rest::{Management, escaped};
-use crate::subdoc::{change, opcode, status};
+use crate::subdoc::{change, doc_flag, opcode, status};
 
 /// The key of entries that a check writes, in Tidelock's own collections only.
 const PROBE: &str = "~probe";
@@ -63,6 +63,7 @@ pub(crate) async fn check(platform: &CouchbasePlatform, collections: &[String]) 
         return Ok(findings);
     }
     for (collection, path) in &paths {
+        findings.extend(reading(&client, path).await?);
         findings.extend(writing(&client, path).await?);
         if collection == system::STATE {
             findings.extend(durable(platform).await);
@@ -73,26 +74,40 @@ pub(crate) async fn check(platform: &CouchbasePlatform, collections: &[String]) 
     Ok(findings)
 }
 
-/// Whether the user may write documents with their xattr: a command that changes nothing, as it names a version that nothing has.
+/// Whether the user may write documents with their xattr. The command changes nothing, as its last path is of nothing; but it comes as far
+/// as the xattr, which one that names a wrong version does not: the server looks at privileges for xattrs when it has found the document as
+/// it was expected (`kv_engine` daemon/subdocument.cc, `do_xattr_phase`).
 async fn writing(client: &Client, path: &str) -> Result<Option<Finding>, PlatformError> {
     let mut value = Vec::new();
     change(&mut value, opcode::SUBDOC_UPSERT, crate::subdoc::path_flag::XATTR, crate::config::XATTR, b"1");
-    change(&mut value, opcode::SET, 0, "", b"{}");
+    change(&mut value, opcode::SUBDOC_DELETE, 0, "nothing", b"");
     let request = Request {
         opcode: opcode::MULTI_MUTATION,
         collection: path.to_owned(),
         key: PROBE.as_bytes().to_vec(),
-        cas: 1,
+        extras: vec![doc_flag::ADD],
         value,
         is_repeatable: true,
         ..Request::default()
     };
     let answer = client.call(&request).await.map_err(|error| refused(&error))?;
+    // Of several paths, the one that failed is named in the value: its number, its status.
+    let of_path = answer.value.get(1..3) == Some(&status::NO_ACCESS.to_be_bytes()[..]);
+    let is_denied = answer.status == status::NO_ACCESS || answer.status == status::MULTI_PATH_FAILURE && of_path;
     let what = format!("{path}: the user may not write documents and their system xattrs");
-    Ok((answer.status == status::NO_ACCESS).then(|| fatal(what, ROLES)))
+    Ok(is_denied.then(|| fatal(what, ROLES)))
 }
 
-/// Whether a write is durable as configured: one of Tidelock's own records, which goes again.
+/// Whether the user may read documents. Only one that is there would show whether also their xattr.
+async fn reading(client: &Client, path: &str) -> Result<Option<Finding>, PlatformError> {
+    match read(client, path, PROBE).await {
+        Ok(_) => Ok(None),
+        Err(PlatformError::Refused(why)) => Ok(Some(fatal(why, ROLES))),
+        Err(error) => Err(error),
+    }
+}
+
+/// Whether a write is durable as configured, and its xattr is read back: one of Tidelock's own records, which goes again.
 async fn durable(platform: &CouchbasePlatform) -> Option<Finding> {
     let id = DocumentId::new(system::STATE, PROBE);
     let attempt = async {
@@ -102,9 +117,12 @@ async fn durable(platform: &CouchbasePlatform) -> Option<Finding> {
         }
         Ok::<_, PlatformError>(())
     };
-    let error = attempt.await.err()?;
     let remedy = "give the bucket a replica and enough nodes, or set the option `durability` to what it offers";
-    Some(fatal(format!("a record cannot be written: {error}"), remedy))
+    match attempt.await {
+        Ok(()) => None,
+        Err(PlatformError::Refused(why)) if why.contains(LACKS) => Some(fatal(why, ROLES)),
+        Err(error) => Some(fatal(format!("a record cannot be written: {error}"), remedy)),
+    }
 }
 
 /// Somebody else's check may be writing the same.
@@ -117,14 +135,16 @@ async fn put(
     if content == PutContent::Delete && !Was::read(&token)?.is_some_and(|was| was.is_live) {
         return Ok(());
     }
-    match platform.put_if(&[PutIf { id: id.clone(), token, content, meta: None }]).await? {
+    let meta = Some(Arc::from(PROBE.as_bytes()));
+    match platform.put_if(&[PutIf { id: id.clone(), token, content, meta }]).await? {
         PutOutcome::Done(_) | PutOutcome::Mismatch | PutOutcome::NotTogether => Ok(()),
     }
 }
 
 /// Whether the changes of the collections can be followed.
 async fn following(platform: &CouchbasePlatform, collections: &[String]) -> Option<Finding> {
-    let patience = platform.options().connection.timeout;
+    // A feed that is refused tries for that time, and then says why.
+    let patience = platform.options().connection.timeout * 2;
     let attempt = async {
         let mut feed = platform.feed(collections, None).await?;
         while feed.next().await? != tidelock_store::platform::FeedEvent::CaughtUp {}

@@ -16,6 +16,12 @@ function banner(text: string): void {
   );
 }
 
+/** What whoever serves the board has to say to everybody (`public/index.html`); null when there is nothing. */
+function notice(): HTMLElement | null {
+  const text = document.querySelector<HTMLMetaElement>('meta[name="board-notice"]')?.content.trim();
+  return text ? h("p", { class: "notice", role: "note", testid: "notice" }, text) : null;
+}
+
 async function start(root: HTMLElement): Promise<void> {
   const who = currentIdentity();
   const voice = new Toasts();
@@ -28,6 +34,8 @@ async function start(root: HTMLElement): Promise<void> {
   if (who.guest) document.title = `${who.name} · Team board`;
   const session = new Session(board, connection, who, voice);
   new Shell(session, root);
+  const note = notice();
+  if (note) root.prepend(note);
   connection.sync.on("error", (error) => {
     if (!error.retryable) voice.problem(error.message);
   });

@@ -381,6 +381,28 @@ void describe("the window itself", () => {
       assert.equal(await page.evaluate(() => localStorage.getItem("board.name")), null);
     }));
 
+  void test("a notice of whoever serves the board stands above it, and takes nothing away", () =>
+    withBoard("?local", async (page, context, complaints) => {
+      assert.equal(await at(page, "notice").count(), 0);
+      harness.notice = "Nothing is kept here.";
+      try {
+        const noted = await harness.open(context, "?local", complaints);
+        await noted.setViewportSize({ width: 390, height: 700 });
+        assert.equal(await at(noted, "notice").textContent(), "Nothing is kept here.");
+        const boxes = await Promise.all(
+          [".notice", "header.top", "main"].map((selector) => noted.locator(selector).boundingBox()),
+        );
+        const [note, header, main] = boxes.map((box) => ({
+          top: box?.y ?? -1,
+          bottom: (box?.y ?? -1) + (box?.height ?? 0),
+        }));
+        const told = JSON.stringify(boxes);
+        assert.ok(note?.top === 0 && note.bottom === header?.top && main?.bottom === 700, told);
+      } finally {
+        harness.notice = "";
+      }
+    }));
+
   void test("the second window opens the same board", () =>
     withBoard("?local", async (page, context) => {
       await addList(page, "A");

@@ -19,6 +19,9 @@ const TYPES: Readonly<Record<string, string>> = {
   ".webmanifest": "application/manifest+json",
 };
 
+/** The place of a notice in the page. */
+const NO_NOTICE = 'name="board-notice" content=""';
+
 const ARGS = [
   "--no-sandbox",
   "--disable-gpu",
@@ -35,6 +38,8 @@ export class Harness {
   down = false;
   /** While false, the stand-in for the package `tidelock` is not there. */
   engine = true;
+  /** What whoever serves the board has to say. */
+  notice = "";
   readonly #server: Server;
   readonly #browser: Browser;
 
@@ -52,7 +57,7 @@ export class Harness {
       if (harness?.down) return void request.socket.destroy();
       const path = new URL(request.url ?? "/", "http://host").pathname;
       if (harness?.engine === false && path.startsWith("/tidelock/")) return void response.writeHead(404).end();
-      serve(path).then(
+      serve(path, harness?.notice ?? "").then(
         ({ type, body }) => response.writeHead(200, { "content-type": type }).end(body),
         () => response.writeHead(404).end(),
       );
@@ -87,12 +92,19 @@ export class Harness {
   }
 }
 
-async function serve(path: string): Promise<{ type: string; body: string | Buffer }> {
+async function serve(path: string, notice: string): Promise<{ type: string; body: string | Buffer }> {
   if (path === "/v1/dev/token") return { type: "application/json", body: '{"token":"test"}' };
   if (path === "/tidelock/index.js") {
     return { type: "text/javascript", body: await readFile(here("stub-engine.js")) };
   }
   const file = normalize(path === "/" ? "/index.html" : path);
+  if (file === "/index.html") {
+    const html = await readFile(here("../dist/index.html"), "utf8");
+    return {
+      type: "text/html; charset=utf-8",
+      body: html.replace(NO_NOTICE, `name="board-notice" content="${notice}"`),
+    };
+  }
   return { type: TYPES[extname(file)] ?? "application/octet-stream", body: await readFile(here(`../dist${file}`)) };
 }
 

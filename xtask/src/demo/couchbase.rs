@@ -14,6 +14,12 @@ use crate::project::Project;
 /// The bucket of a cluster that names none.
 const BUCKET: &str = "default";
 
+/// The place in the page for what everybody has to know who opens it (`packages/board/public/index.html`).
+const NO_NOTICE: &str = r#"name="board-notice" content="""#;
+/// What that is on the double.
+const NOTICE: &str = "This board is on a double of Couchbase Server, not on Couchbase Server itself: the double keeps everything in memory, \
+                      and ends with the demo.";
+
 /// A cluster with the collections of the demo application.
 pub(super) struct Couchbase {
     /// The double: it ends when its input does, which is when this is dropped.
@@ -24,6 +30,7 @@ pub(super) struct Couchbase {
     user: String,
     bucket: String,
     config: PathBuf,
+    app: PathBuf,
 }
 
 impl Couchbase {
@@ -58,8 +65,17 @@ impl Couchbase {
         let written = fs::write(&config, super::board(project)? + &of_cluster);
         written.map_err(|error| format!("{} cannot be written: {error}", config.display()))?;
         process::must("tidelock init", Command::new(tidelock).arg("init").arg("--config").arg(&config))?;
+        let mut app = project.root.join(super::APP);
+        if double.is_some() {
+            app = noted(&app, &folder.join("app"))?;
+        }
         let (user, bucket) = (user.to_owned(), bucket.to_owned());
-        Ok(Self { is_double: double.is_some(), _double: double, address, user, bucket, config })
+        Ok(Self { is_double: double.is_some(), _double: double, address, user, bucket, config, app })
+    }
+
+    /// The demo application; on the double its page says so.
+    pub(super) fn app(&self) -> &Path {
+        &self.app
     }
 
     pub(super) fn config(&self) -> &Path {
@@ -83,6 +99,39 @@ impl Couchbase {
     }
 }
 
+/// A copy of the demo application whose page has the notice.
+fn noted(app: &Path, copy: &Path) -> Result<PathBuf, String> {
+    let failed = |error: std::io::Error| format!("{} cannot be copied to {}: {error}", app.display(), copy.display());
+    // There may be none of an earlier demo.
+    let _ = fs::remove_dir_all(copy);
+    copy_folder(app, copy).map_err(failed)?;
+    let page = copy.join("index.html");
+    let html = fs::read_to_string(&page).map_err(failed)?;
+    fs::write(&page, with_notice(&html)?).map_err(failed)?;
+    Ok(copy.to_owned())
+}
+
+fn with_notice(html: &str) -> Result<String, String> {
+    if !html.contains(NO_NOTICE) {
+        return Err("the demo's page has no place for a notice (packages/board/public/index.html)".into());
+    }
+    Ok(html.replace(NO_NOTICE, &NO_NOTICE.replace("\"\"", &format!("\"{NOTICE}\""))))
+}
+
+fn copy_folder(from: &Path, to: &Path) -> std::io::Result<()> {
+    fs::create_dir_all(to)?;
+    for entry in fs::read_dir(from)? {
+        let entry = entry?;
+        let copy = to.join(entry.file_name());
+        if entry.file_type()?.is_dir() {
+            copy_folder(&entry.path(), &copy)?;
+        } else {
+            fs::copy(entry.path(), copy)?;
+        }
+    }
+    Ok(())
+}
+
 fn start_double(project: &Project) -> Result<(Child, String), String> {
     let program = build::binary_named(project, Profile::Release, "tidelock-couchbase-double")?;
     let mut command = Command::new(program);
@@ -94,4 +143,16 @@ fn start_double(project: &Project) -> Result<(Child, String), String> {
     let said: Value = serde_json::from_str(&line).map_err(|error| format!("the double said {line:?}: {error}"))?;
     let text = said.get("connection_string").and_then(Value::as_str).ok_or("the double did not say where it is")?;
     Ok((double, text.to_owned()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_page_of_the_demo_has_a_place_for_the_notice() {
+        let page = with_notice(include_str!("../../../packages/board/public/index.html")).unwrap();
+        assert!(page.contains("content=\"This board is on a double of Couchbase Server"), "{page}");
+        assert!(with_notice("<p>").is_err());
+    }
 }

@@ -1,5 +1,5 @@
-//! The stage `couchbase`: integration test targets named `couchbase_*`. Couchbase's own clients for Go, Python and Node judge the double
-//! of its server. They are fetched into the target folder; one that cannot be had is skipped, and that is said.
+//! The stage `couchbase`: integration test targets named `couchbase_*`. Couchbase's own clients for Go, Rust, Python and Node judge the
+//! double of its server. They are fetched into the target folder; one that cannot be had is skipped, and that is said.
 //!
 //! The browser's tests, `packages/*/test/couchbase`, have Couchbase's Node client beside them.
 //!
@@ -8,6 +8,7 @@
 
 use std::env;
 use std::ffi::OsStr;
+use std::fmt;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -35,11 +36,20 @@ struct Judge {
 }
 
 /// Why there is no judge.
-enum Trouble {
+#[derive(Debug)]
+pub(crate) enum Trouble {
     /// It cannot be had on this machine.
     Missing(String),
     /// It is here, and our program for it does not build.
     Broken(String),
+}
+
+impl fmt::Display for Trouble {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Missing(sentence) | Self::Broken(sentence) => out.write_str(sentence),
+        }
+    }
 }
 
 impl From<String> for Trouble {
@@ -53,6 +63,7 @@ const NODE: &str = "TIDELOCK_JUDGE_NODE";
 
 const ALL: &[Judge] = &[
     Judge { module: "go::", variable: "TIDELOCK_JUDGE_GO", prepare: go },
+    Judge { module: "rust::", variable: "TIDELOCK_JUDGE_RUST", prepare: rust_client },
     Judge { module: "python::", variable: "TIDELOCK_JUDGE_PYTHON", prepare: python },
     Judge { module: "node::", variable: NODE, prepare: node },
 ];
@@ -110,17 +121,38 @@ fn made(folder: PathBuf) -> Result<PathBuf, String> {
     Ok(folder)
 }
 
-/// A program of gocbcore and gocb.
-fn go(project: &Project, folder: &Path) -> Result<PathBuf, Trouble> {
-    let binary = made(folder.join("go"))?.join("judge");
+/// A program of gocbcore and gocb: the judge.
+fn go(project: &Project, _: &Path) -> Result<PathBuf, Trouble> {
+    go_client(project, ".", "judge")
+}
+
+/// Builds a package of the Go module, as a program with that name.
+pub(crate) fn go_client(project: &Project, package: &str, name: &str) -> Result<PathBuf, Trouble> {
+    let binary = made(project.target_dir.join("couchbase/go"))?.join(name);
     let go = || {
         let mut command = project.command("go");
         command.current_dir(project.root.join(JUDGES).join("go"));
         command
     };
     process::must("go mod download (gocbcore and gocb)", go().args(["mod", "download"]))?;
-    process::must("go build", go().args(["build", "-o"]).arg(&binary).arg(".")).map_err(Trouble::Broken)?;
+    let package = format!("./{package}");
+    process::must("go build", go().args(["build", "-o"]).arg(&binary).arg(package)).map_err(Trouble::Broken)?;
     Ok(binary)
+}
+
+/// A program of the official Rust client. It is a workspace of its own, so that no build but this one has what it brings.
+fn rust_client(project: &Project, folder: &Path) -> Result<PathBuf, Trouble> {
+    let folder = made(folder.join("rust"))?;
+    let cargo = |arguments: &[&str]| {
+        let mut command = project.cargo();
+        command.current_dir(project.root.join(JUDGES).join("rust")).args(arguments).arg("--locked");
+        command.env("CARGO_TARGET_DIR", &folder);
+        command
+    };
+    process::must("cargo fetch (couchbase)", &mut cargo(&["fetch"]))?;
+    let build = process::must("cargo build (couchbase); the first time takes minutes", &mut cargo(&["build"]));
+    build.map_err(Trouble::Broken)?;
+    Ok(folder.join("debug").join(format!("tidelock-couchbase-judge{}", env::consts::EXE_SUFFIX)))
 }
 
 /// The interpreter of an environment that has the wheel.

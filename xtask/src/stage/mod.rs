@@ -1,7 +1,7 @@
 //! `cargo xtask test`: the stages, their order and their closing lines.
 
 mod browser;
-mod couchbase;
+pub(crate) mod couchbase;
 mod geode;
 mod node;
 mod rust;

@@ -166,7 +166,7 @@ type place struct {
 	seqno, start, to gocbcore.SeqNo
 }
 
-func (c clients) open(vbucket uint16, from place, o *observer, filter *gocbcore.OpenStreamFilterOptions) ([]gocbcore.FailoverEntry, error) {
+func (c clients) open(vbucket uint16, from place, o gocbcore.StreamObserver, filter *gocbcore.OpenStreamFilterOptions) ([]gocbcore.FailoverEntry, error) {
 	var log []gocbcore.FailoverEntry
 	err := await(func(done func(error)) (gocbcore.PendingOp, error) {
 		return c.dcp.OpenStream(vbucket, memd.DcpStreamAddFlagActiveOnly, from.uuid, from.seqno, gocbcore.SeqNo(^uint64(0)), from.start, from.to, o,

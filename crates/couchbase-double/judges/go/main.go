@@ -32,6 +32,7 @@ var checks = map[string]func(cluster) error{
 	"dcp-filter":   dcpFilter,
 	"dcp-rollback": dcpRollback,
 	"dcp-resume":   dcpResume,
+	"dcp-failover": dcpFailover,
 	"sdk-values":   sdkValues,
 	"sdk-xattrs":   sdkXattrs,
 }

@@ -1,0 +1,58 @@
+//! What the user may do, as far as tests take it away (`kv_engine` docs/rbac.md).
+
+use crate::wire::opcode;
+
+/// A privilege of the user, by its name in `rbac/privileges.cc`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Privilege {
+    /// Reading documents.
+    Read,
+    /// Writing documents.
+    Upsert,
+    /// Deleting documents.
+    Delete,
+    /// Reading xattrs whose name begins with `_`.
+    SystemXattrRead,
+    /// Writing xattrs whose name begins with `_`.
+    SystemXattrWrite,
+    /// Opening DCP.
+    DcpProducer,
+    /// Streaming collections by DCP.
+    DcpStream,
+    /// Seeing the settings of the bucket; this one is of the management.
+    BucketSettings,
+}
+
+/// What a command needs whatever it is about (`daemon/mcbp_privileges.cc`; for `DCP_OPEN` `daemon/protocol/mcbp/dcp_open_executor.cc`, for
+/// streams `collections/vbucket_filter.cc`).
+pub(crate) fn needed(code: u8) -> &'static [Privilege] {
+    use Privilege::{DcpProducer, DcpStream, Delete, Read, Upsert};
+    match code {
+        opcode::GET
+        | opcode::GET_REPLICA
+        | opcode::GET_LOCKED
+        | opcode::UNLOCK
+        | opcode::GET_META
+        | opcode::SUBDOC_GET
+        | opcode::SUBDOC_EXISTS
+        | opcode::SUBDOC_GET_COUNT
+        | opcode::SUBDOC_MULTI_LOOKUP => &[Read],
+        opcode::DELETE => &[Delete],
+        opcode::SET
+        | opcode::ADD
+        | opcode::REPLACE
+        | opcode::APPEND
+        | opcode::PREPEND
+        | opcode::TOUCH
+        | opcode::SUBDOC_DICT_ADD..=opcode::SUBDOC_ARRAY_ADD_UNIQUE
+        | opcode::SUBDOC_REPLACE_BODY_WITH_XATTR => &[Upsert],
+        opcode::INCREMENT
+        | opcode::DECREMENT
+        | opcode::GET_AND_TOUCH
+        | opcode::SUBDOC_COUNTER
+        | opcode::SUBDOC_MULTI_MUTATION => &[Read, Upsert],
+        opcode::DCP_OPEN | opcode::DCP_CLOSE_STREAM | opcode::DCP_FAILOVER_LOG => &[DcpProducer],
+        opcode::DCP_STREAM_REQUEST => &[DcpProducer, DcpStream],
+        _ => &[],
+    }
+}

@@ -1,0 +1,66 @@
+//! What `tidelock doctor` says of a user who may not do everything, and of a bucket that is nearly full.
+
+use std::time::Duration;
+
+use tidelock_couchbase_double::Privilege;
+use tidelock_store::platform::{Finding, Platform as _, PlatformError};
+use tidelock_store_couchbase::CouchbasePlatform;
+
+use crate::support::{Ground, collections, content, doc, done};
+
+/// What is found while the user lacks a privilege.
+async fn without(ground: &Ground, privilege: Privilege) -> Vec<Finding> {
+    ground.double().deny(&[privilege]);
+    // A feed that is refused tries for as long.
+    let mut options = ground.options.clone();
+    options.connection.timeout = Duration::from_secs(2);
+    let platform = CouchbasePlatform::connect(options).await.expect("there is a cluster");
+    let findings = platform.check(&collections()).await.expect("what is missing is a finding");
+    ground.double().deny(&[]);
+    findings
+}
+
+#[tokio::test]
+async fn every_privilege_that_is_missing_is_noticed() {
+    let ground = Ground::new("privileges").await;
+    let docs = |part: &str| format!("privileges.docs: {part}");
+    for (privilege, expected) in [
+        (Privilege::Read, "reading from privileges.docs: the user lacks a privilege".to_owned()),
+        (Privilege::Upsert, docs("the user may not write")),
+        (Privilege::SystemXattrWrite, docs("the user may not write documents and their system xattrs")),
+        (Privilege::SystemXattrRead, "reading the xattr _tl from privileges.tl_state: the user lacks".to_owned()),
+        (Privilege::DcpProducer, "changes cannot be followed".to_owned()),
+        (Privilege::DcpStream, "changes cannot be followed".to_owned()),
+    ] {
+        let findings = without(&ground, privilege).await;
+        let found = findings.iter().find(|finding| finding.what.contains(&expected));
+        let found = found.unwrap_or_else(|| panic!("{privilege:?}: {findings:?}"));
+        assert!(found.fatal && found.remedy.contains("mobile_sync_gateway"), "{privilege:?}: {found:?}");
+    }
+    let findings = without(&ground, Privilege::BucketSettings).await;
+    let unseen = |finding: &Finding| !finding.fatal && finding.what.contains("settings could not be read: status 403");
+    assert!(findings.len() == 1 && unseen(&findings[0]), "{findings:?}");
+}
+
+#[tokio::test]
+async fn a_bucket_that_is_nearly_full_is_noticed() {
+    let ground = Ground::new("memory").await;
+    let platform = ground.platform().await;
+    let full = |findings: &[Finding]| findings.iter().filter(|one| one.what.contains("% of its memory")).count();
+    ground.double().use_memory(80);
+    assert_eq!(full(&platform.check(&collections()).await.unwrap()), 0);
+    ground.double().use_memory(91);
+    let findings = platform.check(&collections()).await.unwrap();
+    assert!(findings.iter().any(|one| !one.fatal && one.what == "the bucket uses 91 % of its memory"), "{findings:?}");
+}
+
+/// Not taken for a document without an xattr, which would be somebody else's.
+#[tokio::test]
+async fn whoever_may_not_see_the_xattr_reads_nothing() {
+    let ground = Ground::new("unseen").await;
+    let platform = ground.platform().await;
+    done(&platform, &doc("a"), content("1"), Some(b"meta")).await;
+    ground.double().deny(&[Privilege::SystemXattrRead]);
+    let error = platform.get(&[doc("a")]).await.unwrap_err();
+    assert!(matches!(&error, PlatformError::Refused(why) if why.contains("the xattr _tl")), "{error}");
+}
