@@ -254,6 +254,17 @@ impl Double {
         });
     }
 
+    /// What a collection holds on the active nodes: key and body of each document. Empty when there is no such collection.
+    ///
+    /// # Panics
+    /// When the bucket is missing.
+    pub fn documents(&self, bucket: &str, scope: &str, collection: &str) -> Vec<(String, Vec<u8>)> {
+        let state = self.shared.state();
+        let bucket = state.buckets.get(bucket).expect("a bucket of the cluster");
+        let Ok((_, id)) = bucket.manifest.find(&format!("{scope}.{collection}")) else { return Vec::new() };
+        bucket.vbuckets.iter().flat_map(|vbucket| vbucket.documents_of(id)).collect()
+    }
+
     /// Creates a scope (when it is missing) and a collection in it; the collection's id.
     ///
     /// # Panics

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use tidelock_trials::{Dice, LIMIT, Link, Mix, Plan, Trial, until};
+use tidelock_trials::{Dice, Geode, LIMIT, Link, Mix, Plan, Trial, until};
 
 /// The servers forget a client that is silent for a minute, and its queue two seconds later.
 const AWAY: Duration = Duration::from_secs(66);
@@ -15,9 +15,8 @@ const DOCUMENTS: usize = 20;
 #[test]
 fn what_makes_no_event_reaches_all_clients() {
     let mut dice = Dice::from_environment();
-    let plan =
-        Plan { clients: 4, mix: Mix::ALL, pace: Duration::from_millis(30), properties: &PROPERTIES, options: OPTIONS };
-    let mut trial = Trial::start(&plan, &mut dice);
+    let plan = Plan { clients: 4, mix: Mix::ALL, pace: Duration::from_millis(30), options: OPTIONS };
+    let mut trial = Geode::trial(&plan, &PROPERTIES, &mut dice);
     clear(&trial);
     imports(&mut trial);
     forgotten_deletes(&mut trial);
@@ -31,31 +30,23 @@ fn key(number: usize) -> String {
 }
 
 /// Another application writes some documents; all clients come to show them.
-fn write(trial: &Trial, collection: &str, value: &Value) {
+fn write(trial: &Trial<Geode>, collection: &str, value: &Value) {
     for number in 0..DOCUMENTS {
-        put(trial, collection, &key(number), Some(value));
+        trial.foreign(collection, &key(number), Some(value));
     }
     shown(trial, collection, Some(value));
 }
 
-fn put(trial: &Trial, collection: &str, key: &str, value: Option<&Value>) {
-    match value {
-        Some(value) => trial.geode.put(collection, key, value),
-        None => trial.geode.remove(collection, key),
-    }
-    trial.ledger.set(collection, key, value.cloned());
-}
-
-fn shown(trial: &Trial, collection: &str, value: Option<&Value>) {
+fn shown(trial: &Trial<Geode>, collection: &str, value: Option<&Value>) {
     for number in 0..DOCUMENTS {
         trial.fleet.shows(collection, &key(number), value, LIMIT);
     }
 }
 
 /// A region is cleared: one event, which names no entry.
-fn clear(trial: &Trial) {
+fn clear(trial: &Trial<Geode>) {
     write(trial, "copies", &json!({ "a": "copy" }));
-    let mut java = trial.geode.java();
+    let mut java = trial.ground.java();
     java.run(&["clear", "copies"]).expect("cleared");
     (0..DOCUMENTS).for_each(|number| trial.ledger.set("copies", &key(number), None));
     shown(trial, "copies", None);
@@ -64,17 +55,17 @@ fn clear(trial: &Trial) {
 }
 
 /// An export is imported again, which makes no events: while the nodes serve, and while they are down.
-fn imports(trial: &mut Trial) {
-    let file = trial.geode.folder().join("foreign.gfd");
+fn imports(trial: &mut Trial<Geode>) {
+    let file = trial.ground.folder().join("foreign.gfd");
     let file = file.to_str().expect("a path in Unicode").to_owned();
-    let mut java = trial.geode.java();
+    let mut java = trial.ground.java();
     let (old, new) = (json!({ "is": "old", "n": 1 }), json!({ "is": "new", "n": 2 }));
     write(trial, "foreign", &old);
     java.run(&["export", "suite5", &file]).expect("exported");
     for is_down in [false, true] {
         write(trial, "foreign", &new);
         for number in 0..DOCUMENTS / 2 {
-            put(trial, "foreign", &key(number), None);
+            trial.foreign("foreign", &key(number), None);
         }
         trial.fleet.shows("foreign", &key(0), None, LIMIT);
         if is_down {
@@ -93,13 +84,13 @@ fn imports(trial: &mut Trial) {
 }
 
 /// Documents are deleted while a node is away for longer than its queue, and the servers forget that they ever were.
-fn forgotten_deletes(trial: &mut Trial) {
+fn forgotten_deletes(trial: &mut Trial<Geode>) {
     trial.node(0).kill();
     for number in 0..DOCUMENTS {
-        put(trial, "foreign", &key(number), None);
+        trial.foreign("foreign", &key(number), None);
     }
     until("the servers have forgotten the deletes", LIMIT, || {
-        if trial.geode.has_tombstones("foreign") { Err("they remember".to_owned()) } else { Ok(()) }
+        if trial.ground.has_tombstones("foreign") { Err("they remember".to_owned()) } else { Ok(()) }
     });
     trial.fleet.work(Duration::from_secs(3));
     trial.node(0).start();
@@ -109,7 +100,7 @@ fn forgotten_deletes(trial: &mut Trial) {
 }
 
 /// A node is cut off from the cluster until its queue is given up; others write meanwhile.
-fn silence(trial: &Trial) {
+fn silence(trial: &Trial<Geode>) {
     if !trial.has_network() {
         println!("no network is cut for longer than a queue is kept");
         return;
@@ -119,7 +110,7 @@ fn silence(trial: &Trial) {
     trial.cut(1, &[Link::Clients, Link::Cluster], |trial| {
         for number in 0..DOCUMENTS {
             let value = (number % 2 == 0).then_some(&after);
-            put(trial, "foreign", &key(number), value);
+            trial.foreign("foreign", &key(number), value);
         }
         trial.fleet.work(AWAY);
     });
