@@ -212,10 +212,7 @@ impl Double {
 
     /// Ends the streams of a vbucket for a reason of `stream-end.md`.
     pub fn end_streams(&self, vbucket: u16, reason: u32) {
-        self.change(|state| {
-            state.faults.end_streams = vec![(vbucket, reason)];
-            state.faults.end_streams_round += 1;
-        });
+        self.change(|state| state.faults.end_streams.push((vbucket, reason)));
     }
 
     /// DCP connections send nothing while this is on.

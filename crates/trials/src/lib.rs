@@ -43,4 +43,4 @@ pub use ledger::{Documents, Ledger, difference};
 pub use load::{COLLECTIONS, Mix};
 pub use network::{Link, Network};
 pub use server::{Server, Spawn, Token};
-pub use trial::{LIMIT, Plan, Trial};
+pub use trial::{LIMIT, Plan, Trial, foreign_keys};

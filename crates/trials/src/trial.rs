@@ -21,6 +21,8 @@ const KILLS_MAX: usize = 20;
 /// Documents that have to be confirmed before something counts as working.
 const PROGRESS: usize = 20;
 
+/// How many documents another application has in a collection.
+const FOREIGN: usize = 20;
 /// Servers of a trial.
 pub(crate) const NODES: u8 = 2;
 /// Trials run one after the other: what they judge is how servers share a machine with their clients, not with another trial.
@@ -44,6 +46,11 @@ pub struct Trial<G> {
     count: usize,
     /// Given up last.
     _turn: MutexGuard<'static, ()>,
+}
+
+/// The keys of another application's documents.
+pub fn foreign_keys() -> impl Iterator<Item = String> {
+    (0..FOREIGN).map(|number| format!("f{number}"))
 }
 
 /// What a trial begins with.
@@ -99,6 +106,19 @@ impl<G: Ground> Trial<G> {
     pub fn foreign(&self, collection: &str, key: &str, value: Option<&Value>) {
         self.ground.write(collection, key, value);
         self.ledger.set(collection, key, value.cloned());
+    }
+
+    /// Another application writes all of its documents in a collection, or removes them; all clients come to show that.
+    pub fn foreign_all(&self, collection: &str, value: Option<&Value>) {
+        foreign_keys().for_each(|key| self.foreign(collection, &key, value));
+        self.all_show(collection, value);
+    }
+
+    /// Waits until all clients show this as each of the other application's documents in a collection.
+    pub fn all_show(&self, collection: &str, value: Option<&Value>) {
+        for key in foreign_keys() {
+            self.fleet.shows(collection, &key, value, LIMIT);
+        }
     }
 
     /// Kills servers at once, and starts them again together.

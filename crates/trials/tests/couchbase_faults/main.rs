@@ -9,4 +9,22 @@
     reason = "how long each fault took, and how much was written, is in the output of the stage"
 )]
 
+use std::time::{Duration, Instant};
+
+use tidelock_trials::{Couchbase, Trial};
+
 mod local_cluster;
+mod local_feed;
+mod local_setback;
+
+/// How long clients work between two faults.
+const WORK: Duration = Duration::from_millis(700);
+
+/// Lets something happen under load, and waits until everything works again.
+fn step(trial: &mut Trial<Couchbase>, what: &str, fault: impl FnOnce(&mut Trial<Couchbase>)) {
+    let began = Instant::now();
+    trial.fleet.work(WORK);
+    fault(trial);
+    trial.goes_on();
+    println!("{what}: {} transactions, {:.1} s", trial.ledger.transactions(), began.elapsed().as_secs_f32());
+}
