@@ -116,9 +116,8 @@ impl<G: Ground> Trial<G> {
 
     /// Waits until all clients show this as each of the other application's documents in a collection.
     pub fn all_show(&self, collection: &str, value: Option<&Value>) {
-        for key in foreign_keys() {
-            self.fleet.shows(collection, &key, value, LIMIT);
-        }
+        let all: Vec<_> = foreign_keys().map(|key| (collection.to_owned(), key, value.cloned())).collect();
+        self.fleet.show(&all, LIMIT);
     }
 
     /// Kills servers at once, and starts them again together.

@@ -12,7 +12,7 @@ const REASONS: [u32; 10] = [0, 1, 2, 3, 4, 5, 6, 7, 8, 42];
 /// How long a server does not read. Less than the silence after which clients leave it.
 const SLOW: Duration = Duration::from_secs(2);
 /// Bytes of a document of which many come while a server does not read.
-const LARGE: usize = 100 << 10;
+const LARGE: usize = 50 << 10;
 
 /// What happens to the feed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -96,12 +96,12 @@ fn inject(trial: &mut Trial<Couchbase>, fault: Fault, dice: &mut Dice) {
 fn slow(trial: &mut Trial<Couchbase>) {
     trial.node(1).pause();
     let text = "x".repeat(LARGE);
-    for round in 0..10 {
+    for round in 0..5 {
         foreign_keys().for_each(|key| trial.foreign("copies", &format!("{key}-{round}"), Some(&Value::from(&*text))));
     }
     trial.fleet.work(SLOW);
     trial.node(1).resume();
-    for round in 0..10 {
+    for round in 0..5 {
         foreign_keys().for_each(|key| trial.foreign("copies", &format!("{key}-{round}"), None));
     }
 }

@@ -22,9 +22,10 @@ const WORK: Duration = Duration::from_millis(700);
 
 /// Lets something happen under load, and waits until everything works again.
 fn step(trial: &mut Trial<Couchbase>, what: &str, fault: impl FnOnce(&mut Trial<Couchbase>)) {
+    println!("{what} …");
     let began = Instant::now();
     trial.fleet.work(WORK);
     fault(trial);
     trial.goes_on();
-    println!("{what}: {} transactions, {:.1} s", trial.ledger.transactions(), began.elapsed().as_secs_f32());
+    println!("  {} transactions, {:.1} s", trial.ledger.transactions(), began.elapsed().as_secs_f32());
 }
