@@ -187,8 +187,8 @@ pub(crate) fn prepare(database: &Database, caller: &Caller, submission: &Submiss
 /// that comes again to a server of another version has to be the same there. One without changes has nothing to lose.
 fn fingerprint(mutation: &Mutation) -> Option<u64> {
     let hasher = version::ItemHasher::new(ChangelogId(mutation.edited_ms));
-    let hashes = mutation.changes.iter().map(|change| hasher.hash(&change.id.collection, &change.id.key, change.base));
-    hashes.reduce(|all, one| all ^ one)
+    let each = mutation.changes.iter().map(|change| hasher.hash(&change.id.collection, &change.id.key, change.base));
+    each.reduce(|all, one| all ^ one)
 }
 
 fn plan(

@@ -248,14 +248,13 @@ impl<P: Platform> ClusterStore<P> {
         };
         let name = IntentName { key, attempt: number };
         let body = self.body_of(attempt, &locked);
-        let prepared = match row.filter(|row| row.stage == Stage::Prepared) {
-            Some(row) => Some((row, token)),
-            None => {
-                let stage = Stage::Prepared;
-                let (number, owner, fingerprint) = (name.attempt, attempt.tag, attempt.commit.fingerprint);
-                let row = IntentRow { attempt: number, stage, owner, inline: Vec::new(), pieces: 0, fingerprint };
-                self.prepare(&name, row, &body, token).await?
-            }
+        let prepared = if let Some(row) = row.filter(|row| row.stage == Stage::Prepared) {
+            Some((row, token))
+        } else {
+            let (owner, fingerprint) = (attempt.tag, attempt.commit.fingerprint);
+            let (stage, inline) = (Stage::Prepared, Vec::new());
+            let row = IntentRow { attempt: number, stage, owner, inline, pieces: 0, fingerprint };
+            self.prepare(&name, row, &body, token).await?
         };
         let Some((row, token)) = prepared else { return Ok(Step::Again) };
         if !self.mark(&name, &body, &locked).await? {
