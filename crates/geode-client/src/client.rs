@@ -187,6 +187,12 @@ impl Client {
         self.shared.routing.primary_of(region.path(), key)
     }
 
+    /// Whether a region is partitioned. If not, every server has all of it.
+    pub async fn is_partitioned(&self, region: &Region) -> Result<bool, Error> {
+        self.shared.routing.fetch(self, region.path()).await?;
+        Ok(self.shared.routing.is_partitioned(region.path()))
+    }
+
     /// How many buckets a region has; `None` when it is not partitioned, or when its keys do not choose their bucket by their own hash.
     pub async fn buckets_of(&self, region: &Region) -> Result<Option<usize>, Error> {
         self.shared.routing.fetch(self, region.path()).await?;

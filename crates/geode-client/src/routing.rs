@@ -30,6 +30,8 @@ pub(crate) struct Routing {
 
 #[derive(Default)]
 struct Known {
+    /// Whether entries are in buckets.
+    is_partitioned: bool,
     /// The primary server of each bucket; empty when keys do not choose their bucket by their hash alone.
     primaries: Vec<Option<Address>>,
     fetched_at: Option<Instant>,
@@ -51,6 +53,9 @@ impl Routing {
 
     /// Where to send a request on this key; fetches the metadata when it is missing or stale. A failure to fetch it
     /// is no failure of the request: any server forwards it.
+    ///
+    /// Where no primary is known it is the same server for a key as long as the servers are the same: another one may not have yet what a
+    /// change under way has brought to this one, and would answer with what was there before.
     pub(crate) async fn route(&self, client: &Client, region: &str, key: &Key) -> Option<Address> {
         if !client.pool().config.single_hop {
             return None;
@@ -66,7 +71,11 @@ impl Routing {
         if is_due {
             let _ = self.fetch(client, region).await;
         }
-        self.primary_of(region, key)
+        self.primary_of(region, key).or_else(|| client.pool().home_of(key))
+    }
+
+    pub(crate) fn is_partitioned(&self, region: &str) -> bool {
+        self.with(region, |known| known.is_partitioned)
     }
 
     pub(crate) fn buckets_of(&self, region: &str) -> Option<usize> {
@@ -109,6 +118,7 @@ impl Routing {
             known.is_stale = false;
         });
         let attributes = client.ask(Request::new(message::GET_PARTITION_ATTRIBUTES).text(region)).await?;
+        let is_partitioned = attributes.reply.kind == message::PARTITION_ATTRIBUTES;
         let buckets = read_bucket_count(&attributes.reply)?;
         let mut primaries = Vec::new();
         if let Some(buckets) = buckets {
@@ -118,6 +128,7 @@ impl Routing {
         self.with(region, |known| {
             // Buckets come into being with their first entries.
             known.is_stale = primaries.iter().any(Option::is_none);
+            known.is_partitioned = is_partitioned;
             known.primaries = primaries;
         });
         Ok(())

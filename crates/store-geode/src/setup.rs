@@ -66,7 +66,9 @@ fn absence(missing: &[Missing], remedy: &str) -> Finding {
 /// A region that is not there, and the one that it has to be colocated with.
 struct Missing {
     path: String,
+    /// `None` where that one is not partitioned: then every server has both.
     beside: Option<String>,
+    is_partitioned: bool,
     /// Buckets of the other one, when they are not as many as Geode's default.
     buckets: Option<usize>,
 }
@@ -81,8 +83,15 @@ async fn look(
     match region.get(&Key::from(PROBE)).await {
         Ok(_) => None,
         Err(Error::NoSuchRegion(_)) => {
-            let mut missing = Missing { path: region.path().to_owned(), beside: None, buckets: None };
-            if let Some(beside) = beside {
+            let mut missing =
+                Missing { path: region.path().to_owned(), beside: None, is_partitioned: true, buckets: None };
+            // A region that is missing as well becomes a partitioned one.
+            if let Some(beside) = beside
+                && beside.get(&Key::from(PROBE)).await.is_ok()
+            {
+                missing.is_partitioned = client.is_partitioned(beside).await.unwrap_or(true);
+            }
+            if let Some(beside) = beside.filter(|_| missing.is_partitioned) {
                 missing.beside = Some(beside.path().to_owned());
                 // A region that is missing as well gets the default.
                 let buckets = client.buckets_of(beside).await.ok().flatten();
@@ -106,6 +115,9 @@ impl Missing {
     /// The command of gfsh that creates it.
     fn command(&self) -> String {
         let name = self.path.trim_start_matches('/');
+        if !self.is_partitioned {
+            return format!("create region --name={name} --type=REPLICATE_PERSISTENT");
+        }
         let mut command = format!("create region --name={name} --type=PARTITION_PERSISTENT --redundant-copies=1");
         // Writing to a String cannot fail.
         if let Some(beside) = &self.beside {

@@ -9,7 +9,7 @@ use super::locator;
 use super::server::{Lease, Server};
 use crate::config::Config;
 use crate::error::Error;
-use crate::value::text_of;
+use crate::value::{Key, text_of};
 use crate::wire::codes::{ds, message};
 use crate::wire::event_id;
 use crate::wire::identity::ClientIdentity;
@@ -116,6 +116,14 @@ impl Pool {
             *self.locators.lock().unwrap_or_else(PoisonError::into_inner) = locators;
         }
         Ok(())
+    }
+
+    /// The server for what is asked of a key where any will do: one for each key, as long as the servers, which are sorted, are the same.
+    pub(crate) fn home_of(&self, key: &Key) -> Option<Address> {
+        let servers = self.servers();
+        let hash = key.java_hash().unwrap_or_default().unsigned_abs();
+        let at = usize::try_from(hash).ok()?.checked_rem(servers.len())?;
+        servers.get(at).map(|server| server.address.clone())
     }
 
     /// The servers in the order in which to try them.

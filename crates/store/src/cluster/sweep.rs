@@ -72,6 +72,12 @@ impl Scans {
         walks.asked
     }
 
+    fn ask_all(&self) {
+        for collection in &self.all {
+            self.ask(collection);
+        }
+    }
+
     pub(super) fn request_all(&self) {
         for collection in &self.all {
             self.request(collection.clone());
@@ -128,7 +134,7 @@ impl<P: Platform> ClusterStore<P> {
         let mut due_ms = self.next_sweep_ms();
         loop {
             if self.host.now_ms() >= due_ms {
-                self.scans.request_all();
+                self.scans.ask_all();
                 due_ms = self.next_sweep_ms();
             }
             let Some((collection, number)) = self.scans.first() else {
@@ -173,9 +179,7 @@ impl<P: Platform> ClusterStore<P> {
         self.scans.request(system::INTENTS.to_owned());
         if self.journal.recall(NOTE).await?.is_some_and(|note| note != [0]) {
             self.complete.send_replace(true);
-            for collection in &self.scans.all {
-                self.scans.ask(collection);
-            }
+            self.scans.ask_all();
         } else {
             self.scans.request_all();
         }
@@ -404,6 +408,21 @@ mod tests {
         }
         assert_eq!(asked.now_or_never(), Some(()));
         assert_eq!(scans.first(), None);
+    }
+
+    /// All walks together may take longer than the time between two rounds.
+    #[test]
+    fn a_round_that_is_due_makes_nothing_missing() {
+        let scans = Scans::new(["a", "b"].map(str::to_owned).to_vec());
+        scans.request_all();
+        for rest in [1, 0] {
+            assert!(!scans.is_done());
+            let (next, number) = scans.first().unwrap();
+            scans.ask_all();
+            scans.ended(&next, number, true);
+            assert_eq!(scans.is_done(), rest == 0);
+        }
+        assert!(scans.first().is_some(), "the round comes all the same");
     }
 
     /// A collection that cannot be gone through holds the others up no more than once.

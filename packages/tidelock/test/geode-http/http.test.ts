@@ -9,7 +9,7 @@ import { flushed, Stack, until, untilPhase } from "../browser/stack.ts";
 import { required } from "../geode/cluster.ts";
 
 /** What `init` creates for the collection of these tests, in this order. */
-const CREATED = ["/docs_tl", "/_tl_clients", "/_tl_intents", "/_tl_conflicts", "/_tl_state"];
+const CREATED = ["/docs_tl", "/rates_tl", "/_tl_clients", "/_tl_intents", "/_tl_conflicts", "/_tl_state"];
 
 function configuration(options: string): string {
   return `
@@ -28,6 +28,10 @@ names = { notes = "docs" }
 ${options}
 
 [databases.app.collections.notes]
+read = 'identity.sub != ""'
+write = 'identity.sub != ""'
+
+[databases.app.collections.rates]
 read = 'identity.sub != ""'
 write = 'identity.sub != ""'
 `;
@@ -91,12 +95,15 @@ async function rest(method: string, path: string, document?: unknown): Promise<u
 }
 
 void test("init creates what is missing, and doctor says so", { timeout: 180_000 }, async () => {
+  await gfsh("create region --name=rates --type=REPLICATE");
   const missing = `missing regions: ${CREATED.join(", ")}`;
   const before = await tool("doctor", withManager());
   assert.equal(before.code, 1);
   assert.ok(before.stdout.includes(missing), before.stdout);
   const script = "create region --name=docs_tl --type=PARTITION_PERSISTENT --redundant-copies=1 --colocated-with=/docs";
   assert.ok(before.stdout.includes(`  ${script} --total-num-buckets=7\n`), before.stdout);
+  // Beside a region that every server has whole.
+  assert.ok(before.stdout.includes("  create region --name=rates_tl --type=REPLICATE_PERSISTENT\n"), before.stdout);
 
   const alone = await tool("init", WITHOUT_MANAGER);
   assert.equal(alone.code, 1);
@@ -134,7 +141,7 @@ void test("REST and gfsh share documents with a browser", { timeout: 180_000 }, 
   assert.equal((await tool("init", withManager())).code, 0);
   const stack = await Stack.start({ config: configuration(withManager()) });
   try {
-    const page = await stack.client({ stores: [{ name: "notes" }] });
+    const page = await stack.client({ stores: [{ name: "notes" }, { name: "rates" }] });
     await untilPhase(page, "live");
     await page.evaluate(() => driver.observe("notes"));
     const rows = async (): Promise<Record<string, unknown>> =>
@@ -186,6 +193,18 @@ void test("REST and gfsh share documents with a browser", { timeout: 180_000 }, 
     await page.evaluate(() => driver.run([{ ops: [["delete", "notes", "card"]] }]));
     await flushed(page);
     assert.deepEqual(await rest("GET", "docs"), { docs: [] });
+
+    // A replicated region, in one transaction with a partitioned one.
+    const both: [string, string, unknown, string][] = [
+      ["put", "rates", { n: 1 }, "eur"],
+      ["put", "notes", { n: 1 }, "eur"],
+    ];
+    await page.evaluate((ops) => driver.run([{ ops }]), both);
+    await flushed(page);
+    for (const region of ["rates", "docs"]) assert.deepEqual(await rest("GET", `${region}/eur`), { n: 1 });
+    await rest("PUT", "rates/eur?op=REPLACE", { n: 2 });
+    const isTwo = (all: [unknown, unknown][]): boolean => JSON.stringify(all) === '[["eur",{"n":2}]]';
+    await until("the rate of REST", () => page.evaluate(() => driver.dump("rates")), isTwo);
   } finally {
     await stack.stop();
   }
