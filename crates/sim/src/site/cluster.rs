@@ -185,12 +185,16 @@ impl<M: Frail> Site for ClusterSite<M> {
             return None;
         }
         let nodes: Vec<Arc<Path>> = self.paths.values().cloned().collect();
-        match (random.below(4), random.pick(&nodes)) {
-            (0, Some(path)) => {
+        match (random.below(9), random.pick(&nodes)) {
+            (0 | 1, Some(path)) => {
                 path.fail(random.between(1, 6));
                 Some("platform-calls-fail")
             }
-            (1, Some(path)) => {
+            (2, Some(path)) => {
+                path.cut_after_put(random.between(500, 8_000));
+                Some("platform-cut-after-put")
+            }
+            (3 | 4, Some(path)) => {
                 path.cut(self.time.now_ms() + random.between(10, 6_000));
                 // Whoever waits for an event learns of it.
                 self.cluster.change(|_, _| ());
