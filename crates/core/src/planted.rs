@@ -57,12 +57,10 @@ pub enum Bug {
     StaleReconciled,
     /// Tombstones go and the floor of the changelog stays.
     TombstonesEarly,
-    /// A tombstone of a cluster goes, and what it has seen with it.
-    TracesBuried,
 }
 
 /// Every bug.
-pub const BUGS: [Bug; 26] = [
+pub const BUGS: [Bug; 25] = [
     Bug::AckDropped,
     Bug::AckWithoutCommit,
     Bug::AppliedTwice,
@@ -88,7 +86,6 @@ pub const BUGS: [Bug; 26] = [
     Bug::SettledForgotten,
     Bug::StaleReconciled,
     Bug::TombstonesEarly,
-    Bug::TracesBuried,
 ];
 
 #[cfg(feature = "planted")]

@@ -12,7 +12,7 @@ use crate::site::Sites;
 pub const SEEDS_MAX: u64 = 400;
 
 /// Bugs of the cluster store alone.
-const OF_CLUSTERS: [Bug; 9] = [
+const OF_CLUSTERS: [Bug; 8] = [
     Bug::FencingUnchecked,
     Bug::ForeignIgnored,
     Bug::GroupApart,
@@ -21,7 +21,6 @@ const OF_CLUSTERS: [Bug; 9] = [
     Bug::LostUnscanned,
     Bug::SameTaken,
     Bug::SeenPruned,
-    Bug::TracesBuried,
 ];
 
 /// Bugs that nobody judges over clusters: what is in the conflict log follows from the order of all commits.

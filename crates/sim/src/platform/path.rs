@@ -60,13 +60,21 @@ struct State {
     failing: u64,
     /// Nothing gets through before this time.
     cut_until_ms: u64,
+    /// For how long nothing gets through once documents were put.
+    cut_after_put_ms: Option<u64>,
     faults: Faults,
 }
 
 impl Path {
     pub(crate) fn new(time: Arc<VirtualTime>, seed: u64, weather: Weather) -> Arc<Self> {
-        let state =
-            State { random: Random::new(seed), weather, failing: 0, cut_until_ms: 0, faults: Faults::default() };
+        let state = State {
+            random: Random::new(seed),
+            weather,
+            failing: 0,
+            cut_until_ms: 0,
+            cut_after_put_ms: None,
+            faults: Faults::default(),
+        };
         Arc::new(Self { time, state: Mutex::new(state) })
     }
 
@@ -80,6 +88,20 @@ impl Path {
         self.state().cut_until_ms = until_ms;
     }
 
+    /// The next put of documents is done; its answer does not get through, nor anything else for so long.
+    pub(crate) fn cut_after_put(&self, for_ms: u64) {
+        self.state().cut_after_put_ms = Some(for_ms);
+    }
+
+    /// Documents were put. Whether that cuts the way.
+    pub(super) fn has_put(&self) -> bool {
+        let now_ms = self.time.now_ms();
+        let mut state = self.state();
+        let Some(for_ms) = state.cut_after_put_ms.take() else { return false };
+        state.cut_until_ms = state.cut_until_ms.max(now_ms + for_ms);
+        true
+    }
+
     /// Calls take their time, and no more.
     pub(crate) fn heal(&self) {
         let mut state = self.state();
@@ -87,6 +109,7 @@ impl Path {
         state.weather.slow_per_mille = 0;
         state.failing = 0;
         state.cut_until_ms = 0;
+        state.cut_after_put_ms = None;
     }
 
     /// What went wrong on the way since the last call.

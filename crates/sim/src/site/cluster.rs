@@ -65,7 +65,6 @@ impl<M: Frail> ClusterSite<M> {
         };
         let told = random.chance(300);
         let scan_every_ms = random.pick(&[1_000, 8_000]).copied().unwrap_or(8_000);
-        let kept_ms = ClusterOptions::default().tombstones_kept_ms;
         let options = ClusterOptions {
             collections: collections.to_vec(),
             lease_ms: random.pick(&[1_000, 5_000]).copied().unwrap_or(5_000),
@@ -73,8 +72,6 @@ impl<M: Frail> ClusterSite<M> {
             // What no event tells has to be found within the time that everything has to be well again.
             scan_every_ms: if told { ClusterOptions::default().scan_every_ms } else { scan_every_ms },
             beat_every_ms: 2_000,
-            // A tombstone may go as soon as it is walked by: what it has seen goes on in the records of clients.
-            tombstones_kept_ms: random.pick(&[500, kept_ms]).copied().unwrap_or(kept_ms),
             ..ClusterOptions::default()
         };
         Self {
@@ -185,12 +182,16 @@ impl<M: Frail> Site for ClusterSite<M> {
             return None;
         }
         let nodes: Vec<Arc<Path>> = self.paths.values().cloned().collect();
-        match (random.below(4), random.pick(&nodes)) {
-            (0, Some(path)) => {
+        match (random.below(9), random.pick(&nodes)) {
+            (0 | 1, Some(path)) => {
                 path.fail(random.between(1, 6));
                 Some("platform-calls-fail")
             }
-            (1, Some(path)) => {
+            (2, Some(path)) => {
+                path.cut_after_put(random.between(500, 8_000));
+                Some("platform-cut-after-put")
+            }
+            (3 | 4, Some(path)) => {
                 path.cut(self.time.now_ms() + random.between(10, 6_000));
                 // Whoever waits for an event learns of it.
                 self.cluster.change(|_, _| ());

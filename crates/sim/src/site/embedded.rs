@@ -188,3 +188,73 @@ impl Drop for EmbeddedSite {
         let _ = fs::remove_dir_all(&self.folder);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use tidelock_core::ids::{DocumentId, Sequence, SessionId, Version};
+    use tidelock_core::version;
+    use tidelock_core::wire::Outcome;
+    use tidelock_store::{Commit, Trace, Write};
+
+    use super::*;
+
+    fn opened(site: &EmbeddedSite, changelog: u64) -> Arc<EmbeddedStore> {
+        let store = open(&site.folder.join(MAIN), site.epoch, ChangelogId(changelog));
+        *site.store.lock().unwrap() = Some(Arc::clone(&store));
+        store
+    }
+
+    fn put(store: &EmbeddedStore, key: &str) {
+        let write = Write {
+            id: DocumentId::new("notes", key),
+            expected: Version::ABSENT,
+            change: None,
+            body: Some(Arc::from(&b"1"[..])),
+            version: version::of_body(b"1").unwrap(),
+            channels: Vec::new(),
+            edited_ms: 1,
+            trace: Trace::None,
+        };
+        let commit = Commit {
+            jumps: false,
+            mutation: None,
+            session: SessionId(0),
+            acknowledged: Sequence(0),
+            writes: vec![write],
+            outcome: Outcome::Accepted,
+            named: Vec::new(),
+            fingerprint: None,
+            conflicts: Vec::new(),
+            actor: String::new(),
+            now_ms: 1,
+        };
+        wait_for(store.commit(commit)).unwrap();
+    }
+
+    /// Restored once as a backup, and once copied back: either way what came after the copy is gone, and the store knows that clients know
+    /// of more, or tells them by another epoch.
+    #[test]
+    fn a_copy_takes_the_place_of_the_file() {
+        let mut kinds = std::collections::BTreeSet::new();
+        for seed in 0..8 {
+            let (mut site, mut random) = (EmbeddedSite::new(), Random::new(seed));
+            assert!(!site.restore(&mut random), "there is no copy");
+            let store = opened(&site, 11);
+            put(&store, "a");
+            site.copy();
+            put(&store, "b");
+            let (epoch, told) = (store.epoch(), (store.history().unwrap(), store.head()));
+            drop(store);
+            assert!(site.restore(&mut random));
+            site.ended(0);
+            let store = opened(&site, 12);
+            let keys: Vec<String> = site.documents("notes").into_iter().map(|(key, _)| key).collect();
+            assert_eq!(keys, ["a"]);
+            let is_backup = store.epoch() != epoch;
+            assert_eq!(store.id() == ChangelogId(12), is_backup);
+            assert!(is_backup || !store.holds(told.0, told.1));
+            kinds.insert(is_backup);
+        }
+        assert_eq!(kinds.len(), 2);
+    }
+}

@@ -8,6 +8,7 @@ use tidelock_store::platform::{Feed, FeedEvent, Platform, Position, PutContent, 
 
 use super::{COLLECTIONS, block_on, bucket, members};
 use crate::platform::couchbase::Durability;
+use crate::platform::path::unavailable;
 use crate::platform::{Body, Cluster, Model, Path, PlatformClient, PlatformError, Weather};
 use crate::time::VirtualTime;
 
@@ -513,6 +514,20 @@ mod path {
             }
         }
         assert!(done > 5 && not > 5 && later > 5, "{done} {not} {later}");
+    }
+
+    #[test]
+    fn nothing_gets_through_once_documents_were_put() {
+        let bench = Bench::new(members(1, 0));
+        bench.path.cut_after_put(1_000);
+        let record = PutIf { id: id("r"), token: Token::default(), content: text("1"), meta: None };
+        let outcome = block_on(&bench.time, bench.client.put_if(&[record]));
+        assert_ne!(outcome, Err(unavailable("a put whose answer was lost")), "no document");
+        assert!(bench.try_put("k", text("1"), "m").is_err());
+        assert!(bench.try_put("other", text("1"), "m").is_err(), "cut");
+        bench.pass(1_000);
+        assert_eq!(bench.get("k"), (Some("1".to_owned()), Some("m".to_owned())));
+        assert_eq!(bench.get("other"), (None, None));
     }
 
     #[test]
