@@ -19,7 +19,7 @@ pub struct SystemEvent {
 }
 
 /// What happened to a scope or a collection. The server tells of a collection's new settings only to clients that take such events as
-/// FlatBuffers, which this one does not.
+/// `FlatBuffers`, which this one does not.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum SystemChange {
