@@ -171,6 +171,7 @@ impl World {
             writes: writes.collect(),
             outcome: Outcome::Accepted,
             named: Vec::new(),
+            fingerprint: None,
             conflicts: Vec::new(),
             actor: "bench".into(),
             now_ms: 0,
@@ -271,7 +272,7 @@ impl World {
             Effect::LoadChanges { ticket, from, filter, bytes_max } => {
                 session.handle_changes(NOW_MS, ticket, Ok(ready(store.changes(from, &filter, bytes_max))));
             }
-            Effect::LoadSymbols { ticket, filter, count } => {
+            Effect::LoadSymbols { ticket, filter, count, .. } => {
                 session.handle_symbols(NOW_MS, ticket, Ok(store.symbols_of(self.changelog(), &filter, count)));
             }
             Effect::LoadDocuments { ticket, sought } => {

@@ -7,7 +7,7 @@ use crate::process::{Finished, plain};
 use crate::tally::Tally;
 
 /// Counts what `cargo test` ran. Each test program prints `running N tests` and closes with `test result:`; a
-/// program that opens and does not close has crashed.
+/// program that opens and does not close has crashed. A line `left out: what: why` is of a test that ran without a part of it.
 pub(crate) fn cargo_test(finished: &Finished) -> Tally {
     let mut tally = Tally::default();
     let mut opened = 0_u64;
@@ -21,6 +21,8 @@ pub(crate) fn cargo_test(finished: &Finished) -> Tally {
             tally.passed += count_before(counts, "passed");
             tally.failed += count_before(counts, "failed");
             tally.skipped += count_before(counts, "ignored");
+        } else if let Some(reason) = line.strip_prefix("left out: ") {
+            tally += Tally::skipped(reason.to_owned());
         } else if let Some(reason) = ignored(line) {
             tally.reasons.push(reason);
         }
@@ -159,6 +161,13 @@ test result: FAILED. 0 passed; 1 failed; 0 ignored; 0 measured; 0 filtered out; 
     #[test]
     fn a_cargo_run_that_did_not_compile_is_a_failure() {
         check_cargo(false, "error[E0425]: cannot find value `x`\nerror: could not compile `a`\n", (0, 1, 0));
+    }
+
+    #[test]
+    fn what_a_test_leaves_out_is_skipped() {
+        let output = "running 1 test\ntest cuts ... \nleft out: cuts: it takes root\nok\n\ntest result: ok. 1 passed; 0 failed; 0 ignored\n";
+        let tally = check_cargo(true, output, (1, 0, 1));
+        assert_eq!(tally.reasons, ["cuts: it takes root"]);
     }
 
     #[test]

@@ -47,6 +47,8 @@ pub enum Bug {
     RejectedLost,
     /// An edit of a deleted document brings it back where deletes win.
     Resurrection,
+    /// A content that is already what an intent makes of it is taken for the intent's own.
+    SameTaken,
     /// A document of a cluster forgets what it has seen before the client's record has passed it.
     SeenPruned,
     /// The client applies changes that are older than a result.
@@ -55,10 +57,12 @@ pub enum Bug {
     StaleReconciled,
     /// Tombstones go and the floor of the changelog stays.
     TombstonesEarly,
+    /// A tombstone of a cluster goes, and what it has seen with it.
+    TracesBuried,
 }
 
 /// Every bug.
-pub const BUGS: [Bug; 24] = [
+pub const BUGS: [Bug; 26] = [
     Bug::AckDropped,
     Bug::AckWithoutCommit,
     Bug::AppliedTwice,
@@ -79,10 +83,12 @@ pub const BUGS: [Bug; 24] = [
     Bug::RebaseForgetful,
     Bug::RejectedLost,
     Bug::Resurrection,
+    Bug::SameTaken,
     Bug::SeenPruned,
     Bug::SettledForgotten,
     Bug::StaleReconciled,
     Bug::TombstonesEarly,
+    Bug::TracesBuried,
 ];
 
 #[cfg(feature = "planted")]

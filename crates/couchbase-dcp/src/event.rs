@@ -42,7 +42,8 @@ pub enum Event {
         /// The last sequence number that both have in common.
         seqno: u64,
     },
-    /// The server ended a stream. The feed opens it again unless the reason is [final](EndReason::is_final).
+    /// The server ended a stream. The feed opens it again, unless it has come to the end that [`Config::to_latest`](crate::Config) asks for, or
+    /// the server knows nothing any more of what the filter shows.
     Ended {
         /// The vbucket.
         vbucket: u16,
@@ -189,8 +190,8 @@ pub enum EndReason {
 }
 
 impl EndReason {
-    /// Whether nothing more will come of the vbucket, so that the feed does not open the stream again.
-    pub fn is_final(self) -> bool {
+    /// Whether the stream has told everything that it had to tell.
+    pub(crate) fn is_complete(self) -> bool {
         matches!(self, Self::Done | Self::FilterEmpty)
     }
 }

@@ -197,7 +197,7 @@ impl Feed {
                     return self.tell(connection, vbucket, message, bytes);
                 }
                 if let Message::End(reason) = message
-                    && !reason.is_final()
+                    && !reason.is_complete()
                 {
                     // What waits comes again on the next stream.
                     self.drop_held(vbucket);
@@ -287,10 +287,15 @@ impl Feed {
             Message::SeqnoAdvanced(seqno) => Event::SeqnoAdvanced { vbucket, seqno },
             Message::OutOfOrder { is_start } => Event::OutOfOrder { vbucket, is_start },
             Message::End(reason) => {
-                if reason.is_final() {
+                // A stream without an end that says that it has come to it has not told what comes.
+                if reason == EndReason::Done && self.shared.config.to_latest {
                     self.vbuckets.finished(vbucket);
                 } else {
                     self.vbuckets.failed(vbucket);
+                }
+                // Whoever asks again hears whether there is nothing left.
+                if reason == EndReason::FilterEmpty {
+                    return None;
                 }
                 Event::Ended { vbucket, reason }
             }

@@ -66,9 +66,8 @@ pub(crate) struct Node {
 /// What is wrong on purpose.
 #[derive(Default)]
 pub(crate) struct Faults {
-    /// Streams to end, as (vbucket, reason); each DCP connection ends its own and counts `end_streams_round`.
+    /// Streams that were to end, as (vbucket, reason), one after the other; each DCP connection knows how many it has seen.
     pub(crate) end_streams: Vec<(u16, u32)>,
-    pub(crate) end_streams_round: u64,
     /// DCP connections send nothing while this is set.
     pub(crate) is_dcp_paused: bool,
     /// DCP connections do nothing at all while this is set.

@@ -93,10 +93,7 @@ async fn release_replication(Extract(service): Extract<Service>) -> Response {
 /// `vbucket=N&reason=R`: streams of the vbucket end for the reason (stream-end.md).
 async fn end_streams(Extract(service): Extract<Service>, form: String) -> Result<Response, WrongField> {
     let ended = (parsed(&form, "vbucket")?, parsed(&form, "reason")?);
-    Ok(apply(&service, |state| {
-        state.faults.end_streams = vec![ended];
-        state.faults.end_streams_round += 1;
-    }))
+    Ok(apply(&service, |state| state.faults.end_streams.push(ended)))
 }
 
 /// `on=true|false`: DCP connections send nothing, so that versions are de-duplicated meanwhile.

@@ -215,10 +215,7 @@ impl Double {
 
     /// Ends the streams of a vbucket for a reason of `stream-end.md`.
     pub fn end_streams(&self, vbucket: u16, reason: u32) {
-        self.change(|state| {
-            state.faults.end_streams = vec![(vbucket, reason)];
-            state.faults.end_streams_round += 1;
-        });
+        self.change(|state| state.faults.end_streams.push((vbucket, reason)));
     }
 
     /// DCP connections send nothing while this is on.
@@ -265,6 +262,17 @@ impl Double {
             state.buckets.remove(bucket);
             state.create_bucket(bucket);
         });
+    }
+
+    /// What a collection holds on the active nodes: key and body of each document. Empty when there is no such collection.
+    ///
+    /// # Panics
+    /// When the bucket is missing.
+    pub fn documents(&self, bucket: &str, scope: &str, collection: &str) -> Vec<(String, Vec<u8>)> {
+        let state = self.shared.state();
+        let bucket = state.buckets.get(bucket).expect("a bucket of the cluster");
+        let Ok((_, id)) = bucket.manifest.find(&format!("{scope}.{collection}")) else { return Vec::new() };
+        bucket.vbuckets.iter().flat_map(|vbucket| vbucket.documents_of(id)).collect()
     }
 
     /// Creates a scope (when it is missing) and a collection in it; the collection's id.

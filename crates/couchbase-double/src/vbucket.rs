@@ -109,6 +109,14 @@ impl VBucket {
         self.by_seqno.range(seqno.saturating_add(1)..).map(|(_, item)| item)
     }
 
+    /// Key and body of the documents of a collection.
+    pub(crate) fn documents_of(&self, collection: u32) -> impl Iterator<Item = (String, Vec<u8>)> {
+        self.by_seqno.values().filter(|item| item.is_live()).filter_map(move |item| {
+            let (_, key) = read_leb128(&item.key).filter(|(id, _)| *id == collection)?;
+            Some((String::from_utf8_lossy(key).into_owned(), item.body.clone()))
+        })
+    }
+
     /// The highest sequence number of a document in one of the collections (`getHighSeqnoOfCollections`).
     pub(crate) fn high_seqno_of(&self, collections: &[u32]) -> u64 {
         let is_in = |item: &Item| match &item.kind {

@@ -195,6 +195,7 @@ fn commit_of(writes: Vec<Write>, now_ms: u64) -> Commit {
         writes,
         outcome: Outcome::Accepted,
         named: Vec::new(),
+        fingerprint: None,
         conflicts: Vec::new(),
         actor: String::new(),
         now_ms,

@@ -5,7 +5,7 @@ use tidelock_core::ids::DocumentId;
 
 use crate::random::Random;
 use crate::rules::policies;
-use crate::workload::{KEYS, LEDGER, REGISTERS, ROOM_NAMES, ROOMS};
+use crate::workload::{KEYS, LEDGER, REGISTERS, ROOM_NAMES, ROOMS, TALLIES};
 use crate::world::{Event, World};
 
 impl World {
@@ -14,7 +14,8 @@ impl World {
         if !self.site.has_foreign_writers() {
             return;
         }
-        let collections: Vec<&String> = policies().keys().filter(|name| *name != REGISTERS).collect();
+        let is_left = |name: &&String| *name != REGISTERS && *name != TALLIES;
+        let collections: Vec<&String> = policies().keys().filter(is_left).collect();
         let collection = self.random.pick(&collections).map_or("", |name| name.as_str());
         let key = self.random.pick(&KEYS).copied().unwrap_or_default();
         let id = DocumentId::new(collection, key);

@@ -71,6 +71,13 @@ impl Plan {
                 items.push(Item { at_ms, seed, replica, what: What::Write });
             }
         }
+        for _ in 0..random.below(RUSHES_MAX) {
+            let begin_ms = random.below(duration_ms);
+            for (replica, _) in writers.iter().enumerate().filter(|(_, writes)| **writes) {
+                let (at_ms, seed) = (begin_ms + random.below(RUSH_MS), random.any());
+                items.push(Item { at_ms, seed, replica, what: What::Write });
+            }
+        }
         for _ in 0..random.between(FAULTS_MIN, FAULTS_MAX) {
             let (at_ms, seed) = (random.below(duration_ms), random.any());
             let replica = usize::try_from(random.below(writers.len() as u64)).unwrap_or(0);
@@ -92,3 +99,6 @@ const FAULTS_MIN: u64 = 20;
 const FAULTS_MAX: u64 = 290;
 /// Most changes by foreign writers.
 const FOREIGN_MAX: u64 = 30;
+/// Most times that all applications write at once, but one; and how long one such time is, in milliseconds.
+const RUSHES_MAX: u64 = 5;
+const RUSH_MS: u64 = 40;

@@ -11,29 +11,37 @@ use crate::site::Sites;
 /// A bug is to be found within so many seeds.
 pub const SEEDS_MAX: u64 = 400;
 
-/// Bugs of the cluster store.
-const OF_CLUSTERS: [Bug; 7] = [
+/// Bugs of the cluster store alone.
+const OF_CLUSTERS: [Bug; 9] = [
     Bug::FencingUnchecked,
     Bug::ForeignIgnored,
     Bug::GroupApart,
     Bug::IntentAborted,
     Bug::LagServed,
     Bug::LostUnscanned,
+    Bug::SameTaken,
     Bug::SeenPruned,
+    Bug::TracesBuried,
 ];
+
+/// Bugs that nobody judges over clusters: what is in the conflict log follows from the order of all commits.
+const NOT_OF_CLUSTERS: [Bug; 1] = [Bug::ConflictUnlogged];
 
 /// How a bug was found.
 #[derive(Debug)]
 pub struct Finding {
     /// The bug.
     pub bug: Bug,
+    /// Over what it was planted.
+    pub sites: Sites,
     /// Who found it, after how many seeds.
     pub found: Option<(&'static str, u64)>,
 }
 
-/// Plants every bug in turn.
+/// Plants every bug in turn, over every kind of store in which it can show.
 pub fn plant_all(workers: usize) -> Vec<Finding> {
-    let findings = BUGS.iter().map(|bug| Finding { bug: *bug, found: find(*bug, workers) }).collect();
+    let planted = BUGS.iter().flat_map(|bug| sites_of(*bug).iter().map(move |sites| (*bug, *sites)));
+    let findings = planted.map(|(bug, sites)| Finding { bug, sites, found: find(bug, sites, workers) }).collect();
     plant(None);
     findings
 }
@@ -46,8 +54,7 @@ pub fn plant_named(name: &str) -> bool {
 }
 
 /// Who finds a bug, after how many seeds. A seed that fails without the bug says nothing about it.
-fn find(bug: Bug, workers: usize) -> Option<(&'static str, u64)> {
-    let sites = sites_of(bug);
+fn find(bug: Bug, sites: Sites, workers: usize) -> Option<(&'static str, u64)> {
     let mut from = 0;
     while from < SEEDS_MAX {
         plant(Some(bug));
@@ -66,18 +73,25 @@ fn find(bug: Bug, workers: usize) -> Option<(&'static str, u64)> {
 }
 
 /// Over which stores a bug can show.
-fn sites_of(bug: Bug) -> Sites {
-    if OF_CLUSTERS.contains(&bug) { Sites::Clusters } else { Sites::Sound }
+fn sites_of(bug: Bug) -> &'static [Sites] {
+    if OF_CLUSTERS.contains(&bug) {
+        &[Sites::Clusters]
+    } else if NOT_OF_CLUSTERS.contains(&bug) {
+        &[Sites::Sound]
+    } else {
+        &[Sites::Sound, Sites::Clusters]
+    }
 }
 
 /// The table of what was found.
 pub fn table(findings: &[Finding]) -> String {
-    let mut text = format!("{:<20} {:<16} seeds\n", "planted bug", "found by");
-    for Finding { bug, found } in findings {
+    let mut text = format!("{:<20} {:<9} {:<16} seeds\n", "planted bug", "over", "found by");
+    for Finding { bug, sites, found } in findings {
+        let name = Sites::NAMES.iter().find(|(_, one)| one == sites).map_or("", |(name, _)| name);
         let (checker, seeds) =
             found.map_or(("NOBODY", format!("> {SEEDS_MAX}")), |(who, seeds)| (who, seeds.to_string()));
         // Writing to a String cannot fail.
-        let _ = writeln!(text, "{:<20} {checker:<16} {seeds}", format!("{bug:?}"));
+        let _ = writeln!(text, "{:<20} {name:<9} {checker:<16} {seeds}", format!("{bug:?}"));
     }
     text
 }

@@ -71,6 +71,12 @@ write = 'new == null || !has(new.forbidden)'
 read = 'identity.sub != ""'
 write = 'new == null || !has(new.forbidden)'
 conflict = { policy = "reject" }
+
+[databases.main.collections.tallies]
+read = 'identity.sub != ""'
+write = 'true'
+[databases.main.collections.tallies.conflict.fields]
+n = "sum"
 "#;
 
 /// How long a token is valid: longer than a simulation lasts.

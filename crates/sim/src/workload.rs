@@ -22,8 +22,11 @@ pub(crate) const REGISTERS: &str = "registers";
 const REGISTER_KEYS: [&str; 4] = ["p", "q", "r", "s"];
 /// The rooms.
 pub(crate) const ROOM_NAMES: [&str; 3] = ["x", "y", "z"];
+/// Counters that hold nothing else, so that two transactions may make the same of one; never deleted.
+pub(crate) const TALLIES: &str = "tallies";
+pub(crate) const TALLY_KEYS: [&str; 2] = ["t", "u"];
 /// What is there is accounted for: nobody overwrites it unseen, or drops what is kept with it.
-pub(crate) const JUDGED: [&str; 3] = [LEDGER, MORTAL, REGISTERS];
+pub(crate) const JUDGED: [&str; 4] = [LEDGER, MORTAL, REGISTERS, TALLIES];
 pub(crate) const KEYS: [&str; 8] = ["a", "b", "c", "~n1", "~n2.5", "~n10", "~d86400000", "~a[\"x\",\"~n1\"]"];
 /// A body that no server of the simulator takes.
 const TOO_LARGE_BYTES: usize = 2_000;
@@ -41,6 +44,8 @@ pub struct Ledger {
     mortals: u64,
     /// The last value that was written to a register.
     value: u64,
+    /// Tallies that were made. Two transactions that make the same document have made one: so each is made once.
+    tallies: BTreeSet<&'static str>,
     /// Rooms into which a replica's user put a document, by replica and key.
     pub(crate) placed: BTreeSet<(usize, String, String)>,
 }
@@ -54,6 +59,8 @@ pub struct Entry {
     pub delta: i64,
     /// Keys of its ledger documents.
     pub documents: BTreeSet<String>,
+    /// Tallies in which it counted one.
+    pub(crate) tallies: BTreeSet<&'static str>,
     /// Made on the platform itself, which owes such a writer nothing.
     pub foreign: bool,
     /// Made before the profile was set back: nobody has it unless the server does.
@@ -97,9 +104,13 @@ impl Ledger {
         }
         let mut entry = Entry { replica, ..Entry::default() };
         let mut placed = Vec::new();
+        let made = &mut self.tallies;
         let done = write(database, token, now_ms, strict, |tx| {
             if random.chance(850) {
                 count(tx, token, &mut entry, random);
+                if random.chance(600) {
+                    entry.tallies = tally(tx, made, random);
+                }
             }
             for _ in 0..random.below(3) {
                 placed.extend(scribble(tx, token, random));
@@ -233,6 +244,23 @@ fn count(tx: &mut AppTransaction<'_>, token: &str, entry: &mut Entry, random: &m
         count_in(&mut document, token, entry.delta);
         tx.put(LEDGER, key, &document.to_string());
     }
+}
+
+/// Counts one in some tallies. Which.
+fn tally(
+    tx: &mut AppTransaction<'_>,
+    made: &mut BTreeSet<&'static str>,
+    random: &mut Random,
+) -> BTreeSet<&'static str> {
+    let picked = (0..random.between(1, 2)).filter_map(|_| random.pick(&TALLY_KEYS).copied());
+    let mut keys: BTreeSet<&str> = picked.collect();
+    // One that was made elsewhere, and is not here yet, is left alone.
+    keys.retain(|key| tx.get(TALLIES, key).is_some() || made.insert(key));
+    for key in &keys {
+        let n = object(tx, TALLIES, key).get("n").and_then(Value::as_i64).unwrap_or(0);
+        tx.put(TALLIES, key, &json!({ "n": n + 1 }).to_string());
+    }
+    keys
 }
 
 /// Changes something. Returns the key and the room when it put a document into a room.

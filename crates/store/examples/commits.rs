@@ -175,6 +175,7 @@ fn commit(client: u64, sequence: u64, writes: Vec<Write>) -> Commit {
         writes,
         outcome: Outcome::Accepted,
         named: Vec::new(),
+        fingerprint: None,
         conflicts: Vec::new(),
         actor: String::new(),
         now_ms: 1,

@@ -113,6 +113,9 @@ pub struct Commit {
     /// The documents that the mutation names, whether it writes them or not: a store that finds the traces of a mutation in its
     /// documents looks there, also when the mutation is refused this time. May be empty without a mutation.
     pub named: Vec<DocumentId>,
+    /// Tells the mutation from another one under its sequence, where the store asks for that: a client whose storage was set back, while
+    /// the store carried out what it had pushed, uses a sequence again. `None` where nothing tells.
+    pub fingerprint: Option<u64>,
     /// Values that the merge discarded, for the conflict log.
     pub conflicts: Vec<ConflictNote>,
     /// Who: subject of the identity.
@@ -174,7 +177,8 @@ pub enum CommitOutcome {
     /// Durable; visible in the changelog at this offset (where nothing was stored: the head). Every document of the commit is at this
     /// offset as the commit says.
     Committed(Offset),
-    /// This mutation was finished before: the recorded outcome, `None` when it was acknowledged and forgotten.
+    /// This mutation was finished before: the recorded outcome, `None` when it was acknowledged and forgotten. [`Outcome::Resolve`] where
+    /// another mutation turns out to have been finished under this sequence: it is to be made again, under another one.
     Repeated(Option<Recorded>),
     /// The mutation is not the next of its incarnation; nothing was written. Holds the last finished one.
     OutOfOrder(Sequence),

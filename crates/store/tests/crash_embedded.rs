@@ -218,6 +218,7 @@ fn mutation(client: u8, sequence: u64) -> Commit {
         writes: own.chain([counter]).collect(),
         outcome: Outcome::Accepted,
         named: Vec::new(),
+        fingerprint: None,
         conflicts: Vec::new(),
         actor: "crash".into(),
         now_ms: 1,

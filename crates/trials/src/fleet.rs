@@ -6,6 +6,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+use serde_json::Value;
+
 use crate::client::{Home, Replica};
 use crate::dice::Dice;
 use crate::ledger::{Ledger, difference};
@@ -131,16 +133,24 @@ impl Fleet {
         });
     }
 
-    /// Waits until all clients show this under a key.
-    pub fn shows(&self, collection: &str, key: &str, value: Option<&serde_json::Value>, limit: Duration) {
-        let id = (collection.to_owned(), key.to_owned());
-        until(&format!("all clients show {value:?} as {collection}/{key}"), limit, || {
+    /// Waits until all clients show these documents so; `None` is none.
+    pub fn show(&self, documents: &[(String, String, Option<Value>)], limit: Duration) {
+        until("all clients show what others wrote", limit, || {
             let reports = self.reports();
-            match reports.iter().find(|report| report.documents.get(&id) != value) {
-                None => Ok(()),
-                Some(report) => Err(format!("one shows {:?}, {}", report.documents.get(&id), report.status)),
+            for (collection, key, value) in documents {
+                let id = (collection.clone(), key.clone());
+                if let Some(report) = reports.iter().find(|report| report.documents.get(&id) != value.as_ref()) {
+                    let (found, status) = (report.documents.get(&id), &report.status);
+                    return Err(format!("{collection}/{key} is {value:?}, and one shows {found:?}: {status}"));
+                }
             }
+            Ok(())
         });
+    }
+
+    /// Waits until all clients show this under a key.
+    pub fn shows(&self, collection: &str, key: &str, value: Option<&Value>, limit: Duration) {
+        self.show(&[(collection.to_owned(), key.to_owned(), value.cloned())], limit);
     }
 
     /// Ends the writing, and waits until everything is confirmed and every client shows what the ledger says.

@@ -5,13 +5,16 @@ use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
 
 use serde_json::Value;
-use tidelock_core::base64::{self, Variant};
 use tidelock_geode_client::{Client, Config, Found, Interest, Json, Key, SnapshotKind, Subscribe};
 use tidelock_geode_cluster::{Artifacts, Cluster, Foreign, Regions};
 use tokio::runtime::Runtime;
 
+use crate::dice::Dice;
+use crate::ground::{Ground, is_open_intent};
 use crate::ledger::Documents;
 use crate::load::COLLECTIONS;
+use crate::network::Network;
+use crate::trial::{NODES, Plan, Trial};
 
 /// Names the folder with Geode's jars.
 const JARS: &str = "TIDELOCK_GEODE_JARS";
@@ -19,26 +22,6 @@ const JARS: &str = "TIDELOCK_GEODE_JARS";
 const REGIONS: [&str; 8] = ["suite3", "people", "docs", "suite1", "suite2", "suite4", "suite5", "copies"];
 /// How many entries are read at once.
 const BATCH: usize = 500;
-
-/// The first fields of the record of an intent: which attempt it is, and how far: prepared, committed, done or aborted.
-struct IntentHead {
-    attempt: u64,
-    stage: u64,
-}
-
-/// The last stage in which something is left to do.
-const COMMITTED: u64 = 1;
-
-tidelock_core::cbor_struct!(IntentHead { attempt, stage });
-
-impl IntentHead {
-    /// Reads a record; `None` for the piece of one.
-    fn read_record(bytes: &[u8]) -> Option<Self> {
-        let value: Value = serde_json::from_slice(bytes).ok()?;
-        let sealed = base64::decode(value.get("tidelock")?.as_str()?, Variant::Standard)?;
-        tidelock_core::wire::decode(&sealed).ok()
-    }
-}
 
 /// A Geode cluster that is this test's own, with a client that reads what it holds.
 pub struct Geode {
@@ -50,6 +33,13 @@ pub struct Geode {
 }
 
 impl Geode {
+    /// A trial on a cluster whose processes have these properties. Each server is on links of its own, where that can be had.
+    pub fn trial(plan: &Plan<'_>, properties: &[&str], dice: &mut Dice) -> Trial<Self> {
+        let network = Network::new(NODES);
+        let address = network.as_ref().map_or(Ipv4Addr::LOCALHOST, Network::hub);
+        Trial::start(Self::start(address, properties), network, plan, dice)
+    }
+
     /// Starts a cluster that listens on an address. Properties are set in all of its processes.
     pub fn start(address: Ipv4Addr, properties: &[&str]) -> Self {
         let jars = std::env::var_os(JARS).map(PathBuf::from);
@@ -98,50 +88,17 @@ impl Geode {
         found.map(|(_, region)| region).expect("a collection of the trials")
     }
 
-    /// The lines of a server's configuration that name this cluster. Further lines are options.
-    pub fn configuration(&self, node: &str, more: &str) -> String {
-        let locator = self.cluster.locator();
-        let mut text = format!(
-            "\n[databases.trials.cluster]\nkind = \"geode\"\naddresses = [{locator:?}]\nnode = {node:?}\n{more}\n[databases.trials.cluster.names]\n"
-        );
-        for collection in COLLECTIONS {
-            let _ = writeln!(text, "{collection} = {:?}", Self::region(collection));
-        }
-        text
-    }
-
-    /// Writes a document as any other client of the cluster does.
-    pub fn put(&self, collection: &str, key: &str, value: &Value) {
-        let json = Json::parse(&value.to_string()).expect("JSON");
-        let region = self.client.region(Self::region(collection));
-        self.runtime.block_on(region.put_json(&Key::from(key), &json)).expect("a stored entry");
-    }
-
-    /// Removes a document as any other client of the cluster does.
-    pub fn remove(&self, collection: &str, key: &str) {
-        let region = self.client.region(Self::region(collection));
-        self.runtime.block_on(region.destroy(&Key::from(key))).expect("an answer");
-    }
-
-    /// How many mutations of several documents are begun and not settled at this moment.
-    pub fn open_intents(&self) -> usize {
-        self.runtime.block_on(self.read_intents()).unwrap_or_else(|error| panic!("{error}"))
-    }
-
     async fn read_intents(&self) -> Result<usize, tidelock_geode_client::Error> {
         let region = self.client.region("_tl_intents");
         let mut open = 0;
         for keys in region.key_set().await?.chunks(BATCH) {
             let entries = region.get_all(keys).await?;
-            let records = entries.iter().filter_map(|entry| IntentHead::read_record(entry.value()?.as_bytes()));
-            open += records.filter(|intent| intent.stage <= COMMITTED).count();
+            open += entries
+                .iter()
+                .filter(|entry| entry.value().is_some_and(|value| is_open_intent(value.as_bytes())))
+                .count();
         }
         Ok(open)
-    }
-
-    /// What the regions hold.
-    pub fn documents(&self) -> Result<Documents, String> {
-        self.runtime.block_on(self.read()).map_err(|error| error.to_string())
     }
 
     async fn read(&self) -> Result<Documents, tidelock_geode_client::Error> {
@@ -158,6 +115,38 @@ impl Geode {
             }
         }
         Ok(found)
+    }
+}
+
+impl Ground for Geode {
+    fn configuration(&self, node: &str, more: &str) -> String {
+        let locator = self.cluster.locator();
+        let mut text = format!(
+            "\n[databases.trials.cluster]\nkind = \"geode\"\naddresses = [{locator:?}]\nnode = {node:?}\n{more}\n[databases.trials.cluster.names]\n"
+        );
+        for collection in COLLECTIONS {
+            let _ = writeln!(text, "{collection} = {:?}", Self::region(collection));
+        }
+        text
+    }
+
+    fn documents(&self) -> Result<Documents, String> {
+        self.runtime.block_on(self.read()).map_err(|error| error.to_string())
+    }
+
+    fn open_intents(&self) -> usize {
+        self.runtime.block_on(self.read_intents()).unwrap_or_else(|error| panic!("{error}"))
+    }
+
+    fn write(&self, collection: &str, key: &str, value: Option<&Value>) {
+        let (region, key) = (self.client.region(Self::region(collection)), Key::from(key));
+        let written = async {
+            match value {
+                Some(value) => region.put_json(&key, &Json::parse(&value.to_string())?).await.map(drop),
+                None => region.destroy(&key).await.map(drop),
+            }
+        };
+        self.runtime.block_on(written).unwrap_or_else(|error| panic!("{error}"));
     }
 }
 

@@ -10,7 +10,8 @@
 //! | `load`, `ledger` | what the clients write, and what that comes to |
 //! | `client`, `fleet` | one client, and all of them |
 //! | `watch` | what a client may never see, whatever happens |
-//! | `geode` | a Geode cluster of the test's own, and what its regions hold |
+//! | `ground` | what the servers work on: a cluster of the test's own, and what it holds |
+//! | `geode`, `couchbase` | the clusters there are |
 //! | `trial` | all of it together: two servers on one cluster, and clients that use both |
 
 #![allow(clippy::missing_panics_doc, reason = "a trial fails by a panic, as a test does")]
@@ -20,9 +21,11 @@
 )]
 
 mod client;
+mod couchbase;
 mod dice;
 mod fleet;
 mod geode;
+mod ground;
 mod ledger;
 mod load;
 mod network;
@@ -31,11 +34,13 @@ mod trial;
 mod watch;
 
 pub use client::Home;
+pub use couchbase::{CLUSTER_NODES, Couchbase, VBUCKETS};
 pub use dice::Dice;
 pub use fleet::{Fleet, until};
 pub use geode::Geode;
+pub use ground::Ground;
 pub use ledger::{Documents, Ledger, difference};
 pub use load::{COLLECTIONS, Mix};
 pub use network::{Link, Network};
 pub use server::{Server, Spawn, Token};
-pub use trial::{LIMIT, Plan, Trial};
+pub use trial::{LIMIT, Plan, Trial, foreign_keys};

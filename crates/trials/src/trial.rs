@@ -1,13 +1,15 @@
-//! Two servers on one Geode cluster, and clients that use both.
+//! Two servers on one cluster, and clients that use both.
 
-use std::net::Ipv4Addr;
-use std::sync::Arc;
+use std::io::{self, Write as _};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
+
+use serde_json::Value;
 
 use crate::client::Home;
 use crate::dice::Dice;
 use crate::fleet::{Fleet, until};
-use crate::geode::Geode;
+use crate::ground::Ground;
 use crate::ledger::{Ledger, difference};
 use crate::load::{COLLECTIONS, Mix};
 use crate::network::{Link, Network};
@@ -20,22 +22,37 @@ const KILLS_MAX: usize = 20;
 /// Documents that have to be confirmed before something counts as working.
 const PROGRESS: usize = 20;
 
-/// Two servers on one Geode cluster, and clients that use both.
+/// How many documents another application has in a collection.
+const FOREIGN: usize = 20;
+/// Servers of a trial.
+pub(crate) const NODES: u8 = 2;
+/// Trials run one after the other: what they judge is how servers share a machine with their clients, not with another trial.
+static TURN: Mutex<()> = Mutex::new(());
+
+/// Two servers on one cluster, and clients that use both.
 #[derive(Debug)]
-pub struct Trial {
+pub struct Trial<G> {
     /// The clients.
     pub fleet: Fleet,
     /// The servers.
     pub nodes: [Server; 2],
     /// The cluster.
-    pub geode: Geode,
+    pub ground: G,
     /// What everything comes to.
     pub ledger: Arc<Ledger>,
-    network: Option<Network>,
+    /// The error is why servers cannot be cut off here.
+    network: Result<Network, String>,
     /// Further lines of the configuration of the cluster.
     options: String,
     /// How many nodes there have been.
     count: usize,
+    /// Given up last.
+    _turn: MutexGuard<'static, ()>,
+}
+
+/// The keys of another application's documents.
+pub fn foreign_keys() -> impl Iterator<Item = String> {
+    (0..FOREIGN).map(|number| format!("f{number}"))
 }
 
 /// What a trial begins with.
@@ -47,24 +64,20 @@ pub struct Plan<'a> {
     pub mix: Mix,
     /// How long each waits between two transactions.
     pub pace: Duration,
-    /// Properties of the processes of the cluster.
-    pub properties: &'a [&'a str],
     /// Further lines of `[databases.trials.cluster]`.
     pub options: &'a str,
 }
 
-impl Trial {
-    /// Starts everything, and waits until it works.
-    #[expect(clippy::print_stdout, reason = "what a run leaves out is in its output")]
-    pub fn start(plan: &Plan<'_>, dice: &mut Dice) -> Self {
-        let network = Network::new(2).map_err(|why| println!("nothing is cut off: {why}")).ok();
-        let address = network.as_ref().map_or(Ipv4Addr::LOCALHOST, Network::hub);
-        let geode = Geode::start(address, plan.properties);
+impl<G: Ground> Trial<G> {
+    /// Starts everything on a cluster, and waits until it works. With a network, each server is on links of its own; the error is why
+    /// there is none.
+    pub fn start(ground: G, network: Result<Network, String>, plan: &Plan<'_>, dice: &mut Dice) -> Self {
+        let turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
         let spawn = |node: u8| {
-            let spawn = Spawn::here(&(geode.configuration(&name(node.into()), plan.options) + &Mix::configuration()));
+            let spawn = Spawn::here(&(ground.configuration(&name(node.into()), plan.options) + &Mix::configuration()));
             match &network {
-                Some(network) => Spawn { prefix: network.prefix(node), address: network.node(node), ..spawn },
-                None => spawn,
+                Ok(network) => Spawn { prefix: network.prefix(node), address: network.node(node), ..spawn },
+                Err(_) => spawn,
             }
         };
         let mut nodes = [spawn(0), spawn(1)].map(Server::new);
@@ -78,17 +91,40 @@ impl Trial {
         let home = Home { servers: nodes.iter().map(Server::address).collect(), token };
         let fleet = Fleet::start(plan.clients, &home, plan.mix, plan.pace, &ledger, dice);
         fleet.progress(PROGRESS, LIMIT);
-        Self { fleet, nodes, geode, ledger, network, options: plan.options.to_owned(), count: 2 }
+        let options = plan.options.to_owned();
+        Self { fleet, nodes, ground, ledger, network, options, count: NODES.into(), _turn: turn }
     }
 
-    /// Whether servers can be cut off.
-    pub fn has_network(&self) -> bool {
-        self.network.is_some()
+    /// Whether servers can be cut off. If not, `what` is left out: that is said, so that the stage counts it as skipped.
+    pub fn can_cut(&self, what: &str) -> bool {
+        if let Err(why) = &self.network {
+            // The harness keeps what a test prints to itself, and has begun the line. A reader that went away does not matter.
+            drop(writeln!(io::stdout(), "\nleft out: {what}: {why}"));
+        }
+        self.network.is_ok()
     }
 
     /// A server.
     pub fn node(&mut self, at: usize) -> &mut Server {
         self.nodes.get_mut(at).expect("a node")
+    }
+
+    /// Another application writes a document, or removes it.
+    pub fn foreign(&self, collection: &str, key: &str, value: Option<&Value>) {
+        self.ground.write(collection, key, value);
+        self.ledger.set(collection, key, value.cloned());
+    }
+
+    /// Another application writes all of its documents in a collection, or removes them; all clients come to show that.
+    pub fn foreign_all(&self, collection: &str, value: Option<&Value>) {
+        foreign_keys().for_each(|key| self.foreign(collection, &key, value));
+        self.all_show(collection, value);
+    }
+
+    /// Waits until all clients show this as each of the other application's documents in a collection.
+    pub fn all_show(&self, collection: &str, value: Option<&Value>) {
+        let all: Vec<_> = foreign_keys().map(|key| (collection.to_owned(), key, value.cloned())).collect();
+        self.fleet.show(&all, LIMIT);
     }
 
     /// Kills servers at once, and starts them again together.
@@ -110,7 +146,7 @@ impl Trial {
     pub fn kill_with_open_intents(&mut self, at: usize) {
         for _ in 0..KILLS_MAX {
             self.node(at).kill();
-            if self.geode.open_intents() > 0 {
+            if self.ground.open_intents() > 0 {
                 return;
             }
             self.node(at).start();
@@ -121,7 +157,7 @@ impl Trial {
 
     /// Ends a server for good, and lets another one with another name and an empty disk take its place.
     pub fn replace(&mut self, at: usize) {
-        let database = self.geode.configuration(&name(self.count), &self.options) + &Mix::configuration();
+        let database = self.ground.configuration(&name(self.count), &self.options) + &Mix::configuration();
         self.count += 1;
         self.node(at).replace(&database);
         self.node(at).start();
@@ -138,25 +174,25 @@ impl Trial {
         each(&|link| network.heal(at, link));
     }
 
-    /// Waits until clients get their documents confirmed, and looks whether what was confirmed before is in the regions.
+    /// Waits until clients get their documents confirmed, and looks whether what was confirmed before is on the cluster.
     pub fn goes_on(&self) {
         let acknowledged = self.ledger.acknowledged();
         self.fleet.progress(PROGRESS, LIMIT);
-        until("everything that was confirmed is in the regions", LIMIT, || {
-            let found = self.geode.documents()?;
+        until("everything that was confirmed is on the cluster", LIMIT, || {
+            let found = self.ground.documents()?;
             let missing: Vec<_> = acknowledged.iter().filter(|id| !found.contains_key(*id)).collect();
             assert!(missing.is_empty(), "confirmed and lost: {missing:?}");
             Ok(())
         });
     }
 
-    /// Ends the writing; then clients, regions and servers all have to come to what the ledger says.
+    /// Ends the writing; then clients, cluster and servers all have to come to what the ledger says.
     pub fn settle(&self) {
         self.fleet.settle(LIMIT);
         let expected = self.ledger.documents();
         let differs = |text: Option<String>, whose: &str| text.map_or(Ok(()), |text| Err(format!("{whose}: {text}")));
-        until("the regions hold what the ledger says", LIMIT, || {
-            differs(difference(&expected, &self.geode.documents()?), "the regions")
+        until("the cluster holds what the ledger says", LIMIT, || {
+            differs(difference(&expected, &self.ground.documents()?), "the cluster")
         });
         for node in &self.nodes {
             until("the servers hold what the ledger says", LIMIT, || {
@@ -164,7 +200,7 @@ impl Trial {
             });
         }
         until("no intent is open", LIMIT, || {
-            let open = self.geode.open_intents();
+            let open = self.ground.open_intents();
             if open == 0 { Ok(()) } else { Err(format!("{open} are")) }
         });
     }

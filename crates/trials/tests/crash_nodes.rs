@@ -6,7 +6,7 @@
 
 use std::time::{Duration, Instant};
 
-use tidelock_trials::{Dice, LIMIT, Link, Mix, Plan, Server, Trial};
+use tidelock_trials::{Dice, Geode, LIMIT, Link, Mix, Plan, Server, Trial};
 
 /// Longer than the silence after which clients leave a server (4 s), and than the lease of intents (5 s).
 const LONG: Duration = Duration::from_secs(6);
@@ -38,10 +38,12 @@ const FAULTS: [Fault; 10] = [
 #[test]
 fn two_servers_under_faults_lose_double_and_tear_nothing() {
     let mut dice = Dice::from_environment();
-    let plan = Plan { clients: 4, mix: Mix::ALL, pace: Duration::from_millis(40), properties: &[], options: "" };
-    let mut trial = Trial::start(&plan, &mut dice);
+    let plan = Plan { clients: 4, mix: Mix::ALL, pace: Duration::from_millis(40), options: "" };
+    let mut trial = Geode::trial(&plan, &[], &mut dice);
     let mut faults = FAULTS.to_vec();
-    faults.retain(|fault| trial.has_network() || !matches!(fault, Fault::Cut(..)));
+    if !trial.can_cut("servers that are cut off from their clients and their cluster") {
+        faults.retain(|fault| !matches!(fault, Fault::Cut(..)));
+    }
     dice.shuffle(&mut faults);
     for fault in &faults {
         let began = Instant::now();
@@ -57,7 +59,7 @@ fn two_servers_under_faults_lose_double_and_tear_nothing() {
     trial.fleet.finish();
 }
 
-fn inject(trial: &mut Trial, fault: Fault, dice: &mut Dice) {
+fn inject(trial: &mut Trial<Geode>, fault: Fault, dice: &mut Dice) {
     match fault {
         Fault::Killed(at) => trial.restart(&[at], Duration::from_millis(dice.between(0, 800))),
         Fault::BothKilled => trial.restart(&[0, 1], Duration::from_millis(dice.between(0, 800))),

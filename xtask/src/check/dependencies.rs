@@ -32,7 +32,15 @@ const DIRECTIONS: &[(&str, &[&str])] = &[
     ("tidelock-store-couchbase", &["tidelock-core", "tidelock-store", "tidelock-couchbase-dcp"]),
     (
         "tidelock-trials",
-        &["tidelock-core", "tidelock-server", "tidelock-sim", "tidelock-geode-client", "tidelock-geode-cluster"],
+        &[
+            "tidelock-core",
+            "tidelock-server",
+            "tidelock-sim",
+            "tidelock-geode-client",
+            "tidelock-geode-cluster",
+            "tidelock-couchbase-dcp",
+            "tidelock-couchbase-double",
+        ],
     ),
     ("xtask", &["tidelock-geode-cluster"]),
 ];

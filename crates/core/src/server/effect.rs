@@ -52,6 +52,9 @@ pub enum Effect {
         filter: Arc<Filter>,
         /// How many symbols, from the first on.
         count: u32,
+        /// Whether the changelog first has to be as the store is at this moment: the client brings back what the store lacks, and must
+        /// not take it for what the store has.
+        catches_up: bool,
     },
     /// Read documents from the store itself, not from the changelog, and answer with
     /// [`handle_documents`](super::Session::handle_documents).

@@ -38,6 +38,11 @@ struct Partial {
 }
 
 impl PushState {
+    /// Whether the client brings back what the store lacks.
+    pub(super) fn brings_back(&self) -> bool {
+        self.brings_back
+    }
+
     pub(super) fn new(finished: Sequence, acknowledged: Sequence, brings_back: bool) -> Self {
         Self { finished, acknowledged, brings_back, next: None, partial: None, inflight: VecDeque::new() }
     }

@@ -247,8 +247,10 @@ impl OpenSession {
     pub(super) fn reconcile_effect(&self, load: &Load, ticket: u64) -> Option<Effect> {
         match load {
             Load::Symbols(id, until) => {
-                let filter = self.subscriptions.get(id)?.filter.clone();
-                Some(Effect::LoadSymbols { ticket, filter, count: (*until).min(SYMBOLS_MAX) })
+                let subscription = self.subscriptions.get(id)?;
+                let is_first = subscription.reconcile.as_ref()?.offset.is_none();
+                let (filter, count) = (subscription.filter.clone(), (*until).min(SYMBOLS_MAX));
+                Some(Effect::LoadSymbols { ticket, filter, count, catches_up: is_first && self.push.brings_back() })
             }
             Load::Documents(_, sought) => Some(Effect::LoadDocuments { ticket, sought: sought.clone() }),
             Load::Purge(_) | Load::Gain(_) | Load::Snapshot(_) | Load::Changes(_) => None,

@@ -89,6 +89,25 @@ fn a_list_is_answered_by_a_changelog_that_has_caught_up() {
     assert_eq!(snapshot(None, &[7]), [false, false], "nor does one that lists what no server told it");
 }
 
+/// What the store has lost is to be missing in the symbols, too, or the client would not bring it back.
+#[test]
+fn symbols_for_a_client_that_restores_are_of_a_changelog_that_has_caught_up() {
+    let symbols = |epoch: u64| {
+        let mut host = Host::open_knowing(Some(Epoch(epoch)), &["cards"]);
+        host.commit("a", Some("1"), &[], OTHER);
+        host.begin(1, 8);
+        host.frame(&ClientFrame::MoreSymbols(MoreSymbols {
+            subscription: SubscriptionId(1),
+            round: 1,
+            first: 8,
+            until: 20,
+        }));
+        host.catch_ups
+    };
+    assert_eq!(symbols(2), [true, false], "once, before the first");
+    assert_eq!(symbols(1), [false, false], "a client of the same epoch has heard of every change");
+}
+
 #[test]
 fn nothing_differs() {
     let mut host = Host::open(&["cards"]);

@@ -116,7 +116,7 @@ impl Host {
             floor: self.floor,
             finished: Sequence(3),
             history: None,
-            brings_back: false,
+            brings_back: self.epoch.is_some_and(|epoch| epoch != Epoch(1)),
             grant,
             collections: vec![info(0, "cards"), info(1, "lists")],
         };
@@ -209,7 +209,8 @@ impl Host {
                     self.change_late();
                     self.session.handle_snapshot(self.now_ms, ticket, Ok(page));
                 }
-                Effect::LoadSymbols { ticket, filter, count } => {
+                Effect::LoadSymbols { ticket, filter, count, catches_up } => {
+                    self.catch_ups.push(catches_up);
                     let page = self.symbols(&filter, count);
                     self.session.handle_symbols(self.now_ms, ticket, Ok(page));
                 }

@@ -43,7 +43,7 @@ pub(crate) struct Producer {
     noop: Option<(u32, Instant)>,
     next_noop: u32,
     /// The faults that this connection has seen.
-    seen_end_round: u64,
+    seen_ends: usize,
     seen_cut_round: u64,
     /// The place of the stream that sent last, so that the next one goes on.
     turn: Option<StreamKey>,
@@ -81,7 +81,7 @@ impl Producer {
             last_sent: Instant::now(),
             noop: None,
             next_noop: 0x1000_0000,
-            seen_end_round: state.faults.end_streams_round,
+            seen_ends: state.faults.end_streams.len(),
             seen_cut_round: state.faults.cut_dcp_round,
             turn: None,
             has_streamed: false,
@@ -164,11 +164,8 @@ pub(crate) fn pump(session: &mut Session, state: &State, out: &mut Vec<u8>) -> P
 
 impl Producer {
     fn apply_faults(&mut self, state: &State) {
-        if self.seen_end_round == state.faults.end_streams_round {
-            return;
-        }
-        self.seen_end_round = state.faults.end_streams_round;
-        for (vbucket, reason) in &state.faults.end_streams {
+        let ends = &state.faults.end_streams;
+        for (vbucket, reason) in ends.iter().skip(std::mem::replace(&mut self.seen_ends, ends.len())) {
             for ((number, _), stream) in &mut self.streams {
                 if number == vbucket {
                     stream.end(*reason);

@@ -11,6 +11,7 @@ use std::pin::pin;
 use std::sync::Arc;
 
 use futures_util::future::BoxFuture;
+use tidelock_core::ids::Epoch;
 use tidelock_core::server::{
     ChangePage, ChangeRecord, DocumentPage, Effect, Filter, Grant, Opening, Processed, Refusal, Session, SnapshotPage,
     Submission, SymbolPage,
@@ -121,6 +122,8 @@ struct Place<'a> {
     watched: Arc<Filter>,
     /// The documents that grant something to the identity; `None` when no rule asks for any.
     grants: Option<Arc<Filter>>,
+    /// Of the store, when the session opened.
+    epoch: Epoch,
 }
 
 impl<T: Transport> Connection<T> {
@@ -185,7 +188,8 @@ impl<T: Transport> Connection<T> {
         };
         let membership = database.hub.enter();
         let mailbox = membership.mailbox();
-        let mut place = Place { database, membership, caller, watched: Arc::default(), grants: None };
+        let mut place =
+            Place { database, membership, caller, watched: Arc::default(), grants: None, epoch: opening.epoch };
         self.follow_grants(&mut place);
         tracing::debug!(session = opening.session.0, database = %database.name, "session opened");
         self.session.handle_opening(clock.now_ms(), Ok(opening));
@@ -355,8 +359,11 @@ impl<T: Transport> Connection<T> {
                     Answer::Snapshot(ticket, page.map_err(|error| store_refusal(&error)))
                 }));
             }
-            Effect::LoadSymbols { ticket, filter, count } => {
+            Effect::LoadSymbols { ticket, filter, count, catches_up } => {
                 self.loading = Some(Box::pin(async move {
+                    if catches_up && let Err(error) = database.changelog.catch_up(&filter).await {
+                        return Answer::Symbols(ticket, Err(store_refusal(&error)));
+                    }
                     let page = database.changelog.symbols(&filter, count).await;
                     Answer::Symbols(ticket, page.map_err(|error| store_refusal(&error)))
                 }));
@@ -401,7 +408,21 @@ impl<T: Transport> Connection<T> {
         }
     }
 
+    /// Ends the session when the store is in another epoch than the client was told: what the store lacks now was not deleted, and the
+    /// client has to know that before it hears of it. Whether it is so.
+    fn is_set_back(&mut self, place: &Place<'_>) -> bool {
+        let is_set_back = place.database.store.epoch() != place.epoch;
+        if is_set_back {
+            let message = "the store was set back; connect again";
+            self.session.handle_end(&Refusal::new(ErrorCode::SessionEnded, message));
+        }
+        is_set_back
+    }
+
     fn answer(&mut self, place: &mut Place<'_>, answer: Answer) {
+        if self.is_set_back(place) {
+            return;
+        }
         let now_ms = self.app.clock.now_ms();
         match answer {
             Answer::Opened(_) => {}
@@ -448,6 +469,9 @@ impl<T: Transport> Connection<T> {
     /// Hands over what the hub put into the mailbox.
     fn mail(&mut self, place: &Place<'_>) {
         while let Some(mail) = place.membership.take() {
+            if self.is_set_back(place) {
+                return;
+            }
             let now_ms = self.app.clock.now_ms();
             match mail {
                 Mail::Batch(since, batch) => {

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, OnceLock};
 
-use tidelock_core::ids::{DocumentId, Offset, Sequence, Version};
+use tidelock_core::ids::{ChangelogId, DocumentId, Offset, Sequence, Version};
 use tidelock_core::json::{self, Value};
 use tidelock_core::merge::{self, Context, Current, MergeError, Merged};
 use tidelock_core::planted::{self, Bug};
@@ -159,7 +159,8 @@ pub(crate) fn prepare(database: &Database, caller: &Caller, submission: &Submiss
         view.set(id, state);
     }
     // Only such a store looks for traces of the mutation in its documents.
-    let named = if database.store.capabilities().foreign_writers { &mutation.changes[..] } else { &[] };
+    let traced = database.store.capabilities().foreign_writers;
+    let named = if traced { &mutation.changes[..] } else { &[] };
     let commit = Commit {
         jumps: submission.jumps,
         mutation: Some(submission.id),
@@ -167,6 +168,7 @@ pub(crate) fn prepare(database: &Database, caller: &Caller, submission: &Submiss
         acknowledged: submission.acknowledged,
         writes: plan.writes,
         named: named.iter().map(|change| change.id.clone()).collect(),
+        fingerprint: if traced { fingerprint(mutation) } else { None },
         outcome: recorded(&outcome, |id| {
             placed
                 .iter()
@@ -179,6 +181,14 @@ pub(crate) fn prepare(database: &Database, caller: &Caller, submission: &Submiss
     };
     let (sequence, read_offset) = (mutation.sequence, view.offset);
     Prepared { commit, answer: Answerable { sequence, outcome, read_offset, committed, placed, noted } }
+}
+
+/// Tells a mutation from another one under its sequence: when the user made it, and what it changed. Its values have no part in it: one
+/// that comes again to a server of another version has to be the same there. One without changes has nothing to lose.
+fn fingerprint(mutation: &Mutation) -> Option<u64> {
+    let hasher = version::ItemHasher::new(ChangelogId(mutation.edited_ms));
+    let each = mutation.changes.iter().map(|change| hasher.hash(&change.id.collection, &change.id.key, change.base));
+    each.reduce(|all, one| all ^ one)
 }
 
 fn plan(

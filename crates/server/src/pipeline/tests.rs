@@ -71,6 +71,7 @@ fn foreign(write: Write) -> Commit {
         writes: vec![write],
         outcome: Outcome::Accepted,
         named: Vec::new(),
+        fingerprint: None,
         conflicts: Vec::new(),
         actor: "another".to_owned(),
         now_ms: 1,

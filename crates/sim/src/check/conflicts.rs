@@ -10,7 +10,8 @@ use super::wire::Pushes;
 use crate::journal::Committed;
 
 /// Members that are merged rather than chosen: the other checkers see what becomes of them.
-const MERGED: [(&str, &str); 4] = [("ledger", "n"), ("ledger", "tokens"), ("registers", "m"), ("notes", "text")];
+const MERGED: [(&str, &str); 5] =
+    [("ledger", "n"), ("ledger", "tokens"), ("registers", "m"), ("notes", "text"), ("tallies", "n")];
 
 /// Checks a commit. `history` holds it already.
 pub(crate) fn check(committed: &Committed, pushes: &Pushes, history: &History) -> Result<(), Violation> {

@@ -7,7 +7,7 @@ use tidelock_core::ids::DocumentId;
 
 use super::Violation;
 use super::convergence::Documents;
-use crate::workload::{Entry, LEDGER};
+use crate::workload::{Entry, LEDGER, TALLIES, TALLY_KEYS};
 use crate::world::World;
 
 /// Keys of ledger documents by the token that they hold.
@@ -80,6 +80,7 @@ impl World {
                 return Err(Violation::new("acknowledged", text));
             }
         }
+        self.check_tallies(documents, &found)?;
         let mut rejected = 0;
         for (token, entry) in self.ledger.transactions.iter().filter(|(_, entry)| !entry.documents.is_empty()) {
             if found.contains_key(token) || entry.foreign {
@@ -93,6 +94,30 @@ impl World {
             }
         }
         Ok(rejected)
+    }
+
+    /// A tally has counted every transaction that is there, and no other. One whose user can know that it is not there may have left its
+    /// count behind: a later edit of the row brings that along.
+    fn check_tallies(&self, documents: &Documents, found: &Tokens) -> Result<(), Violation> {
+        if self.checkers.set_back {
+            return Ok(());
+        }
+        for key in TALLY_KEYS {
+            let (mut least, mut most) = (0, 0);
+            for (token, entry) in self.ledger.transactions.iter().filter(|(_, entry)| entry.tallies.contains(key)) {
+                let may_be = entry.documents.is_empty() || self.is_told(token, entry);
+                least += i64::from(found.contains_key(token) && !may_be);
+                most += i64::from(found.contains_key(token) || may_be);
+            }
+            let body = documents.get(&DocumentId::new(TALLIES, key)).map(|(_, body)| body.as_slice());
+            let document: Value = body.and_then(|body| serde_json::from_slice(body).ok()).unwrap_or_default();
+            let counted = document.get("n").and_then(Value::as_i64).unwrap_or(0);
+            if !(least..=most).contains(&counted) {
+                let text = format!("the tally {key} counts {counted} of {least} to {most} transactions");
+                return Err(Violation::new("exactly-once", text));
+            }
+        }
+        Ok(())
     }
 
     /// The counter of a document is the sum of what its transactions added.

@@ -39,9 +39,6 @@ impl World {
         let restores = self.random.chance(500);
         // What is under way then may be applied twice: the decision about stores that were set back says why.
         let settled = self.replicas.iter().all(|replica| replica.database.unsent() == (0, 0));
-        // Nodes of a cluster do not tell a mutation that another one is carrying out from the next one of its sequence (decision 0010).
-        let recorded = self.site.is_in_one_order()
-            || self.replicas.get(replica).is_some_and(|replica| replica.database.unsent().1 == 0);
         match &mut self.setbacks {
             Setbacks::None => {}
             Setbacks::Store if restores && settled && self.site.restore(&mut self.random) => {
@@ -53,7 +50,7 @@ impl World {
             }
             Setbacks::Store => self.site.copy(),
             Setbacks::Profiles(copies) => {
-                if let Some(copy) = copies.remove(&replica).filter(|_| restores && recorded) {
+                if let Some(copy) = copies.remove(&replica).filter(|_| restores) {
                     self.restore_profile(replica, copy);
                 } else {
                     let copy = self.replicas.get(replica).map(|replica| replica.database.backup());

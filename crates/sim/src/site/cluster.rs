@@ -3,11 +3,11 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 
-use tidelock_core::ids::{ChangelogId, DocumentId, Epoch, Version};
+use tidelock_core::ids::{ChangelogId, DocumentId, Epoch, Offset, Version};
 use tidelock_core::version;
 use tidelock_server::TimeSource;
 use tidelock_store::cluster::{ClusterOptions, ClusterStore};
-use tidelock_store::{MemoryStore, Store as _};
+use tidelock_store::{Changelog as _, MemoryStore, Store as _};
 
 use super::host::NodeHost;
 use super::{Access, Opened, Opening, Site};
@@ -65,6 +65,7 @@ impl<M: Frail> ClusterSite<M> {
         };
         let told = random.chance(300);
         let scan_every_ms = random.pick(&[1_000, 8_000]).copied().unwrap_or(8_000);
+        let kept_ms = ClusterOptions::default().tombstones_kept_ms;
         let options = ClusterOptions {
             collections: collections.to_vec(),
             lease_ms: random.pick(&[1_000, 5_000]).copied().unwrap_or(5_000),
@@ -72,6 +73,8 @@ impl<M: Frail> ClusterSite<M> {
             // What no event tells has to be found within the time that everything has to be well again.
             scan_every_ms: if told { ClusterOptions::default().scan_every_ms } else { scan_every_ms },
             beat_every_ms: 2_000,
+            // A tombstone may go as soon as it is walked by: what it has seen goes on in the records of clients.
+            tombstones_kept_ms: random.pick(&[500, kept_ms]).copied().unwrap_or(kept_ms),
             ..ClusterOptions::default()
         };
         Self {
@@ -168,9 +171,13 @@ impl<M: Frail> Site for ClusterSite<M> {
         })
     }
 
-    fn forget_tombstones(&mut self, _random: &mut Random) -> bool {
-        // The horizon of the store says when.
-        false
+    /// Those of a node's changelog; on the platform the horizon of the store says when.
+    fn forget_tombstones(&mut self, random: &mut Random) -> bool {
+        let open: Vec<&Arc<MemoryStore>> =
+            self.open.values().filter_map(|changelog| self.journals.get(changelog)).collect();
+        let Some(journal) = random.pick(&open) else { return false };
+        journal.purge_tombstones(Offset(random.below(journal.head().0 + 1)));
+        true
     }
 
     fn strike(&mut self, random: &mut Random) -> Option<&'static str> {

@@ -6,12 +6,12 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use tidelock_core::ids::{ClientId, DocumentId, Incarnation, MutationId, Offset, Sequence};
+use tidelock_core::ids::{ClientId, DocumentId, Incarnation, MutationId, Sequence};
 use tidelock_core::wire::Outcome;
 
 use super::ClusterStore;
 use super::limits::{ATTEMPTS_MAX, CLIENTS_REMEMBERED_MAX, OUTCOMES_KEPT_MAX};
-use super::meta::{ClientRow, Kept, client_key, seal, unseal};
+use super::meta::{ClientRow, Kept, another, client_key, seal, unseal};
 use super::take::State;
 use crate::error::StoreError;
 use crate::platform::{Platform, PlatformError, PutContent, PutIf, PutOutcome, Token, system};
@@ -208,9 +208,14 @@ impl<P: Platform> ClusterStore<P> {
         Recorded { sequence: kept.sequence, offset, outcome: kept.outcome.clone() }
     }
 
-    /// An outcome as it is recorded.
-    pub(super) fn kept(&self, sequence: Sequence, outcome: Outcome, offset: Offset) -> Kept {
-        Kept { sequence, outcome, changelog: self.journal.id(), offset }
+    /// The answer to a mutation with this fingerprint whose sequence is finished. One that is not what was finished has to be made again,
+    /// under another sequence: its client has forgotten that it used this one.
+    pub(super) fn repeated_outcome(&self, kept: &Kept, fingerprint: Option<u64>) -> Recorded {
+        let recorded = self.recorded(kept);
+        match another(kept.fingerprint, fingerprint) {
+            Some(_) => Recorded { outcome: Outcome::Resolve(Vec::new()), ..recorded },
+            None => recorded,
+        }
     }
 
     /// Waits before another attempt.

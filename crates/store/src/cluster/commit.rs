@@ -19,7 +19,7 @@ use super::ClusterStore;
 use super::clients::{Turn, client_id, client_row};
 use super::conflicts::conflict_ids;
 use super::limits::{ATTEMPTS_MAX, CLOCKS_APART_MS_MAX, SEEN_KEPT_MAX, TOGETHER_DOCUMENTS_MAX};
-use super::meta::{Group, IntentName, Meta};
+use super::meta::{Group, IntentName, Kept, Meta, Seen, Sight};
 use super::take::{Content, State, Taken};
 use crate::error::StoreError;
 use crate::platform::{Platform, PlatformError, PutContent, PutIf, PutOutcome};
@@ -35,6 +35,8 @@ pub(super) enum Written {
     },
     /// The mutation was carried out, by an earlier attempt, or not as it was prepared: its documents tell how.
     Found(Offset),
+    /// Another one was, under its sequence: the client is an earlier state of the one that made it. Holds its fingerprint.
+    Another(Offset, u64),
     /// The record has passed the mutation.
     Passed,
     /// These documents are not as expected.
@@ -66,7 +68,9 @@ impl<P: Platform> ClusterStore<P> {
     pub(super) async fn commit_now(&self, commit: Commit) -> Result<CommitOutcome, StoreError> {
         let Some(mutation) = commit.mutation else {
             return Ok(match self.write(&commit, None).await? {
-                Written::Done { offset, .. } | Written::Found(offset) => CommitOutcome::Committed(offset),
+                Written::Done { offset, .. } | Written::Found(offset) | Written::Another(offset, _) => {
+                    CommitOutcome::Committed(offset)
+                }
                 Written::Mismatch(ids) => CommitOutcome::Mismatch(ids),
                 Written::Passed => CommitOutcome::Repeated(None),
             });
@@ -78,17 +82,22 @@ impl<P: Platform> ClusterStore<P> {
             self.read_client(mutation, &mut turn).await?;
         }
         if mutation.sequence <= turn.finished() {
-            return self.repeated(mutation, &mut turn).await;
+            return self.repeated(mutation, commit.fingerprint, &mut turn).await;
         }
         if commit.jumps {
             turn.jump(mutation.sequence);
         } else if mutation.sequence != turn.finished().next() {
             return Ok(CommitOutcome::OutOfOrder(turn.finished()));
         }
+        let mut fingerprint = commit.fingerprint;
         let (offset, outcome, traced) = match self.write(&commit, Some((mutation, &mut turn))).await? {
             Written::Done { offset, traced } => (offset, Some(commit.outcome), traced),
             Written::Found(offset) => (offset, None, true),
-            Written::Passed => return self.repeated(mutation, &mut turn).await,
+            Written::Another(offset, another) => {
+                fingerprint = Some(another);
+                (offset, None, true)
+            }
+            Written::Passed => return self.repeated(mutation, commit.fingerprint, &mut turn).await,
             Written::Mismatch(ids) => return Ok(CommitOutcome::Mismatch(ids)),
         };
         if !turn.follows(mutation.sequence) {
@@ -97,7 +106,8 @@ impl<P: Platform> ClusterStore<P> {
         }
         let found = outcome.is_none();
         // How it came out is not known where an earlier attempt did it: whoever asks is told the states.
-        let kept = self.kept(mutation.sequence, outcome.unwrap_or(Outcome::Accepted), offset);
+        let outcome = outcome.unwrap_or(Outcome::Accepted);
+        let kept = Kept { sequence: mutation.sequence, outcome, changelog: self.journal.id(), offset, fingerprint };
         turn.finish(kept.clone(), commit.acknowledged);
         if traced {
             // Those that wait for their turn write their documents first, so that one record serves for all.
@@ -108,14 +118,20 @@ impl<P: Platform> ClusterStore<P> {
         if turn.recorded() < mutation.sequence {
             return Ok(CommitOutcome::OutOfOrder(turn.recorded()));
         }
-        Ok(if found { CommitOutcome::Repeated(Some(self.recorded(&kept))) } else { CommitOutcome::Committed(offset) })
+        let repeated = || CommitOutcome::Repeated(Some(self.repeated_outcome(&kept, commit.fingerprint)));
+        Ok(if found { repeated() } else { CommitOutcome::Committed(offset) })
     }
 
-    /// Answers a mutation that is finished.
-    async fn repeated(&self, mutation: MutationId, turn: &mut Turn) -> Result<CommitOutcome, StoreError> {
+    /// Answers a mutation whose sequence is finished.
+    async fn repeated(
+        &self,
+        mutation: MutationId,
+        fingerprint: Option<u64>,
+        turn: &mut Turn,
+    ) -> Result<CommitOutcome, StoreError> {
         self.record(mutation, turn).await?;
         let kept = turn.outcome(mutation.sequence);
-        Ok(CommitOutcome::Repeated(kept.map(|kept| self.recorded(kept))))
+        Ok(CommitOutcome::Repeated(kept.map(|kept| self.repeated_outcome(kept, fingerprint))))
     }
 
     /// Writes the documents of a commit, or finds out why not.
@@ -150,17 +166,19 @@ impl<P: Platform> ClusterStore<P> {
             if attempt.unsure && is_written(attempt, &locked) {
                 return self.found(commit, locked).await;
             }
-            let seen =
-                |id: &DocumentId, state: &State| state.has_seen(mutation) || turn.has_moved(id, mutation.sequence);
-            if attempt.ids.iter().any(|id| locked.state(id).is_some_and(|state| seen(id, state))) {
+            let sight = sight(attempt, mutation, turn, &locked);
+            if sight != Sight::Unseen {
                 if self.finish_seen(mutation).await? {
                     return Ok(Step::Again);
                 }
                 let offset = self.ingest(&mut locked, commit.session, &[]).await?;
-                return Ok(Step::Written(Written::Found(offset)));
+                return Ok(Step::Written(match sight {
+                    Sight::Another(another) => Written::Another(offset, another),
+                    Sight::Unseen | Sight::Seen => Written::Found(offset),
+                }));
             }
             if commit.writes.is_empty()
-                && let Some(step) = self.give_up(mutation).await?
+                && let Some(step) = self.give_up(mutation, commit.fingerprint).await?
             {
                 return Ok(step);
             }
@@ -244,7 +262,7 @@ impl<P: Platform> ClusterStore<P> {
             let mut meta = self.next_meta(state, attempt.tag, write.version, edited_ms).await?;
             meta.offer(write.trace == Trace::Offered);
             if let Some(mutation) = commit.mutation {
-                meta.see(mutation);
+                meta.see(mutation, commit.fingerprint);
                 meta.by = meta.over.map(|_| mutation);
             }
             if let Some(group) = &group {
@@ -288,11 +306,11 @@ impl<P: Platform> ClusterStore<P> {
         if state.is_early() {
             former.unsee();
         }
-        let passed = |seen: &MutationId| {
+        let passed = |seen: &Seen| {
             let finished = self.clients.finished(seen.client, seen.incarnation);
             planted::has(Bug::SeenPruned) || finished.is_some_and(|finished| finished >= seen.sequence)
         };
-        let mut seen: Vec<MutationId> = former.seen.into_iter().filter(|seen| !passed(seen)).collect();
+        let mut seen: Vec<Seen> = former.seen.into_iter().filter(|seen| !passed(seen)).collect();
         if seen.len() >= SEEN_KEPT_MAX {
             let finished = self.finished(&seen).await?;
             seen.retain(|one| finished.get(&(one.client, one.incarnation)).is_none_or(|last| *last < one.sequence));
@@ -309,7 +327,7 @@ impl<P: Platform> ClusterStore<P> {
     /// What the records of clients have passed.
     async fn finished(
         &self,
-        seen: &[MutationId],
+        seen: &[Seen],
     ) -> Result<
         BTreeMap<(tidelock_core::ids::ClientId, tidelock_core::ids::Incarnation), tidelock_core::ids::Sequence>,
         StoreError,
@@ -319,6 +337,23 @@ impl<P: Platform> ClusterStore<P> {
         let rows = seen.iter().zip(&states);
         rows.map(|(one, state)| Ok(((one.client, one.incarnation), client_row(state)?.finished))).collect()
     }
+}
+
+/// What the documents of a commit tell of its mutation.
+fn sight(attempt: &Attempt<'_>, mutation: MutationId, turn: &Turn, locked: &Taken<'_>) -> Sight {
+    if planted::has(Bug::AppliedTwice) {
+        return Sight::Unseen;
+    }
+    let sights = attempt.ids.iter().filter_map(|id| {
+        let sight = locked.state(id)?.sight(mutation, attempt.commit.fingerprint);
+        Some(if turn.has_moved(id, mutation.sequence) { Sight::Seen } else { sight })
+    });
+    let rank = |sight: &Sight| match sight {
+        Sight::Unseen => 0,
+        Sight::Another(_) => 1,
+        Sight::Seen => 2,
+    };
+    sights.max_by_key(rank).unwrap_or(Sight::Unseen)
 }
 
 /// Whether a write of unknown outcome went through: a document bears its tag.

@@ -111,13 +111,14 @@ impl<P: Platform> ClusterStore<P> {
 
     /// The record is this.
     async fn adopt(&self, row: EpochRow, remembered: Option<EpochRow>) -> Result<(), StoreError> {
+        // Before anything is taken in that tells what is lost.
+        self.epoch.store(row.epoch, Ordering::SeqCst);
         if remembered.as_ref().is_some_and(|remembered| remembered.epoch != row.epoch) {
             // Whatever the platform said before may not be so any more.
             self.known.forget();
             self.clients.forget();
             self.scans.request_all();
         }
-        self.epoch.store(row.epoch, Ordering::SeqCst);
         if remembered.as_ref() != Some(&row) {
             self.journal.remember(NOTE, encode(&row)).await?;
         }

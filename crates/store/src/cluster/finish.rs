@@ -1,11 +1,12 @@
 //! Carrying out a committed intent. Any number of nodes may do it at once: `put_if` decides, and a document that has seen the intent
 //! is left alone. What has seen it is pruned only after the intent is done, so each looks at the intent after it has read a document
-//! and before it writes it.
+//! and before it writes it. A content that is already what a part makes of it tells nothing: another mutation may have come to the same.
 
 use std::sync::Arc;
 
 use futures_util::future::join_all;
 use tidelock_core::ids::Version;
+use tidelock_core::planted::{self, Bug};
 use tidelock_core::wire::ConflictNote;
 
 use super::ClusterStore;
@@ -14,7 +15,7 @@ use super::conflicts::conflict_id;
 use super::host::{Met, Remerged};
 use super::intent::record_put;
 use super::limits::{FINISH_ATTEMPTS_MAX, REQUESTS_AT_ONCE_MAX};
-use super::meta::{ConflictRow, Group, IntentBody, IntentName, Meta, Part, Stage, unseal};
+use super::meta::{ConflictRow, Group, IntentBody, IntentName, Meta, Part, Sight, Stage, unseal};
 use super::take::State;
 use crate::error::StoreError;
 use crate::platform::{Platform, PlatformError, PutContent, PutIf, PutOutcome};
@@ -31,9 +32,37 @@ struct Carried {
     anew: bool,
 }
 
+/// Who carries out an intent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Carrier {
+    /// Its creator, at once: what the documents have of it, he knows.
+    Creator,
+    /// A document may have its part without anybody knowing.
+    Other,
+}
+
+/// Whether a document has its part.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Has {
+    Part,
+    /// It is to be read again.
+    No,
+    /// Likewise: nobody knows.
+    Unknown,
+}
+
 impl<P: Platform> ClusterStore<P> {
     /// Carries out a committed intent and notes that it is done.
     pub(super) async fn finish(&self, name: &IntentName) -> Result<(), StoreError> {
+        self.finish_as(Carrier::Other, name).await
+    }
+
+    /// As [`finish`](Self::finish), by its creator as soon as it is committed.
+    pub(super) async fn finish_own(&self, name: &IntentName) -> Result<(), StoreError> {
+        self.finish_as(Carrier::Creator, name).await
+    }
+
+    async fn finish_as(&self, mut carrier: Carrier, name: &IntentName) -> Result<(), StoreError> {
         let (row, _) = self.intent_row(&name.key).await?;
         let Some(row) = row.filter(|row| row.attempt == name.attempt && row.stage == Stage::Committed) else {
             return Ok(());
@@ -50,11 +79,16 @@ impl<P: Platform> ClusterStore<P> {
             let work: Vec<(&Part, State)> = todo.into_iter().zip(states).collect();
             todo = Vec::new();
             for some in work.chunks(REQUESTS_AT_ONCE_MAX) {
-                let done = join_all(some.iter().map(|(part, state)| self.carry_out(name, &body, part, state))).await;
+                let done =
+                    some.iter().map(|(part, state)| self.carry_out(carrier, name, &body, part, state, row.fingerprint));
+                let done = join_all(done).await;
                 for ((part, _), done) in some.iter().zip(done) {
-                    if !done? {
-                        todo.push(part);
+                    match done? {
+                        Has::Part => continue,
+                        Has::No => {}
+                        Has::Unknown => carrier = Carrier::Other,
                     }
+                    todo.push(part);
                 }
             }
             if todo.is_empty() && self.turn_to(Stage::Done, &name.key, &row, token).await?.is_some() {
@@ -66,28 +100,30 @@ impl<P: Platform> ClusterStore<P> {
         Err(StoreError::Unavailable("the documents of an intent change too often".to_owned()))
     }
 
-    /// Gives a document its part. Whether it has it; if not, it is to be read again.
+    /// Gives a document its part.
     async fn carry_out(
         &self,
+        carrier: Carrier,
         name: &IntentName,
         body: &IntentBody,
         part: &Part,
         state: &State,
-    ) -> Result<bool, StoreError> {
-        if part.is_written() && state.has_seen(body.writer) {
-            return Ok(true);
+        fingerprint: Option<u64>,
+    ) -> Result<Has, StoreError> {
+        if part.is_written() && state.sight(body.writer, fingerprint) == Sight::Seen {
+            return Ok(Has::Part);
         }
-        let result = self.result(part, state);
+        let result = self.result(carrier, part, state);
         if (result.anew || !result.notes.is_empty()) && !self.log(name, body, part, state, &result).await? {
-            return Ok(false);
+            return Ok(Has::No);
         }
         if !part.is_written() {
-            return Ok(true);
+            return Ok(Has::Part);
         }
         let put = if let Some((content, version)) = result.content {
             let mut meta = self.next_meta(state, self.host.random(), version, part.edited_ms).await?;
             meta.offer(part.offered == Some(true));
-            meta.see(body.writer);
+            meta.see(body.writer, fingerprint);
             meta.by = meta.over.map(|_| body.writer);
             meta.join(Group { name: name.clone(), members: Vec::new(), at_ms: self.host.now_ms() });
             put(state, content, &meta)
@@ -98,7 +134,7 @@ impl<P: Platform> ClusterStore<P> {
                 ..Meta::default()
             };
             let mut meta = Meta { mark: None, ..state.meta.clone().unwrap_or(fresh) };
-            meta.see(body.writer);
+            meta.see(body.writer, fingerprint);
             if part.version != part.expected {
                 // The content is there, and what tells whose it is was lost.
                 meta.join(Group { name: name.clone(), members: Vec::new(), at_ms: self.host.now_ms() });
@@ -109,16 +145,17 @@ impl<P: Platform> ClusterStore<P> {
         self.is_put(&put).await
     }
 
-    /// Whether a write was done; if not, or if nobody knows, what is there tells.
-    async fn is_put(&self, put: &PutIf) -> Result<bool, StoreError> {
+    /// Whether a write was done.
+    async fn is_put(&self, put: &PutIf) -> Result<Has, StoreError> {
         match self.platform.put_if(std::slice::from_ref(put)).await {
-            Ok(PutOutcome::Done(_)) => Ok(true),
-            Ok(PutOutcome::Mismatch | PutOutcome::NotTogether) | Err(PlatformError::Unavailable(_)) => Ok(false),
+            Ok(PutOutcome::Done(_)) => Ok(Has::Part),
+            Ok(PutOutcome::Mismatch | PutOutcome::NotTogether) => Ok(Has::No),
+            Err(PlatformError::Unavailable(_)) => Ok(Has::Unknown),
             Err(error) => Err(error.into()),
         }
     }
 
-    fn result(&self, part: &Part, state: &State) -> Carried {
+    fn result(&self, carrier: Carrier, part: &Part, state: &State) -> Carried {
         let kept = part.version == part.expected;
         let prepared = || part.body.as_deref().map(Arc::from);
         let current = state.version();
@@ -126,8 +163,12 @@ impl<P: Platform> ClusterStore<P> {
             let content = (!kept).then(|| (prepared(), part.version));
             return Carried { content, notes: part.notes.clone(), anew: false };
         }
-        if current == part.version {
-            return Carried { content: None, notes: part.notes.clone(), anew: true };
+        let stays = || Carried { content: None, notes: part.notes.clone(), anew: true };
+        // Where a crash may keep a content and lose its meta, and somebody has begun, this is taken for that.
+        let may_be_lost = self.platform.capabilities().torn_ms_max > 0 && carrier == Carrier::Other;
+        let is_lost = may_be_lost && !state.is_ours() || planted::has(Bug::SameTaken);
+        if current == part.version && is_lost {
+            return stays();
         }
         // Somebody else changed the document between the preparation and now.
         let met = state.body().map(|body| Met { version: current, body, edited_ms: state.edited_ms().unwrap_or(0) });
@@ -142,6 +183,9 @@ impl<P: Platform> ClusterStore<P> {
         if let Some((Remerged { body, conflicts }, version)) = merged {
             let content = (version != current).then_some((body, version));
             return Carried { content, notes: conflicts, anew: true };
+        }
+        if current == part.version {
+            return stays();
         }
         let mut notes = part.notes.clone();
         notes.push(ConflictNote {
@@ -186,6 +230,6 @@ impl<P: Platform> ClusterStore<P> {
         if logged.as_ref().map_or(row.notes.is_empty(), |logged| *logged == row) {
             return Ok(true);
         }
-        self.is_put(&record_put(entry.id.clone(), entry.token, &row)).await
+        Ok(self.is_put(&record_put(entry.id.clone(), entry.token, &row)).await? == Has::Part)
     }
 }

@@ -13,7 +13,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use futures_util::future::join_all;
-use tidelock_core::ids::{ClientId, DocumentId, Incarnation, MutationId, Sequence};
+use tidelock_core::ids::{ClientId, DocumentId, Incarnation, MutationId, Offset, Sequence};
 use tidelock_core::planted::{self, Bug};
 use tidelock_core::wire::{Cbor, encode};
 
@@ -21,7 +21,7 @@ use super::ClusterStore;
 use super::commit::{Attempt, Step, Written, changes};
 use super::conflicts::intent_key;
 use super::limits::{ATTEMPTS_MAX, INTENT_INLINE_BYTES_MAX, INTENT_PIECE_BYTES_MAX, REQUESTS_AT_ONCE_MAX};
-use super::meta::{IntentBody, IntentName, IntentRow, Meta, Part, Stage, seal, unseal};
+use super::meta::{IntentBody, IntentName, IntentRow, Meta, Part, Stage, another, seal, unseal};
 use super::take::{NotTaken, State, Taken, Unfinished};
 use crate::error::StoreError;
 use crate::platform::{Platform, PlatformError, PutContent, PutIf, PutOutcome, Token, system};
@@ -79,6 +79,12 @@ pub(super) fn piece_head(key: &str) -> Option<(&str, u64)> {
 impl IntentRow {
     pub(super) fn is_live(&self) -> bool {
         matches!(self.stage, Stage::Prepared | Stage::Committed)
+    }
+
+    /// What to tell of one that is done to a commit with this fingerprint.
+    fn found(&self, fingerprint: Option<u64>, offset: Offset) -> Written {
+        another(self.fingerprint, fingerprint)
+            .map_or(Written::Found(offset), |another| Written::Another(offset, another))
     }
 }
 
@@ -168,13 +174,17 @@ impl<P: Platform> ClusterStore<P> {
 
     /// Makes sure that a mutation which is to be refused will not be carried out by an intent of an earlier attempt. Tells when it
     /// was, or will be.
-    pub(super) async fn give_up(&self, mutation: MutationId) -> Result<Option<Step>, StoreError> {
+    pub(super) async fn give_up(
+        &self,
+        mutation: MutationId,
+        fingerprint: Option<u64>,
+    ) -> Result<Option<Step>, StoreError> {
         let key = intent_key(Some(mutation), 0);
         let (row, token) = self.intent_row(&key).await?;
         let Some(row) = row else { return Ok(None) };
         Ok(match row.stage {
             Stage::Aborted => None,
-            Stage::Done => Some(Step::Written(Written::Found(self.journal.head()))),
+            Stage::Done => Some(Step::Written(row.found(fingerprint, self.journal.head()))),
             Stage::Prepared => {
                 self.turn_to(Stage::Aborted, &key, &row, token).await?;
                 Some(Step::Again)
@@ -232,15 +242,19 @@ impl<P: Platform> ClusterStore<P> {
                 }
                 Stage::Done => {
                     let offset = self.ingest(&mut locked, attempt.commit.session, &[]).await?;
-                    return Ok(Step::Written(Written::Found(offset)));
+                    return Ok(Step::Written(row.found(attempt.commit.fingerprint, offset)));
                 }
             },
         };
         let name = IntentName { key, attempt: number };
         let body = self.body_of(attempt, &locked);
-        let prepared = match row.filter(|row| row.stage == Stage::Prepared) {
-            Some(row) => Some((row, token)),
-            None => self.prepare(&name, attempt.tag, &body, token).await?,
+        let prepared = if let Some(row) = row.filter(|row| row.stage == Stage::Prepared) {
+            Some((row, token))
+        } else {
+            let (owner, fingerprint) = (attempt.tag, attempt.commit.fingerprint);
+            let (stage, inline) = (Stage::Prepared, Vec::new());
+            let row = IntentRow { attempt: number, stage, owner, inline, pieces: 0, fingerprint };
+            self.prepare(&name, row, &body, token).await?
         };
         let Some((row, token)) = prepared else { return Ok(Step::Again) };
         if !self.mark(&name, &body, &locked).await? {
@@ -250,7 +264,7 @@ impl<P: Platform> ClusterStore<P> {
         if !self.decide(&name, row, token).await? {
             return Ok(Step::Again);
         }
-        self.finish(&name).await?;
+        self.finish_own(&name).await?;
         let groups = BTreeSet::from([name]);
         match self.take_locked(locked.guard, Unfinished::Finish, BTreeMap::new(), groups).await {
             Ok(locked) => self.found(attempt.commit, locked).await,
@@ -311,17 +325,16 @@ impl<P: Platform> ClusterStore<P> {
     async fn prepare(
         &self,
         name: &IntentName,
-        owner: u64,
+        mut row: IntentRow,
         body: &IntentBody,
         token: Token,
     ) -> Result<Option<(IntentRow, Token)>, StoreError> {
         let bytes = encode(body);
-        let mut row = IntentRow { attempt: name.attempt, stage: Stage::Prepared, owner, inline: Vec::new(), pieces: 0 };
         if bytes.len() <= INTENT_INLINE_BYTES_MAX {
             row.inline = bytes;
         } else {
             for piece in bytes.chunks(INTENT_PIECE_BYTES_MAX) {
-                let id = piece_id(&name.key, owner, row.pieces);
+                let id = piece_id(&name.key, row.owner, row.pieces);
                 let token = self.get_one(id.clone()).await?.token;
                 let piece = Piece { bytes: piece.to_vec() };
                 match self.platform.put_if(&[record_put(id, token, &piece)]).await {

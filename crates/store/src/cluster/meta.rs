@@ -29,7 +29,7 @@ pub(super) struct Meta {
     /// When the document was deleted, by the clock of the node that did it: the meta is its tombstone.
     pub(super) deleted_ms: Option<u64>,
     /// The last mutation of each client that changed the document, until the client's record has passed it.
-    pub(super) seen: Vec<MutationId>,
+    pub(super) seen: Vec<Seen>,
     /// The intent whose outcome depends on the document staying as it is.
     pub(super) mark: Option<IntentName>,
     /// The last groups that changed the document, the oldest first.
@@ -43,6 +43,34 @@ pub(super) struct Meta {
 }
 
 cbor_struct!(Meta { version, edited_ms, tag, deleted_ms, seen, mark, groups, offered, over, by });
+
+/// A mutation that has changed a document.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Seen {
+    pub(super) client: ClientId,
+    pub(super) incarnation: Incarnation,
+    pub(super) sequence: Sequence,
+    /// As its commit said.
+    pub(super) fingerprint: Option<u64>,
+}
+
+cbor_struct!(Seen { client, incarnation, sequence, fingerprint });
+
+/// What a document tells of a mutation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Sight {
+    /// It has not changed the document.
+    Unseen,
+    /// It has.
+    Seen,
+    /// Another one has under its sequence, with this fingerprint.
+    Another(u64),
+}
+
+/// The fingerprint of what was done, when it is not that of what is asked for.
+pub(super) fn another(done: Option<u64>, asked: Option<u64>) -> Option<u64> {
+    done.filter(|done| asked.is_some_and(|asked| asked != *done))
+}
 
 /// Documents that were changed together.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -78,17 +106,26 @@ impl Meta {
     }
 
     /// Whether a mutation has changed the document.
-    pub(super) fn has_seen(&self, mutation: MutationId) -> bool {
-        let same = |seen: &MutationId| seen.client == mutation.client && seen.incarnation == mutation.incarnation;
-        self.seen.iter().any(|seen| same(seen) && seen.sequence >= mutation.sequence)
+    pub(super) fn sight(&self, mutation: MutationId, fingerprint: Option<u64>) -> Sight {
+        let mut sight = Sight::Unseen;
+        for seen in self.seen.iter().filter(|seen| seen.is_of(mutation) && seen.sequence >= mutation.sequence) {
+            match another(seen.fingerprint, fingerprint).filter(|_| seen.sequence == mutation.sequence) {
+                Some(another) => sight = Sight::Another(another),
+                None => return Sight::Seen,
+            }
+        }
+        sight
     }
 
-    /// Notes that a mutation has changed the document.
-    pub(super) fn see(&mut self, mutation: MutationId) {
-        let same = |seen: &MutationId| seen.client == mutation.client && seen.incarnation == mutation.incarnation;
-        match self.seen.iter_mut().find(|seen| same(seen)) {
-            Some(seen) => seen.sequence = seen.sequence.max(mutation.sequence),
-            None => self.seen.push(mutation),
+    /// Notes that a mutation has changed the document. Two under one sequence are both noted.
+    pub(super) fn see(&mut self, mutation: MutationId, fingerprint: Option<u64>) {
+        let MutationId { client, incarnation, sequence } = mutation;
+        let is_another = |seen: &Seen| seen.sequence == sequence && another(seen.fingerprint, fingerprint).is_some();
+        let now = Seen { client, incarnation, sequence, fingerprint };
+        match self.seen.iter_mut().find(|seen| seen.is_of(mutation) && !is_another(seen)) {
+            Some(seen) if seen.sequence <= sequence => *seen = now,
+            Some(_) => {}
+            None => self.seen.push(now),
         }
     }
 
@@ -97,12 +134,12 @@ impl Meta {
         self.over == Some(version) && self.version != version
     }
 
-    /// The meta of a content that stays as it is: one whose own content was lost does not tell any more that it was there. A foreign
-    /// write that comes next would hide that.
+    /// The meta of a content that stays as it is: one whose own content was lost does not tell any more that it was there, nor to its
+    /// writer, which may look for its tag at this moment. A foreign write that comes next would hide that.
     pub(super) fn settled(mut self, version: Version) -> Self {
         if self.is_early(version) {
             self.unsee();
-            (self.version, self.over) = (version, None);
+            (self.version, self.over, self.tag) = (version, None, 0);
         }
         self
     }
@@ -110,9 +147,8 @@ impl Meta {
     /// Takes back that the mutation which wrote the meta has changed the document; the client's earlier ones have been carried out.
     pub(super) fn unsee(&mut self) {
         let Some(by) = self.by.take() else { return };
-        let of_it = |seen: &MutationId| seen.client == by.client && seen.incarnation == by.incarnation;
-        for seen in self.seen.iter_mut().filter(|seen| of_it(seen)) {
-            seen.sequence = seen.sequence.min(Sequence(by.sequence.0.saturating_sub(1)));
+        for seen in self.seen.iter_mut().filter(|seen| seen.is_of(by) && seen.sequence >= by.sequence) {
+            (seen.sequence, seen.fingerprint) = (Sequence(by.sequence.0.saturating_sub(1)), None);
         }
     }
 
@@ -139,6 +175,12 @@ impl Meta {
     }
 }
 
+impl Seen {
+    fn is_of(&self, mutation: MutationId) -> bool {
+        self.client == mutation.client && self.incarnation == mutation.incarnation
+    }
+}
+
 /// A client's incarnation.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct ClientRow {
@@ -160,9 +202,11 @@ pub(super) struct Kept {
     /// The node's changelog that the offset is of.
     pub(super) changelog: ChangelogId,
     pub(super) offset: Offset,
+    /// Of the mutation that was finished, as its commit said.
+    pub(super) fingerprint: Option<u64>,
 }
 
-cbor_struct!(Kept { sequence, outcome, changelog, offset });
+cbor_struct!(Kept { sequence, outcome, changelog, offset, fingerprint });
 
 /// What a forgotten tombstone had seen of a client.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -206,9 +250,11 @@ pub(super) struct IntentRow {
     pub(super) inline: Vec<u8>,
     /// Where it is not: how many records of their own hold its pieces.
     pub(super) pieces: u64,
+    /// Of the mutation, as its commit said.
+    pub(super) fingerprint: Option<u64>,
 }
 
-cbor_struct!(IntentRow { attempt, stage, owner, inline, pieces });
+cbor_struct!(IntentRow { attempt, stage, owner, inline, pieces, fingerprint });
 
 /// What an intent is to do. It never changes.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -19,7 +19,7 @@ use super::host::Described;
 use super::known::Known;
 use super::limits::{GET_DOCUMENTS_MAX, HALF_MS_MAX, JOURNAL_ATTEMPTS_MAX};
 use super::locks::Guard;
-use super::meta::{Group, IntentName, Meta};
+use super::meta::{Group, IntentName, Meta, Sight};
 use crate::error::StoreError;
 use crate::platform::{Entry, Order, Platform, Token, Written, system};
 use crate::store::{Commit, CommitOutcome, Document, Trace, Write};
@@ -115,10 +115,9 @@ impl State {
     }
 
     /// Whether a mutation has changed the document.
-    pub(super) fn has_seen(&self, mutation: MutationId) -> bool {
-        self.meta.as_ref().is_some_and(|meta| {
-            meta.has_seen(mutation) && !(meta.by == Some(mutation) && meta.is_early(self.version()))
-        })
+    pub(super) fn sight(&self, mutation: MutationId, fingerprint: Option<u64>) -> Sight {
+        let meta = self.meta.as_ref().filter(|meta| meta.by != Some(mutation) || !meta.is_early(self.version()));
+        meta.map_or(Sight::Unseen, |meta| meta.sight(mutation, fingerprint))
     }
 
     /// When the user made the content, where one of us wrote it.
@@ -483,6 +482,7 @@ fn journal_commit(writes: Vec<Write>, session: SessionId, now_ms: u64) -> Commit
         outcome: Outcome::Accepted,
         named: Vec::new(),
         conflicts: Vec::new(),
+        fingerprint: None,
         actor: String::new(),
         now_ms,
     }

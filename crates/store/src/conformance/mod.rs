@@ -163,6 +163,7 @@ fn commit_of(writes: Vec<Write>) -> Commit {
         writes,
         outcome: Outcome::Accepted,
         named: Vec::new(),
+        fingerprint: None,
         conflicts: Vec::new(),
         actor: "ann".into(),
         now_ms: 1_000,

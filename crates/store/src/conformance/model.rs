@@ -235,6 +235,7 @@ async fn commit(
         session: SessionId(sequence),
         acknowledged: Sequence(acknowledged.map_or(0, |behind| sequence.saturating_sub(behind.into()))),
         named: ids.clone(),
+        fingerprint: None,
         conflicts: ids.into_iter().filter(|_| conflict).map(conflict_on).collect(),
         writes,
         outcome: Outcome::Accepted,

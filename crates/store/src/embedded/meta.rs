@@ -43,14 +43,14 @@ pub(super) struct Identity {
     pub(super) conflict: u64,
 }
 
-/// Reads the identities. A database that has none gets the `chosen` ones, or some that are drawn; a backup gets others, drawn.
+/// Reads the identities. A database that has none, and a backup, get the `chosen` ones, or some that are drawn.
 pub(super) fn identify(
     connection: &mut Connection,
     chosen: Option<(Epoch, ChangelogId)>,
 ) -> std::result::Result<Identity, StoreError> {
     let is_new = read(connection, Name::Epoch).map_err(translate)?.is_none();
     if is_new || read(connection, Name::Backup).map_err(translate)?.is_some() {
-        let (epoch, changelog) = match chosen.filter(|_| is_new) {
+        let (epoch, changelog) = match chosen {
             Some((epoch, changelog)) => (epoch.0, changelog.0),
             None => (random()?, random()?),
         };

@@ -74,7 +74,7 @@ pub struct EmbeddedOptions {
     pub cache_bytes: u32,
     /// Size beyond which the file must not grow, in bytes: commits that need more are answered [`StoreError::Full`].
     pub size_bytes_max: Option<u64>,
-    /// Identities of a file that is created here; `None` draws them, as servers must. A file that has some keeps them. What clients
+    /// Identities of a file that is created here, or that is a backup; `None` draws them, as servers must. A file that has some keeps them. What clients
     /// compute depends on the changelog's, so that a simulation repeats itself only when it chooses them.
     pub identity: Option<(Epoch, ChangelogId)>,
 }

@@ -89,6 +89,7 @@ fn commit_of(writes: Vec<Write>) -> Commit {
         writes,
         outcome: Outcome::Accepted,
         named: Vec::new(),
+        fingerprint: None,
         conflicts: Vec::new(),
         actor: String::new(),
         now_ms: 1,

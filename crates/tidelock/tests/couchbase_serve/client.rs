@@ -7,8 +7,8 @@ use serde_json::Value;
 use tidelock_core::ids::{ClientId, DocumentId, Epoch, Incarnation, Sequence, SubscriptionId, Version};
 use tidelock_core::version;
 use tidelock_core::wire::{
-    ChangeKind, ClientFrame, DocumentChange, FieldPatch, Hello, Operation, Outcome, Push, ServerFrame, Subscribe,
-    decode, encode, unpack_changes,
+    ChangeKind, ClientFrame, DocumentChange, ErrorCode, FieldPatch, Hello, Operation, Outcome, Push, ServerFrame,
+    Subscribe, decode, encode, unpack_changes,
 };
 use tokio::net::TcpStream;
 use tokio::time::timeout;
@@ -100,6 +100,21 @@ impl Client {
                 ServerFrame::Result(result) => return result.outcome,
                 ServerFrame::Changes(_) | ServerFrame::Snapshot(_) => {}
                 other => panic!("expected a result, found {other:?}"),
+            }
+        }
+    }
+
+    /// Reads on until the server ends the session, and gives the reason. Nothing is told as deleted.
+    pub(crate) async fn is_ended_without_deletes(&mut self) -> ErrorCode {
+        loop {
+            match self.frame().await {
+                ServerFrame::Error(error) => return error.code,
+                ServerFrame::Changes(changes) => {
+                    for change in unpack_changes(&changes.changes).unwrap() {
+                        assert!(!matches!(change.kind, ChangeKind::Delete), "{} is told as deleted", change.key);
+                    }
+                }
+                _ => {}
             }
         }
     }

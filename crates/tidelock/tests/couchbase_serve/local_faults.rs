@@ -1,7 +1,7 @@
 //! Servers of a cluster in which something goes wrong.
 
 use serde_json::json;
-use tidelock_core::wire::Outcome;
+use tidelock_core::wire::{ErrorCode, Outcome};
 use tidelock_store::platform::{FeedEvent, Platform as _, system};
 
 use crate::client::{Client, increment, put};
@@ -81,7 +81,7 @@ async fn a_fail_over_loses_no_durable_write_and_is_slept_through() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_roll_back_is_another_epoch_and_what_is_lost_goes_from_browsers() {
+async fn a_roll_back_is_another_epoch_and_ends_sessions_before_they_tell_of_it() {
     let mut ground = Ground::new("rolled-back").await;
     let serve = ground.serve("one", "durability = \"none\"");
     let mut client = Client::open(&serve, 1).await;
@@ -95,6 +95,8 @@ async fn a_roll_back_is_another_epoch_and_what_is_lost_goes_from_browsers() {
     let before = serve.log().len();
     ground.double().fail_over(0);
     serve.until_logged(before, "the bucket has lost states");
+    // What is lost was not deleted: the client brings it back.
+    assert_eq!(client.is_ended_without_deletes().await, ErrorCode::SessionEnded);
     let mut kept = Vec::new();
     for sequence in 1..=20 {
         let key = format!("k{sequence}");

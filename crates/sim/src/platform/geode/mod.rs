@@ -132,6 +132,12 @@ impl Geode {
         if moving { Err(unavailable("a bucket without a primary")) } else { Ok(()) }
     }
 
+    /// Foreign writers stay away from what a crash has torn: nothing would tell whether the meta's content has been there, and that is
+    /// open (decision 0010).
+    fn check_whole(&self, id: &DocumentId) -> Result<(), PlatformError> {
+        if self.halves.contains(id) { Err(unavailable("a crash has torn the document")) } else { Ok(()) }
+    }
+
     fn pair(&self, id: &DocumentId) -> &Pair {
         static NONE: Pair = Pair::NONE;
         self.regions.get(&id.collection).and_then(|region| region.pairs.get(&id.key)).unwrap_or(&NONE)
@@ -377,10 +383,7 @@ impl Model for Geode {
 
     fn foreign_set(&mut self, id: &DocumentId, content: Body, now_ms: u64) -> Result<(), PlatformError> {
         self.check_serving(id, now_ms)?;
-        if self.halves.contains(id) {
-            // Nothing would tell whether the meta's content has been there: that is open (decision 0010).
-            return Err(unavailable("foreign writers stay away from what a crash has torn"));
-        }
+        self.check_whole(id)?;
         let notices = self.write(id, Some(Some(content)), None, now_ms);
         self.tell(&notices);
         Ok(())
@@ -388,6 +391,7 @@ impl Model for Geode {
 
     fn foreign_delete(&mut self, id: &DocumentId, now_ms: u64) -> Result<(), PlatformError> {
         self.check_serving(id, now_ms)?;
+        self.check_whole(id)?;
         if self.pair(id).content.value.is_some() {
             let notices = self.write(id, Some(None), None, now_ms);
             self.tell(&notices);

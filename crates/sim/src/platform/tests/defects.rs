@@ -422,8 +422,11 @@ mod geode {
             bench.pass(51);
             let (content, meta) = bench.get("k");
             let half = format!("{}{}", content.unwrap(), meta.unwrap());
+            let torn = half == "1m2";
             let foreign = bench.cluster.change(|model, now_ms| model.foreign_set(&id("k"), body("3"), now_ms));
-            assert_eq!(foreign.is_err(), half == "1m2");
+            assert_eq!(foreign.is_err(), torn);
+            let foreign = bench.cluster.change(|model, now_ms| model.foreign_delete(&id("k"), now_ms));
+            assert_eq!(foreign.is_err(), torn);
             assert!(!spared || half == "1m2", "{half}");
             found.insert(half);
             bench.put("k", "4", "m4");

@@ -6,6 +6,7 @@ use tidelock_core::ids::{Incarnation, MutationId, Sequence, Version};
 use tidelock_core::version;
 use tidelock_core::wire::{DocumentPolicy, Operation};
 
+use super::following::create;
 use super::platform::Fault;
 use super::rig::{Node, Rig, Told, commit_of, counter, doc, increment, mutation};
 use crate::cluster::host::Host;
@@ -416,4 +417,30 @@ fn a_meta_whose_content_was_lost_tells_of_no_mutation() {
             }
         }
     }
+}
+
+/// Such a crash leaves a put without an answer, and a node that goes through the collection dates what is left for a tombstone, before the
+/// writer looks again: the mutation is made then.
+#[test]
+fn a_put_whose_content_was_lost_is_made_again_when_a_walk_came_before() {
+    let push = create(1, "a");
+    let calls = at_every_call(|call| {
+        let mut rig = Rig::new(call, true);
+        let node = rig.idle_node();
+        node.platform.fail(call, Fault::StopAfter);
+        rig.push_until_stopped(&node, &push);
+        rig.cluster.content(&doc("a")).is_none()
+    });
+    let mut rig = Rig::new(calls, true);
+    rig.options.scan_every_ms = 200;
+    rig.cluster.tear(5);
+    let (walker, node) = (rig.node(), rig.idle_node());
+    node.platform.fail(calls, Fault::LostAfter);
+    node.platform.before(calls + 1, |cluster| {
+        assert!(cluster.content(&doc("a")).is_some(), "the put was done");
+        cluster.set(&doc("a"), None, true);
+    });
+    assert_eq!(rig.push(&node, &push), Told::Done);
+    assert_eq!(rig.cluster.content(&doc("a")), Some("{\"n\":1}".to_owned()));
+    rig.converge(&[&walker]);
 }

@@ -103,6 +103,7 @@ fn a_document_that_lost_its_meta_stays_with_its_group() {
     let mut halves = 0;
     for call in 0..40 {
         let mut rig = Rig::new(1, false);
+        rig.cluster.tear(2);
         for key in ["a", "b"] {
             rig.cluster.set(&doc(key), Some(std::str::from_utf8(&counter(0)).unwrap()), false);
         }

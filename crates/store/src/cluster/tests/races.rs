@@ -1,14 +1,15 @@
 //! Races between nodes, writers and readers that no single fault shows.
 
 use futures_util::future::{join, join_all, select};
-use tidelock_core::ids::Version;
+use tidelock_core::ids::{MutationId, Version};
 use tidelock_core::version;
 use tidelock_core::wire::DocumentPolicy;
 
 use super::platform::Fault;
 use super::rig::{Rig, Told, commit_of, counter, doc, increment, mutation};
+use crate::cluster::conflicts::intent_key;
 use crate::cluster::host::Host;
-use crate::cluster::meta::Meta;
+use crate::cluster::meta::{Meta, Seen, Sight};
 use crate::error::StoreError;
 use crate::platform::{Platform as _, PutContent, PutIf, PutOutcome, system};
 use crate::store::{Commit, CommitOutcome, Store, Write};
@@ -70,6 +71,55 @@ fn a_refusal_does_not_contradict_a_committed_intent() {
     assert!(made.iter().all(|times| *times > 0), "{made:?}");
 }
 
+/// Two mutations that make the same of a document are two all the same: when it has what one of them makes of it, that may be the
+/// other's.
+#[test]
+fn mutations_of_equal_outcome_are_both_carried_out() {
+    let mut halves = 0;
+    for call in 0..2 * CALLS_MAX {
+        for torn_ms in [0, 2] {
+            let mut rig = rig(&["a", "b", "c"], call);
+            rig.cluster.tear(torn_ms);
+            let (first, second) = (rig.idle_node(), rig.idle_node());
+            first.platform.fail(call / 2, if call % 2 == 0 { Fault::StopBefore } else { Fault::StopAfter });
+            rig.push_until_stopped(&first, &increment(mutation(1, 1), &["a", "b"], 0));
+            drop(first);
+            let is_half = |key: &str| {
+                counter_of(&rig, key) == 0
+                    && rig.cluster.keys(system::INTENTS).iter().any(|key| rig.cluster.is_live(key))
+            };
+            halves += u64::from(is_half("a") && is_half("b"));
+            assert_eq!(rig.push(&second, &increment(mutation(2, 1), &["a", "c"], 0)), Told::Done);
+            rig.start(&second);
+            let cluster = rig.cluster.clone();
+            rig.until("an end of every intent", || {
+                !cluster.keys(system::INTENTS).iter().any(|key| cluster.is_live(key))
+            });
+            assert_eq!(counter_of(&rig, "a"), 1 + counter_of(&rig, "b"), "{call} {torn_ms}");
+        }
+    }
+    assert!(halves > 0, "none was left to another node");
+}
+
+/// A foreign writer comes to the same as an intent while that is carried out.
+#[test]
+fn a_foreign_write_of_equal_outcome_is_not_taken_for_ours() {
+    for call in 0..CALLS_MAX {
+        for torn_ms in [0, 2] {
+            let mut rig = rig(&["a", "b"], call);
+            rig.cluster.tear(torn_ms);
+            let node = rig.idle_node();
+            node.platform.before(call, |cluster| {
+                let n = if cluster.content(&doc("a")).as_deref() == Some("{\"n\":0}") { 1 } else { 2 };
+                cluster.set(&doc("a"), Some(&format!("{{\"n\":{n}}}")), true);
+            });
+            rig.push(&node, &increment(mutation(1, 1), &["a", "b"], 0));
+            let counted = 1 + u64::from(node.platform.is_played());
+            assert_eq!(counter_of(&rig, "a"), counted, "{call} {torn_ms}");
+        }
+    }
+}
+
 /// A document that an intent leaves as it is has seen the mutation before the others have it: that is not yet its end.
 #[test]
 fn a_mutation_is_finished_in_all_documents_before_it_is_found_in_one() {
@@ -97,7 +147,7 @@ fn a_mutation_is_finished_in_all_documents_before_it_is_found_in_one() {
             rig.run(select(first.store.commit(commit.clone()), Box::pin(platform.stopped())));
             drop(first);
             let meta = rig.cluster.meta(&doc(kept)).and_then(|meta| Meta::read(&meta)).unwrap_or_default();
-            halves += u64::from(meta.has_seen(mutation(1, 1)) && counter_of(&rig, changed) == 0);
+            halves += u64::from((meta.sight(mutation(1, 1), None) == Sight::Seen) && counter_of(&rig, changed) == 0);
             rig.run(second.store.commit(commit)).unwrap();
             assert_eq!(counter_of(&rig, changed), 1, "{kept} {call}");
         }
@@ -110,9 +160,11 @@ fn a_mutation_is_finished_in_all_documents_before_it_is_found_in_one() {
 fn a_meta_without_its_content_is_taken_back_where_it_is_dated() {
     let mut rig = Rig::new(1, false);
     let (node, id, seen) = (rig.node(), doc("a"), mutation(1, 1));
+    let of = |MutationId { client, incarnation, sequence }| Seen { client, incarnation, sequence, fingerprint: None };
     let meta = Meta {
         version: version::of_body(&counter(1)).unwrap(),
-        seen: vec![mutation(2, 7), seen],
+        tag: 77,
+        seen: vec![of(mutation(2, 7)), of(seen)],
         over: Some(Version::ABSENT),
         by: Some(seen),
         ..Meta::default()
@@ -125,7 +177,9 @@ fn a_meta_without_its_content_is_taken_back_where_it_is_dated() {
     let cluster = rig.cluster.clone();
     let found = || cluster.meta(&doc("a")).and_then(|meta| Meta::read(&meta)).unwrap_or_default();
     rig.until("a date", || found().deleted_ms.is_some());
-    assert!(!found().has_seen(seen) && found().has_seen(mutation(2, 7)), "{:?}", found());
+    assert_eq!(found().sight(seen, None), Sight::Unseen);
+    assert_eq!(found().sight(mutation(2, 7), None), Sight::Seen);
+    assert_ne!(found().tag, 77, "its writer takes it for his");
     rig.cluster.set(&id, Some("{\"n\":5}"), true);
     rig.push(&sweeper, &increment(seen, &["a"], 0));
     assert_eq!(counter_of(&rig, "a"), 6);
@@ -222,4 +276,43 @@ fn a_content_of_another_kind_is_no_delete() {
     assert_eq!(node.documents()["a"], "{}");
     let document = rig.run(node.store.read(&[doc("a")])).unwrap().documents.pop().unwrap().unwrap();
     assert!(document.version.exists() && document.body.is_empty());
+}
+
+/// A client was set back to an earlier state while a node carried out what it had pushed, wherever that is: its next mutation under that
+/// sequence is not taken for the other one.
+#[test]
+fn a_sequence_that_is_used_again_is_noticed() {
+    let (mut told_apart, mut made) = (0, 0);
+    for (together, keys) in [(false, &["a"][..]), (false, &["b", "c"]), (false, &["a", "b"]), (true, &["a", "b"])] {
+        for call in 0..CALLS_MAX {
+            let mut rig = Rig::new(call, together);
+            rig.options.lease_ms = 500;
+            for key in ["a", "b", "c"] {
+                rig.cluster.set(&doc(key), Some("{\"n\":0}"), false);
+            }
+            let (first, second) = (rig.idle_node(), rig.node());
+            first.platform.fail(call, if call % 2 == 0 { Fault::StopBefore } else { Fault::StopAfter });
+            let lost = rig.push_until_stopped(&first, &increment(mutation(1, 1), &["a", "b"], 0));
+            let next = increment(mutation(1, 1), keys, 7);
+            let mut told = rig.push(&second, &next);
+            if told == Told::Another {
+                told_apart += 1;
+                assert_eq!(rig.push(&second, &next), Told::Another, "{keys:?} {call}: it stays so");
+                told = rig.push(&second, &increment(mutation(1, 2), keys, 7));
+            }
+            assert_eq!(told, Told::Done, "{keys:?} {call}");
+            if lost.is_none() {
+                // The other one is carried out some time, or never.
+                let (cluster, key) = (rig.cluster.clone(), intent_key(Some(mutation(1, 1)), 0));
+                rig.until("its end", || !cluster.is_live(&key));
+            }
+            let counts = ["a", "b", "c"].map(|key| counter_of(&rig, key) - u64::from(keys.contains(&key)));
+            made += counts[0];
+            assert!(counts == [0, 0, 0] || counts == [1, 1, 0], "{keys:?} {call}: {counts:?}");
+            if !first.platform.is_played() {
+                break;
+            }
+        }
+    }
+    assert!(told_apart > 0 && made > told_apart, "{told_apart} of {made}");
 }

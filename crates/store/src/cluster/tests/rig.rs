@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::future::{Future, poll_fn};
+use std::hash::{BuildHasher as _, BuildHasherDefault, DefaultHasher};
 use std::pin::pin;
 use std::sync::Arc;
 use std::task::Poll;
@@ -23,7 +24,7 @@ use crate::changelog::{Changelog, Segment};
 use crate::cluster::host::Host;
 use crate::cluster::{ClusterOptions, ClusterStore};
 use crate::memory::MemoryStore;
-use crate::store::{BoxFuture, Commit, CommitOutcome, Document, Store, Write};
+use crate::store::{BoxFuture, Commit, CommitOutcome, Document, Recorded, Store, Write};
 
 /// Longest that anything may take to settle, in virtual milliseconds.
 const SETTLED_MS_MAX: u64 = 60_000;
@@ -62,6 +63,8 @@ pub(super) enum Told {
     Done,
     Repeated,
     Rejected,
+    /// Another mutation has its sequence.
+    Another,
 }
 
 pub(super) fn doc(key: &str) -> DocumentId {
@@ -202,6 +205,9 @@ impl Node {
         for _ in 0..200 {
             match self.try_push(push, host).await {
                 Ok(CommitOutcome::Committed(_)) => return Told::Done,
+                Ok(CommitOutcome::Repeated(Some(Recorded { outcome: Outcome::Resolve(_), .. }))) => {
+                    return Told::Another;
+                }
                 Ok(CommitOutcome::Repeated(_)) => return Told::Repeated,
                 Ok(CommitOutcome::Mismatch(_)) => {}
                 Ok(CommitOutcome::OutOfOrder(finished)) => panic!("out of order after {finished}"),
@@ -219,6 +225,8 @@ impl Node {
         let current = self.store.read(&ids).await.map_err(|_| None)?.documents;
         let mut commit = commit_of(push.id, host.now_ms());
         commit.named = ids;
+        commit.fingerprint =
+            Some(BuildHasherDefault::<DefaultHasher>::default().hash_one(format!("{:?}", push.changes)));
         let mut rejected = false;
         for (change, current) in push.changes.iter().zip(current) {
             match self.prepare(change, current.as_ref(), host.now_ms()) {
@@ -301,6 +309,7 @@ pub(super) fn commit_of(mutation: MutationId, now_ms: u64) -> Commit {
         writes: Vec::new(),
         outcome: Outcome::Accepted,
         named: Vec::new(),
+        fingerprint: None,
         conflicts: Vec::new(),
         actor: "ann".to_owned(),
         now_ms,

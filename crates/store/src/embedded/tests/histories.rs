@@ -1,6 +1,7 @@
 //! Whether the file was set back, and what is remembered then.
 
 use std::fs;
+use std::path::Path;
 
 use tidelock_core::ids::{ChangelogId, DocumentId, Epoch, Offset, Version};
 
@@ -77,16 +78,21 @@ async fn a_database_opens_on_a_full_disk() {
     assert!(!exists(&scratch.open(), "a").await);
 }
 
-#[test]
-fn chosen_identities_are_those_of_a_new_file_only() {
+#[tokio::test]
+async fn chosen_identities_are_those_of_a_new_file_or_a_backup() {
     let scratch = Scratch::new();
-    let open = |identity| {
+    let open = |path: &Path, identity| {
         let options = EmbeddedOptions { identity, ..EmbeddedOptions::default() };
-        let store = EmbeddedStore::open(&scratch.database(), options).unwrap();
-        (store.epoch(), store.id())
+        EmbeddedStore::open(path, options).unwrap()
     };
-    let chosen = (Epoch(3), ChangelogId(4));
-    assert_eq!(open(Some(chosen)), chosen);
-    assert_eq!(open(Some((Epoch(5), ChangelogId(6)))), chosen);
-    assert_eq!(open(None), chosen);
+    let of = |store: &EmbeddedStore| (store.epoch(), store.id());
+    let (chosen, other) = ((Epoch(3), ChangelogId(4)), (Epoch(5), ChangelogId(6)));
+    assert_eq!(of(&open(&scratch.database(), Some(chosen))), chosen);
+    assert_eq!(of(&open(&scratch.database(), Some(other))), chosen);
+    let store = open(&scratch.database(), None);
+    assert_eq!(of(&store), chosen);
+    let backup = scratch.database().with_extension("backup");
+    store.backup(&backup).await.unwrap();
+    assert_eq!(of(&open(&backup, Some(other))), other);
+    assert_eq!(of(&open(&backup, Some(chosen))), other);
 }
