@@ -3,10 +3,11 @@
 
 use bytes::{Bytes, BytesMut};
 
+use super::codes::{opcode, open_flag};
 use super::message::{Message, decode};
 use super::packet::{Outgoing, Packet};
+use super::request;
 use super::system::{SystemChange, SystemEvent};
-use super::{codes::open_flag, request};
 use crate::checkpoint::{Branch, Position};
 use crate::event::{Change, ChangeKind, EndReason, Snapshot, Xattrs};
 
@@ -56,6 +57,24 @@ fn a_snapshot_marker_of_version_2_0() {
     );
 }
 
+/// Version 2.1: the time of the snapshot in nanoseconds.
+#[test]
+fn a_snapshot_marker_of_version_2_1() {
+    check(
+        "80560000 01000000 0000002d deadbeef 0000000000000000 01 \
+         0000000000000001 0000000000000008 00000002 0000000000000008 0000000000000007 17979cfe362a0000",
+        &Message::Snapshot(Snapshot {
+            start: 1,
+            end: 8,
+            flags: 2,
+            max_visible_seqno: Some(8),
+            high_completed_seqno: Some(7),
+            timestamp: Some(1_700_000_000_000_000_000),
+            ..Snapshot::default()
+        }),
+    );
+}
+
 /// `DcpSnapshotMarkerV2_2Value` of `include/memcached/protocol_binary.h`: the purge seqno, then the highest prepared one.
 #[test]
 fn a_snapshot_marker_of_version_2_2() {
@@ -95,6 +114,21 @@ fn a_mutation() {
             is_json: false,
         }),
     );
+}
+
+/// docs/Document.md: all bits of the datatype. The value is one literal of snappy's raw format, 15 bytes: the xattr `_a`, then the body.
+#[test]
+fn a_compressed_mutation_with_an_attribute() {
+    let message = decode(&packet(
+        "80570002 1f070003 00000032 deadbeef 0102030405060708 \
+         0000000000000009 0000000000000002 02000006 655b0000 0000001e 0000 00 006b \
+         0f38 00000009 00000005 5f610031 00 7b7d",
+    ));
+    let Ok(Message::Change(change)) = message else { panic!("{message:?}") };
+    let kind = ChangeKind::Mutation { flags: 0x0200_0006, expiry_s: 0x655b_0000, lock_s: 30 };
+    assert_eq!((change.seqno, change.revision, change.cas), (9, 2, 0x0102_0304_0506_0708));
+    assert_eq!((change.kind, change.is_json, &change.body[..]), (kind, true, &b"{}"[..]));
+    assert_eq!(change.xattrs.iter().collect::<Vec<_>>(), [("_a", &b"1"[..])]);
 }
 
 fn removal(kind: ChangeKind) -> Message {
@@ -164,7 +198,8 @@ fn other_system_events() {
         "805f0000 0d000001 00000019 00000000 0000000000000000 0000000000000006 00000004 00 0000000000000003 00000009",
         &event(SystemChange::ScopeDropped),
     );
-    // A kind that is not known moves the vbucket all the same.
+    // A kind that is not known moves the vbucket all the same. This one, a collection that was modified, comes only to clients that ask for
+    // FlatBuffers, in another version.
     check(
         "805f0000 0d000001 0000000d 00000000 0000000000000000 0000000000000006 00000005 02",
         &Message::SeqnoAdvanced(6),
@@ -177,9 +212,18 @@ fn messages_about_the_stream() {
     check("80640000 08000000 00000008 deadbeef 0000000000000000 0000000000000004", &Message::SeqnoAdvanced(4));
     check("80650000 04000000 00000004 deadbeef 0000000000000000 00000001", &Message::OutOfOrder { is_start: true });
     check("80650000 04000000 00000004 deadbeef 0000000000000000 00000002", &Message::OutOfOrder { is_start: false });
-    for (code, reason) in
-        [(0, EndReason::Done), (2, EndReason::StateChanged), (7, EndReason::FilterEmpty), (99, EndReason::Other(99))]
-    {
+    for (code, reason) in [
+        (0, EndReason::Done),
+        (1, EndReason::Closed),
+        (2, EndReason::StateChanged),
+        (3, EndReason::Disconnected),
+        (4, EndReason::TooSlow),
+        (5, EndReason::BackfillFailed),
+        (6, EndReason::Rollback),
+        (7, EndReason::FilterEmpty),
+        (8, EndReason::LostPrivileges),
+        (99, EndReason::Other(99)),
+    ] {
         check(&format!("80550000 04000000 00000004 deadbeef 0000000000000000 {code:08x}"), &Message::End(reason));
     }
 }
@@ -206,6 +250,41 @@ fn requests() {
     );
     check_sent(&request::buffer_ack(4096), "805d0000 04000000 00000004 00000000 0000000000000000 00001000");
     check_sent(&request::close_stream(5), "80520000 00000005 00000000 00000000 0000000000000000");
+}
+
+/// docs/BinaryProtocol.md: what comes before streams.
+#[test]
+fn requests_of_a_beginning() {
+    check_sent(
+        &request::hello("mchello v1.0", &[0x01, 0x02, 0x03]),
+        "801f000c 00000000 00000012 00000000 0000000000000000 6d6368656c6c6f2076312e30 0001 0002 0003",
+    );
+    check_sent(
+        &request::sasl(opcode::SASL_AUTH, "PLAIN", b"\0u\0p".to_vec()),
+        "80210005 00000000 00000009 00000000 0000000000000000 504c41494e 00750070",
+    );
+    check_sent(
+        &request::sasl(opcode::SASL_STEP, "SCRAM-SHA512", b"c=biws".to_vec()),
+        "8022000c 00000000 00000012 00000000 0000000000000000 534352414d2d534841353132 633d62697773",
+    );
+    check_sent(&Outgoing::new(opcode::SASL_LIST), "80200000 00000000 00000000 00000000 0000000000000000");
+    check_sent(&request::select_bucket("engine"), "80890006 00000000 00000006 00000000 0000000000000000 656e67696e65");
+    check_sent(&Outgoing::new(opcode::GET_CLUSTER_CONFIG), "80b50000 00000000 00000000 00000000 0000000000000000");
+    check_sent(
+        &request::id_of(opcode::GET_COLLECTION_ID, "s.c"),
+        "80bb0000 00000000 00000003 00000000 0000000000000000 732e63",
+    );
+}
+
+/// `get_seqno.md`, failover-log.md, and `observe_seqno` of `ep_engine.cc`.
+#[test]
+fn requests_about_histories() {
+    check_sent(&request::all_seqnos(), "80480000 04000000 00000004 00000000 0000000000000000 00000001");
+    check_sent(&request::failover_log(5), "80540000 00000005 00000000 00000000 0000000000000000");
+    check_sent(
+        &request::observe_seqno(5, 0xfeed_deca),
+        "80910000 00000005 00000008 00000000 0000000000000000 00000000feeddeca",
+    );
 }
 
 #[test]

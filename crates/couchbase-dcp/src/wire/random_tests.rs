@@ -8,6 +8,8 @@ use super::message::decode;
 use super::packet::Packet;
 use super::{reader, request, value};
 use crate::config::Config;
+use crate::manifest::Manifest;
+use crate::scram::{Hash, Scram};
 use crate::topology::Topology;
 
 fn parts() -> impl Strategy<Value = Packet> {
@@ -52,6 +54,30 @@ proptest! {
         let _ = request::read_seqnos(&bytes);
         let _ = request::read_observed(&bytes);
         let _ = reader::split_collection(&Bytes::from(bytes));
+    }
+
+    #[test]
+    fn any_bytes_as_texts(bytes in proptest::collection::vec(any::<u8>(), 0..100)) {
+        let _ = Manifest::parse(&bytes);
+        let _ = Topology::parse(&bytes, "h", &Config::new("couchbase://h").unwrap());
+        let _ = Scram::new(Hash::Sha1, "u", "p").unwrap().last(&bytes);
+        let _ = value::split(&Bytes::from(bytes), datatype::XATTR | datatype::SNAPPY);
+    }
+
+    /// Almost what a server says: texts of the right form with wrong values.
+    #[test]
+    fn any_answer_of_an_exchange(nonce in "[!-~]{0,9}", salt in "[A-Za-z0-9+/=]{0,9}", count in 0..40_u64) {
+        let mut scram = Scram::new(Hash::Sha256, "u", "p").unwrap();
+        let first = String::from_utf8(scram.first()).unwrap();
+        let own = first.rsplit_once("r=").unwrap().1;
+        let _ = scram.last(format!("r={own}{nonce},s={salt},i={count}").as_bytes());
+        let _ = scram.verify(format!("v={salt}").as_bytes());
+    }
+
+    #[test]
+    fn any_scopes_as_a_manifest(uid in ".{0,6}", scope in ".{0,6}", collection in ".{0,6}") {
+        let scopes = serde_json::json!([{"name": "s", "uid": scope, "collections": [{"name": "c", "uid": collection}]}]);
+        let _ = Manifest::parse(serde_json::json!({"uid": uid, "scopes": scopes}).to_string().as_bytes());
     }
 
     /// What is read of a section of attributes is what was put into it.

@@ -18,7 +18,8 @@ pub struct SystemEvent {
     pub change: SystemChange,
 }
 
-/// What happened to a scope or a collection.
+/// What happened to a scope or a collection. The server tells of a collection's new settings only to clients that take such events as
+/// `FlatBuffers`, which this one does not.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum SystemChange {

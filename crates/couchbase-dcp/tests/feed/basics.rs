@@ -3,6 +3,8 @@
 use std::time::Duration;
 
 use tidelock_couchbase_dcp::{ChangeKind, Checkpoint, Config, Error, Event, Feed, Start};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpListener;
 
 use crate::support::{
     VBUCKETS, Writer, caught_up, change, changes, cluster, config, config_with, is_change, keys, next, open, until,
@@ -163,6 +165,31 @@ async fn who_may_not_is_told_so() {
     drop(double);
     let nowhere = Config::new("couchbase://u:p@127.0.0.1:1/b").unwrap();
     assert!(Feed::open(nowhere, &Checkpoint::default()).await.err().unwrap().is_transient());
+}
+
+/// A server from before collections: it agrees to fewer features.
+#[tokio::test]
+async fn a_server_that_is_too_old_is_named_as_such() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let serving = tokio::spawn(async move {
+        let (mut stream, _) = listener.accept().await.unwrap();
+        let mut header = [0; 24];
+        stream.read_exact(&mut header).await.unwrap();
+        let length = u32::from_be_bytes(*header[8..].first_chunk().unwrap());
+        stream.read_exact(&mut vec![0; length as usize]).await.unwrap();
+        // HELLO, granted: xattrs, bucket selection, JSON.
+        let mut answer = [[0x81, 0x1f, 0, 0, 0, 0, 0, 0, 0, 0, 0, 6].as_slice(), &header[12..16], &[0; 8]].concat();
+        answer.extend([0, 6, 0, 8, 0, 0x0b]);
+        stream.write_all(&answer).await.unwrap();
+        // Kept until the client leaves.
+        stream.read_to_end(&mut Vec::new()).await.unwrap();
+    });
+    let config = Config::new(&format!("couchbase://u:p@127.0.0.1:{port}/b")).unwrap();
+    let error = Feed::open(config, &Checkpoint::default()).await.err().unwrap();
+    let Error::Unsupported(why) = &error else { panic!("{error}") };
+    assert!(why.contains("0x12") && why.contains("7.0 or later") && !error.is_transient(), "{error}");
+    serving.await.unwrap();
 }
 
 #[tokio::test]

@@ -284,6 +284,7 @@ func dcpFailover(c cluster) error {
 	if err := f.compare(clients, all); err != nil {
 		return fmt.Errorf("before the fail-over: %w", err)
 	}
+	before := f.branches()
 	if err := c.post("/_double/fail-over", url.Values{"node": {"1"}}); err != nil {
 		return err
 	}
@@ -295,6 +296,15 @@ func dcpFailover(c cluster) error {
 	}
 	if rolled := f.rolledBack(); rolled == 0 {
 		return errors.New("nothing was rolled back")
+	}
+	begun := 0
+	for vbucket, uuid := range f.branches() {
+		if uuid != before[vbucket] {
+			begun++
+		}
+	}
+	if err := expect("the branches that began", begun, count/2); err != nil {
+		return err
 	}
 	if err := f.write(clients, later, `"third"`); err != nil {
 		return err
@@ -357,6 +367,17 @@ func (f *follower) removed() int {
 		}
 	}
 	return count
+}
+
+// branches are the newest ones that the servers told of, by vbucket.
+func (f *follower) branches() map[uint16]gocbcore.VbUUID {
+	f.mutex.Lock()
+	defer f.mutex.Unlock()
+	all := map[uint16]gocbcore.VbUUID{}
+	for vbucket, h := range f.vbuckets {
+		all[vbucket] = h.uuid
+	}
+	return all
 }
 
 func (f *follower) rolledBack() int {
