@@ -149,10 +149,12 @@ async fn other_rules_for_channels_come_into_force_while_everybody_is_served() {
     let mut sequence = 0;
     let is_done = |line: &str| line.contains("channels are those of the rules") && !line.contains("changed=0");
     while !serve.log()[log..].lines().any(is_done) {
-        sequence += 1;
-        let document = json!({"team": "red", "project": "sea", "n": sequence}).to_string();
-        writer.push(sequence, vec![put(&format!("w{sequence:03}"), &document)]).await;
-        assert_eq!(writer.outcome().await, Outcome::Accepted);
+        for _ in 0..10 {
+            sequence += 1;
+            let document = json!({"team": "red", "project": "sea", "n": sequence}).to_string();
+            writer.push(sequence, vec![put(&format!("w{sequence:03}"), &document)]).await;
+            assert_eq!(writer.outcome().await, Outcome::Accepted);
+        }
     }
     let grown = serve.resident_kib().saturating_sub(memory);
     println!("{sequence} writes were accepted meanwhile; {grown} KiB more memory");
