@@ -1,5 +1,5 @@
 //! What users of Sync Gateway have complained of, as it is expected to be here. Numbers are those of its issues
-//! (github.com/couchbase/sync_gateway); those about fail-overs are in `local_complaints`.
+//! (`couchbase/sync_gateway` on GitHub); those about fail-overs are in `local_complaints`.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
