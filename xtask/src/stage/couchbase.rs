@@ -77,6 +77,9 @@ pub(super) fn run(project: &Project) -> Result<Tally, String> {
         command.args(["--test", target]);
     }
     command.arg("--");
+    // Trials run servers as processes.
+    setup::for_build(project)?;
+    command.env("TIDELOCK_BIN", build::binary(project, Profile::Dev)?);
     let folder = project.target_dir.join("couchbase");
     let mut tally = Tally::default();
     let mut node = None;

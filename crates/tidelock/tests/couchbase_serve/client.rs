@@ -7,8 +7,8 @@ use serde_json::Value;
 use tidelock_core::ids::{ClientId, DocumentId, Epoch, Incarnation, Sequence, SubscriptionId, Version};
 use tidelock_core::version;
 use tidelock_core::wire::{
-    ChangeKind, ClientFrame, DocumentChange, ErrorCode, FieldPatch, Hello, Operation, Outcome, Push, ServerFrame,
-    Subscribe, decode, encode, unpack_changes,
+    Change, ChangeKind, ClientFrame, Cursor, DocumentChange, ErrorCode, FieldPatch, Hello, Operation, Outcome, Push,
+    ServerFrame, Subscribe, decode, encode, unpack_changes,
 };
 use tokio::net::TcpStream;
 use tokio::time::timeout;
@@ -22,6 +22,15 @@ pub(crate) struct Client {
     socket: WebSocketStream<MaybeTlsStream<TcpStream>>,
     pub(crate) finished: u64,
     pub(crate) epoch: Epoch,
+    /// How far it has followed.
+    pub(crate) place: Place,
+}
+
+/// A place to go on from.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Place {
+    cursor: Option<Cursor>,
+    held: Vec<String>,
 }
 
 impl Client {
@@ -31,7 +40,7 @@ impl Client {
         request.headers_mut().insert("sec-websocket-protocol", "tidelock.v1".parse().unwrap());
         request.headers_mut().insert("origin", "https://app.example.com".parse().unwrap());
         let (socket, _) = tokio_tungstenite::connect_async(request).await.unwrap();
-        let mut client = Self { socket, finished: 0, epoch: Epoch(0) };
+        let mut client = Self { socket, finished: 0, epoch: Epoch(0), place: Place::default() };
         let hello = Hello {
             protocol: 1,
             protocol_min: 1,
@@ -41,7 +50,7 @@ impl Client {
             incarnation: Incarnation(1),
             acknowledged: Sequence(0),
             epoch: None,
-            credit_bytes: 1 << 20,
+            credit_bytes: 64 << 20,
             collections: vec!["notes".into()],
             history: None,
         };
@@ -58,17 +67,55 @@ impl Client {
 
     /// Follows everything, from what is there on.
     pub(crate) async fn subscribe(&mut self) {
-        let collections = vec!["notes".into()];
-        let (held, have) = (Vec::new(), Vec::new());
-        let (id, channels, cursor, reconcile) = (SubscriptionId(1), None, None, None);
+        self.follow(None, Place::default()).await;
+    }
+
+    /// Follows some channels (all without any) from a place on. What is told until the client has caught up, in words.
+    pub(crate) async fn follow(&mut self, channels: Option<&[&str]>, from: Place) -> Vec<String> {
+        let channels = channels.map(|channels| channels.iter().map(ToString::to_string).collect());
+        let Place { cursor, held } = from.clone();
+        self.place = from;
+        let (id, collections, have, reconcile) = (SubscriptionId(1), vec!["notes".into()], Vec::new(), None);
         self.send(&ClientFrame::Subscribe(Subscribe { id, collections, channels, cursor, held, have, reconcile }))
             .await;
+        let mut told = Vec::new();
         loop {
-            match self.frame().await {
-                ServerFrame::Snapshot(snapshot) if snapshot.through.is_none() => return,
-                ServerFrame::Snapshot(_) => {}
-                other => panic!("expected a snapshot, found {other:?}"),
+            let frame = self.frame().await;
+            told.extend(self.take(&frame));
+            if matches!(&frame, ServerFrame::Changes(changes) if changes.last && !changes.more) {
+                return told;
             }
+        }
+    }
+
+    /// What the next frame tells, in words: a document as `key=body`, `-key` for one that was deleted, `leaves key`, `forget key`.
+    pub(crate) async fn told(&mut self) -> Vec<String> {
+        let frame = self.frame().await;
+        self.take(&frame)
+    }
+
+    fn take(&mut self, frame: &ServerFrame) -> Vec<String> {
+        let word = |change: Change| match change.kind {
+            ChangeKind::Put(_, body) => format!("{}={}", change.key, String::from_utf8(body).unwrap()),
+            ChangeKind::Delete => format!("-{}", change.key),
+            ChangeKind::Leave => format!("leaves {}", change.key),
+            ChangeKind::Same(_) => format!("{} as before", change.key),
+        };
+        let words = |columns| unpack_changes(columns).unwrap().into_iter().map(word).collect();
+        match frame {
+            ServerFrame::Snapshot(snapshot) => {
+                self.place.held.clone_from(&snapshot.channels);
+                words(&snapshot.changes)
+            }
+            ServerFrame::Changes(changes) => {
+                let (changelog, offset) = (changes.changelog, changes.to);
+                self.place.cursor = Some(Cursor { changelog, offset, snapshot: None });
+                words(&changes.changes)
+            }
+            ServerFrame::Purge(purge) => {
+                purge.documents.iter().flat_map(|(_, keys)| keys).map(|key| format!("forget {key}")).collect()
+            }
+            other => panic!("expected documents, found {other:?}"),
         }
     }
 

@@ -13,8 +13,10 @@ use crate::process::{Scratch, Serve};
 
 const GET: u8 = 0x00;
 const SET: u8 = 0x01;
+const REPLACE: u8 = 0x03;
 const DELETE: u8 = 0x04;
 const KEY_NOT_FOUND: u16 = 1;
+const KEY_EXISTS: u16 = 2;
 
 pub(crate) struct Ground {
     /// Nothing when the cluster is another one.
@@ -77,6 +79,13 @@ impl Ground {
         path
     }
 
+    /// A server's configuration with other lines; gives its path.
+    pub(crate) fn config_with(&self, node: &str, change: &dyn Fn(String) -> String) -> PathBuf {
+        let path = self.config(node, "");
+        std::fs::write(&path, change(std::fs::read_to_string(&path).unwrap())).unwrap();
+        path
+    }
+
     pub(crate) fn serve(&self, node: &str, options: &str) -> Serve {
         Serve::start(&self.config(node, options))
     }
@@ -97,13 +106,16 @@ impl Ground {
         CouchbasePlatform::connect(options).await.unwrap()
     }
 
-    async fn call(&self, opcode: u8, key: &str, value: &str) -> Response {
+    async fn call(&self, opcode: u8, key: &str, value: &str, cas: u64) -> Response {
         let request = Request {
             opcode,
             collection: format!("{}.notes", self.scope),
             key: key.into(),
-            extras: if opcode == SET { vec![0; 8] } else { Vec::new() },
+            cas,
+            extras: if matches!(opcode, SET | REPLACE) { vec![0; 8] } else { Vec::new() },
             value: value.into(),
+            // Others would come to something else the second time.
+            is_repeatable: matches!(opcode, GET | SET),
             ..Request::default()
         };
         self.others.call(&request).await.unwrap()
@@ -111,21 +123,37 @@ impl Ground {
 
     /// Another application stores a document.
     pub(crate) async fn set(&self, key: &str, value: &str) {
-        assert_eq!(self.call(SET, key, value).await.status, 0);
+        assert_eq!(self.call(SET, key, value, 0).await.status, 0);
     }
 
     pub(crate) async fn delete(&self, key: &str) {
-        assert_eq!(self.call(DELETE, key, "").await.status, 0);
+        assert_eq!(self.call(DELETE, key, "", 0).await.status, 0);
     }
 
     /// What another application reads.
     pub(crate) async fn get(&self, key: &str) -> Option<Value> {
-        let answer = self.call(GET, key, "").await;
+        self.get_with_cas(key).await.map(|(value, _)| value)
+    }
+
+    /// And which version it is.
+    pub(crate) async fn get_with_cas(&self, key: &str) -> Option<(Value, u64)> {
+        let answer = self.call(GET, key, "", 0).await;
         match answer.status {
             KEY_NOT_FOUND => None,
             status => {
                 assert_eq!(status, 0);
-                Some(serde_json::from_slice(&answer.value).unwrap())
+                Some((serde_json::from_slice(&answer.value).unwrap(), answer.cas))
+            }
+        }
+    }
+
+    /// Another application replaces the version that it has read. Whether it was still there.
+    pub(crate) async fn replace(&self, key: &str, value: &str, cas: u64) -> bool {
+        match self.call(REPLACE, key, value, cas).await.status {
+            KEY_EXISTS => false,
+            status => {
+                assert_eq!(status, 0);
+                true
             }
         }
     }

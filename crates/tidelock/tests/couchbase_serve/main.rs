@@ -11,7 +11,9 @@
 mod changes;
 mod client;
 mod commands;
+mod complaints;
 mod ground;
+mod local_complaints;
 mod local_faults;
 #[allow(dead_code, reason = "the target serve uses all of it")]
 #[path = "../serve/process.rs"]

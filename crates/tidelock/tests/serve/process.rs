@@ -120,6 +120,14 @@ impl Serve {
         }
     }
 
+    /// How much memory it has, in KiB.
+    #[allow(dead_code, reason = "the target couchbase_serve looks at it")]
+    pub(crate) fn resident_kib(&self) -> usize {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+        line.unwrap().trim().trim_end_matches(" kB").parse().unwrap()
+    }
+
     /// Ends it in good order.
     pub(crate) fn stop(mut self) {
         self.signal("TERM");

@@ -86,8 +86,12 @@ fn come_back(trial: &mut Trial<Couchbase>, node: usize) {
 fn roll_back(trial: &mut Trial<Couchbase>, node: usize) {
     let (kept, hasty) = (json!({ "is": "kept" }), json!({ "is": "hasty" }));
     trial.foreign_all("foreign", Some(&kept));
+    // Nothing is begun that could not be finished: whoever comes back to a server waits for that.
+    trial.fleet.settle(LIMIT);
     trial.ground.double().hold_replication();
     trial.foreign_all("foreign", Some(&hasty));
+    trial.fleet.go_on();
+    trial.fleet.work(WORK);
     trial.ground.kill(node);
     trial.ground.double().fail_over(node);
     trial.ground.double().release_replication();
