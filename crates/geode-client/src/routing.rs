@@ -118,8 +118,7 @@ impl Routing {
             known.is_stale = false;
         });
         let attributes = client.ask(Request::new(message::GET_PARTITION_ATTRIBUTES).text(region)).await?;
-        let is_partitioned = attributes.reply.kind == message::PARTITION_ATTRIBUTES;
-        let buckets = read_bucket_count(&attributes.reply)?;
+        let (is_partitioned, buckets) = read_attributes(&attributes.reply)?;
         let mut primaries = Vec::new();
         if let Some(buckets) = buckets {
             let metadata = client.ask(Request::new(message::GET_PR_METADATA).text(region)).await?;
@@ -135,19 +134,22 @@ impl Routing {
     }
 }
 
-/// The number of buckets, when keys choose theirs by their own hash.
-fn read_bucket_count(reply: &Reply) -> Result<Option<usize>, Error> {
+/// Whether the region is partitioned, and the number of its buckets, when keys choose theirs by their own hash.
+fn read_attributes(reply: &Reply) -> Result<(bool, Option<usize>), Error> {
     if reply.kind != message::PARTITION_ATTRIBUTES {
-        return Ok(None);
+        return Ok((false, None));
     }
     let mut reader = Reader::new(&reply.part(0)?.bytes);
     if reader.u8()? != ds::INTEGER {
         return Err(Malformed("number of buckets").into());
     }
-    let count = usize::try_from(reader.i32()?).unwrap_or_default();
+    // -1 for a region without buckets.
+    let Some(count) = usize::try_from(reader.i32()?).ok().filter(|count| *count > 0) else {
+        return Ok((false, None));
+    };
     // A third part is a resolver, whose code chooses the bucket, or a list of fixed partitions.
     let has_resolver = reply.parts.iter().skip(2).any(|part| !part.is_null() && !is_empty_set(&part.bytes));
-    Ok((count > 0 && count <= BUCKETS_MAX && !has_resolver).then_some(count))
+    Ok((true, (count <= BUCKETS_MAX && !has_resolver).then_some(count)))
 }
 
 fn is_empty_set(object: &[u8]) -> bool {
@@ -229,10 +231,10 @@ mod tests {
         let count = [ds::INTEGER, 0, 0, 0, 113];
         let mut resolver = Vec::new();
         resolver.string("com.app.Resolver");
-        let of = |parts: &[&[u8]]| read_bucket_count(&reply(message::PARTITION_ATTRIBUTES, parts)).unwrap();
-        assert_eq!(of(&[&count, &[ds::NULL]]), Some(113));
-        assert_eq!(of(&[&count, &[ds::NULL], &resolver]), None);
-        assert_eq!(of(&[&[ds::INTEGER, 0xFF, 0xFF, 0xFF, 0xFF], &[ds::NULL]]), None);
+        let of = |parts: &[&[u8]]| read_attributes(&reply(message::PARTITION_ATTRIBUTES, parts)).unwrap();
+        assert_eq!(of(&[&count, &[ds::NULL]]), (true, Some(113)));
+        assert_eq!(of(&[&count, &[ds::NULL], &resolver]), (true, None));
+        assert_eq!(of(&[&[ds::INTEGER, 0xFF, 0xFF, 0xFF, 0xFF], &[ds::NULL]]), (false, None));
     }
 
     #[test]
