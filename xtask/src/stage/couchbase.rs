@@ -71,8 +71,6 @@ const ALL: &[Judge] = &[
 pub(super) fn run(project: &Project) -> Result<Tally, String> {
     let mut command = project.cargo();
     command.args(["test", "--workspace", "--no-fail-fast", "--features", FEATURES]);
-    // Trials start servers.
-    command.env("TIDELOCK_BIN", build::binary(project, Profile::Dev)?);
     for target in rust::targets(project, rust::is_couchbase) {
         command.args(["--test", target]);
     }
