@@ -2,7 +2,7 @@
 //! (`couchbase/sync_gateway` on GitHub); those about fail-overs are in `local_complaints`.
 
 use std::collections::BTreeSet;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde_json::json;
 use tidelock_core::wire::Outcome;
@@ -12,6 +12,8 @@ use crate::client::{Client, Place, increment, put};
 use crate::ground::Ground;
 use crate::process::Serve;
 
+/// How long anything may take that has to happen by itself.
+const LIMIT: Duration = Duration::from_secs(120);
 const WRITE: &str = "write = 'identity.sub != \"\"'";
 
 /// 2672: updates were reverted where the gateway and an SDK wrote one document at the same time.
@@ -138,7 +140,10 @@ async fn other_rules_for_channels_come_into_force_while_everybody_is_served() {
         ground.set(&format!("d{number:03}"), &document.to_string()).await;
     }
     // Everything is there.
-    while Client::open(&serve, 1).await.follow(None, Place::default()).await.len() < DOCUMENTS {}
+    let deadline = Instant::now() + LIMIT;
+    while Client::open(&serve, 1).await.follow(None, Place::default()).await.len() < DOCUMENTS {
+        assert!(Instant::now() < deadline, "what another application writes is not taken in");
+    }
     let (_, cas) = ground.get_with_cas("d000").await.unwrap();
     let (log, memory) = (serve.log().len(), serve.resident_kib());
     ground.config_with("one", &rules("project", "project:sea"));
@@ -149,6 +154,7 @@ async fn other_rules_for_channels_come_into_force_while_everybody_is_served() {
     let mut sequence = 0;
     let is_done = |line: &str| line.contains("channels are those of the rules") && !line.contains("changed=0");
     while !serve.log()[log..].lines().any(is_done) {
+        assert!(Instant::now() < deadline, "the rules do not come into force");
         for _ in 0..10 {
             sequence += 1;
             let document = json!({"team": "red", "project": "sea", "n": sequence}).to_string();
@@ -181,11 +187,16 @@ async fn a_reader_chooses_a_window_of_time_among_what_he_may_read() {
     let write = async |key: &str, user: &str, week: &str| {
         ground.set(key, &json!({"user": user, "week": week}).to_string()).await;
     };
+    let mut all = Client::open(&serve, 1).await;
+    all.subscribe().await;
     for (key, user, week) in [("a", "ann", "w24"), ("b", "ann", "w25"), ("c", "bob", "w25")] {
         write(key, user, week).await;
     }
-    let mut all = Client::open(&serve, 1).await;
-    while all.follow(None, Place::default()).await.len() < 2 {}
+    let mut told = Vec::new();
+    while told.len() < 2 {
+        told.extend(all.told().await);
+    }
+    assert_eq!(keys(&told), BTreeSet::from(["a", "b"]), "all that is his");
     let mut device = Client::open(&serve, 2).await;
     let told = device.follow(Some(&["ann/w25"]), Place::default()).await;
     assert_eq!(keys(&told), BTreeSet::from(["b"]), "nothing of other weeks, nothing of others");

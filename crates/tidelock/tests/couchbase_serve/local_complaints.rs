@@ -1,7 +1,7 @@
 //! What users of Sync Gateway have complained of, where nodes of the cluster fail; see `complaints`.
 
 use std::collections::BTreeSet;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde_json::json;
 
@@ -9,6 +9,8 @@ use crate::client::{Client, Place};
 use crate::ground::Ground;
 
 const DOCUMENTS: usize = 120;
+/// How long a reader may take to have everything once the cluster is well.
+const LIMIT: Duration = Duration::from_secs(60);
 
 fn key(number: usize) -> String {
     format!("d{number:03}")
@@ -98,7 +100,9 @@ async fn a_reader_that_goes_on_from_its_cursor_again_and_again_misses_nothing() 
         }
     }
     let kept = kept(&ground).await;
+    let deadline = Instant::now() + LIMIT;
     while shown != kept {
+        assert!(Instant::now() < deadline, "missing, or too much: {:?}", shown.symmetric_difference(&kept));
         ask(&mut shown).await;
     }
     println!("{} documents in {rounds} answers", kept.len());
