@@ -1,13 +1,13 @@
 //! A cluster store over a model of a platform: each node has a client and a journal of its own.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use tidelock_core::ids::{ChangelogId, DocumentId, Epoch, Offset, Version};
 use tidelock_core::version;
 use tidelock_server::TimeSource;
 use tidelock_store::cluster::{ClusterOptions, ClusterStore};
-use tidelock_store::{Changelog as _, MemoryStore, Store as _};
+use tidelock_store::{Changelog as _, ConflictQuery, MemoryStore, Store};
 
 use super::host::NodeHost;
 use super::{Access, Opened, Opening, Site};
@@ -31,6 +31,8 @@ pub(crate) trait Frail: Model + Sized {
     fn set_back(&mut self, now_ms: u64) -> &'static str;
 }
 
+type Stores = Arc<Mutex<BTreeMap<usize, Arc<dyn Store>>>>;
+
 /// A cluster with its nodes.
 pub(super) struct ClusterSite<M: Model> {
     name: &'static str,
@@ -44,6 +46,8 @@ pub(super) struct ClusterSite<M: Model> {
     /// By node: its way, and the journal that it writes.
     paths: BTreeMap<usize, Arc<Path>>,
     open: BTreeMap<usize, ChangelogId>,
+    /// Of nodes that run, once they have opened it.
+    stores: Stores,
     /// On the ways of nodes that have ended.
     faults: Faults,
     healed: bool,
@@ -84,6 +88,7 @@ impl<M: Frail> ClusterSite<M> {
             journals: BTreeMap::new(),
             paths: BTreeMap::new(),
             open: BTreeMap::new(),
+            stores: Stores::default(),
             faults: Faults::default(),
             healed: false,
         }
@@ -121,11 +126,14 @@ impl<M: Frail> Site for ClusterSite<M> {
         let clock = SkewedTime::new(Arc::clone(&self.time), life.skew_ms);
         let host = Arc::new(NodeHost { clock, time: Arc::clone(&self.time), random: Mutex::new(random) });
         let (options, cluster, name) = (self.options.clone(), Arc::clone(&self.cluster), format!("node {node}"));
+        let stores = Arc::clone(&self.stores);
         Box::new(move |rules| {
+            let stores = Arc::clone(&stores);
             let client = PlatformClient::new(Arc::clone(&cluster), Arc::clone(&path), &name);
             let (journal, host, options) = (Arc::clone(&journal), Arc::clone(&host), options.clone());
             Box::pin(async move {
                 let store = ClusterStore::open(client, journal, rules, host, options).await?;
+                stores.lock().unwrap_or_else(PoisonError::into_inner).insert(node, Arc::clone(&store) as _);
                 let (task, complete) = (Arc::clone(&store).run(), Arc::clone(&store));
                 let changelog = Arc::clone(&store) as _;
                 Ok(Opened {
@@ -139,6 +147,7 @@ impl<M: Frail> Site for ClusterSite<M> {
 
     fn ended(&mut self, node: usize) {
         self.open.remove(&node);
+        self.stores.lock().unwrap_or_else(PoisonError::into_inner).remove(&node);
         for (name, count) in self.paths.remove(&node).map(|path| path.take_faults()).unwrap_or_default() {
             *self.faults.entry(name).or_default() += count;
         }
@@ -219,6 +228,13 @@ impl<M: Frail> Site for ClusterSite<M> {
         self.cluster.drop_arriving();
         *self.faults.entry(name).or_default() += 1;
         true
+    }
+
+    fn set_aside(&self) -> Vec<Vec<u8>> {
+        let query = ConflictQuery { limit: usize::MAX, ..ConflictQuery::default() };
+        let stores = self.stores.lock().unwrap_or_else(PoisonError::into_inner);
+        let logs = stores.values().map(|store| ready(store.conflicts(&query)).unwrap_or_default());
+        logs.flatten().filter_map(|entry| entry.note.mine).collect()
     }
 
     fn take_faults(&mut self) -> Faults {
