@@ -242,12 +242,13 @@ impl<P: Platform> ClusterStore<P> {
     async fn write_at_once(&self, attempt: &mut Attempt<'_>, mut locked: Taken<'_>) -> Result<Step, StoreError> {
         let commit = attempt.commit;
         // What stays as it is gets no part, and nothing in it could tell that it has.
-        let written = commit.writes.iter().filter(|write| changes(write) || buries(write));
-        let members: Vec<DocumentId> = written.map(|write| write.id.clone()).collect();
-        let group = (members.len() > 1).then(|| Group {
+        let (written, kept): (Vec<&Write>, _) = commit.writes.iter().partition(|write| changes(write) || buries(write));
+        let ids = |writes: Vec<&Write>| writes.into_iter().map(|write| write.id.clone()).collect();
+        let group = (commit.writes.len() > 1).then(|| Group {
             name: IntentName { key: format!("{:016x}", attempt.tag), attempt: 0 },
-            members,
+            members: ids(written),
             at_ms: self.host.now_ms(),
+            kept: ids(kept),
         });
         let mut puts = Vec::with_capacity(commit.writes.len());
         for write in &commit.writes {

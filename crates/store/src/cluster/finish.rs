@@ -125,7 +125,7 @@ impl<P: Platform> ClusterStore<P> {
             meta.offer(part.offered == Some(true));
             meta.see(body.writer, fingerprint);
             meta.by = meta.over.map(|_| body.writer);
-            meta.join(Group { name: name.clone(), members: Vec::new(), at_ms: self.host.now_ms() });
+            meta.join(Group::of_intent(name, self.host.now_ms()));
             put(state, content, &meta)
         } else {
             let fresh = Meta {
@@ -137,7 +137,7 @@ impl<P: Platform> ClusterStore<P> {
             meta.see(body.writer, fingerprint);
             if part.version != part.expected {
                 // The content is there, and what tells whose it is was lost.
-                meta.join(Group { name: name.clone(), members: Vec::new(), at_ms: self.host.now_ms() });
+                meta.join(Group::of_intent(name, self.host.now_ms()));
             }
             let (id, token) = (state.id.clone(), state.token.clone());
             PutIf { id, token, content: PutContent::Keep, meta: Some(meta.write()) }

@@ -118,24 +118,25 @@ impl<P: Platform> ClusterStore<P> {
         Ok(row.is_some_and(|row| row.attempt == name.attempt && row.is_live() && row.owner != owner))
     }
 
-    /// The documents of an intent that is done, `None` for one that is not; those of one that is gone are not known any more.
+    /// The documents of an intent that is done, those that it wrote and those that it found as it would have made them; `None` for one that
+    /// is not. Those of one that is gone are not known any more.
     pub(super) async fn members_of_intent(
         &self,
         name: &IntentName,
         unfinished: Unfinished,
-    ) -> Result<Option<Vec<DocumentId>>, StoreError> {
+    ) -> Result<Option<(Vec<DocumentId>, Vec<DocumentId>)>, StoreError> {
         let (row, _) = self.intent_row(&name.key).await?;
-        let Some(row) = row.filter(|row| row.attempt == name.attempt) else { return Ok(Some(Vec::new())) };
+        let Some(row) = row.filter(|row| row.attempt == name.attempt) else { return Ok(Some(Default::default())) };
         match row.stage {
             Stage::Done => {}
             Stage::Committed if unfinished == Unfinished::Finish => self.finish(name).await?,
             Stage::Committed | Stage::Prepared => return Ok(None),
-            Stage::Aborted => return Ok(Some(Vec::new())),
+            Stage::Aborted => return Ok(Some(Default::default())),
         }
         let body = self.intent_body(&name.key, &row).await?;
-        // What stays as it is has only seen the mutation.
-        let changed = body.parts.into_iter().filter(|part| part.version != part.expected);
-        Ok(Some(changed.map(|part| part.id).collect()))
+        let (written, kept): (Vec<Part>, _) = body.parts.into_iter().partition(|part| part.version != part.expected);
+        let ids = |parts: Vec<Part>| parts.into_iter().map(|part| part.id).collect();
+        Ok(Some((ids(written), ids(kept))))
     }
 
     /// Brings an intent to its end: waits for its creator, aborts it after its lease, finishes it once it is committed.

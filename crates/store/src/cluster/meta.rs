@@ -76,13 +76,22 @@ pub(super) fn another(done: Option<u64>, asked: Option<u64>) -> Option<u64> {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Group {
     pub(super) name: IntentName,
-    /// All of them; none where the intent's record names them.
+    /// Those that were written; none where the intent's record names them.
     pub(super) members: Vec<DocumentId>,
     /// When, by the clock of the node that changed them.
     pub(super) at_ms: u64,
+    /// Those that the mutation found as it would have made them. Whoever has not got so far must not see the others without them.
+    pub(super) kept: Vec<DocumentId>,
 }
 
-cbor_struct!(Group { name, members, at_ms });
+cbor_struct!(Group { name, members, at_ms, kept });
+
+impl Group {
+    /// The documents of an intent.
+    pub(super) fn of_intent(name: &IntentName, at_ms: u64) -> Self {
+        Self { name: name.clone(), members: Vec::new(), at_ms, kept: Vec::new() }
+    }
+}
 
 /// Names one attempt of an intent.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -164,8 +173,8 @@ impl Meta {
         self.groups.retain(|one| one.name != group.name);
         self.groups.push(group);
         let weight = |group: &Group| {
-            let members = group.members.iter().map(|id| id.collection.len() + id.key.len() + 4).sum::<usize>();
-            group.name.key.len() + members
+            let documents = group.members.iter().chain(&group.kept);
+            group.name.key.len() + documents.map(|id| id.collection.len() + id.key.len() + 4).sum::<usize>()
         };
         while self.groups.len() > 1
             && (self.groups.len() > GROUPS_KEPT_MAX || self.groups.iter().map(weight).sum::<usize>() > GROUPS_BYTES_MAX)

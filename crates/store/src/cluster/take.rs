@@ -287,15 +287,15 @@ impl<P: Platform> ClusterStore<P> {
             }
             let mut wanted = taken.guard.ids().clone();
             for group in found {
-                let Some(of_group) = self.members(&group, unfinished).await? else {
+                let Some((written, kept)) = self.members(&group, unfinished).await? else {
                     let holders = taken.states.values().filter(|state| state.names(&group.name));
                     let holders = holders.map(|state| state.id.clone()).collect();
                     return Err(NotTaken::Unfinished(group.name, holders));
                 };
-                for member in of_group {
+                for member in &written {
                     members.entry(member.clone()).or_default().insert(group.name.clone(), group.at_ms);
-                    wanted.insert(member);
                 }
+                wanted.extend(written.into_iter().chain(kept));
                 groups.insert(group.name);
             }
             guard = if wanted == *taken.guard.ids() {
@@ -342,12 +342,16 @@ impl<P: Platform> ClusterStore<P> {
         found
     }
 
-    /// The documents of a group; `None` for an intent that is not done.
-    async fn members(&self, group: &Group, unfinished: Unfinished) -> Result<Option<Vec<DocumentId>>, StoreError> {
+    /// The documents of a group, those that were written and those that stayed as they were; `None` for an intent that is not done.
+    async fn members(
+        &self,
+        group: &Group,
+        unfinished: Unfinished,
+    ) -> Result<Option<(Vec<DocumentId>, Vec<DocumentId>)>, StoreError> {
         if group.members.is_empty() {
             return self.members_of_intent(&group.name, unfinished).await;
         }
-        Ok(Some(group.members.clone()))
+        Ok(Some((group.members.clone(), group.kept.clone())))
     }
 
     /// Takes states into the journal, in one commit. `own` are the writes of this node that led to some of them.

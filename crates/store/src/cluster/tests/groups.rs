@@ -42,6 +42,26 @@ fn groups_of_a_document_that_came_back_are_published_together() {
     }
 }
 
+/// A mutation found a document as it would have made it: a node that has not got so far publishes what it wrote with that one.
+#[test]
+fn what_a_mutation_leaves_as_it_is_is_published_with_the_others() {
+    for together in [false, true] {
+        let mut rig = Rig::new(1, together);
+        for key in ["a", "b"] {
+            rig.cluster.set(&doc(key), Some("{\"n\":0}"), false);
+        }
+        let (writer, mut lagging) = (rig.node(), rig.idle_node());
+        rig.run(lagging.store.read(&[doc("a"), doc("b")])).unwrap();
+        lagging.history();
+        rig.push(&writer, &set_all(mutation(1, 1), &[("a", 0, 1)]));
+        rig.push(&writer, &set_all(mutation(2, 1), &[("a", 1, 1), ("b", 0, 1)]));
+        rig.run(lagging.store.read(&[doc("b")])).unwrap();
+        let steps = lagging.history();
+        let keys: Vec<Vec<&String>> = steps.iter().map(|(_, step)| step.keys().collect()).collect();
+        assert_eq!(keys, [["a", "b"]], "{together}: {steps:?}");
+    }
+}
+
 /// What waits for an intent is put off; the rest goes in together, also what more groups connect than a meta names.
 #[test]
 fn an_intent_in_the_way_does_not_part_the_others() {
