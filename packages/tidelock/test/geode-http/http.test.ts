@@ -5,6 +5,7 @@ import { mkdtemp, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { test } from "node:test";
+import type { Op } from "../browser/pages/sync-driver.ts";
 import { flushed, Stack, until, untilPhase } from "../browser/stack.ts";
 import { required } from "../geode/cluster.ts";
 
@@ -195,7 +196,7 @@ void test("REST and gfsh share documents with a browser", { timeout: 180_000 }, 
     assert.deepEqual(await rest("GET", "docs"), { docs: [] });
 
     // A replicated region, in one transaction with a partitioned one.
-    const both: [string, string, unknown, string][] = [
+    const both: Op[] = [
       ["put", "rates", { n: 1 }, "eur"],
       ["put", "notes", { n: 1 }, "eur"],
     ];
