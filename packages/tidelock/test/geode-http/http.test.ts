@@ -5,7 +5,6 @@ import { mkdtemp, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { test } from "node:test";
-import type { Op } from "../browser/pages/sync-driver.ts";
 import { flushed, Stack, until, untilPhase } from "../browser/stack.ts";
 import { required } from "../geode/cluster.ts";
 
@@ -196,11 +195,16 @@ void test("REST and gfsh share documents with a browser", { timeout: 180_000 }, 
     assert.deepEqual(await rest("GET", "docs"), { docs: [] });
 
     // A replicated region, in one transaction with a partitioned one.
-    const both: Op[] = [
-      ["put", "rates", { n: 1 }, "eur"],
-      ["put", "notes", { n: 1 }, "eur"],
-    ];
-    await page.evaluate((ops) => driver.run([{ ops }]), both);
+    await page.evaluate(() =>
+      driver.run([
+        {
+          ops: [
+            ["put", "rates", { n: 1 }, "eur"],
+            ["put", "notes", { n: 1 }, "eur"],
+          ],
+        },
+      ]),
+    );
     await flushed(page);
     for (const region of ["rates", "docs"]) assert.deepEqual(await rest("GET", `${region}/eur`), { n: 1 });
     await rest("PUT", "rates/eur?op=REPLACE", { n: 2 });
