@@ -61,9 +61,14 @@ impl Ids {
             Self::All => None,
             Self::Scope(id) => (!manifest.scopes.contains(id)).then_some(false),
             Self::Collections(ids) => {
+                let is_there = |id: &u32| manifest.collections.contains(id);
+                if !ids.iter().any(is_there) {
+                    // They stay: who asks with them hears that they are gone, and no server takes a filter of none.
+                    return Some(false);
+                }
                 let before = ids.len();
-                ids.retain(|id| manifest.collections.contains(id));
-                (ids.len() < before || ids.is_empty()).then_some(!ids.is_empty())
+                ids.retain(is_there);
+                (ids.len() < before).then_some(true)
             }
         }
     }
@@ -97,7 +102,7 @@ mod tests {
         check(Ids::Scope(7), Some(false), Ids::Scope(7));
         check(Ids::Collections(vec![10, 0]), None, Ids::Collections(vec![10, 0]));
         check(Ids::Collections(vec![10, 11]), Some(true), Ids::Collections(vec![10]));
-        check(Ids::Collections(vec![11]), Some(false), Ids::Collections(vec![]));
+        check(Ids::Collections(vec![11]), Some(false), Ids::Collections(vec![11]));
         check(Ids::Collections(vec![]), Some(false), Ids::Collections(vec![]));
     }
 }

@@ -88,6 +88,19 @@ struct RunningNode {
     tasks: JoinSet<()>,
 }
 
+/// Names the cluster that tests run on instead of a double: `couchbase://user:password@host/bucket`.
+const NAMED: &str = "TIDELOCK_TEST_COUCHBASE";
+
+/// The cluster that the tests run on, and its connection string with user and password: a double, or none where another one is named.
+pub async fn test_cluster(options: Options) -> io::Result<(Option<Double>, String)> {
+    if let Some(named) = std::env::var(NAMED).ok().filter(|named| !named.is_empty()) {
+        return Ok((None, named));
+    }
+    let double = Double::start(options).await?;
+    let text = double.connection_string();
+    Ok((Some(double), text))
+}
+
 impl Double {
     /// Starts a cluster on free ports.
     pub async fn start(options: Options) -> io::Result<Self> {

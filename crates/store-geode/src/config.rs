@@ -21,12 +21,15 @@ pub struct GeodeOptions {
     pub queue_copies: usize,
     /// Regions of collections that are not called like them: collection to full path.
     pub regions: BTreeMap<String, String>,
+    /// Whether entries are written by transactions. Without them several documents are never written in one step, and what other
+    /// applications write at the same moment may be overwritten where Geode takes it for equal.
+    pub transactions: bool,
     /// Managers, `host:port`, that carry out commands of gfsh over HTTP: they create what is missing. One that answers is enough.
     pub managers: Vec<String>,
 }
 
 impl GeodeOptions {
-    /// A queue with one copy that is kept for five minutes; regions called like their collections.
+    /// A queue with one copy that is kept for five minutes; regions called like their collections; transactions.
     pub fn new(connection: Config, node: &str) -> Self {
         Self {
             connection,
@@ -34,6 +37,7 @@ impl GeodeOptions {
             queue_kept: Duration::from_secs(300),
             queue_copies: 1,
             regions: BTreeMap::new(),
+            transactions: true,
             managers: Vec::new(),
         }
     }

@@ -9,6 +9,7 @@ use tidelock_store::platform::{
     Entry, Feed, Finding, Platform, PlatformCapabilities, PlatformError, Position, PutIf, PutOutcome, Scan,
 };
 
+use crate::alone::put_alone;
 use crate::config::GeodeOptions;
 use crate::entry::{read_many, refused};
 use crate::feed::GeodeFeed;
@@ -86,7 +87,12 @@ impl GeodePlatform {
         for put in puts {
             planned.push(Planned::new(&self.client, self.place(&put.id.collection)?, key_of(&put.id), put).await?);
         }
-        put_all(&self.client, &planned).await
+        match &planned[..] {
+            _ if self.options.transactions => put_all(&self.client, &planned).await,
+            [] => Ok(PutOutcome::Done(Vec::new())),
+            [one] => put_alone(one).await,
+            _ => Ok(PutOutcome::NotTogether),
+        }
     }
 
     async fn open_feed(&self, collections: &[String], from: Option<&Position>) -> Result<GeodeFeed, PlatformError> {
@@ -114,6 +120,9 @@ impl Platform for GeodePlatform {
     }
 
     fn together(&self, ids: &[&DocumentId]) -> bool {
+        if !self.options.transactions {
+            return false;
+        }
         let mut primaries = ids.iter().map(|id| {
             let place = self.place(&id.collection).ok()?;
             self.client.known_primary_of(place.content(), &key_of(id))

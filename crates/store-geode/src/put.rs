@@ -31,6 +31,20 @@ impl<'a> Planned<'a> {
         Ok(Self { place, key, put, content })
     }
 
+    /// What the put makes of a state.
+    pub(crate) fn after(&self, before: &Values) -> Values {
+        let content = match &self.put.content {
+            PutContent::Put(_) => self.content.clone(),
+            PutContent::Delete => None,
+            PutContent::Keep => before.content.clone(),
+        };
+        let meta = match &self.place {
+            Place::Documents { .. } => self.put.meta.as_ref().map(|meta| Value::Bytes(meta.to_vec().into())),
+            Place::System(_) => None,
+        };
+        Values { content, meta }
+    }
+
     /// Compares, and writes within the transaction. `None`: another state is there.
     async fn write(&self, transaction: &mut Transaction) -> Result<Option<Values>, Error> {
         let content_region = self.place.content();
@@ -44,16 +58,10 @@ impl<'a> Planned<'a> {
         if before.token() != self.put.token {
             return Ok(None);
         }
-        let mut after = before.clone();
-        match &self.put.content {
-            PutContent::Put(_) => after.content.clone_from(&self.content),
-            PutContent::Delete => after.content = None,
-            PutContent::Keep => {}
-        }
+        let after = self.after(&before);
         // A commit applies its entries in this order. So whoever reads between two of them, or after a crash between them, has a meta
         // that tells of the content to come, never a content that looks like another writer's.
         if let Place::Documents { meta: region, .. } = &self.place {
-            after.meta = self.put.meta.as_ref().map(|meta| Value::Bytes(meta.to_vec().into()));
             match (&after.meta, &before.meta) {
                 (Some(value), _) => transaction.put(region, &self.key, value).await?,
                 (None, Some(_)) => drop(transaction.destroy(region, &self.key).await?),

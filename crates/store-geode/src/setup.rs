@@ -35,7 +35,9 @@ pub(crate) async fn check(client: &Client, options: &GeodeOptions, places: &[(St
             findings.extend(colocation(client, collection, content, meta).await);
         }
     }
-    findings.extend(transactions(client, places).await);
+    if options.transactions {
+        findings.extend(transactions(client, places).await);
+    }
     findings.extend(pdx(client).await);
     findings.extend(subscriptions(options).await);
     findings
@@ -170,7 +172,7 @@ async fn transactions(client: &Client, places: &[(String, Place)]) -> Option<Fin
         };
         if let Err(error) = attempt.await {
             let what = format!("transactions on {} do not work: {error}", region.path());
-            let remedy = "start every server with --J=-Dgemfire.ALLOW_PERSISTENT_TRANSACTIONS=true";
+            let remedy = "start every server with --J=-Dgemfire.ALLOW_PERSISTENT_TRANSACTIONS=true, or set the option `transactions` to false";
             return Some(fatal(what, remedy));
         }
     }

@@ -12,7 +12,8 @@ use tidelock_store_geode::{GeodeOptions, GeodePlatform, MANAGER_PORT};
 /// The kinds of platforms.
 const KINDS: &[&str] = &["couchbase", "geode"];
 /// The options of Apache Geode.
-const GEODE_OPTIONS: &[&str] = &["ca_file", "manager", "queue_copies", "queue_kept_s", "server_group", "stable_types"];
+const GEODE_OPTIONS: &[&str] =
+    &["ca_file", "manager", "queue_copies", "queue_kept_s", "server_group", "stable_types", "transactions"];
 /// The options of Couchbase.
 const COUCHBASE_OPTIONS: &[&str] = &["bucket", "bucket_memory_mib", "ca_file", "durability", "scope"];
 
@@ -140,6 +141,9 @@ fn geode_options(config: &ClusterConfig) -> Result<GeodeOptions, ConfigError> {
     }
     if let Some(copies) = parsed(config, "queue_copies", "a number of servers")? {
         options.queue_copies = copies;
+    }
+    if let Some(transactions) = parsed(config, "transactions", "`true` or `false`")? {
+        options.transactions = transactions;
     }
     options.regions.clone_from(&config.names);
     options.managers = managers;

@@ -5,7 +5,7 @@ use std::time::Duration;
 use base64::Engine as _;
 use tidelock_couchbase_dcp::kv::{Client, Request, management};
 use tidelock_couchbase_dcp::{Config, Credentials, Error};
-use tidelock_couchbase_double::{Double, Options};
+use tidelock_couchbase_double::{Double, Options, test_cluster};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, sleep};
@@ -26,14 +26,7 @@ pub(crate) struct Ground {
 impl Ground {
     /// An empty scope with the collection `docs`.
     pub(crate) async fn new(name: &str) -> Self {
-        let (double, text) = match std::env::var("TIDELOCK_TEST_COUCHBASE") {
-            Ok(text) if !text.is_empty() => (None, text),
-            Ok(_) | Err(_) => {
-                let double = Double::start(Options { vbuckets: 16, ..Options::default() }).await.unwrap();
-                let text = double.connection_string();
-                (Some(double), text)
-            }
-        };
+        let (double, text) = test_cluster(Options { vbuckets: 16, ..Options::default() }).await.unwrap();
         let mut config = Config::new(&text).unwrap();
         if config.bucket.is_empty() {
             "default".clone_into(&mut config.bucket);

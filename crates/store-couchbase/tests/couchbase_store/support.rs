@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use tidelock_core::ids::DocumentId;
 use tidelock_couchbase_dcp::kv::{Client, Request, Response};
-use tidelock_couchbase_double::{Double, Options};
+use tidelock_couchbase_double::{Double, Options, test_cluster};
 use tidelock_store::platform::{Entry, Feed, FeedEvent, Platform as _, PutContent, PutIf, PutOutcome, Token, system};
 use tidelock_store_couchbase::{Config, CouchbaseOptions, CouchbasePlatform, Durability};
 use tokio::time::timeout;
@@ -38,14 +38,7 @@ impl Ground {
 
     /// The cluster alone.
     pub(crate) async fn bare(scope: &str) -> Self {
-        let (double, text) = match std::env::var("TIDELOCK_TEST_COUCHBASE") {
-            Ok(text) if !text.is_empty() => (None, text),
-            Ok(_) | Err(_) => {
-                let double = Double::start(Options { vbuckets: VBUCKETS, ..Options::default() }).await.unwrap();
-                let text = double.connection_string();
-                (Some(double), text)
-            }
-        };
+        let (double, text) = test_cluster(Options { vbuckets: VBUCKETS, ..Options::default() }).await.unwrap();
         let mut connection = Config::new(&text).unwrap();
         if connection.bucket.is_empty() {
             "default".clone_into(&mut connection.bucket);

@@ -11,11 +11,11 @@ use tidelock_store::conformance::platform::{self as platforms, Foreign, Subject}
 use tidelock_store::conformance::{self, NotedRules, Noting};
 use tidelock_store::platform::system;
 use tidelock_store::{BoxFuture, MemoryStore};
-use tidelock_store_geode::GeodePlatform;
+use tidelock_store_geode::{GeodeOptions, GeodePlatform};
 use tokio::runtime::Handle;
 use tokio::task::{JoinHandle, block_in_place};
 
-use crate::support::{options, platform};
+use crate::support::options;
 
 /// Any other client of the cluster.
 struct Others(Client);
@@ -57,15 +57,26 @@ async fn others() -> Client {
     Client::connect(options("others").connection).await.unwrap()
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn the_suite_of_platforms() {
+async fn run_platforms(transactions: bool) {
     // Too large for a stack.
     Box::pin(platforms::run(async |name| {
         let collections = ["docs", "people"].map(str::to_owned);
-        let (prefix, foreign) = (format!("suite-{name}-"), Box::new(Others(others().await)));
-        Subject { platform: platform(&format!("suite-{name}")).await, collections, prefix, foreign }
+        let (prefix, foreign) = (format!("suite-{name}-{transactions}-"), Box::new(Others(others().await)));
+        let options = GeodeOptions { transactions, ..options(&format!("suite-{name}-{transactions}")) };
+        let platform = GeodePlatform::connect(options).await.unwrap();
+        Subject { platform, collections, prefix, foreign }
     }))
     .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_suite_of_platforms() {
+    run_platforms(true).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_suite_of_platforms_without_transactions() {
+    run_platforms(false).await;
 }
 
 /// The collections of the suite of stores, and the regions that they are in.
@@ -91,13 +102,13 @@ async fn empty(client: &Client) {
 }
 
 /// Opens a store on the emptied cluster. `follower` is the task that keeps its journal up; the one before it is ended.
-async fn open(others: &Client, follower: &mut Option<JoinHandle<()>>) -> Noting<GeodePlatform> {
+async fn open(others: &Client, transactions: bool, follower: &mut Option<JoinHandle<()>>) -> Noting<GeodePlatform> {
     if let Some(former) = follower.take() {
         former.abort();
         let _ = former.await;
     }
     empty(others).await;
-    let mut options = options("suite");
+    let mut options = GeodeOptions { transactions, ..options("suite") };
     options.regions = COLLECTIONS.map(|(name, region)| (name.to_owned(), region.to_owned())).into();
     let platform = GeodePlatform::connect(options).await.unwrap();
     let rules = Arc::new(NotedRules::default());
@@ -112,12 +123,21 @@ async fn open(others: &Client, follower: &mut Option<JoinHandle<()>>) -> Noting<
     Noting { store, rules }
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn the_suite_of_stores() {
+async fn run_stores(transactions: bool) {
     let (client, follower) = (others().await, std::sync::Mutex::new(None));
     conformance::run(|| {
         let mut follower = follower.lock().unwrap();
-        block_in_place(|| Handle::current().block_on(open(&client, &mut follower)))
+        block_in_place(|| Handle::current().block_on(open(&client, transactions, &mut follower)))
     })
     .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_suite_of_stores() {
+    run_stores(true).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_suite_of_stores_without_transactions() {
+    run_stores(false).await;
 }

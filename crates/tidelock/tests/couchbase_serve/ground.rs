@@ -6,7 +6,7 @@ use std::process::Command;
 use serde_json::Value;
 use tidelock_couchbase_dcp::kv::{Client, Request, Response};
 use tidelock_couchbase_dcp::{Config, Credentials};
-use tidelock_couchbase_double::{Double, Options};
+use tidelock_couchbase_double::{Double, Options, test_cluster};
 use tidelock_store_couchbase::{CouchbaseOptions, CouchbasePlatform, Durability};
 
 use crate::process::{Scratch, Serve};
@@ -38,14 +38,7 @@ impl Ground {
     }
 
     pub(crate) async fn bare(scope: &str) -> Self {
-        let (double, text) = match std::env::var("TIDELOCK_TEST_COUCHBASE") {
-            Ok(text) if !text.is_empty() => (None, text),
-            Ok(_) | Err(_) => {
-                let double = Double::start(Options { vbuckets: 16, ..Options::default() }).await.unwrap();
-                let text = double.connection_string();
-                (Some(double), text)
-            }
-        };
+        let (double, text) = test_cluster(Options { vbuckets: 16, ..Options::default() }).await.unwrap();
         let mut connection = Config::new(&text).unwrap();
         if connection.bucket.is_empty() {
             "default".clone_into(&mut connection.bucket);

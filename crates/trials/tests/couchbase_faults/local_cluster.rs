@@ -3,9 +3,9 @@
 use std::time::Duration;
 
 use serde_json::json;
-use tidelock_trials::{CLUSTER_NODES, Couchbase, Dice, Ground as _, LIMIT, Mix, Plan, Trial, foreign_keys};
+use tidelock_trials::{CLUSTER_NODES, Couchbase, Dice, Ground as _, LIMIT, Trial, foreign_keys};
 
-use crate::{WORK, step};
+use crate::{WORK, run};
 
 /// How long the cluster takes for each answer while vbuckets move, so that requests meet a node that has just lost them.
 const SLOW: Duration = Duration::from_millis(40);
@@ -30,16 +30,7 @@ const FAULTS: [Fault; 5] =
 
 #[test]
 fn a_cluster_under_faults_loses_doubles_and_tears_nothing() {
-    let mut dice = Dice::from_environment();
-    let plan = Plan { clients: 4, mix: Mix::ALL, pace: Duration::from_millis(30), options: "" };
-    let mut trial = Couchbase::trial(&plan, "majority", &mut dice);
-    let mut faults = FAULTS.to_vec();
-    dice.shuffle(&mut faults);
-    for fault in faults {
-        step(&mut trial, &format!("{fault:?}"), |trial| inject(trial, fault, &mut dice));
-    }
-    trial.settle();
-    trial.fleet.finish();
+    run(&FAULTS, inject);
 }
 
 fn inject(trial: &mut Trial<Couchbase>, fault: Fault, dice: &mut Dice) {

@@ -3,9 +3,9 @@
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use tidelock_trials::{Couchbase, Dice, LIMIT, Mix, Plan, Trial, VBUCKETS, foreign_keys};
+use tidelock_trials::{Couchbase, Dice, LIMIT, Trial, VBUCKETS, foreign_keys};
 
-use crate::{WORK, step};
+use crate::{WORK, run};
 
 /// Reasons for the end of a stream, one that nobody knows among them (`kv_engine` docs/dcp/documentation/commands/stream-end.md).
 const REASONS: [u32; 10] = [0, 1, 2, 3, 4, 5, 6, 7, 8, 42];
@@ -45,16 +45,7 @@ const FAULTS: [Fault; 7] = [
 
 #[test]
 fn a_feed_under_faults_misses_and_resurrects_nothing() {
-    let mut dice = Dice::from_environment();
-    let plan = Plan { clients: 4, mix: Mix::ALL, pace: Duration::from_millis(30), options: "" };
-    let mut trial = Couchbase::trial(&plan, "majority", &mut dice);
-    let mut faults = FAULTS.to_vec();
-    dice.shuffle(&mut faults);
-    for fault in faults {
-        step(&mut trial, &format!("{fault:?}"), |trial| inject(trial, fault, &mut dice));
-    }
-    trial.settle();
-    trial.fleet.finish();
+    run(&FAULTS, inject);
 }
 
 fn inject(trial: &mut Trial<Couchbase>, fault: Fault, dice: &mut Dice) {

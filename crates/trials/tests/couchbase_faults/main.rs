@@ -11,7 +11,7 @@
 
 use std::time::{Duration, Instant};
 
-use tidelock_trials::{Couchbase, Trial};
+use tidelock_trials::{Couchbase, Dice, Mix, Plan, Trial};
 
 mod local_cluster;
 mod local_feed;
@@ -19,6 +19,20 @@ mod local_setback;
 
 /// How long clients work between two faults.
 const WORK: Duration = Duration::from_millis(700);
+
+/// Lets all faults strike, in an order that is drawn, and looks at what everything comes to.
+fn run<F: Copy + std::fmt::Debug>(faults: &[F], inject: impl Fn(&mut Trial<Couchbase>, F, &mut Dice)) {
+    let mut dice = Dice::from_environment();
+    let plan = Plan { clients: 4, mix: Mix::ALL, pace: Duration::from_millis(30), options: "" };
+    let mut trial = Couchbase::trial(&plan, "majority", &mut dice);
+    let mut faults = faults.to_vec();
+    dice.shuffle(&mut faults);
+    for fault in faults {
+        step(&mut trial, &format!("{fault:?}"), |trial| inject(trial, fault, &mut dice));
+    }
+    trial.settle();
+    trial.fleet.finish();
+}
 
 /// Lets something happen under load, and waits until everything works again.
 fn step(trial: &mut Trial<Couchbase>, what: &str, fault: impl FnOnce(&mut Trial<Couchbase>)) {

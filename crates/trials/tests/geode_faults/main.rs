@@ -10,4 +10,5 @@
 )]
 
 mod local_events;
+mod local_forbidden;
 mod local_servers;

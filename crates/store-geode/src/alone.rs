@@ -1,0 +1,59 @@
+//! Conditional writes where the servers allow no transactions: the meta first, then the content, each only if it is as it was.
+//!
+//! Nodes exclude each other by the meta, which each of them exchanges first. One that stops between the two leaves a meta that is ahead of
+//! its content, as a crash does in the middle of a commit. Other applications are excluded as far as Geode compares: it takes fields that a
+//! PDX instance lacks for zero or null.
+
+use tidelock_geode_client::{Error, Key, PutIfAbsent, Region, Value};
+use tidelock_store::platform::{PlatformError, PutOutcome, Written};
+
+use crate::entry::{Values, read_one, refused};
+use crate::put::Planned;
+use crate::regions::Place;
+
+/// Writes one document or record.
+pub(crate) async fn put_alone(put: &Planned<'_>) -> Result<PutOutcome, PlatformError> {
+    let before = read_one(&put.place, &put.key).await?;
+    if before.token() != put.put.token {
+        return Ok(PutOutcome::Mismatch);
+    }
+    let after = put.after(&before);
+    let done = PutOutcome::Done(vec![Written { token: after.token(), order: None }]);
+    let to_content =
+        async |region: &Region| exchange(region, &put.key, before.content.as_ref(), after.content.as_ref()).await;
+    let meta = match &put.place {
+        Place::System(region) => {
+            let is_done = to_content(region).await.map_err(|error| refused(&error))?;
+            return Ok(if is_done { done } else { PutOutcome::Mismatch });
+        }
+        Place::Documents { meta, .. } => meta,
+    };
+    let exchange_meta = async |from: &Values, to: &Values| {
+        let done = exchange(meta, &put.key, from.meta.as_ref(), to.meta.as_ref()).await;
+        done.map_err(|error| refused(&error))
+    };
+    if !exchange_meta(&before, &after).await? {
+        return Ok(PutOutcome::Mismatch);
+    }
+    let written = to_content(put.place.content()).await;
+    if matches!(written, Ok(false) | Err(Error::Server { .. })) {
+        // Whoever has changed the meta since has seen that it is ahead, and has taken it back.
+        exchange_meta(&after, &before).await?;
+    }
+    match written {
+        Ok(true) => Ok(done),
+        Ok(false) => Ok(PutOutcome::Mismatch),
+        Err(error) => Err(refused(&error)),
+    }
+}
+
+/// Makes one value of another. Whether that was there.
+async fn exchange(region: &Region, key: &Key, from: Option<&Value>, to: Option<&Value>) -> Result<bool, Error> {
+    match (from, to) {
+        (None, None) => Ok(true),
+        (Some(from), Some(to)) if from == to => Ok(true),
+        (None, Some(to)) => Ok(matches!(region.put_if_absent(key, to).await?, PutIfAbsent::Written(_))),
+        (Some(from), Some(to)) => region.replace_if(key, from, to).await,
+        (Some(from), None) => region.remove_if(key, from).await,
+    }
+}
