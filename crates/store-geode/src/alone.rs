@@ -3,6 +3,9 @@
 //! Nodes exclude each other by the meta, which each of them exchanges first. One that stops between the two leaves a meta that is ahead of
 //! its content, as a crash does in the middle of a commit. Other applications are excluded as far as Geode compares: it takes fields that a
 //! PDX instance lacks for zero or null.
+//!
+//! Another node may write to a state that is there in part, once it has waited for the rest in vain. Every write draws a tag, so that no two
+//! metas are equal: of two writers of one content only one exchanges it, and the other takes its own meta back, or finds that it is gone.
 
 use tidelock_geode_client::{Error, Key, PutIfAbsent, Region, Value};
 use tidelock_store::platform::{PlatformError, PutOutcome, Written};
