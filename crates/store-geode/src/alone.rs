@@ -40,7 +40,8 @@ pub(crate) async fn put_alone(put: &Planned<'_>) -> Result<PutOutcome, PlatformE
     }
     let written = to_content(put.place.content()).await;
     if matches!(written, Ok(false) | Err(Error::Server { .. })) {
-        // Whoever has changed the meta since has seen that it is ahead, and has taken it back.
+        // A comparison that fails in the server (PDX of other types) has found something else, too. Whoever has changed the meta since has
+        // seen that it is ahead.
         exchange_meta(&after, &before).await?;
     }
     match written {
