@@ -7,8 +7,8 @@ use crate::json::Json;
 use crate::net::pool::{Answered, Call};
 use crate::value::{Key, Value};
 use crate::wire::codes::{ds, message};
-use crate::wire::message::Request;
-use crate::wire::version_tag::VersionTag;
+use crate::wire::message::{Reply, Request};
+use crate::wire::version_tag::{VersionSource, VersionTag};
 
 /// Numbers of operations (`Operation` in Geode's sources).
 pub(crate) mod operation {
@@ -58,7 +58,8 @@ impl Region {
 
     /// Writes an entry. The tag is missing in regions without concurrency checks.
     pub async fn put(&self, key: &Key, value: &Value) -> Result<Option<VersionTag>, Error> {
-        let reply = self.change(key, |id| put_request(&self.path, operation::UPDATE, 0, None, key, value, id)).await?;
+        let build = |id: &[u8]| put_request(&self.path, operation::UPDATE, 0, None, key, value, id);
+        let reply = self.change(key, build, None).await?;
         self.client.shared.routing.check_tag(&self.path, reply.tag.as_ref())?;
         Ok(reply.tag)
     }
@@ -72,7 +73,7 @@ impl Region {
     /// Writes an entry if there is none; otherwise answers with the value that is there.
     pub async fn put_if_absent(&self, key: &Key, value: &Value) -> Result<PutIfAbsent, Error> {
         let build = |id: &[u8]| put_request(&self.path, operation::PUT_IF_ABSENT, WANT_OLD_VALUE, None, key, value, id);
-        let reply = self.change(key, build).await?;
+        let reply = self.change(key, build, Some(|reply| reply.old.is_none())).await?;
         Ok(match reply.old {
             Some(existing) => PutIfAbsent::Exists(existing),
             None => PutIfAbsent::Written(reply.tag),
@@ -82,30 +83,32 @@ impl Region {
     /// Writes an entry if there is one. Answers whether there was.
     pub async fn replace(&self, key: &Key, value: &Value) -> Result<bool, Error> {
         let build = |id: &[u8]| put_request(&self.path, operation::REPLACE, WANT_OLD_VALUE, None, key, value, id);
-        Ok(self.change(key, build).await?.old.is_some())
+        Ok(self.change(key, build, None).await?.old.is_some())
     }
 
     /// Writes an entry if its value equals `expected`, as Java's `equals` sees it. Answers whether it did.
     ///
-    /// Between PDX instances that is no comparison of bytes: fields that one of them lacks count as zero or null. A
-    /// [transaction](Client::begin) that reads, compares and writes is exact.
+    /// Between PDX instances that is no comparison of bytes: fields that one of them lacks count as zero or null, and where a field
+    /// has another type the server may answer with an exception. A [transaction](Client::begin) that reads, compares and writes is exact.
+    ///
+    /// [`Error::Server`] leaves open whether the value was stored: the servers do not know that it was. Read the entry.
     pub async fn replace_if(&self, key: &Key, expected: &Value, value: &Value) -> Result<bool, Error> {
         let build =
             |id: &[u8]| put_request(&self.path, operation::REPLACE, HAS_EXPECTED_VALUE, Some(expected), key, value, id);
-        Ok(self.change(key, build).await?.is_true())
+        Ok(self.change(key, build, Some(ChangeReply::is_true)).await?.is_true())
     }
 
     /// Removes an entry.
     pub async fn destroy(&self, key: &Key) -> Result<Destroyed, Error> {
-        let reply =
-            self.destroy_change(key, |id| destroy_request(&self.path, operation::DESTROY, None, key, id)).await?;
+        let build = |id: &[u8]| destroy_request(&self.path, operation::DESTROY, None, key, id);
+        let reply = self.destroy_change(key, build, None).await?;
         Ok(Destroyed { was_there: !reply.entry_not_found, tag: reply.tag })
     }
 
     /// Removes an entry if its value equals `expected`, see [`replace_if`](Self::replace_if). Answers whether it did.
     pub async fn remove_if(&self, key: &Key, expected: &Value) -> Result<bool, Error> {
         let build = |id: &[u8]| destroy_request(&self.path, operation::REMOVE, Some(expected), key, id);
-        Ok(!self.destroy_change(key, build).await?.entry_not_found)
+        Ok(!self.destroy_change(key, build, Some(|reply| !reply.entry_not_found)).await?.entry_not_found)
     }
 
     async fn send(&self, request: Request, key: &Key, is_change: bool) -> Result<Answered, Error> {
@@ -114,32 +117,62 @@ impl Region {
         self.client.pool().call(call, preferred.as_ref()).await
     }
 
-    async fn change(&self, key: &Key, build: impl Fn(&[u8]) -> Request) -> Result<ChangeReply, Error> {
-        let answered = self.with_lane(key, build).await?;
-        let reply = ChangeReply::of_put(&answered.reply, &answered.member)?;
+    async fn change(
+        &self,
+        key: &Key,
+        build: impl Fn(&[u8]) -> Request,
+        was_done: Option<WasDone>,
+    ) -> Result<ChangeReply, Error> {
+        let reply = self.with_lane(key, build, ChangeReply::of_put, was_done).await?;
         self.client.shared.routing.note_hop(&self.path, reply.hop);
         Ok(reply)
     }
 
-    async fn destroy_change(&self, key: &Key, build: impl Fn(&[u8]) -> Request) -> Result<ChangeReply, Error> {
-        let answered = self.with_lane(key, build).await?;
-        let reply = ChangeReply::of_destroy(&answered.reply, &answered.member)?;
+    async fn destroy_change(
+        &self,
+        key: &Key,
+        build: impl Fn(&[u8]) -> Request,
+        was_done: Option<WasDone>,
+    ) -> Result<ChangeReply, Error> {
+        let reply = self.with_lane(key, build, ChangeReply::of_destroy, was_done).await?;
         self.client.shared.routing.note_hop(&self.path, reply.hop);
         Ok(reply)
     }
 
     /// A thread whose last change has an unknown outcome is not used again: a later sequence of it could overtake.
-    async fn with_lane(&self, key: &Key, build: impl Fn(&[u8]) -> Request) -> Result<Answered, Error> {
+    ///
+    /// With `was_done`, a change that a server answers with an exception is sent once more under its event id. The server may have
+    /// stored it before it failed, at the copy of another one for instance; then the servers know the event, and say that it was done.
+    async fn with_lane(
+        &self,
+        key: &Key,
+        build: impl Fn(&[u8]) -> Request,
+        read: impl Fn(&Reply, &VersionSource) -> Result<ChangeReply, Error>,
+        was_done: Option<WasDone>,
+    ) -> Result<ChangeReply, Error> {
         let pool = self.client.pool();
         let mut lane = pool.lane();
-        let request = build(&lane.take(1));
-        let result = self.send(request, key, true).await;
+        let mut request = build(&lane.take(1));
+        let read = |answered: Answered| read(&answered.reply, &answered.member);
+        let mut result = self.send(request.clone(), key, true).await.and_then(read);
+        if let (Err(Error::Server { .. }), Some(was_done)) = (&result, was_done) {
+            request.mark_retry();
+            match self.send(request, key, true).await.and_then(read) {
+                Ok(reply) if was_done(&reply) => result = Ok(reply),
+                Err(unknown @ Error::OutcomeUnknown(_)) => result = Err(unknown),
+                // That the event is not known to have been done is less than the exception says.
+                Ok(_) | Err(_) => {}
+            }
+        }
         if !matches!(result, Err(Error::OutcomeUnknown(_))) {
             pool.give_back(lane);
         }
         result
     }
 }
+
+/// Whether a reply says that a conditional change was made.
+type WasDone = fn(&ChangeReply) -> bool;
 
 /// What [`Region::put_if_absent`] found.
 #[derive(Clone, Debug, PartialEq, Eq)]

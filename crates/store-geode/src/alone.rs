@@ -10,7 +10,7 @@
 use tidelock_geode_client::{Error, Key, PutIfAbsent, Region, Value};
 use tidelock_store::platform::{PlatformError, PutOutcome, Written};
 
-use crate::entry::{Values, read_one, refused};
+use crate::entry::{Values, read_one, refused, value_of};
 use crate::put::Planned;
 use crate::regions::Place;
 
@@ -38,17 +38,31 @@ pub(crate) async fn put_alone(put: &Planned<'_>) -> Result<PutOutcome, PlatformE
     if !exchange_meta(&before, &after).await? {
         return Ok(PutOutcome::Mismatch);
     }
-    let written = to_content(put.place.content()).await;
-    if matches!(written, Ok(false) | Err(Error::Server { .. })) {
-        // A comparison that fails in the server (PDX of other types) has found something else, too. Whoever has changed the meta since has
-        // seen that it is ahead.
+    let error = match to_content(put.place.content()).await {
+        Ok(true) => return Ok(done),
+        Ok(false) => {
+            exchange_meta(&after, &before).await?;
+            return Ok(PutOutcome::Mismatch);
+        }
+        Err(error) => error,
+    };
+    if was_refused(&error) && !is_stored(put, &after).await? {
+        // Whoever has changed the meta since has seen that it is ahead.
         exchange_meta(&after, &before).await?;
     }
-    match written {
-        Ok(true) => Ok(done),
-        Ok(false) => Ok(PutOutcome::Mismatch),
-        Err(error) => Err(refused(&error)),
-    }
+    Err(refused(&error))
+}
+
+/// The servers have answered, and the answer was not that they have stored the content. Otherwise it may still be on its way.
+fn was_refused(error: &Error) -> bool {
+    matches!(error, Error::Server { .. } | Error::NotAuthorized(_) | Error::NoSuchRegion(_))
+}
+
+/// Whether the content is there, though the servers say that they failed: then the meta tells the truth, and stays. Any other content is
+/// another writer's, or the one from before: also where a comparison has failed in the server (PDX of other types).
+async fn is_stored(put: &Planned<'_>, after: &Values) -> Result<bool, PlatformError> {
+    let found = put.place.content().get(&put.key).await.map_err(|error| refused(&error))?;
+    Ok(value_of(found) == after.content)
 }
 
 /// Makes one value of another. Whether that was there.
