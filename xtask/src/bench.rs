@@ -37,7 +37,7 @@ enum Program {
     Browser,
     /// The crate `tidelock-bench`, called with the bench's name.
     Native,
-    /// The same, beside a cluster of Apache Geode.
+    /// The same, beside a cluster of Apache Geode, and `packages/tidelock/bench/geode.ts` on it.
     Geode,
     /// The same, beside the double of Couchbase and a program of gocbcore.
     Couchbase,
@@ -85,16 +85,9 @@ fn measure(project: &Project, bench: &Bench) -> Result<Vec<Row>, String> {
             build::all(project)?;
             bundle_rows(project)
         }
-        Program::Browser => browser_rows(project, bench.name),
+        Program::Browser => browser_rows(project, bench.name, &[]),
         Program::Native => native_rows(project, bench.name, &[]),
-        Program::Geode => {
-            setup::java(project)?;
-            println!("   > Geode's jars from Maven Central, and a cluster: one locator, two servers");
-            let folder = project.target_dir.join("geode");
-            let artifacts = Artifacts::prepare(&folder, Version::V1_15_1)?;
-            let cluster = Cluster::start(&artifacts, &folder.join("bench"), Regions::Tests, &[])?;
-            native_rows(project, bench.name, &[("TIDELOCK_GEODE_CLUSTER", cluster.folder())])
-        }
+        Program::Geode => geode_rows(project, bench.name),
         Program::Couchbase => {
             let gocbcore = go_client(project, "follow", "follow").map_err(|trouble| trouble.to_string())?;
             let double = build::binary_named(project, Profile::Release, "tidelock-couchbase-double")?;
@@ -102,6 +95,17 @@ fn measure(project: &Project, bench: &Bench) -> Result<Vec<Row>, String> {
             native_rows(project, bench.name, &env)
         }
     }
+}
+
+fn geode_rows(project: &Project, name: &str) -> Result<Vec<Row>, String> {
+    setup::java(project)?;
+    println!("   > Geode's jars from Maven Central, and a cluster: one locator, two servers");
+    let folder = project.target_dir.join("geode");
+    let artifacts = Artifacts::prepare(&folder, Version::V1_15_1)?;
+    let cluster = Cluster::start(&artifacts, &folder.join("bench"), Regions::Tests, &[])?;
+    let mut rows = native_rows(project, name, &[("TIDELOCK_GEODE_CLUSTER", cluster.folder())])?;
+    rows.extend(browser_rows(project, name, &[("TIDELOCK_TEST_GEODE", Path::new(&cluster.locator()))])?);
+    Ok(rows)
 }
 
 fn bundle_rows(project: &Project) -> Result<Vec<Row>, String> {
@@ -127,7 +131,7 @@ fn bundle_rows(project: &Project) -> Result<Vec<Row>, String> {
     Ok(rows)
 }
 
-fn browser_rows(project: &Project, name: &str) -> Result<Vec<Row>, String> {
+fn browser_rows(project: &Project, name: &str, env: &[(&str, &Path)]) -> Result<Vec<Row>, String> {
     let program = format!("packages/tidelock/bench/{name}.ts");
     if !project.root.join(&program).is_file() {
         return Err(format!("the bench `{name}` has no program: write {program}"));
@@ -139,7 +143,7 @@ fn browser_rows(project: &Project, name: &str) -> Result<Vec<Row>, String> {
     let mut command = project.command("node");
     command.args(["--import", "tsx", &program]);
     command.env("TIDELOCK_CHROMIUM", chromium).env("TIDELOCK_BIN", binary);
-    command.env("TIDELOCK_DIST", project.root.join(build::DIST));
+    command.env("TIDELOCK_DIST", project.root.join(build::DIST)).envs(env.iter().copied());
     rows_of(name, &mut command)
 }
 

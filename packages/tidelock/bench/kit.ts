@@ -5,7 +5,7 @@ import { join } from "node:path";
 import type { Page } from "playwright-core";
 import type { Chromium } from "../test/browser/harness.ts";
 import { makeScript, page, withStack } from "../test/browser/stack.ts";
-import type { Stack } from "../test/browser/stack.ts";
+import type { Stack, StackOptions } from "../test/browser/stack.ts";
 
 /** A measurement. */
 export interface Row {
@@ -54,10 +54,20 @@ export function quantile(values: readonly number[], share: number): number {
 
 /** Runs a bench with a server of its own and prints its rows. */
 export async function runBench(measure: (site: Site) => Promise<readonly Row[]>): Promise<void> {
-  await withStack({}, async (stack) => {
+  await withSite({}, async (site) => print(await measure(site)));
+}
+
+/** Prints the rows of a bench. */
+export function print(rows: readonly Row[]): void {
+  console.log(JSON.stringify(rows, null, 2));
+}
+
+/** Runs something with a server that serves the bench's page, and ends the server whatever happens. */
+export async function withSite(options: StackOptions, body: (site: Site) => Promise<void>): Promise<void> {
+  await withStack(options, async (stack) => {
     await makeScript("../../bench/sync-page.ts", join(stack.app, "bench.js"));
     await writeFile(join(stack.app, "bench.html"), page('<script type="module" src="/bench.js"></script>'));
-    console.log(JSON.stringify(await measure(new Site(stack)), null, 2));
+    await body(new Site(stack));
   });
 }
 

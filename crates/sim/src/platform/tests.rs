@@ -89,6 +89,8 @@ fn subject<M: Model>(model: M, time: &Arc<VirtualTime>, weather: Weather) -> Sub
         collections: COLLECTIONS.map(str::to_owned),
         prefix: "p-".into(),
         foreign: Box::new(Others { cluster, time: Arc::clone(time) }),
+        takes_parts: false,
+        tells_of_metas: true,
     }
 }
 

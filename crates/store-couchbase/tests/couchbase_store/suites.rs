@@ -41,7 +41,14 @@ async fn the_suite_of_platforms(scope: &str, durability: Durability) {
     Box::pin(platforms::run(async |name| {
         let collections = ["docs", "people"].map(str::to_owned);
         let (prefix, foreign) = (format!("{name}-"), Box::new(ground.others().await));
-        Subject { platform: ground.platform().await, collections, prefix, foreign }
+        Subject {
+            platform: ground.platform().await,
+            collections,
+            prefix,
+            foreign,
+            takes_parts: false,
+            tells_of_metas: true,
+        }
     }))
     .await;
 }

@@ -15,7 +15,7 @@ use tidelock_store_geode::{GeodeOptions, GeodePlatform};
 use tokio::runtime::Handle;
 use tokio::task::{JoinHandle, block_in_place};
 
-use crate::support::{options, platform};
+use crate::support::options;
 
 /// Any other client of the cluster.
 struct Others(Client);
@@ -57,15 +57,29 @@ async fn others() -> Client {
     Client::connect(options("others").connection).await.unwrap()
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn the_suite_of_platforms() {
+async fn run_platforms(transactions: bool) {
     // Too large for a stack.
     Box::pin(platforms::run(async |name| {
         let collections = ["docs", "people"].map(str::to_owned);
-        let (prefix, foreign) = (format!("suite-{name}-"), Box::new(Others(others().await)));
-        Subject { platform: platform(&format!("suite-{name}")).await, collections, prefix, foreign }
+        let node = format!("suite-{name}-{transactions}");
+        let options = GeodeOptions { transactions, ..options(&node) };
+        let platform = GeodePlatform::connect(options).await.unwrap();
+        // An outside cluster may hold what an earlier process has left.
+        let prefix = format!("{node}-{}-", std::process::id());
+        let foreign = Box::new(Others(others().await));
+        Subject { platform, collections, prefix, foreign, takes_parts: !transactions, tells_of_metas: transactions }
     }))
     .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_suite_of_platforms() {
+    run_platforms(true).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_suite_of_platforms_without_transactions() {
+    run_platforms(false).await;
 }
 
 /// The collections of the suite of stores, and the regions that they are in.
@@ -126,7 +140,6 @@ async fn the_suite_of_stores() {
     run_stores(true).await;
 }
 
-/// The suite of platforms asks for more than that: that nobody writes to a state that is there in part.
 #[tokio::test(flavor = "multi_thread")]
 async fn the_suite_of_stores_without_transactions() {
     run_stores(false).await;

@@ -44,6 +44,10 @@ pub struct Subject<P> {
     pub prefix: String,
     /// Everybody else.
     pub foreign: Box<dyn Foreign>,
+    /// A state that is there in part, because a put is under way, has a token that a put takes. Otherwise nobody writes to it.
+    pub takes_parts: bool,
+    /// The feed tells of a put that keeps the content. No node needs to hear of one: nothing is published with it.
+    pub tells_of_metas: bool,
 }
 
 /// Runs every case, each against what `make` gives for its name.
