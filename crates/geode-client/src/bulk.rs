@@ -32,7 +32,9 @@ impl Region {
             Ok((share.places, found))
         });
         let absent = || Entry { found: Found::Absent, tag: None };
-        Ok(found.await?.into_iter().map(|entry| entry.unwrap_or_else(absent)).collect())
+        let (found, failure) = found.await;
+        failure.map_or(Ok(()), Err)?;
+        Ok(found.into_iter().map(|entry| entry.unwrap_or_else(absent)).collect())
     }
 
     async fn get_all_from(&self, server: Option<&Address>, keys: &[Key]) -> Result<Vec<Entry>, Error> {
@@ -53,7 +55,8 @@ impl Region {
     }
 
     /// Writes many entries, each server's share by a request of its own. Each is written for itself: a failure may leave some written and
-    /// others not. The tags are in the order of the entries; there are none in regions without concurrency checks.
+    /// others not, and [`Error::Partly`] tells which shares were. The tags are in the order of the entries; there are none in regions
+    /// without concurrency checks.
     pub async fn put_all(&self, entries: &[(Key, Value)]) -> Result<Vec<Option<VersionTag>>, Error> {
         let shares = self.shares(entries, |(key, _)| key).await?;
         self.bulk_change(shares, |path, entries, id| {
@@ -112,15 +115,18 @@ impl Region {
             let tags = region.change_share(&share, build).await?;
             Ok((share.places, tags))
         });
-        Ok(tags.await?.into_iter().map(Option::flatten).collect())
+        let (tags, failure) = tags.await;
+        let Some(cause) = failure else { return Ok(tags.into_iter().map(Option::flatten).collect()) };
+        let done: Vec<usize> = (0..).zip(&tags).filter(|(_, tag)| tag.is_some()).map(|(place, _)| place).collect();
+        Err(if done.is_empty() { cause } else { Error::Partly { done, cause: Box::new(cause) } })
     }
 
-    /// Runs something for all shares at once; what it answers for their places is in the order of all items.
+    /// Runs something for all shares at once; what it answers for their places is in the order of all items. Also why a share failed.
     async fn of_shares<T, R: Send + 'static, F>(
         &self,
         shares: Vec<Share<T>>,
         run: impl Fn(Self, Share<T>) -> F,
-    ) -> Result<Vec<Option<R>>, Error>
+    ) -> (Vec<Option<R>>, Option<Error>)
     where
         F: Future<Output = Result<(Vec<usize>, Vec<R>), Error>> + Send + 'static,
     {
@@ -144,7 +150,7 @@ impl Region {
                 Err(error) => failure = Some(error),
             }
         }
-        failure.map_or(Ok(all), Err)
+        (all, failure)
     }
 
     async fn change_share<T>(

@@ -72,6 +72,14 @@ pub enum Error {
         /// Its message, without the stack.
         message: String,
     },
+    /// A part of a change of many entries was made.
+    #[error("{} entries were changed, others perhaps not: {cause}", done.len())]
+    Partly {
+        /// The places, among all that were given, of the entries that were certainly changed.
+        done: Vec<usize>,
+        /// Why the others may not be.
+        cause: Box<Error>,
+    },
     /// The client was closed.
     #[error("the client is closed")]
     Closed,

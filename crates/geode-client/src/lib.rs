@@ -27,7 +27,9 @@ pub use json::{Json, ParseError};
 pub use pdx::TypeMode;
 pub use query::Rows;
 pub use region::{Destroyed, PutIfAbsent, Region};
-pub use subscription::{Event, InitialEntry, Interest, Loss, Snapshot, SnapshotKind, Subscribe, Subscription};
+pub use subscription::{
+    Event, InitialEntry, Interest, InterestIn, Loss, Snapshot, SnapshotKind, Subscribe, Subscription,
+};
 pub use transaction::Transaction;
 pub use value::{Key, Value};
 pub use wire::event_id::EventId;

@@ -22,10 +22,21 @@ const ALL_KEYS: &str = ".*";
 pub struct Interest {
     /// The region's full path.
     pub region: String,
-    /// The keys; `None` for all.
-    pub keys: Option<Vec<Key>>,
+    /// The entries.
+    pub entries: InterestIn,
     /// What the registration answers with.
     pub snapshot: SnapshotKind,
+}
+
+/// Which entries of a region an interest is in.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum InterestIn {
+    /// All.
+    All,
+    /// Those under these keys.
+    Keys(Vec<Key>),
+    /// Those whose keys are strings and match this regular expression of Java's as a whole.
+    Matching(String),
 }
 
 /// What a registration answers with.
@@ -44,12 +55,17 @@ impl Interest {
     /// All entries of a region, without a snapshot.
     pub fn all(region: &str) -> Self {
         let region = if region.starts_with('/') { region.to_owned() } else { format!("/{region}") };
-        Self { region, keys: None, snapshot: SnapshotKind::None }
+        Self { region, entries: InterestIn::All, snapshot: SnapshotKind::None }
     }
 
     /// Some entries of a region, without a snapshot.
     pub fn keys(region: &str, keys: Vec<Key>) -> Self {
-        Self { keys: Some(keys), ..Self::all(region) }
+        Self { entries: InterestIn::Keys(keys), ..Self::all(region) }
+    }
+
+    /// The entries of a region whose keys are strings and match a regular expression of Java's as a whole, without a snapshot.
+    pub fn matching(region: &str, pattern: &str) -> Self {
+        Self { entries: InterestIn::Matching(pattern.to_owned()), ..Self::all(region) }
     }
 
     /// With an answer.
@@ -61,7 +77,7 @@ impl Interest {
 
     /// Whether the two name the same entries.
     pub(super) fn is_same(&self, other: &Self) -> bool {
-        self.region == other.region && self.keys == other.keys
+        self.region == other.region && self.entries == other.entries
     }
 
     fn request(&self, is_durable: bool) -> Request {
@@ -69,23 +85,23 @@ impl Interest {
         let durable = [u8::from(is_durable)];
         // Values, not mere invalidations; no local entries, therefore no deltas; values with their lengths.
         let (updates, policy_of_data) = ([0], [0, 1]);
-        match &self.keys {
-            None => Request::new(message::REGISTER_INTEREST)
-                .text(&self.region)
-                .int(REGULAR_EXPRESSION)
-                .object(&policy)
-                .raw(&durable)
-                .text(ALL_KEYS)
-                .raw(&updates)
-                .raw(&policy_of_data),
-            Some(keys) => Request::new(message::REGISTER_INTEREST_LIST)
+        if let InterestIn::Keys(keys) = &self.entries {
+            return Request::new(message::REGISTER_INTEREST_LIST)
                 .text(&self.region)
                 .object(&policy)
                 .raw(&durable)
                 .object(&list_of(keys))
                 .raw(&updates)
-                .raw(&policy_of_data),
+                .raw(&policy_of_data);
         }
+        Request::new(message::REGISTER_INTEREST)
+            .text(&self.region)
+            .int(REGULAR_EXPRESSION)
+            .object(&policy)
+            .raw(&durable)
+            .text(self.entries.pattern())
+            .raw(&updates)
+            .raw(&policy_of_data)
     }
 
     /// One request per key, or one for all.
@@ -95,10 +111,19 @@ impl Interest {
             // The client is not closing.
             request.raw(&[0]).raw(&[u8::from(keeps_durable)])
         };
-        match &self.keys {
-            None => vec![one(REGULAR_EXPRESSION, &|request| request.text(ALL_KEYS))],
-            Some(keys) => keys.iter().map(|key| one(0, &|request| key.add_to(request))).collect(),
+        match &self.entries {
+            InterestIn::Keys(keys) => keys.iter().map(|key| one(0, &|request| key.add_to(request))).collect(),
+            other @ (InterestIn::All | InterestIn::Matching(_)) => {
+                vec![one(REGULAR_EXPRESSION, &|request| request.text(other.pattern()))]
+            }
         }
+    }
+}
+
+impl InterestIn {
+    /// What keys have to match, unless they are listed.
+    fn pattern(&self) -> &str {
+        if let Self::Matching(pattern) = self { pattern } else { ALL_KEYS }
     }
 }
 

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use tokio::sync::mpsc;
 
-pub use interest::{InitialEntry, Interest, Snapshot, SnapshotKind};
+pub use interest::{InitialEntry, Interest, InterestIn, Snapshot, SnapshotKind};
 
 use crate::client::Client;
 use crate::error::Error;

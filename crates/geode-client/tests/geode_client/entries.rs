@@ -76,6 +76,36 @@ async fn many_entries_are_one_request() {
     assert!(docs.get_all(&keys).await.unwrap().iter().all(|entry| entry.found == Found::Absent));
 }
 
+/// A share of the entries is refused, for it holds no value that Geode takes; the other server's share is written.
+#[tokio::test]
+async fn what_was_done_of_many_changes_is_told() {
+    let client = client().await;
+    let docs = client.region("docs");
+    let keys: Vec<Key> = (0..50).map(|at| Key::String(format!("entries-partly-{at}"))).collect();
+    let mut entries: Vec<(Key, Value)> = keys.iter().map(|key| (key.clone(), Value::string("x"))).collect();
+    // Buckets come into being with their first entries.
+    docs.put_all(&entries).await.unwrap();
+    docs.remove_all(&keys).await.unwrap();
+    let null = Value::Object(vec![41].into());
+    entries[0].1 = null.clone();
+    let refused = client.primary_of(&docs, &keys[0]).await.unwrap();
+    let mut expected = Vec::new();
+    for (at, key) in keys.iter().enumerate() {
+        if client.primary_of(&docs, key).await.unwrap() != refused {
+            expected.push(at);
+        }
+    }
+    assert!(!expected.is_empty(), "all of 50 keys have their primary on one server");
+    let error = docs.put_all(&entries).await.unwrap_err();
+    assert!(matches!(&error, Error::Partly { done, .. } if *done == expected), "{error:?}, expected {expected:?}");
+    for at in expected {
+        assert_eq!(docs.get(&keys[at]).await.unwrap().value(), Some(&Value::string("x")), "{at}");
+    }
+    let error = docs.put_all(&[(keys[0].clone(), null)]).await.unwrap_err();
+    assert!(matches!(error, Error::Server { .. }), "nothing of it was done: {error:?}");
+    docs.remove_all(&keys).await.unwrap();
+}
+
 #[tokio::test]
 async fn keys_and_values_of_other_kinds_are_kept() {
     let client = client().await;

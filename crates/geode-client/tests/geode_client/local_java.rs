@@ -1,9 +1,10 @@
 //! What a Java application sees of our documents, and we of its.
 
-use tidelock_geode_client::{Error, Json, Key, Value};
-
 use std::fmt::Write as _;
 
+use tidelock_geode_client::{Error, Event, Json, Key, RegionChange, Value};
+
+use crate::subscriptions::{all, next};
 use crate::support::{client, java, json};
 
 const DOCUMENTS: &[&str] = &[
@@ -80,6 +81,23 @@ async fn an_object_that_only_java_reads_is_named() {
     let value = client.region("people").get(&Key::from("opaque")).await.unwrap();
     let error = client.decode(value.value().unwrap()).await.unwrap_err();
     assert!(matches!(&error, Error::Opaque { class } if class == "java.lang.StringBuilder"), "{error}");
+}
+
+#[tokio::test]
+async fn a_cleared_region_is_one_event() {
+    let (listener, writer) = (client().await, client().await);
+    let copies = writer.region("copies");
+    let mut subscription = listener.subscribe(all("copies", 1)).await.unwrap();
+    assert!(matches!(next(&mut subscription).await, Event::Lost(_)));
+    copies.put(&Key::from("clear"), &Value::string("x")).await.unwrap();
+    assert!(matches!(next(&mut subscription).await, Event::Change(_)));
+    java(&["clear", "copies"]);
+    let event = next(&mut subscription).await;
+    assert!(
+        matches!(&event, Event::Region { region, change: RegionChange::Cleared, .. } if region == "/copies"),
+        "{event:?}"
+    );
+    assert!(copies.key_set().await.unwrap().is_empty());
 }
 
 /// What Java makes of documents and of an object of its own, for the unit tests of the library, which have no cluster.

@@ -70,6 +70,45 @@ async fn a_snapshot_has_values_tags_and_tombstones() {
 }
 
 #[tokio::test]
+async fn interest_is_in_some_entries_alone() {
+    let (listener, writer) = (client().await, client().await);
+    let docs = writer.region("docs");
+    let key = |name: &str| Key::String(format!("some-{name}"));
+    let interests =
+        vec![Interest::keys("docs", vec![key("listed"), key("last")]), Interest::matching("docs", "some-m.*h")];
+    let mut subscription =
+        listener.subscribe(Subscribe { redundancy: 1, interests, queries: Vec::new() }).await.unwrap();
+    for name in ["other", "listed", "match", "mismatched", "last"] {
+        docs.put(&key(name), &Value::string(name)).await.unwrap();
+    }
+    for name in ["listed", "match", "last"] {
+        assert_eq!(next_change(&mut subscription).await.key, key(name));
+    }
+    subscription.unregister(&Interest::matching("docs", "some-m.*h")).await.unwrap();
+    for name in ["match", "last"] {
+        docs.put(&key(name), &Value::string("again")).await.unwrap();
+    }
+    assert_eq!(next_change(&mut subscription).await.key, key("last"));
+}
+
+#[tokio::test]
+async fn an_absence_that_was_too_long_is_told() {
+    let short = || config().durable("test-timed-out", Duration::from_secs(1));
+    let listener = Client::connect(short()).await.unwrap();
+    let mut subscription = listener.subscribe(all("docs", 1)).await.unwrap();
+    assert_eq!(next(&mut subscription).await, Event::Lost(Loss::NoQueue));
+    drop(subscription);
+    listener.close(true).await;
+    // Until the servers have given the queue up.
+    tokio::time::sleep(Duration::from_secs(4)).await;
+    let listener = Client::connect(short()).await.unwrap();
+    let mut subscription = listener.subscribe(all("docs", 1)).await.unwrap();
+    assert_eq!(next(&mut subscription).await, Event::Lost(Loss::TimedOut));
+    drop(subscription);
+    listener.close(false).await;
+}
+
+#[tokio::test]
 async fn a_durable_queue_repeats_what_was_not_acknowledged() {
     let writer = client().await;
     let docs = writer.region("docs");
