@@ -115,7 +115,7 @@ impl Client {
                 Ok(()) if out.len() > BYTES_MAX => return Err(Error::Value("larger than 512 MiB".to_owned())),
                 Ok(()) => return Ok(Value::of_object(out.into())),
                 Err(EncodeError::UnknownShape { shape, pdx_type }) => {
-                    let id = self.register(&pdx_type).await?;
+                    let id = self.register_type(&pdx_type).await?;
                     self.shared.registry.learn_shape(shape, id);
                 }
                 Err(EncodeError::DuplicateField(name)) => {
@@ -199,7 +199,9 @@ impl Client {
         Ok(self.shared.routing.buckets_of(region.path()))
     }
 
-    async fn register(&self, pdx_type: &PdxType) -> Result<i32, Error> {
+    /// The id under which the cluster knows a type, which it gets if it has none: for PDX instances that the caller writes. It has it for
+    /// ever.
+    pub async fn register_type(&self, pdx_type: &PdxType) -> Result<i32, Error> {
         let mut object = Vec::with_capacity(64 + 24 * pdx_type.fields.len());
         pdx_type.write_object(&mut object);
         let answered = self.ask(Request::new(message::PDX_ID_FOR_TYPE).object(&object)).await?;

@@ -14,6 +14,8 @@ pub enum Regions {
     Board,
     /// One of an application that has never heard of Tidelock.
     Application,
+    /// Those of the tests' first collection, on servers whose settings do not suit.
+    Unsuited,
 }
 
 /// Which Geode.
@@ -111,6 +113,7 @@ impl Artifacts {
             Regions::Tests => "cache.xml",
             Regions::Board => "board.xml",
             Regions::Application => "application.xml",
+            Regions::Unsuited => "unsuited.xml",
         };
         Path::new(env!("CARGO_MANIFEST_DIR")).join("java").join(name)
     }

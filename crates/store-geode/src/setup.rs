@@ -4,7 +4,7 @@
 
 use std::fmt::Write as _;
 
-use tidelock_geode_client::{Client, Error, Interest, Json, Key, Region, Subscribe, Value};
+use tidelock_geode_client::{Client, Error, Interest, Json, Key, Region, Subscribe, Value, pdx};
 use tidelock_store::platform::{Finding, system};
 
 use crate::config::GeodeOptions;
@@ -13,6 +13,8 @@ use crate::regions::Place;
 
 /// The key of entries that a check writes, in Tidelock's own regions only.
 const PROBE: &str = "~probe";
+/// A Java class that no server has.
+const PROBE_CLASS: &str = "tidelock.NoSuchClass";
 /// How many buckets a region has when nobody says how many.
 const BUCKETS_DEFAULT: usize = 113;
 /// How many keys are compared to see whether two regions are colocated.
@@ -39,6 +41,7 @@ pub(crate) async fn check(client: &Client, options: &GeodeOptions, places: &[(St
         findings.extend(transactions(client, places).await);
     }
     findings.extend(pdx(client).await);
+    findings.extend(read_serialized(client).await);
     findings.extend(subscriptions(options).await);
     findings
 }
@@ -184,13 +187,48 @@ async fn pdx(client: &Client) -> Option<Finding> {
     let region = client.region(system::STATE);
     let key = Key::from(PROBE);
     let attempt = async {
-        let probe = client.encode(&Json::Object(vec![("tidelock".to_owned(), Json::Bool(true))])).await?;
+        let probe = client.encode(&probe()).await?;
         region.put(&key, &probe).await?;
         region.destroy(&key).await
     };
     let error = attempt.await.err()?;
     let remedy = "in gfsh: configure pdx --read-serialized=true --disk-store=DEFAULT, then restart the servers";
     Some(fatal(format!("JSON documents cannot be stored: {error}"), remedy))
+}
+
+/// Whether the servers leave PDX instances as they are. Otherwise they make objects of them, as soon as they compare, of classes that
+/// they may not have.
+async fn read_serialized(client: &Client) -> Option<Finding> {
+    let attempt = async {
+        let Value::Object(bytes) = client.encode(&probe()).await? else { return Ok(false) };
+        let Some(type_id) = pdx::type_id_of(&bytes) else { return Ok(false) };
+        // The same object, but of a class of Java's that nobody has.
+        let mut of_class = (*client.pdx_type(type_id).await?).clone();
+        PROBE_CLASS.clone_into(&mut of_class.class_name);
+        (of_class.id, of_class.has_no_class) = (0, false);
+        let class_id = client.register_type(&of_class).await?;
+        let mut object = bytes.to_vec();
+        if let Some(id) = object.get_mut(5..9) {
+            id.copy_from_slice(&class_id.to_be_bytes());
+        }
+        // There is no such entry, so nothing is replaced.
+        client
+            .region(system::STATE)
+            .replace_if(&Key::from(PROBE), &Value::Object(object.into()), &Value::string(""))
+            .await
+    };
+    let error = attempt.await.err()?;
+    // What else may go wrong, other attempts tell.
+    error.to_string().contains(PROBE_CLASS).then(|| Finding {
+        fatal: false,
+        what: format!("the servers make Java objects of PDX instances (read-serialized is off): {error}"),
+        remedy: "documents that Java classes own need it. In gfsh: configure pdx --read-serialized=true --disk-store=DEFAULT, then restart the servers".to_owned(),
+    })
+}
+
+/// A document that nobody else has.
+fn probe() -> Json {
+    Json::Object(vec![("tidelock".to_owned(), Json::Bool(true))])
 }
 
 /// Whether the servers keep event queues.

@@ -1,4 +1,4 @@
-//! A cluster whose locator and servers speak TLS to their clients.
+//! A cluster whose locator and servers speak TLS to their clients, and that does not suit Tidelock otherwise.
 #![allow(clippy::unwrap_used, reason = "helpers of tests fail as tests do")]
 
 use std::fs;
@@ -6,11 +6,11 @@ use std::path::Path;
 use std::process::Command;
 
 use tidelock_geode_client::tls::Tls;
-use tidelock_geode_client::{Address, Client, Config, Error, Event, Interest, Key, Subscribe};
+use tidelock_geode_client::{Address, Client, Config, Error, Event, Interest, Key, Subscribe, Value};
 use tidelock_geode_cluster::{Cluster, Regions};
 
 use crate::subscriptions::{next, next_change};
-use crate::support::{cluster, json};
+use crate::support::cluster;
 
 const PASSWORD: &str = "changeit-please";
 
@@ -81,10 +81,11 @@ async fn requests_and_events_go_over_tls_to_who_is_trusted() {
         format!("ssl-keystore-password={PASSWORD}"),
         format!("ssl-truststore-password={PASSWORD}"),
         "ssl-require-authentication=false".to_owned(),
+        "ALLOW_PERSISTENT_TRANSACTIONS=false".to_owned(),
     ];
     let properties: Vec<&str> = properties.iter().map(String::as_str).collect();
     let artifacts = plain.artifacts().clone();
-    let cluster = Cluster::start(&artifacts, &folder.join("cluster"), Regions::Application, &properties).unwrap();
+    let cluster = Cluster::start(&artifacts, &folder.join("cluster"), Regions::Unsuited, &properties).unwrap();
 
     let trusted = config(&cluster, &folder.join("server.pem"));
     let (client, listener) = (Client::connect(trusted.clone()).await.unwrap(), Client::connect(trusted).await.unwrap());
@@ -94,14 +95,19 @@ async fn requests_and_events_go_over_tls_to_who_is_trusted() {
     assert!(matches!(next(&mut subscription).await, Event::Lost(_)));
     let docs = client.region("docs");
     let key = Key::from("tls");
-    let document = json(&format!("{{\"text\":\"{}\"}}", "x".repeat(200_000)));
-    docs.put_json(&key, &document).await.unwrap();
-    assert_eq!(docs.get_json(&key).await.unwrap(), Some(document.clone()));
+    let text = Value::string(&"x".repeat(200_000));
+    docs.put(&key, &text).await.unwrap();
+    assert_eq!(docs.get(&key).await.unwrap().value(), Some(&text));
     let change = next_change(&mut subscription).await;
     assert_eq!(change.key, key);
-    assert_eq!(client.decode(&change.value.unwrap()).await.unwrap(), document);
+    assert_eq!(change.value, Some(text));
 
-    assert!(doctor(&cluster, &folder, "server.pem").contains("missing regions: /docs_tl"));
+    let complaints = doctor(&cluster, &folder, "server.pem");
+    assert!(complaints.contains("wrong: transactions on /_tl_clients do not work"), "{complaints}");
+    assert!(complaints.contains("ALLOW_PERSISTENT_TRANSACTIONS=true"), "{complaints}");
+    assert!(complaints.contains("wrong: JSON documents cannot be stored"), "{complaints}");
+    assert!(complaints.contains("advice: the servers make Java objects of PDX instances"), "{complaints}");
+    assert!(complaints.contains("configure pdx --read-serialized=true --disk-store=DEFAULT"), "{complaints}");
     assert!(doctor(&cluster, &folder, "stranger.pem").contains("certificate"));
 
     let wary = Client::connect(config(&cluster, &folder.join("stranger.pem"))).await.unwrap_err();

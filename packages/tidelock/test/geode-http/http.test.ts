@@ -5,7 +5,7 @@ import { mkdtemp, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { test } from "node:test";
-import { flushed, Stack, until, untilPhase } from "../browser/stack.ts";
+import { flushed, median, PATIENCE_MS, percentile, Stack, until, untilPhase } from "../browser/stack.ts";
 import { required } from "../geode/cluster.ts";
 
 /** What `init` creates for the collection of these tests, in this order. */
@@ -185,6 +185,28 @@ void test("REST and gfsh share documents with a browser", { timeout: 180_000 }, 
     await follows("gfsh", "hello");
     await gfsh("remove --region=/docs --key=gfsh");
     await follows("gfsh", undefined);
+
+    const ways = [
+      ["REST's request", 50, (key: string, text: string): Promise<unknown> => rest("PUT", `docs/${key}`, text)],
+      ["gfsh's command", 10, (key: string, text: string) => gfsh(`put --region=/docs --key=${key} --value=${text}`)],
+    ] as const;
+    for (const [way, writes, write] of ways) {
+      const latencies: number[] = [];
+      for (let n = 0; n < writes; n++) {
+        const [key, text] = [`latency-${n}`, `${way.slice(0, 4)}-${n}`];
+        const seen = page.waitForFunction(
+          (wanted) => (driver.observed.at(-1)?.includes(wanted) === true ? Date.now() : false),
+          text,
+          { polling: 5, timeout: PATIENCE_MS },
+        );
+        const start = Date.now();
+        await write(key, text);
+        latencies.push(Number(await (await seen).jsonValue()) - start);
+      }
+      const figures = `median ${median(latencies)} ms, p99 ${percentile(latencies, 0.99)} ms`;
+      console.log(`geode http: ${way} to the browser's page: ${figures} of ${writes} writes`);
+      for (let n = 0; n < writes; n++) await rest("DELETE", `docs/latency-${n}`);
+    }
 
     // And back: what a browser makes of a document of REST, REST reads.
     await page.evaluate(() => driver.run([{ ops: [["increment", "notes", "card", ["n"]]] }]));
