@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use tidelock_core::ids::DocumentId;
-use tidelock_geode_client::{Client, Event, EventId, Interest, RegionChange, Subscribe, Subscription};
+use tidelock_geode_client::{Client, Event, EventId, Interest, Loss, RegionChange, Subscribe, Subscription};
 use tidelock_store::BoxFuture;
 use tidelock_store::platform::{Feed, FeedEvent, PlatformError, Position};
 
@@ -97,9 +97,11 @@ impl GeodeFeed {
             }
             Event::CaughtUp => Ok(Some(FeedEvent::CaughtUp)),
             Event::Lost(loss) => {
-                tracing::info!(?loss, "the event queue was lost: the regions are read again");
-                // Its events come no more, and nobody waits for their acknowledgement.
-                self.told.clear();
+                tracing::info!(?loss, "events may be missing: the regions are read again");
+                if loss != Loss::RegionReturned {
+                    // Its events come no more, and nobody waits for their acknowledgement.
+                    self.told.clear();
+                }
                 self.ahead.push_back(FeedEvent::CaughtUp);
                 Ok(Some(FeedEvent::Lost(None)))
             }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use tidelock_core::ids::DocumentId;
-use tidelock_geode_client::{Client, Key};
+use tidelock_geode_client::{Client, Error, Key};
 use tidelock_store::BoxFuture;
 use tidelock_store::platform::{
     Entry, Feed, Finding, Platform, PlatformCapabilities, PlatformError, Position, PutIf, PutOutcome, Scan,
@@ -41,7 +41,7 @@ impl GeodePlatform {
         }
         let mut connection = options.connection.clone();
         connection.durable = None;
-        let client = Client::connect(connection).await.map_err(|error| refused(&error))?;
+        let client = Client::connect(connection).await.map_err(|error| not_connected(&error))?;
         Ok(Self { client, options })
     }
 
@@ -101,6 +101,23 @@ impl GeodePlatform {
             Some(tidelock_geode_client::Durable { id: self.options.node.clone(), timeout: self.options.queue_kept });
         let client = Client::connect(connection).await.map_err(|error| refused(&error))?;
         GeodeFeed::open(client, &self.options, self.places(collections)?, from).await
+    }
+}
+
+/// Why there is no connection, with what in the configuration decides on it.
+fn not_connected(error: &Error) -> PlatformError {
+    let advice = if matches!(error, Error::Unreachable(_) | Error::Refused { .. }) {
+        "`addresses` has to name locators, not servers, that this machine reaches; the option `ca_file` has to be set where they speak TLS, \
+         and only there"
+    } else if matches!(error, Error::Authentication(_)) {
+        "`user` and `password_file` have to name a user of the cluster"
+    } else {
+        return refused(error);
+    };
+    match refused(error) {
+        PlatformError::Refused(why) => PlatformError::Refused(format!("{why} ({advice})")),
+        PlatformError::Unavailable(why) => PlatformError::Unavailable(format!("{why} ({advice})")),
+        other @ PlatformError::Full(_) => other,
     }
 }
 

@@ -19,6 +19,7 @@ pub(crate) async fn ask(locators: &[Address], request: &[u8], config: &Config) -
         match ask_one(locator, request, config).await {
             Ok(answer) => return Ok(answer),
             Err(error @ Error::Refused { .. }) => refusal = Some(error),
+            Err(Error::Unreachable(reason)) => reasons.push(reason),
             Err(error) => reasons.push(format!("{locator}: {error}")),
         }
     }
@@ -44,7 +45,7 @@ async fn ask_one(locator: &Address, request: &[u8], config: &Config) -> Result<A
             Err(Error::Refused { server: locator.clone(), reason })
         }
         Ok(Ok(answer)) => Ok(read_answer(&answer)?),
-        Ok(Err(error)) => Err(Error::Unreachable(error.to_string())),
-        Err(_) => Err(Error::Unreachable(format!("no answer within {:?}", config.connect_timeout))),
+        Ok(Err(error)) => Err(Error::Unreachable(format!("{locator}: {error}"))),
+        Err(_) => Err(Error::Unreachable(format!("{locator}: no answer within {:?}", config.connect_timeout))),
     }
 }

@@ -1,5 +1,6 @@
 //! One server's connection for events, and the task that reads it.
 
+use std::collections::BTreeSet;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -13,7 +14,7 @@ use super::{Event, Loss};
 use crate::error::Error;
 use crate::net::connection::Connection;
 use crate::net::server::Server;
-use crate::wire::notification::{self, Notification};
+use crate::wire::notification::{self, Notification, RegionChange};
 use crate::wire::version_tag::VersionSource;
 
 /// Numbers the feeds of a subscription.
@@ -40,6 +41,8 @@ pub(super) struct Sinks {
     pub(super) events: mpsc::Sender<Event>,
     pub(super) ends: mpsc::Sender<End>,
     pub(super) duplicates: Arc<Mutex<Duplicates>>,
+    /// Regions that were destroyed: the servers have forgotten the interest in them.
+    pub(super) destroyed: Arc<Mutex<BTreeSet<String>>>,
 }
 
 impl Feed {
@@ -104,6 +107,9 @@ async fn run(
             Event::CaughtUp | Event::Lost(_) => None,
         };
         let is_first = id.is_none_or(|id| sinks.duplicates.lock().unwrap_or_else(PoisonError::into_inner).is_first(id));
+        if let Event::Region { region, change: RegionChange::Destroyed, .. } = &event {
+            sinks.destroyed.lock().unwrap_or_else(PoisonError::into_inner).insert(region.clone());
+        }
         // A caller that takes no events keeps the socket from being read: the server's queue holds the rest.
         if is_first && sinks.events.send(event).await.is_err() {
             return false;

@@ -161,6 +161,11 @@ pub(super) enum Want {
 }
 
 impl Want {
+    /// The region of an interest.
+    pub(super) fn region(&self) -> Option<&str> {
+        if let Self::Interest(interest) = self { Some(&interest.region) } else { None }
+    }
+
     pub(super) async fn register(
         &self,
         lease: &mut Lease,

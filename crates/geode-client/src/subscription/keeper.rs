@@ -1,12 +1,12 @@
 //! Keeps the feeds of a subscription: one primary, and as many secondaries as were asked for.
 
+use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Weak};
+use std::sync::{Arc, PoisonError, Weak};
 
 use tokio::sync::{Mutex, mpsc, oneshot};
 use tokio::time::timeout;
 
-use super::duplicates::Duplicates;
 use super::feed::{End, Feed, FeedId, Sinks};
 use super::interest::{Interest, Snapshot, Want};
 use super::{Event, Loss, REPAIR_INTERVAL, Subscribe};
@@ -57,7 +57,7 @@ impl Keeper {
         Self {
             client,
             redundancy: subscribe.redundancy,
-            sinks: Sinks { events, ends, duplicates: Arc::new(std::sync::Mutex::new(Duplicates::default())) },
+            sinks: Sinks { events, ends, duplicates: Arc::default(), destroyed: Arc::default() },
             is_stopped: AtomicBool::new(false),
             state: Mutex::new(State { primary: None, secondaries: Vec::new(), wants, next_feed: 0 }),
         }
@@ -118,7 +118,7 @@ impl Keeper {
             _ => Some(loss),
         };
         let mut lease = server.lease(self.config(), &self.pool().identity).await?;
-        for want in &state.wants {
+        for want in self.possible(state) {
             want.register(&mut lease, self.is_durable(), self.config()).await?;
         }
         if self.is_durable() {
@@ -200,7 +200,7 @@ impl Keeper {
     async fn open_secondary(&self, state: &mut State, server: &Arc<Server>) -> Result<Feed, Error> {
         let opened = self.open(state, server, Mode::Secondary).await?;
         let mut lease = server.lease(self.config(), &self.pool().identity).await?;
-        for want in &state.wants {
+        for want in self.possible(state) {
             // The primary answers with the entries.
             want.register(&mut lease, self.is_durable(), self.config()).await?;
         }
@@ -228,6 +228,43 @@ impl Keeper {
             let _ = self.begin(&mut state, loss).await;
         }
         self.replenish(&mut state).await;
+        self.restore(&state).await;
+    }
+
+    fn destroyed(&self) -> std::sync::MutexGuard<'_, BTreeSet<String>> {
+        self.sinks.destroyed.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What the servers can register: nothing in regions that were destroyed.
+    fn possible<'a>(&self, state: &'a State) -> Vec<&'a Want> {
+        let destroyed = self.destroyed();
+        state.wants.iter().filter(|want| want.region().is_none_or(|region| !destroyed.contains(region))).collect()
+    }
+
+    /// Registers interest in regions that were destroyed, once they are there again.
+    async fn restore(&self, state: &State) {
+        if state.primary.is_none() {
+            return;
+        }
+        let destroyed: Vec<String> = self.destroyed().iter().cloned().collect();
+        for region in destroyed {
+            // Not waiting: whoever takes the events may be waiting for this state. Otherwise it is tried again after the interval.
+            if self.register_again(state, &region).await.is_ok()
+                && self.sinks.events.try_send(Event::Lost(Loss::RegionReturned)).is_ok()
+            {
+                self.destroyed().remove(&region);
+            }
+        }
+    }
+
+    async fn register_again(&self, state: &State, region: &str) -> Result<(), Error> {
+        for want in state.wants.iter().filter(|want| want.region() == Some(region)) {
+            for feed in state.secondaries.iter().chain(&state.primary) {
+                let mut lease = feed.server.lease(self.config(), &self.pool().identity).await?;
+                want.register(&mut lease, self.is_durable(), self.config()).await?;
+            }
+        }
+        Ok(())
     }
 
     /// Makes a secondary the primary: it repeats what was not acknowledged.

@@ -62,6 +62,8 @@ pub enum Loss {
     TimedOut,
     /// A server sent something that this client cannot read. The queue was given up.
     Unreadable,
+    /// A region that was destroyed is there again. Until now there were no events of it; the queue is the same.
+    RegionReturned,
 }
 
 /// What a subscription begins with.

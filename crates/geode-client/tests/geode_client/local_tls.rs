@@ -1,7 +1,8 @@
-//! A cluster whose locator and servers speak TLS to their clients, and that does not suit Tidelock otherwise.
+//! A cluster whose locator and servers speak TLS to their clients, and ask who they are. It does not suit Tidelock otherwise.
 #![allow(clippy::unwrap_used, reason = "helpers of tests fail as tests do")]
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::process::Command;
 
@@ -13,6 +14,8 @@ use crate::subscriptions::{next, next_change};
 use crate::support::cluster;
 
 const PASSWORD: &str = "changeit-please";
+/// To Geode's simple security manager a user's name is his password, and says what he may do.
+const USER: &str = "data,cluster";
 
 fn keytool(words: &[&str]) {
     let output = Command::new("keytool").args(words).args(["-storetype", "PKCS12", "-storepass", PASSWORD]).output();
@@ -45,21 +48,24 @@ fn key_store(folder: &Path, name: &str) -> String {
 fn config(cluster: &Cluster, roots: &Path) -> Config {
     let mut config = Config::with_locator(Address::new("127.0.0.1", cluster.locator_port()));
     config.tls = Some(Tls::with_pem(&fs::read(roots).unwrap(), None).unwrap());
-    config
+    config.user(USER, USER)
 }
 
-/// What `tidelock doctor` says when it trusts these certificates.
-fn doctor(cluster: &Cluster, folder: &Path, roots: &str) -> String {
+/// What `tidelock doctor` says with this password, and these options.
+fn doctor(cluster: &Cluster, folder: &Path, password: &str, options: &str) -> String {
     let binary = std::env::var_os("TIDELOCK_BIN").expect("TIDELOCK_BIN names the server's binary");
     let config = folder.join("tidelock.toml");
     let text = format!(
         "[auth]\nalgorithms = [\"HS256\"]\nsecret = \"0b4b7235229ae0cc777989ace3485896251610e28a316744ec85689202816931\"\n\
          [databases.app]\npath = \"app.db\"\n\
-         [databases.app.cluster]\nkind = \"geode\"\naddresses = [\"{}\"]\nnode = \"tls\"\noptions = {{ ca_file = \"{roots}\" }}\n\
+         [databases.app.cluster]\nkind = \"geode\"\naddresses = [\"{}\"]\nnode = \"tls\"\nuser = \"{USER}\"\npassword_file = \"password\"\noptions = {{ {options} }}\n\
          [databases.app.collections.docs]\n",
         cluster.locator()
     );
     fs::write(&config, text).unwrap();
+    let secret = folder.join("password");
+    fs::write(&secret, password).unwrap();
+    fs::set_permissions(&secret, fs::Permissions::from_mode(0o600)).unwrap();
     let output = Command::new(binary).arg("doctor").arg("--config").arg(config).output().unwrap();
     String::from_utf8([output.stdout, output.stderr].concat()).unwrap()
 }
@@ -82,6 +88,10 @@ async fn requests_and_events_go_over_tls_to_who_is_trusted() {
         format!("ssl-truststore-password={PASSWORD}"),
         "ssl-require-authentication=false".to_owned(),
         "ALLOW_PERSISTENT_TRANSACTIONS=false".to_owned(),
+        "security-manager=org.apache.geode.examples.SimpleSecurityManager".to_owned(),
+        // Of the servers, to each other.
+        "security-username=cluster".to_owned(),
+        "security-password=cluster".to_owned(),
     ];
     let properties: Vec<&str> = properties.iter().map(String::as_str).collect();
     let artifacts = plain.artifacts().clone();
@@ -100,15 +110,32 @@ async fn requests_and_events_go_over_tls_to_who_is_trusted() {
     assert_eq!(docs.get(&key).await.unwrap().value(), Some(&text));
     let change = next_change(&mut subscription).await;
     assert_eq!(change.key, key);
-    assert_eq!(change.value, Some(text));
+    assert_eq!(change.value.as_ref(), Some(&text));
 
-    let complaints = doctor(&cluster, &folder, "server.pem");
+    let complaints = doctor(&cluster, &folder, USER, "ca_file = \"server.pem\"");
     assert!(complaints.contains("wrong: transactions on /_tl_clients do not work"), "{complaints}");
     assert!(complaints.contains("ALLOW_PERSISTENT_TRANSACTIONS=true"), "{complaints}");
     assert!(complaints.contains("wrong: JSON documents cannot be stored"), "{complaints}");
-    assert!(complaints.contains("advice: the servers make Java objects of PDX instances"), "{complaints}");
     assert!(complaints.contains("configure pdx --read-serialized=true --disk-store=DEFAULT"), "{complaints}");
-    assert!(doctor(&cluster, &folder, "stranger.pem").contains("certificate"));
+    for (password, options, expected) in [
+        (USER, "ca_file = \"stranger.pem\"", "certificate"),
+        (USER, "", "the option `ca_file` has to be set where they speak TLS"),
+        ("wrong", "ca_file = \"server.pem\"", "`user` and `password_file` have to name a user of the cluster"),
+    ] {
+        let complaints = doctor(&cluster, &folder, password, options);
+        assert!(complaints.contains(expected), "{complaints}");
+    }
+
+    let roots = folder.join("server.pem");
+    let reader = Client::connect(config(&cluster, &roots).user("dataRead", "dataRead")).await.unwrap();
+    assert_eq!(reader.region("docs").get(&key).await.unwrap().value(), Some(&text));
+    let refused = reader.region("docs").put(&key, &text).await.unwrap_err();
+    assert!(matches!(&refused, Error::NotAuthorized(why) if why.contains("DATA:WRITE:docs")), "{refused}");
+    let unknown = Client::connect(config(&cluster, &roots).user("dataRead", "wrong")).await.unwrap_err();
+    assert!(matches!(unknown, Error::Authentication(_)), "{unknown}");
+    let anonymous = Config { credentials: None, ..config(&cluster, &roots) };
+    let anonymous = Client::connect(anonymous).await.unwrap_err();
+    assert!(matches!(anonymous, Error::Authentication(_)), "{anonymous}");
 
     let wary = Client::connect(config(&cluster, &folder.join("stranger.pem"))).await.unwrap_err();
     assert!(matches!(&wary, Error::Unreachable(why) if why.contains("certificate")), "{wary}");

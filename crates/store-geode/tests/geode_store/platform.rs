@@ -2,10 +2,12 @@
 
 use std::time::Duration;
 
+use tidelock_geode_client::{Client, Key, TypeMode, pdx};
 use tidelock_store::platform::{Feed, FeedEvent, Platform as _, PutContent, PutOutcome, system};
+use tidelock_store_geode::GeodePlatform;
 use tokio::time::timeout;
 
-use crate::support::{content, doc, done, get, platform, put, text};
+use crate::support::{content, doc, done, get, options, platform, put, text};
 
 fn collections() -> Vec<String> {
     system::ALL.iter().map(ToString::to_string).chain(["docs".to_owned(), "people".to_owned()]).collect()
@@ -20,6 +22,33 @@ async fn a_cluster_that_is_ready_has_nothing_to_complain_of() {
     assert!(findings[0].fatal && findings[0].what.contains("/nowhere_tl"), "{findings:?}");
     assert!(findings[0].remedy.contains("create region --name=nowhere_tl"), "{findings:?}");
     assert!(findings[0].remedy.contains("--colocated-with=/nowhere"), "{findings:?}");
+}
+
+#[tokio::test]
+async fn a_cluster_that_is_not_there_is_named() {
+    let mut options = options("nowhere");
+    options.connection.locators = vec!["127.0.0.1[1]".parse().unwrap()];
+    let error = GeodePlatform::connect(options).await.unwrap_err().to_string();
+    let expected = "no server can be reached: no locator answers: 127.0.0.1[1]: Connection refused";
+    assert!(error.contains(expected) && error.contains("`addresses` has to name locators"), "{error}");
+}
+
+#[tokio::test]
+async fn stable_types_are_one_for_numbers_of_any_width() {
+    let mut options = options("stable");
+    options.connection.type_mode = TypeMode::Stable;
+    let platform = GeodePlatform::connect(options.clone()).await.unwrap();
+    let reader = Client::connect(options.connection).await.unwrap();
+    let mut types = Vec::new();
+    for (key, text) in [("stable-1", r#"{"stable":1,"x":0.5}"#), ("stable-2", r#"{"stable":70000,"x":3000000000}"#)] {
+        let id = doc(key);
+        let token = get(&platform, &id).await.token;
+        done(&platform, put(&id, &token, content(text), Some(b"m"))).await;
+        assert_eq!(crate::support::text(&get(&platform, &id).await).as_deref(), Some(text));
+        let stored = reader.region("docs").get(&Key::from(key)).await.unwrap();
+        types.push(pdx::type_id_of(stored.value().unwrap().as_bytes()).unwrap());
+    }
+    assert_eq!(types[0], types[1]);
 }
 
 #[tokio::test]
