@@ -3,9 +3,11 @@
 //! Everything is tried, not asked for: a server that refuses the attempt says why, whatever version and configuration it has.
 
 use std::fmt::Write as _;
+use std::time::Duration;
 
 use tidelock_geode_client::{Client, Error, Interest, Json, Key, Region, Subscribe, Value, pdx};
 use tidelock_store::platform::{Finding, system};
+use tokio::time::{Instant, sleep};
 
 use crate::config::GeodeOptions;
 use crate::manager::{Manager, ManagerError};
@@ -19,6 +21,10 @@ const PROBE_CLASS: &str = "tidelock.NoSuchClass";
 const BUCKETS_DEFAULT: usize = 113;
 /// How many keys are compared to see whether two regions are colocated.
 const KEYS_COMPARED: usize = 64;
+
+/// How much later than its servers a manager may hear of a new region, and how often it is asked until it has.
+const MANAGER_LAG: Duration = Duration::from_secs(15);
+const MANAGER_POLL: Duration = Duration::from_millis(500);
 
 fn fatal(what: impl Into<String>, remedy: impl Into<String>) -> Finding {
     Finding { fatal: true, what: what.into(), remedy: remedy.into() }
@@ -281,7 +287,15 @@ async fn create(options: &GeodeOptions, missing: &[Missing]) -> Result<(), Strin
 
 async fn create_by(manager: &Manager<'_>, missing: &[Missing]) -> Result<(), ManagerError> {
     for region in missing {
-        manager.run(&region.command()).await?;
+        let is_beside_new = missing.iter().any(|other| Some(&other.path) == region.beside.as_ref());
+        let late = Instant::now() + if is_beside_new { MANAGER_LAG } else { Duration::ZERO };
+        loop {
+            match manager.run(&region.command()).await {
+                Ok(()) => break,
+                Err(ManagerError::Failed(_)) if Instant::now() < late => sleep(MANAGER_POLL).await,
+                Err(error) => return Err(error),
+            }
+        }
         tracing::info!(region = region.path, "created");
     }
     Ok(())
