@@ -41,8 +41,10 @@ struct Judge {
     variable: &'static str,
     prepare: fn(&Project, &Path) -> Result<PathBuf, Trouble>,
     /// The words that call another application by this client; it is given what `prepare` made.
-    application: Option<fn(&Project, PathBuf) -> Result<Vec<PathBuf>, Trouble>>,
+    application: Option<Application>,
 }
+
+type Application = fn(&Project, PathBuf) -> Result<Vec<PathBuf>, Trouble>;
 
 /// Why there is no judge.
 #[derive(Debug)]
