@@ -35,13 +35,14 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use futures_util::future::join3;
-use tidelock_core::ids::{ChangelogId, ClientId, DocumentId, Epoch, Incarnation, MutationId, Offset, Sequence};
+use tidelock_core::ids::{ChangelogId, ClientId, DocumentId, Epoch, Incarnation, Offset, Sequence};
 use tidelock_core::server::{ChangePage, Filter, SnapshotPage, SymbolPage};
 use tokio::sync::{broadcast, watch};
 
 pub use host::{Described, Host, Journal, Met, Remerged, Rulebook};
 pub use machine::Machine;
 
+use self::clients::{client_id, client_row};
 use crate::changelog::{Changelog, Segment};
 use crate::error::StoreError;
 use crate::platform::{Platform, PlatformError, system};
@@ -223,12 +224,9 @@ impl<P: Platform> Store for ClusterStore<P> {
 
     fn client(&self, client: ClientId, incarnation: Incarnation) -> BoxFuture<'_, Result<ClientRecord, StoreError>> {
         Box::pin(async move {
-            let mutation = MutationId { client, incarnation, sequence: Sequence(0) };
-            let client = self.clients.client(client, incarnation);
-            let mut turn = client.turn().await;
-            self.read_client(mutation, &mut turn).await?;
-            self.record(mutation, &mut turn).await?;
-            Ok(ClientRecord { finished: turn.recorded() })
+            // A mutation that is under way may take long: it is answered when its client repeats it.
+            let row = client_row(&self.get_one(client_id(client, incarnation)).await?)?;
+            Ok(ClientRecord { finished: row.finished })
         })
     }
 
@@ -239,12 +237,8 @@ impl<P: Platform> Store for ClusterStore<P> {
         after: Sequence,
     ) -> BoxFuture<'_, Result<Vec<Recorded>, StoreError>> {
         Box::pin(async move {
-            let mutation = MutationId { client, incarnation, sequence: Sequence(0) };
-            let client = self.clients.client(client, incarnation);
-            let mut turn = client.turn().await;
-            self.read_client(mutation, &mut turn).await?;
-            self.record(mutation, &mut turn).await?;
-            let kept = turn.kept().filter(|kept| kept.sequence > after);
+            let row = client_row(&self.get_one(client_id(client, incarnation)).await?)?;
+            let kept = row.kept.iter().filter(|kept| kept.sequence > after);
             Ok(kept.map(|kept| self.recorded(kept)).collect())
         })
     }
@@ -289,10 +283,7 @@ impl<P: Platform> Changelog for ClusterStore<P> {
     }
 
     fn catch_up<'a>(&'a self, filter: &'a Filter) -> BoxFuture<'a, Result<(), StoreError>> {
-        Box::pin(async move {
-            self.catch_up_with(filter).await;
-            Ok(())
-        })
+        Box::pin(async move { self.catch_up_with(filter).await })
     }
 
     fn snapshot<'a>(

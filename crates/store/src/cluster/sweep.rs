@@ -16,7 +16,7 @@ use super::clients::{client_id, client_row};
 use super::conflicts::conflict_ms;
 use super::epoch::Look;
 use super::intent::{is_piece, piece_head, record_put};
-use super::limits::{ATTEMPTS_MAX, COMPARED_AT_ONCE_MAX, RECORDS_AGED_MAX};
+use super::limits::{ATTEMPTS_MAX, CATCH_UP_MS_MAX, COMPARED_AT_ONCE_MAX, RECORDS_AGED_MAX};
 use super::meta::{IntentName, IntentRow, Meta, Moved, Seen, unseal};
 use crate::error::StoreError;
 use crate::platform::{Entry, Platform, PlatformError, PutContent, PutIf, PutOutcome, Token, system};
@@ -45,6 +45,8 @@ struct Walks {
     missing: u64,
     /// The last that is done.
     done: u64,
+    /// The last that failed.
+    failed: u64,
     /// When the last one ended, done or failed, counted in walks through any collection.
     turn: u64,
 }
@@ -84,16 +86,21 @@ impl Scans {
         }
     }
 
-    /// Waits for walks through collections that begin after this was called.
-    async fn walk(&self, collections: impl Iterator<Item = &String>) {
+    /// Waits for walks through collections that begin after this was called. Whether they are done; `false` when they fail, and `gives_up`.
+    async fn walk(&self, collections: impl Iterator<Item = &String>, gives_up: impl Fn() -> bool) -> bool {
         let mut ended = self.ended.subscribe();
         let asked: Vec<(&String, u64)> = collections.map(|collection| (collection, self.ask(collection))).collect();
-        let are_done = |_: &u64| {
+        let all_or_any = |is: fn(&Walks, u64) -> bool, all: bool| {
             let walks = self.walks();
-            asked.iter().all(|(collection, number)| walks.get(*collection).is_some_and(|walks| walks.done >= *number))
+            let mut asked =
+                asked.iter().map(|(collection, number)| walks.get(*collection).is_some_and(|one| is(one, *number)));
+            if all { asked.all(|is| is) } else { asked.any(|is| is) }
         };
+        let are_done = || all_or_any(|walks, number| walks.done >= number, true);
+        let has_failed = || all_or_any(|walks, number| walks.failed >= number && walks.done < number, false);
         // The sender lives as long as the scans.
-        let _ = ended.wait_for(are_done).await;
+        let _ = ended.wait_for(|_| are_done() || has_failed() && gives_up()).await;
+        are_done()
     }
 
     /// Whether nothing is missing.
@@ -113,7 +120,11 @@ impl Scans {
         let turn = self.ended.borrow().wrapping_add(1);
         if let Some(walks) = self.walks().get_mut(collection) {
             walks.turn = turn;
-            walks.done = if done { number } else { walks.done };
+            if done {
+                walks.done = number;
+            } else {
+                walks.failed = number;
+            }
         }
         self.ended.send_replace(turn);
     }
@@ -186,14 +197,19 @@ impl<P: Platform> ClusterStore<P> {
         Ok(())
     }
 
-    /// Takes in everything that these collections hold at this moment. Those who ask meanwhile share the next walk.
-    pub(super) async fn catch_up_with(&self, filter: &Filter) {
+    /// Takes in everything that these collections hold at this moment. Those who ask meanwhile share the next walk. Where it cannot be known
+    /// now, nobody waits for long: he is told to come back.
+    pub(super) async fn catch_up_with(&self, filter: &Filter) -> Result<(), StoreError> {
         if planted::has(Bug::LagServed) {
-            return;
+            return Ok(());
         }
         // What an intent changes is taken in when its documents are.
         let collections = filter.collections.keys().filter(|name| self.options.collections.contains(name));
-        self.scans.walk(collections).await;
+        let due_ms = self.host.now_ms().saturating_add(CATCH_UP_MS_MAX);
+        if self.scans.walk(collections, || self.host.now_ms() >= due_ms).await {
+            return Ok(());
+        }
+        Err(StoreError::Unavailable("what collections hold cannot be told now".to_owned()))
     }
 
     async fn sweep(&self, collection: &str) -> Result<(), StoreError> {
@@ -396,7 +412,7 @@ mod tests {
         let (scans, names) = (Scans::default(), ["a".to_owned(), "b".to_owned()]);
         scans.request("a".to_owned());
         let (_, under_way) = scans.first().unwrap();
-        let mut asked = Box::pin(scans.walk(names.iter()));
+        let mut asked = Box::pin(scans.walk(names.iter(), || true));
         assert_eq!((&mut asked).now_or_never(), None);
         scans.ended("a", under_way, true);
         assert!(scans.is_done(), "nothing is missing");
@@ -406,7 +422,7 @@ mod tests {
             assert_eq!(next, name, "the one that had no walk for longest");
             scans.ended(&next, number, true);
         }
-        assert_eq!(asked.now_or_never(), Some(()));
+        assert_eq!(asked.now_or_never(), Some(true));
         assert_eq!(scans.first(), None);
     }
 
@@ -430,14 +446,38 @@ mod tests {
     fn a_walk_that_failed_comes_after_the_others() {
         let (scans, names) = (Scans::default(), ["b".to_owned()]);
         scans.request("a".to_owned());
-        let mut asked = Box::pin(scans.walk(names.iter()));
+        let mut asked = Box::pin(scans.walk(names.iter(), || true));
         assert_eq!((&mut asked).now_or_never(), None);
         for (name, done) in [("a", false), ("b", true), ("a", false)] {
             let (next, number) = scans.first().unwrap();
             assert_eq!(next, name);
             scans.ended(&next, number, done);
         }
-        assert_eq!(asked.now_or_never(), Some(()));
+        assert_eq!(asked.now_or_never(), Some(true));
         assert!(!scans.is_done(), "something is missing in a");
+    }
+
+    /// Whoever needs a walk is not kept waiting by walks that fail, once he has waited for long enough.
+    #[test]
+    fn a_walk_that_fails_is_waited_for_so_long() {
+        let (scans, names) = (Scans::default(), ["a".to_owned(), "b".to_owned()]);
+        let is_late = std::cell::Cell::new(false);
+        scans.request("a".to_owned());
+        let (_, under_way) = scans.first().unwrap();
+        let mut asked = Box::pin(scans.walk(names.iter(), || is_late.get()));
+        assert_eq!((&mut asked).now_or_never(), None);
+        is_late.set(true);
+        scans.ended("a", under_way, false);
+        assert_eq!((&mut asked).now_or_never(), None, "that one began before it was asked for");
+        is_late.set(false);
+        for (name, late, answer) in
+            [("b", false, None), ("a", false, None), ("b", false, None), ("a", true, Some(false))]
+        {
+            let (next, number) = scans.first().unwrap();
+            assert_eq!(next, name);
+            is_late.set(late);
+            scans.ended(&next, number, false);
+            assert_eq!((&mut asked).now_or_never(), answer);
+        }
     }
 }

@@ -17,7 +17,7 @@ use tidelock_core::wire::Outcome;
 use super::ClusterStore;
 use super::host::Described;
 use super::known::Known;
-use super::limits::{GET_DOCUMENTS_MAX, HALF_MS_MAX, JOURNAL_ATTEMPTS_MAX};
+use super::limits::{FEED_WAITS_MS_MAX, GET_DOCUMENTS_MAX, HALF_MS_MAX, JOURNAL_ATTEMPTS_MAX, TURN_WAITS_MS_MAX};
 use super::locks::Guard;
 use super::meta::{Group, IntentName, Meta, Sight};
 use crate::error::StoreError;
@@ -82,6 +82,8 @@ pub(super) enum Unfinished {
 
 /// Why documents were not read.
 pub(super) enum NotTaken {
+    /// Others of this node work on some of them.
+    Busy,
     /// An intent is not done, and these documents have their parts of it.
     Unfinished(IntentName, BTreeSet<DocumentId>),
     Failed(StoreError),
@@ -245,10 +247,13 @@ impl<P: Platform> ClusterStore<P> {
 
     /// Locks and reads documents, and those that have to be published with them.
     pub(super) async fn take(&self, ids: BTreeSet<DocumentId>) -> Result<Taken<'_>, StoreError> {
-        let guard = self.locks.lock(ids).await;
+        let busy = || StoreError::Unavailable("others have been at work on these documents for long".to_owned());
+        let patience = self.host.sleep(TURN_WAITS_MS_MAX);
+        let guard = self.locks.lock_within(ids, patience).await.ok_or_else(busy)?;
         match self.take_locked(guard, Unfinished::Finish, BTreeMap::new(), BTreeSet::new()).await {
             Ok(taken) => Ok(taken),
             Err(NotTaken::Failed(error)) => Err(error),
+            Err(NotTaken::Busy) => Err(busy()),
             Err(NotTaken::Unfinished(..)) => Err(StoreError::Unavailable("an intent is not done".to_owned())),
         }
     }
@@ -302,7 +307,11 @@ impl<P: Platform> ClusterStore<P> {
                 taken.guard
             } else {
                 drop(taken);
-                self.locks.lock(wanted).await
+                let wait_ms = match unfinished {
+                    Unfinished::Finish => TURN_WAITS_MS_MAX,
+                    Unfinished::Report => FEED_WAITS_MS_MAX,
+                };
+                self.locks.lock_within(wanted, self.host.sleep(wait_ms)).await.ok_or(NotTaken::Busy)?
             };
         }
     }

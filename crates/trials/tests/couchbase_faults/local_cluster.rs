@@ -10,6 +10,9 @@ use crate::{WORK, run};
 /// How long the cluster takes for each answer while vbuckets move, so that requests meet a node that has just lost them.
 const SLOW: Duration = Duration::from_millis(40);
 
+/// How long a node does not talk: longer than a request is waited for.
+const HUNG: Duration = Duration::from_secs(20);
+
 /// What happens to the cluster.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Fault {
@@ -23,10 +26,18 @@ enum Fault {
     Rebalanced,
     /// Vbuckets move while requests to them are on their way.
     MovedInTheMiddle,
+    /// A node stops talking on connections that stay open, and carries out later what it was asked for meanwhile.
+    NodeHung,
 }
 
-const FAULTS: [Fault; 5] =
-    [Fault::NodeKilled, Fault::NodeFailedOver, Fault::RolledBack, Fault::Rebalanced, Fault::MovedInTheMiddle];
+const FAULTS: [Fault; 6] = [
+    Fault::NodeKilled,
+    Fault::NodeFailedOver,
+    Fault::RolledBack,
+    Fault::Rebalanced,
+    Fault::MovedInTheMiddle,
+    Fault::NodeHung,
+];
 
 #[test]
 fn a_cluster_under_faults_loses_doubles_and_tears_nothing() {
@@ -63,6 +74,11 @@ fn inject(trial: &mut Trial<Couchbase>, fault: Fault, dice: &mut Dice) {
             }
             trial.ground.double().delay_kv(Duration::ZERO);
         }
+        Fault::NodeHung => {
+            trial.ground.double().hang(Some(node));
+            trial.fleet.work(HUNG);
+            trial.ground.double().hang(None);
+        }
     }
 }
 
@@ -77,7 +93,7 @@ fn come_back(trial: &mut Trial<Couchbase>, node: usize) {
 fn roll_back(trial: &mut Trial<Couchbase>, node: usize) {
     let (kept, hasty) = (json!({ "is": "kept" }), json!({ "is": "hasty" }));
     trial.foreign_all("foreign", Some(&kept));
-    // Nothing is begun that could not be finished: whoever comes back to a server waits for that.
+    // Nothing is begun that could not be finished: a client that changes servers would be told to come back when it is.
     trial.fleet.settle(LIMIT);
     trial.ground.double().hold_replication();
     trial.foreign_all("foreign", Some(&hasty));

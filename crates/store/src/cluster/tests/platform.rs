@@ -34,6 +34,10 @@ struct Data {
     halves: BTreeMap<DocumentId, (Item, bool, bool)>,
     /// The states before the last ones.
     before: BTreeMap<DocumentId, Item>,
+    /// Which documents take no writes.
+    holds: Option<fn(&DocumentId) -> bool>,
+    /// How often that changed.
+    holds_changed: u64,
 }
 
 #[derive(Clone, Default)]
@@ -99,6 +103,30 @@ impl Cluster {
         let mut data = self.data();
         let before = data.before.get(id).cloned().unwrap_or_default();
         data.halves.insert(id.clone(), (before, content, meta));
+    }
+
+    /// Puts of these documents get no answer from here on. Those that wait fail when others are held.
+    pub(super) fn hold(&self, holds: fn(&DocumentId) -> bool) {
+        let mut data = self.data();
+        data.holds = Some(holds);
+        data.holds_changed += 1;
+        data.wakers.drain(..).for_each(Waker::wake);
+    }
+
+    /// Waits while a document is held. Whether it was.
+    async fn held(&self, puts: &[PutIf]) -> bool {
+        let mut since = None;
+        std::future::poll_fn(|context| {
+            let mut data = self.data();
+            let is_held = data.holds.is_some_and(|holds| puts.iter().any(|put| holds(&put.id)));
+            if !is_held || since.is_some_and(|since| since != data.holds_changed) {
+                return Poll::Ready(since.is_some());
+            }
+            since = Some(data.holds_changed);
+            data.wakers.push(context.waker().clone());
+            Poll::Pending
+        })
+        .await
     }
 
     /// Every put is whole.
@@ -420,7 +448,12 @@ impl Platform for TestPlatform {
     }
 
     fn put_if<'a>(&'a self, puts: &'a [PutIf]) -> BoxFuture<'a, Result<PutOutcome, PlatformError>> {
-        Box::pin(self.call(|data| data.put(puts)))
+        Box::pin(async move {
+            if self.cluster.held(puts).await {
+                return Err(PlatformError::Unavailable("no copy confirms it".to_owned()));
+            }
+            self.call(|data| data.put(puts)).await
+        })
     }
 
     fn feed<'a>(
