@@ -146,7 +146,7 @@ impl Rig {
     pub(super) fn spawn(&mut self, task: impl Future<Output = ()> + Send + 'static) {
         self.background.push(Box::pin(async move {
             task.await;
-            std::future::pending().await
+            std::future::pending::<()>().await;
         }));
     }
 
