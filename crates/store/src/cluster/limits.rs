@@ -4,6 +4,8 @@
 pub(super) const STRIPES: usize = 1024;
 /// Documents whose last state a node remembers, so that it need not be read and hashed again.
 pub(super) const DOCUMENTS_REMEMBERED_MAX: usize = 100_000;
+/// Documents that others take in while a walk goes on, before those that it finds are read again, all of them.
+pub(super) const DOCUMENTS_NOTED_MAX: usize = 1_000_000;
 /// Groups that a node remembers to have published.
 pub(super) const GROUPS_REMEMBERED_MAX: usize = 20_000;
 /// Clients whose record a node remembers.

@@ -2,7 +2,6 @@
 //! of everything. On its way it forgets what is past its horizon.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
-use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use futures_util::future::select;
@@ -16,7 +15,9 @@ use super::clients::{client_id, client_row};
 use super::conflicts::conflict_ms;
 use super::epoch::Look;
 use super::intent::{is_piece, piece_head, record_put};
+use super::known::{Age, hash};
 use super::limits::{ATTEMPTS_MAX, CATCH_UP_MS_MAX, COMPARED_AT_ONCE_MAX, RECORDS_AGED_MAX};
+use super::locks::Guard;
 use super::meta::{IntentName, IntentRow, Meta, Moved, Seen, unseal};
 use crate::error::StoreError;
 use crate::platform::{Entry, Platform, PlatformError, PutContent, PutIf, PutOutcome, Token, system};
@@ -219,12 +220,20 @@ impl<P: Platform> ClusterStore<P> {
         if collection == system::INTENTS {
             return self.sweep_intents().await;
         }
+        self.known.begin_walk();
+        let walked = self.sweep_present(collection).await;
+        self.known.end_walk();
+        self.sweep_absent(collection, &walked?).await
+    }
+
+    /// Takes in what a collection holds; the hashes of its keys.
+    async fn sweep_present(&self, collection: &str) -> Result<HashSet<u64>, StoreError> {
         let mut scan = self.platform.scan(collection).await?;
         let mut present = HashSet::new();
         loop {
             let page = scan.next().await?;
             if page.is_empty() {
-                break;
+                return Ok(present);
             }
             for (key, entry) in &page {
                 if entry.content.is_some() || entry.unreadable.is_some() {
@@ -233,7 +242,6 @@ impl<P: Platform> ClusterStore<P> {
             }
             self.sweep_documents(collection, page).await?;
         }
-        self.sweep_absent(collection, &present).await
     }
 
     /// Takes in what the journal has otherwise, and forgets what is past its horizon.
@@ -242,7 +250,7 @@ impl<P: Platform> ClusterStore<P> {
         for page in page.chunks(COMPARED_AT_ONCE_MAX) {
             let ids: Vec<DocumentId> = page.iter().map(|(key, _)| DocumentId::new(collection, key)).collect();
             let held = self.journal.read(&ids).await?.documents;
-            let mut differing = BTreeSet::new();
+            let mut differing = BTreeMap::new();
             for ((id, (key, entry)), held) in ids.into_iter().zip(page).zip(held) {
                 let expired = |at_ms: u64| at_ms.saturating_add(self.options.conflicts_kept_ms) <= now_ms;
                 if collection == system::CONFLICTS && entry.content.is_some() && conflict_ms(key).is_some_and(expired) {
@@ -252,15 +260,39 @@ impl<P: Platform> ClusterStore<P> {
                 if entry.content.is_none() && entry.unreadable.is_none() {
                     self.sweep_tombstone(&id, entry).await?;
                 }
-                if self.version_of(&id, entry) != Some(held.map_or(Version::ABSENT, |held| held.version)) {
-                    differing.insert(id);
+                let is_new = held.is_none() && entry.content.is_some();
+                let held = held.map_or(Version::ABSENT, |held| held.version);
+                if is_new || self.version_of(&id, entry) != Some(held) {
+                    differing.insert(id, entry);
                 }
             }
             if !differing.is_empty() {
-                let mut taken = self.take(differing).await?;
-                self.ingest(&mut taken, SessionId(0), &[]).await?;
+                self.take_in_walk(&differing).await?;
             }
         }
+        Ok(())
+    }
+
+    /// Takes in what a walk has found. A document is read again where what was found may be earlier than what was taken in meanwhile.
+    async fn take_in_walk(&self, found: &BTreeMap<DocumentId, &Entry>) -> Result<(), StoreError> {
+        let given = |guard: &mut Guard<'_>| {
+            let mut given = BTreeMap::new();
+            guard.retain(|id| {
+                let Some(entry) = found.get(id) else { return true };
+                let age = self.known.age_in_walk(id, entry);
+                if age == Age::Later {
+                    given.insert(id.clone(), Entry::clone(entry));
+                }
+                age != Age::Old
+            });
+            given
+        };
+        let mut taken = self.take_with(found.keys().cloned().collect(), given).await?;
+        self.ingest(&mut taken, SessionId(0), &[]).await?;
+        // Before anybody else may take them in. Of those that are not as they were found, others may have taken in a later state.
+        let as_found =
+            |id: &&DocumentId| taken.state(id).map(|state| &state.token) == found.get(id).map(|entry| &entry.token);
+        self.known.walked(found.keys().filter(as_found));
         Ok(())
     }
 
@@ -392,12 +424,6 @@ impl<P: Platform> ClusterStore<P> {
             Err(error) => Err(error.into()),
         }
     }
-}
-
-fn hash(key: impl Hash) -> u64 {
-    let mut hasher = DefaultHasher::new();
-    key.hash(&mut hasher);
-    hasher.finish()
 }
 
 #[cfg(test)]

@@ -247,10 +247,20 @@ impl<P: Platform> ClusterStore<P> {
 
     /// Locks and reads documents, and those that have to be published with them.
     pub(super) async fn take(&self, ids: BTreeSet<DocumentId>) -> Result<Taken<'_>, StoreError> {
+        self.take_with(ids, |_| BTreeMap::new()).await
+    }
+
+    /// As [`take`](Self::take); what `given` says of the locked documents need not be read.
+    pub(super) async fn take_with(
+        &self,
+        ids: BTreeSet<DocumentId>,
+        given: impl FnOnce(&mut Guard<'_>) -> BTreeMap<DocumentId, Entry>,
+    ) -> Result<Taken<'_>, StoreError> {
         let busy = || StoreError::Unavailable("others have been at work on these documents for long".to_owned());
         let patience = self.host.sleep(TURN_WAITS_MS_MAX);
-        let guard = self.locks.lock_within(ids, patience).await.ok_or_else(busy)?;
-        match self.take_locked(guard, Unfinished::Finish, BTreeMap::new(), BTreeSet::new()).await {
+        let mut guard = self.locks.lock_within(ids, patience).await.ok_or_else(busy)?;
+        let given = given(&mut guard);
+        match self.take_locked(guard, Unfinished::Finish, given, BTreeSet::new()).await {
             Ok(taken) => Ok(taken),
             Err(NotTaken::Failed(error)) => Err(error),
             Err(NotTaken::Busy) => Err(busy()),

@@ -79,6 +79,8 @@ pub(super) type Backup = BTreeMap<DocumentId, (Option<Arc<[u8]>>, Option<Arc<[u8
 struct Script {
     /// Calls so far.
     calls: u64,
+    /// Documents that were read, by collection.
+    read: BTreeMap<String, usize>,
     fault: Option<(u64, Fault)>,
     /// Runs before the call of this number.
     hook: Option<(u64, Hook)>,
@@ -328,6 +330,11 @@ impl TestPlatform {
         script.fault = Some((script.calls + call, fault));
     }
 
+    /// How many documents of a collection the node has read by itself.
+    pub(super) fn documents_read(&self, collection: &str) -> usize {
+        self.script.lock().unwrap().read.get(collection).copied().unwrap_or_default()
+    }
+
     /// Something happens before the call of this number, from now on.
     pub(super) fn before(&self, call: u64, hook: impl FnOnce(&Cluster) + Send + 'static) {
         let mut script = self.script.lock().unwrap();
@@ -440,6 +447,9 @@ impl Platform for TestPlatform {
     }
 
     fn get<'a>(&'a self, ids: &'a [DocumentId]) -> BoxFuture<'a, Result<Vec<Entry>, PlatformError>> {
+        for id in ids {
+            *self.script.lock().unwrap().read.entry(id.collection.clone()).or_default() += 1;
+        }
         Box::pin(self.call(|data| ids.iter().map(|id| data.seen_entry(id)).collect()))
     }
 
