@@ -73,13 +73,12 @@ impl Known {
     /// As [`age`](Self::age), of a state that the walk has found at the platform. Where no state of the document was taken in since the walk
     /// began, it is no earlier than what was taken in before.
     pub(super) fn age_in_walk(&self, id: &DocumentId, entry: &Entry) -> Age {
-        match self.age(id, entry) {
-            Age::Unknown if entry.order.is_some() => {
-                let is_untouched = self.memory().noted.as_ref().is_some_and(|noted| !noted.contains(&hash(id)));
-                if is_untouched { Age::Later } else { Age::Unknown }
-            }
-            age => age,
+        let age = self.age(id, entry);
+        if age != Age::Unknown || entry.order.is_none() {
+            return age;
         }
+        let is_untouched = self.memory().noted.as_ref().is_some_and(|noted| !noted.contains(&hash(id)));
+        if is_untouched { Age::Later } else { Age::Unknown }
     }
 
     /// The walk itself has taken them in, as it found them: what it may meet of them afterwards is later.
