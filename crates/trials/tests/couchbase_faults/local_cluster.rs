@@ -28,15 +28,18 @@ enum Fault {
     MovedInTheMiddle,
     /// A node stops talking on connections that stay open, and carries out later what it was asked for meanwhile.
     NodeHung,
+    /// No write becomes durable for a while; a server starts again meanwhile, and its clients come back.
+    NothingDurable,
 }
 
-const FAULTS: [Fault; 6] = [
+const FAULTS: [Fault; 7] = [
     Fault::NodeKilled,
     Fault::NodeFailedOver,
     Fault::RolledBack,
     Fault::Rebalanced,
     Fault::MovedInTheMiddle,
     Fault::NodeHung,
+    Fault::NothingDurable,
 ];
 
 #[test]
@@ -79,7 +82,17 @@ fn inject(trial: &mut Trial<Couchbase>, fault: Fault, dice: &mut Dice) {
             trial.fleet.work(HUNG);
             trial.ground.double().hang(None);
         }
+        Fault::NothingDurable => nothing_durable(trial),
     }
+}
+
+/// What is begun stays begun until it can be finished, and clients come and go meanwhile.
+fn nothing_durable(trial: &mut Trial<Couchbase>) {
+    trial.ground.double().hold_replication();
+    trial.fleet.work(WORK);
+    trial.restart(&[1], WORK);
+    trial.fleet.work(WORK);
+    trial.ground.double().release_replication();
 }
 
 /// A node returns, and gets its share.
