@@ -113,7 +113,7 @@ impl Client {
     fn push(&mut self, changes: Vec<DocumentChange>) -> Push {
         self.sequence += 1;
         let (sequence, acknowledged) = (Sequence(self.sequence), Sequence(self.sequence - 1));
-        Push { sequence, acknowledged, edited_ms: 1, changes, more: false }
+        Push { sequence, acknowledged, edited_ms: 1, changes, more: false, before: None }
     }
 
     async fn accepted(&mut self) -> Offset {
@@ -168,7 +168,12 @@ impl Document {
 
     fn change(&mut self, body: Vec<u8>) -> DocumentChange {
         let base = std::mem::replace(&mut self.version, version::of_body(&body).unwrap());
-        DocumentChange { id: DocumentId::new(COLLECTION, key(self.number)), base, operation: Operation::Put(body) }
+        DocumentChange {
+            id: DocumentId::new(COLLECTION, key(self.number)),
+            base,
+            operation: Operation::Put(body),
+            whole: None,
+        }
     }
 }
 

@@ -98,8 +98,6 @@ pub(crate) struct Replica {
     pub(crate) wall_skew_ms: i64,
     /// Rooms that its identity could read at any time.
     pub(crate) granted: Vec<String>,
-    /// The store was set back: until its client is synced over a later connection than this, its application writes nothing.
-    pub(crate) still_until: Option<LinkId>,
     /// Entries of the list of rejected mutations that were looked at.
     pub(crate) rejected_checked: usize,
 }
@@ -234,7 +232,6 @@ impl World {
                 session: i64::try_from(index).unwrap_or_default(),
                 wall_skew_ms: 0,
                 granted: Vec::new(),
-                still_until: None,
                 rejected_checked: 0,
             });
             world.rooms.push(Vec::new());
@@ -545,9 +542,6 @@ impl World {
 
     /// The application of a replica commits a transaction. Its token has the number.
     pub(crate) fn write(&mut self, replica: usize, number: usize) {
-        if self.is_still(replica) {
-            return;
-        }
         let token = format!("c{replica}-{number}");
         let now_ms = self.wall_ms(replica);
         let Some(target) = self.replicas.get_mut(replica) else { return };

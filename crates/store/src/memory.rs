@@ -47,7 +47,7 @@ struct State {
     conflicts: VecDeque<ConflictRecord>,
     conflict_number_last: u64,
     notes: BTreeMap<String, Vec<u8>>,
-    /// Documents whose content was offered.
+    /// Documents whose state was brought back.
     offered: BTreeSet<DocumentId>,
     /// Where each history ends but the last, which is the present one.
     histories: Vec<(History, Offset)>,
@@ -168,9 +168,13 @@ impl State {
 
     fn trace(&self, id: &DocumentId) -> Trace {
         match self.documents.get(id) {
-            Some((record, _)) if record.body.is_none() => Trace::Buried,
-            Some(_) if self.offered.contains(id) => Trace::Offered,
-            Some(_) | None => Trace::None,
+            Some((record, _)) => match (record.body.is_none(), self.offered.contains(id)) {
+                (false, false) => Trace::None,
+                (false, true) => Trace::Offered,
+                (true, false) => Trace::Buried,
+                (true, true) => Trace::Withdrawn,
+            },
+            None => Trace::None,
         }
     }
 
@@ -200,7 +204,7 @@ impl State {
             if let Some(old) = &before {
                 self.unlist(old.offset, &write.id);
             }
-            if write.trace == Trace::Offered {
+            if write.trace.is_brought_back() {
                 self.offered.insert(write.id.clone());
             }
             let former =

@@ -132,9 +132,22 @@ pub enum Trace {
     None,
     /// There is none, and a tombstone says that there was one.
     Buried,
-    /// Its content came from a client that offered what the store, set back, lacked: nobody knows which mutations are in it. It stays
-    /// so until its tombstone is forgotten.
+    /// Its content came from a client that offered what the store, set back, lacked: nobody knows which mutations are in it.
     Offered,
+    /// As before, and it was deleted since; or a client brought back that it was deleted. So until its tombstone is forgotten.
+    Withdrawn,
+}
+
+impl Trace {
+    /// Whether a tombstone is kept of the document.
+    pub fn is_tombstone(self) -> bool {
+        matches!(self, Self::Buried | Self::Withdrawn)
+    }
+
+    /// Whether the state came from a client that brought it back.
+    pub fn is_brought_back(self) -> bool {
+        matches!(self, Self::Offered | Self::Withdrawn)
+    }
 }
 
 /// The write of one document. One that [leaves](Write::leaves) content and channels as they are is a condition alone: it has to hold
@@ -156,7 +169,7 @@ pub struct Write {
     pub channels: Vec<String>,
     /// When the user made the change, milliseconds since 1970.
     pub edited_ms: u64,
-    /// To be remembered: a tombstone although there was no document, or that the content was offered.
+    /// To be remembered: that the content was offered, or, withdrawn, a tombstone although there was no document.
     pub trace: Trace,
 }
 

@@ -12,8 +12,8 @@ use crate::planted::{self, Bug};
 use crate::prelude::*;
 use crate::version;
 use crate::wire::{
-    Change, ChangeKind, Changes, Cursor, DocumentChange, DocumentPolicy, FieldStrategy, Operation, Policy, Purge,
-    Reconciled, Snapshot, WireError, unpack_changes,
+    Change, ChangeKind, Changes, Cursor, DocumentPolicy, FieldStrategy, Policy, Purge, Reconciled, Snapshot, WireError,
+    unpack_changes,
 };
 
 /// How often a batch waits for unsent changes that a rebase could handle as well.
@@ -91,6 +91,12 @@ impl Batch {
         labels.iter().any(|label| label.split('\0').next() == Some(collection))
     }
 
+    /// Whether it tells what a server that was set back has: what it lacks is no deletion then. What waits for the resolver is asked again
+    /// all the same.
+    fn tells_what_is(&self, client: &Client) -> bool {
+        client.position.restoring.is_some() && !matches!(self.cover, Cover::Changes(_))
+    }
+
     /// Whether the next frame belongs to this one.
     fn continues(&self) -> bool {
         matches!(&self.cover, Cover::Changes(frame) if frame.more)
@@ -140,7 +146,8 @@ impl Client {
 
     /// Whether unsent changes have to become mutations against their own base before this batch: then the server sees the conflict,
     /// decides it, and logs what it discards. Where a rebase decides the same, a batch waits only a few times: somebody who never
-    /// stops writing would keep it waiting for ever. Not when nothing can be formed.
+    /// stops writing would keep it waiting for ever. Not when nothing can be formed, nor what a server that was set back lacks: it gets
+    /// the base first.
     fn forms_first(&self, batch: &Batch) -> bool {
         let stuck = self.idle && !self.captured && self.pending.is_empty();
         let decided_by_server = |id: &DocumentId| self.policies.get(&id.collection).is_some_and(decided_by_server);
@@ -150,7 +157,12 @@ impl Client {
         };
         !stuck
             && !self.mirror.is_empty()
-            && batch.changes.iter().filter_map(|change| self.document_id(change)).any(waits)
+            && batch
+                .changes
+                .iter()
+                .filter(|change| change.kind != ChangeKind::Delete || !batch.tells_what_is(self))
+                .filter_map(|change| self.document_id(change))
+                .any(waits)
     }
 
     fn document_id(&self, change: &Change) -> Option<DocumentId> {
@@ -300,27 +312,14 @@ fn absent(batch: &Batch, client: &Client, desk: &Desk) -> Vec<DocumentId> {
     absent
 }
 
-/// A server that was set back lacks a document, or it was deleted while the client was away: the server decides, by what it remembers.
-/// An unsent edit of it becomes one that creates it.
-fn offer(id: &DocumentId, client: &Client, desk: &mut Desk, former: &mut Former) {
-    let Some(body) = desk.pages.confirmed(id).map(|(_, body)| body.to_vec()) else { return };
-    if !client.mirror.may_be_dirty(id) {
-        let operation = Operation::Offer(body);
-        former.add(client.now_ms, vec![DocumentChange { id: id.clone(), base: Version::ABSENT, operation }]);
-    }
-    desk.confirm(id, None);
-}
-
 fn apply_batch(batch: &Batch, client: &Client, desk: &mut Desk) {
-    // In a new epoch absence is not deletion. What waits for the resolver is asked again.
-    let restoring = client.position.restoring.is_some() && !matches!(batch.cover, Cover::Changes(_));
-    let offered = |id: &DocumentId| restoring && !client.unresolved.contains_key(id);
-    let mut former = Former::new(client);
+    let offered = |id: &DocumentId| batch.tells_what_is(client) && !client.unresolved.contains_key(id);
+    let mut former = Former::new(client, desk);
     for id in absent(batch, client, desk) {
         if !batch.reads(&id.collection) {
             forget(&id, client, desk);
         } else if offered(&id) {
-            offer(&id, client, desk, &mut former);
+            former.offer(&id, client, desk);
         } else {
             desk.receive(client, &id, None, client.mirror.may_be_dirty(&id));
             desk.after.forgotten.push(id);
@@ -336,7 +335,7 @@ fn apply_batch(batch: &Batch, client: &Client, desk: &mut Desk) {
         if deleted && !batch.reads(&id.collection) {
             forget(&id, client, desk);
         } else if deleted && offered(&id) {
-            offer(&id, client, desk, &mut former);
+            former.offer(&id, client, desk);
         } else {
             apply_change(change, &id, client, desk);
         }

@@ -5,10 +5,10 @@ use super::storage::{PageId, Read, ReadResult, RejectedDocument, Row, WriteOp};
 use super::task::{Next, outbox_deletes};
 use super::work::Desk;
 use super::{Client, Event, Pending};
-use crate::ids::DocumentId;
+use crate::ids::{DocumentId, Sequence, Version};
 use crate::ordered::OrderedSet;
 use crate::prelude::*;
-use crate::wire::{DocumentChange, ErrorCode, Mutation, encode};
+use crate::wire::{DocumentChange, ErrorCode, Mutation, Operation, encode};
 use crate::{json, key, merge};
 
 /// Most groups that one transaction forms.
@@ -99,7 +99,7 @@ impl Collect {
     }
 
     fn form(&mut self, client: &Client, desk: &mut Desk) {
-        let mut former = Former::new(client);
+        let mut former = Former::new(client, desk);
         for group in core::mem::take(&mut self.groups) {
             for (collection, reason) in &group.unsupported {
                 let message = format!("a key of {collection} cannot be synced: {reason}");
@@ -153,15 +153,30 @@ pub(super) struct Former {
 }
 
 impl Former {
-    pub(super) fn new(client: &Client) -> Self {
-        Self { replica: client.replica.clone(), mutations: Vec::new() }
+    pub(super) fn new(client: &Client, desk: &Desk) -> Self {
+        let replica = desk.after.replica.as_ref().unwrap_or(&client.replica).clone();
+        Self { replica, mutations: Vec::new() }
+    }
+
+    /// Gives a mutation the next sequence.
+    pub(super) fn again(&mut self, mutation: Mutation) {
+        self.replica.assigned = self.replica.assigned.next();
+        self.mutations.push(Mutation { sequence: self.replica.assigned, ..mutation });
+    }
+
+    /// A server that was set back lacks a document, or it was deleted while the client was away: the server decides, by what it
+    /// remembers. What the user has changed follows once that is answered.
+    pub(super) fn offer(&mut self, id: &DocumentId, client: &Client, desk: &mut Desk) {
+        let Some(body) = desk.pages.confirmed(id).map(|(_, body)| body.to_vec()) else { return };
+        let operation = Operation::Offer(body);
+        self.add(client.now_ms, vec![DocumentChange { id: id.clone(), base: Version::ABSENT, operation, whole: None }]);
+        desk.confirm(id, None);
     }
 
     /// A transaction that changed nothing against the shadow needs no mutation.
     pub(super) fn add(&mut self, edited_ms: u64, changes: Vec<DocumentChange>) {
         if !changes.is_empty() {
-            self.replica.assigned = self.replica.assigned.next();
-            self.mutations.push(Mutation { sequence: self.replica.assigned, edited_ms, changes });
+            self.again(Mutation { sequence: Sequence(0), edited_ms, changes, before: None });
         }
     }
 
@@ -241,7 +256,7 @@ fn change_of(id: &DocumentId, client: &Client, desk: &Desk) -> Result<Option<Doc
     let policy = client.policy(&id.collection);
     let operation = merge::diff(base.as_ref(), mine.as_ref(), &policy);
     let base = confirmed.map(|(version, _)| version).unwrap_or_default();
-    Ok(operation.map(|operation| DocumentChange { id: id.clone(), base, operation }))
+    Ok(operation.map(|operation| DocumentChange { id: id.clone(), base, operation, whole: None }))
 }
 
 /// A group that cannot be sent goes back to what the server has; the list of rejected mutations keeps what the user wanted.
@@ -333,7 +348,7 @@ impl Adopt {
     }
 
     fn form(&self, client: &Client, desk: &mut Desk) {
-        let mut former = Former::new(client);
+        let mut former = Former::new(client, desk);
         for key in &self.rows {
             let id = DocumentId::new(self.record.0.as_str(), key.as_str());
             match change_of(&id, client, desk) {

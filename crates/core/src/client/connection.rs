@@ -244,7 +244,8 @@ impl Client {
         let mut messages = Vec::new();
         for pending in queue.into_iter().filter(|pending| !pending.sent).take(room) {
             pending.sent = true;
-            for push in split(pending, acknowledged, frame_bytes_max) {
+            let before = self.position.is_before(&pending.mutation);
+            for push in split(pending, acknowledged, before, frame_bytes_max) {
                 if !batch.is_empty() && batch.len().saturating_add(push.len()) > frame_bytes_max.min(PUSH_BYTES_MAX) {
                     messages.push((core::mem::take(&mut batch), count));
                     count = 0;
@@ -471,7 +472,7 @@ impl Client {
 }
 
 /// A mutation as push frames, each within the limit.
-fn split(pending: &Pending, acknowledged: Sequence, frame_bytes_max: usize) -> Vec<Vec<u8>> {
+fn split(pending: &Pending, acknowledged: Sequence, before: bool, frame_bytes_max: usize) -> Vec<Vec<u8>> {
     let mutation = &pending.mutation;
     let mut parts = vec![Vec::new()];
     let mut bytes = 0_usize;
@@ -494,6 +495,7 @@ fn split(pending: &Pending, acknowledged: Sequence, frame_bytes_max: usize) -> V
             edited_ms: mutation.edited_ms,
             changes,
             more: index < last,
+            before: before.then_some(true),
         })
     };
     parts.into_iter().enumerate().map(push).collect()

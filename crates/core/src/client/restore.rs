@@ -8,9 +8,10 @@ use super::storage::{Read, ReadResult, RejectedDocument};
 use super::task::Next;
 use super::work::Desk;
 use super::{Client, Pending};
-use crate::ids::{Epoch, Sequence};
+use crate::ids::{DocumentId, Epoch, Sequence};
+use crate::ordered::OrderedMap;
 use crate::prelude::*;
-use crate::wire::{ErrorCode, Mutation, Operation, Outcome, PushResult, decode};
+use crate::wire::{DocumentState, ErrorCode, Mutation, Operation, Outcome, PushResult, decode};
 
 /// Acknowledged mutations that are pushed again, and what became of them.
 #[derive(Debug)]
@@ -40,6 +41,9 @@ impl Client {
     pub(super) fn restore_if_set_back(&mut self, finished: Sequence, epoch: Epoch, lost: bool) {
         let settled = self.replica.settled;
         let set_back = lost || finished < settled || self.position.epoch.is_some_and(|known| known != epoch);
+        if set_back {
+            self.position.before = Some(self.replica.assigned);
+        }
         let from = if set_back { Some(self.position.restoring.unwrap_or(settled)) } else { self.position.restoring };
         self.restore = None;
         if let Some(from) = from {
@@ -47,6 +51,37 @@ impl Client {
             self.restore = Some(Restore { recalled: false, mutations: Vec::new(), results: Vec::new() });
         }
         self.position.epoch = Some(epoch);
+    }
+
+    /// The documents of a mutation that the server has not got, as these states say, and may lack only because it was set back: with what
+    /// this client has confirmed of them.
+    pub(super) fn lacking(
+        &self,
+        mutation: &Mutation,
+        states: &[DocumentState],
+        desk: &Desk,
+    ) -> OrderedMap<DocumentId, Vec<u8>> {
+        if self.position.restoring.is_none() && !self.position.is_before(mutation) {
+            return OrderedMap::new();
+        }
+        let absent = states.iter().filter(|state| !state.version.exists());
+        let confirmed = |id: &DocumentId| desk.pages.confirmed(id).map(|(_, body)| (id.clone(), body.to_vec()));
+        absent.filter_map(|state| confirmed(&state.id)).collect()
+    }
+
+    /// A mutation that the server could not carry out because it lacks documents that it patches: as it is to be pushed, with these.
+    /// `None` where it had them.
+    pub(super) fn with_whole(
+        &self,
+        mutation: &Mutation,
+        lacking: &OrderedMap<DocumentId, Vec<u8>>,
+    ) -> Option<Mutation> {
+        let before = self.position.is_before(mutation);
+        let mut again = Mutation { before: before.then_some(true), ..mutation.clone() };
+        for change in again.changes.iter_mut().filter(|change| matches!(change.operation, Operation::Patch(_))) {
+            change.whole = lacking.get(&change.id).cloned().or(change.whole.take());
+        }
+        (again.changes != mutation.changes).then_some(again)
     }
 
     /// Every result up to here is known.

@@ -1,5 +1,6 @@
 //! Applying the results of pushes.
 
+use super::collect::Former;
 use super::state::{Replica, Unresolved};
 use super::storage::{OutboxRecord, PageId, RejectedDocument, Row, WriteOp};
 use super::task::Next;
@@ -157,19 +158,40 @@ fn settle(result: &PushResult, pending: &Pending, client: &Client, desk: &mut De
         }
         Outcome::Rejected(code, message, states) => {
             reject(*code, message, changes, client, desk);
-            settle_states(changes, states, client, desk, true);
-            return settle_offsets(states.iter().map(|state| &state.id), result, desk);
+            let lacking = client.lacking(&pending.mutation, states, desk);
+            // What the server only lacks stays confirmed, and is offered.
+            let has: Vec<_> = states.iter().filter(|state| !lacking.contains_key(&state.id)).cloned().collect();
+            settle_states(changes, &has, client, desk, true);
+            return settle_offsets(has.iter().map(|state| &state.id), result, desk);
         }
         Outcome::Resolve(states) => {
-            for state in states {
-                if let Some(change) =
-                    changes.iter().find(|change| change.id == state.id && change.base != state.version)
-                {
-                    meet(change, state, client, desk);
-                }
+            let lacking = client.lacking(&pending.mutation, states, desk);
+            if let Some(again) = client.with_whole(&pending.mutation, &lacking) {
+                let mut former = Former::new(client, desk);
+                former.again(again);
+                former.finish(desk);
+                return;
             }
-            mark_again(pending, desk);
-            return settle_offsets(states.iter().map(|state| &state.id), result, desk);
+            let has: Vec<_> = states.iter().filter(|state| !lacking.contains_key(&state.id)).cloned().collect();
+            if !lacking.is_empty() && client.position.is_before(&pending.mutation) {
+                // Made again from what others have brought back by then, it might be there twice.
+                let message = "the server was set back, and may have had this change";
+                reject(ErrorCode::Conflict, message, changes, client, desk);
+                settle_states(changes, &has, client, desk, true);
+            } else {
+                let mut former = Former::new(client, desk);
+                lacking.keys().for_each(|id| former.offer(id, client, desk));
+                former.finish(desk);
+                for state in &has {
+                    if let Some(change) =
+                        changes.iter().find(|change| change.id == state.id && change.base != state.version)
+                    {
+                        meet(change, state, client, desk);
+                    }
+                }
+                mark_again(pending, desk);
+            }
+            return settle_offsets(has.iter().map(|state| &state.id), result, desk);
         }
     }
     settle_offsets(changes.iter().map(|change| &change.id), result, desk);

@@ -57,9 +57,18 @@ pub(super) struct Position {
     pub(super) history: Option<(History, Offset)>,
     /// While a server that was set back gets again what it lacks: mutations after this one may have to be pushed again.
     pub(super) restoring: Option<Sequence>,
+    /// Mutations up to this one were formed before the client noticed that its server was set back.
+    pub(super) before: Option<Sequence>,
 }
 
-cbor_struct!(Position { cursor, channels, collections, epoch, wanted, history, restoring });
+cbor_struct!(Position { cursor, channels, collections, epoch, wanted, history, restoring, before });
+
+impl Position {
+    /// Whether a mutation was made before this client noticed that its server was set back.
+    pub(super) fn is_before(&self, mutation: &Mutation) -> bool {
+        mutation.before == Some(true) || self.before.is_some_and(|before| mutation.sequence <= before)
+    }
+}
 
 /// A conflict that waits for the application's resolver.
 #[derive(Clone, Debug, PartialEq, Eq)]

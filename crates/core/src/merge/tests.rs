@@ -21,7 +21,7 @@ pub(super) fn version_of(value: Option<&Value>) -> Version {
 }
 
 pub(super) fn change(base: Option<&Value>, operation: Operation) -> DocumentChange {
-    DocumentChange { id: DocumentId::new("c", "k"), base: version_of(base), operation }
+    DocumentChange { id: DocumentId::new("c", "k"), base: version_of(base), operation, whole: None }
 }
 
 /// What the server makes of a change that was made at time 2 to a document of time 1.

@@ -120,9 +120,9 @@ pub struct Submission {
     pub jumps: bool,
     /// Why the session refuses it already (limits): to be recorded as rejected, so that its sequence is finished.
     pub refused: Option<(ErrorCode, String)>,
-    /// Whether the client had a result of it before: unless it is finished still, the store was set back.
+    /// Whether it may have been committed before the store was set back: the client had a result of it, or formed it before it noticed.
     pub again: bool,
-    /// Whether the client is bringing back what the store lacks: what it creates may hold mutations of others.
+    /// Whether the client is bringing back what the store lacks: a document that is not there may only not be back.
     pub brings_back: bool,
 }
 

@@ -94,7 +94,7 @@ impl PushState {
             let message = format!("more than {} mutations without a result", limits.push_window_mutations_max);
             return Err(Refusal::new(ErrorCode::Protocol, message));
         }
-        let mutation = Mutation { sequence, edited_ms: push.edited_ms, changes: Vec::new() };
+        let mutation = Mutation { sequence, edited_ms: push.edited_ms, changes: Vec::new(), before: push.before };
         Ok(Partial { mutation, bytes: 0, refused: None })
     }
 }
@@ -146,7 +146,7 @@ impl Session {
                 let id = MutationId { client: open.client, incarnation: open.incarnation, sequence };
                 let refused = partial.refused;
                 let mutation = partial.mutation;
-                let again = sequence <= open.push.acknowledged;
+                let again = mutation.before == Some(true) || sequence <= open.push.acknowledged;
                 let brings_back = open.push.brings_back;
                 let jumps = first && sequence > open.push.finished.next();
                 let submission = Submission { id, acknowledged, mutation, jumps, refused, again, brings_back };

@@ -150,8 +150,10 @@ impl Host {
                 id: DocumentId::new("cards", key),
                 base: Version::ABSENT,
                 operation: Operation::Put(b"1".to_vec()),
+                whole: None,
             }],
             more,
+            before: None,
         }));
     }
 

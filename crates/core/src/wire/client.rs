@@ -165,9 +165,11 @@ pub struct Push {
     pub changes: Vec<DocumentChange>,
     /// Whether more frames of this mutation follow.
     pub more: bool,
+    /// Whether the client formed it before it noticed that its server was set back: what was lost may have held it.
+    pub before: Option<bool>,
 }
 
-cbor_struct!(Push { sequence, acknowledged, edited_ms, changes, more });
+cbor_struct!(Push { sequence, acknowledged, edited_ms, changes, more, before });
 
 /// Flow control: the client has applied what it received.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -13,9 +13,11 @@ pub struct Mutation {
     pub edited_ms: u64,
     /// What it changes; each document at most once.
     pub changes: Vec<DocumentChange>,
+    /// Whether the client made it before it noticed that its server was set back: what was lost may have held it.
+    pub before: Option<bool>,
 }
 
-cbor_struct!(Mutation { sequence, edited_ms, changes });
+cbor_struct!(Mutation { sequence, edited_ms, changes, before });
 
 /// The change of one document.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -26,9 +28,11 @@ pub struct DocumentChange {
     pub base: Version,
     /// What happened to it.
     pub operation: Operation,
+    /// The document at `base`, JSON text: of a patch for a server that was set back and may lack it.
+    pub whole: Option<Vec<u8>>,
 }
 
-cbor_struct!(DocumentChange { id, base, operation });
+cbor_struct!(DocumentChange { id, base, operation, whole });
 
 /// What happened to a document.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -21,6 +21,7 @@ fn case(entry: &Json) -> Json {
         id: DocumentId::new("c", "k"),
         base: version_of(base.as_ref()),
         operation: diff(base.as_ref(), mine.as_ref(), &policy).unwrap_or_else(|| panic!("no difference: {entry}")),
+        whole: None,
     };
     let context = Context {
         policy: &policy,

@@ -133,8 +133,8 @@ async fn write(call: &Call, headers: &HeaderMap, id: DocumentId, operation: Oper
         if matches!(operation, Operation::Delete) && (!state.version.exists() || !visible) {
             return Ok(not_found());
         }
-        let change = DocumentChange { id: id.clone(), base: state.version, operation: operation.clone() };
-        let mutation = Mutation { sequence: Sequence(0), edited_ms: now_ms, changes: vec![change] };
+        let change = DocumentChange { id: id.clone(), base: state.version, operation: operation.clone(), whole: None };
+        let mutation = Mutation { sequence: Sequence(0), edited_ms: now_ms, changes: vec![change], before: None };
         let mutation_id =
             MutationId { client: ClientId::default(), incarnation: Incarnation(0), sequence: Sequence(0) };
         let submission = Submission {

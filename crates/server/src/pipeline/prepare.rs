@@ -218,7 +218,7 @@ fn plan(
 /// How a change comes to a store that was set back.
 #[derive(Clone, Copy)]
 struct Brought {
-    /// It was acknowledged before.
+    /// It may have been committed before.
     again: bool,
     /// By a client that knows of more than the store.
     brings_back: bool,
@@ -228,17 +228,28 @@ struct Brought {
 impl Brought {
     /// Whether the server knows better than what is offered: there is such a document, or it was deleted.
     fn is_known(self, current: &State) -> bool {
-        current.version.exists() || self.trace == Trace::Buried
+        current.version.exists() || self.trace.is_tombstone()
+    }
+
+    /// Whether what others have brought back may hold the change, and nothing tells.
+    fn hides(self, change: &DocumentChange, current: &State) -> bool {
+        let other = change.base != current.version || !current.version.exists();
+        self.again && self.trace.is_brought_back() && other && !current.is_damaged()
+    }
+
+    /// Whether the document may only not be back.
+    fn may_come(self, current: &State) -> bool {
+        (self.again || self.brings_back) && !self.is_known(current)
     }
 
     /// What is to be remembered of the document after the change.
-    fn trace_of(self, operation: &Operation, current: &State) -> Trace {
-        match operation {
+    fn trace_of(self, change: &DocumentChange, current: &State) -> Trace {
+        match &change.operation {
             Operation::Offer(_) if !self.is_known(current) => Trace::Offered,
-            // An edit of a document that the store lacks.
-            Operation::Put(_) if self.brings_back && !self.again && !self.is_known(current) => Trace::Offered,
+            // With it comes what others did.
+            Operation::Put(_) | Operation::Patch(_) if self.may_come(current) && change.base.exists() => Trace::Offered,
             // Another client may offer it.
-            Operation::Delete if self.again && !self.is_known(current) => Trace::Buried,
+            Operation::Delete if self.may_come(current) => Trace::Withdrawn,
             Operation::Offer(_) | Operation::Delete | Operation::Put(_) | Operation::Patch(_) => Trace::None,
         }
     }
@@ -255,15 +266,21 @@ fn merged(
     let id = &change.id;
     match (&change.operation, old) {
         (operation @ Operation::Offer(_), _) => Ok(Merged::Fast { value: merge::apply(None, operation)? }),
+        (operation @ (Operation::Put(_) | Operation::Patch(_)), _) if brought.hides(change, current) => {
+            merge::again(current.value(), id, operation)
+        }
         (operation @ Operation::Put(_), _) if change.base == current.version => {
             Ok(Merged::Fast { value: merge::apply(None, operation)? })
         }
         (operation, _) if current.is_damaged() => replace(operation),
-        (operation @ (Operation::Put(_) | Operation::Patch(_)), Some(old))
-            if brought.again && brought.trace == Trace::Offered && change.base != current.version =>
-        {
-            merge::again(old, id, operation)
+        // Nobody deleted it: its client knows the rest of the document.
+        (operation @ Operation::Put(_), None) if brought.may_come(current) => {
+            Ok(Merged::Fast { value: merge::apply(None, operation)? })
         }
+        (operation @ Operation::Patch(_), None) if brought.may_come(current) => match &change.whole {
+            Some(whole) => Ok(Merged::Fast { value: merge::apply(Some(&json::parse(whole)?), operation)? }),
+            None => Ok(Merged::Resolve),
+        },
         _ => merge::merge(old.map(|value| Current { version: current.version, value }), change, context),
     }
 }
@@ -336,8 +353,10 @@ fn plan_change(
         plan.results.push((id.clone(), State { version, body: body.clone(), parsed, edited_ms }));
     }
     // A document that stays as it is is part of the commit too: the result tells the client at which offset it was so.
-    let trace = brought.trace_of(&change.operation, current);
-    let (id, change) = (id.clone(), database.store.capabilities().foreign_writers.then(|| change.clone()));
+    let trace = brought.trace_of(change, current);
+    // The store merges again what met a foreign write, but for what may have been committed before: that is for this place alone.
+    let merges = database.store.capabilities().foreign_writers && !brought.again && !brought.brings_back;
+    let (id, change) = (id.clone(), merges.then(|| change.clone()));
     plan.writes.push(Write { id, expected: current.version, change, body, version, channels, edited_ms, trace });
     Ok(())
 }

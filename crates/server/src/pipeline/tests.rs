@@ -106,9 +106,11 @@ fn submission(sequence: u64, puts: &[(&str, &str)]) -> Submission {
         id: note(key),
         base: Version::ABSENT,
         operation: Operation::Put(body.as_bytes().to_vec()),
+        whole: None,
     };
     let id = MutationId { client: ClientId([1; 16]), incarnation: Incarnation(1), sequence: Sequence(sequence) };
-    let mutation = Mutation { sequence: id.sequence, edited_ms: 5, changes: puts.iter().map(change).collect() };
+    let mutation =
+        Mutation { sequence: id.sequence, edited_ms: 5, changes: puts.iter().map(change).collect(), before: None };
     Submission {
         id,
         acknowledged: Sequence(0),
@@ -268,14 +270,48 @@ async fn a_delete_of_what_the_store_lacks_is_remembered() {
 }
 
 #[tokio::test]
-async fn an_edit_of_what_the_store_lacks_may_hold_what_others_did() {
+async fn what_was_brought_back_and_deleted_since_stays_deleted() {
     let (database, store) = database(None).await;
     let caller = caller(&["x"]);
-    let put =
-        |key: &str, sequence| change(sequence, key, Version::ABSENT, &Operation::Put(br#"{"room":"x"}"#.to_vec()));
-    one(&database, &caller, put("new", 1)).await;
-    one(&database, &caller, Submission { brings_back: true, ..put("edited", 2) }).await;
-    one(&database, &caller, Submission { brings_back: true, again: true, ..put("created", 3) }).await;
-    let ids = ["new", "edited", "created"].map(note);
-    assert_eq!(store.traces(&ids).await.unwrap(), [Trace::None, Trace::Offered, Trace::None]);
+    let body = r#"{"n":2,"room":"x"}"#;
+    one(&database, &caller, change(1, "a", Version::ABSENT, &offer(body))).await;
+    one(&database, &caller, change(2, "a", version_of(body), &Operation::Delete)).await;
+    assert_eq!(store.traces(&[note("a")]).await.unwrap(), [Trace::Withdrawn]);
+    // Its author pushes what he made of it before: nothing is brought back, and nothing goes unsaid.
+    let create = change(3, "a", Version::ABSENT, &Operation::Put(body.into()));
+    let pushed = [Submission { again: true, ..create }, again(4, "a", "1", "2")];
+    for (submission, notes) in pushed.into_iter().zip(1..) {
+        one(&database, &caller, submission).await;
+        assert_eq!(store.read(&[note("a")]).await.unwrap().documents, [None]);
+        let logged = store.conflicts(&ConflictQuery { limit: 9, ..ConflictQuery::default() }).await.unwrap();
+        assert_eq!((logged.len(), logged[0].note.strategy.as_str()), (notes, "restored"));
+    }
+    // Whoever creates it now means another one.
+    one(&database, &caller, change(5, "a", Version::ABSENT, &Operation::Put(body.into()))).await;
+    assert!(store.read(&[note("a")]).await.unwrap().documents[0].is_some());
+}
+
+#[tokio::test]
+async fn an_edit_of_what_the_store_lacks_needs_the_whole() {
+    let (database, store) = database(None).await;
+    let caller = caller(&["x"]);
+    let new = change(1, "new", Version::ABSENT, &Operation::Put(br#"{"room":"x"}"#.to_vec()));
+    one(&database, &caller, Submission { brings_back: true, ..new }).await;
+    let replaced = change(2, "replaced", Version(9), &Operation::Put(br#"{"room":"x"}"#.to_vec()));
+    one(&database, &caller, Submission { brings_back: true, ..replaced }).await;
+    let deleted = change(3, "deleted", Version(9), &Operation::Delete);
+    one(&database, &caller, Submission { brings_back: true, ..deleted }).await;
+    let edit = |sequence: u64, key: &str, whole: Option<&str>| {
+        let mut submission = Submission { again: false, brings_back: true, ..again(sequence, key, "1", "2") };
+        submission.mutation.changes[0].whole = whole.map(Into::into);
+        submission
+    };
+    let asked = one(&database, &caller, edit(4, "edited", None)).await;
+    assert!(matches!(&asked.result.outcome, Outcome::Resolve(states) if !states[0].version.exists()), "{asked:?}");
+    one(&database, &caller, edit(5, "edited", Some(r#"{"n":1,"room":"x"}"#))).await;
+    let ids = ["new", "replaced", "deleted", "edited"].map(note);
+    let found = store.read(&ids).await.unwrap().documents.pop().unwrap().unwrap();
+    assert_eq!(*found.body, *br#"{"n":2,"room":"x"}"#);
+    let traces = [Trace::None, Trace::Offered, Trace::Withdrawn, Trace::Offered];
+    assert_eq!(store.traces(&ids).await.unwrap(), traces, "what others did comes with the latter");
 }

@@ -103,7 +103,7 @@ mod tests {
     fn add(before: u64, after: u64) -> DocumentChange {
         let text = |n: u64| Some(n.to_string().into_bytes());
         let patch = FieldPatch { path: vec!["n".into()], base: text(before), value: text(after) };
-        DocumentChange { id: id(), base: Version(1), operation: Operation::Patch(vec![patch]) }
+        DocumentChange { id: id(), base: Version(1), operation: Operation::Patch(vec![patch]), whole: None }
     }
 
     fn merged(rules: &RulesInForce, body: Option<&str>) -> Option<String> {

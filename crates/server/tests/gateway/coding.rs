@@ -27,7 +27,14 @@ fn pushes() -> ClientFrame {
     let body = format!(r#"{{"text":"{}"}}"#, "much the same ".repeat(10));
     let push = |number: u64| {
         let changes = vec![put("notes", &format!("n{number:03}"), &body)];
-        encode(&Push { sequence: Sequence(number), acknowledged: Sequence(0), edited_ms: 1, changes, more: false })
+        encode(&Push {
+            sequence: Sequence(number),
+            acknowledged: Sequence(0),
+            edited_ms: 1,
+            changes,
+            more: false,
+            before: None,
+        })
     };
     ClientFrame::Pushes(Packed((1..=100).flat_map(push).collect()))
 }

@@ -252,6 +252,7 @@ pub(crate) fn put(collection: &str, key: &str, body: &str) -> DocumentChange {
         id: DocumentId::new(collection, key),
         base: Version::ABSENT,
         operation: Operation::Put(body.as_bytes().to_vec()),
+        whole: None,
     }
 }
 
@@ -376,7 +377,7 @@ impl Client {
 
 pub(crate) fn push(sequence: u64, changes: Vec<DocumentChange>) -> ClientFrame {
     let sequence = Sequence(sequence);
-    ClientFrame::Push(Push { sequence, acknowledged: Sequence(0), edited_ms: 1, changes, more: false })
+    ClientFrame::Push(Push { sequence, acknowledged: Sequence(0), edited_ms: 1, changes, more: false, before: None })
 }
 
 pub(crate) fn items(columns: &Columns) -> Vec<String> {

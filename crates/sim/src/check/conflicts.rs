@@ -86,7 +86,7 @@ mod tests {
             outcome: None,
         };
         let notes: Vec<ConflictNote> = logged.iter().map(note).collect();
-        let change = DocumentChange { id, base: Version::ABSENT, operation };
+        let change = DocumentChange { id, base: Version::ABSENT, operation, whole: None };
         assert_eq!(lost(&change, state, &notes.iter().collect::<Vec<_>>()).as_deref(), expected);
     }
 

@@ -93,12 +93,8 @@ impl World {
         if self.rooms.get(index) == Some(rooms) { self.check_held(index, *told_ms) } else { Ok(()) }
     }
 
-    /// At the end nothing is there that was deleted for good. After a store was set back, who created a document may offer it again
-    /// when it was deleted meanwhile: that hole is open (decision 0011).
+    /// At the end nothing is there that was deleted for good.
     pub(crate) fn check_absence(&self) -> Result<(), Violation> {
-        if self.checkers.set_back {
-            return Ok(());
-        }
         let found = self.server_documents();
         let risen =
             found.keys().find(|id| id.collection == MORTAL && self.checkers.graves.holds(&id.key, Offset(u64::MAX)));

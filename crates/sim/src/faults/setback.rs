@@ -37,14 +37,10 @@ impl World {
     /// Something is copied, or what was copied takes the place of what there is. It is counted by its own name.
     pub(crate) fn set_back(&mut self, replica: usize) -> bool {
         let restores = self.random.chance(500);
-        // What is under way then may be applied twice: the decision about stores that were set back says why.
-        let settled = self.replicas.iter().all(|replica| replica.database.unsent() == (0, 0));
         match &mut self.setbacks {
             Setbacks::None => {}
-            Setbacks::Store if restores && settled && self.site.restore(&mut self.random) => {
+            Setbacks::Store if restores && self.site.restore(&mut self.random) => {
                 self.checkers.store_set_back();
-                let link = self.next_id;
-                self.replicas.iter_mut().for_each(|replica| replica.still_until = Some(link));
                 (0..self.nodes.len()).for_each(|node| self.restart_node(node));
                 self.struck("store-set-back", replica);
             }
@@ -60,19 +56,6 @@ impl World {
             }
         }
         false
-    }
-
-    /// Whether the application of a replica is still, because the store was set back and its client does not know it, or has not brought
-    /// back what it knows.
-    pub(crate) fn is_still(&mut self, replica: usize) -> bool {
-        let Some(target) = self.replicas.get_mut(replica) else { return true };
-        let Some(after) = target.still_until else { return false };
-        let synced = self
-            .hosts
-            .get(&target.leader)
-            .is_some_and(|seat| seat.link.is_some_and(|link| link > after) && seat.host.client().is_synced());
-        target.still_until.take_if(|_| synced);
-        !synced
     }
 
     /// The browser ends; its profile is that of an earlier day, or there is none any more.

@@ -2,8 +2,9 @@
 
 use tidelock_core::client::Event;
 use tidelock_core::client::storage::StorageFailure;
-use tidelock_core::ids::{Epoch, History, Offset, Sequence, SubscriptionId};
-use tidelock_core::wire::{ErrorCode, Operation, Outcome, Purge, ServerFrame};
+use tidelock_core::ids::{DocumentId, Epoch, History, Offset, Sequence, SubscriptionId, Version};
+use tidelock_core::version;
+use tidelock_core::wire::{DocumentState, ErrorCode, Operation, Outcome, Purge, ServerFrame};
 
 use crate::script::Script;
 
@@ -180,6 +181,130 @@ fn unsent_edits_of_documents_that_are_gone_create_them() {
     assert_eq!(script.row("cards/theirs"), None, "what the user deleted is not offered");
     assert_eq!(script.sequences(), [0_u64; 0]);
     assert_eq!(script.confirmed(), ["cards/a", "lists/old"]);
+}
+
+/// A result that the server does not have these documents.
+fn lacking(ids: &[(&str, &str)]) -> Outcome {
+    let state = |(collection, key): &(&str, &str)| DocumentState {
+        id: DocumentId::new(*collection, *key),
+        version: Version::ABSENT,
+        body: None,
+    };
+    Outcome::Resolve(ids.iter().map(state).collect())
+}
+
+#[test]
+fn what_was_under_way_is_told_from_what_was_not() {
+    let mut script = acknowledged();
+    script.connect(3);
+    script.changes(7, 7, &[]);
+    script.write(|tx| tx.put("cards", "theirs", r#"{"n":1}"#));
+    assert!(script.pushes().iter().all(|push| push.before.is_none()));
+    script.disconnect();
+    script.wait();
+    script.write(|tx| tx.put("lists", "old", "[1]"));
+    script.sent.clear();
+    script.epoch = Epoch(2);
+    script.connect_set_back(3);
+    let pushes = script.pushes();
+    let told: Vec<_> = pushes.iter().map(|push| (push.sequence.0, push.before)).collect();
+    assert_eq!(told, [(4, Some(true)), (5, None)], "the latter was never sent");
+    // The server lacks what they change: it is told the rest, and nothing that the user did is made again.
+    script.result(4, 3, lacking(&[("cards", "theirs")]));
+    let [again] = &script.pushes()[..] else { panic!() };
+    assert_eq!((again.sequence, again.before), (Sequence(6), Some(true)));
+    assert_eq!(again.changes[0].whole.as_deref(), Some(&b"{}"[..]));
+    assert_eq!(again.changes[0].operation, pushes[0].changes[0].operation);
+    script.result(5, 3, lacking(&[("lists", "old")]));
+    let [again] = &script.pushes()[..] else { panic!() };
+    assert_eq!(
+        (again.sequence, again.before, again.changes[0].whole.as_deref()),
+        (Sequence(7), None, Some(&b"[]"[..]))
+    );
+    script.result(6, 4, Outcome::Accepted);
+    script.result(7, 5, Outcome::Accepted);
+    script.snapshot(3, None, None, &[(3, "cards/a", r#"{"n":2}"#)]);
+    assert_eq!(script.sequences(), [0_u64; 0], "both are newer than the list");
+    assert_eq!(script.row("cards/theirs"), Some(serde_json::json!({ "n": 1 })));
+    assert_eq!(script.confirmed(), ["cards/a", "cards/theirs", "lists/old"]);
+    assert_eq!(script.database.unsent(), (0, 0));
+}
+
+/// Pushed edits of `cards/theirs`: one before the connection ended at which the server was set back, or one after.
+fn edited(before: bool) -> Script {
+    let mut script = acknowledged();
+    if before {
+        script.connect(3);
+        script.changes(7, 7, &[]);
+    }
+    script.write(|tx| tx.put("cards", "theirs", r#"{"n":1}"#));
+    script.disconnect();
+    script.wait();
+    script.sent.clear();
+    script.epoch = Epoch(2);
+    script.connect_set_back(3);
+    assert_eq!(script.sequences(), [4]);
+    script
+}
+
+#[test]
+fn what_the_server_lacks_survives_the_refusal_of_an_edit() {
+    let mut script = edited(true);
+    let Outcome::Resolve(absent) = lacking(&[("cards", "theirs")]) else { panic!() };
+    script.result(4, 3, Outcome::Rejected(ErrorCode::Forbidden, "no".into(), absent));
+    assert_eq!(script.row("cards/theirs"), Some(serde_json::json!({})), "as it was confirmed");
+    script.snapshot(3, None, None, &[(3, "cards/a", r#"{"n":2}"#), (3, "lists/old", "[]")]);
+    assert_eq!(operations(&mut script)[0].3, Operation::Offer(b"{}".to_vec()));
+}
+
+#[test]
+fn an_edit_that_the_user_has_to_make_again_follows_the_base() {
+    for before in [false, true] {
+        let mut script = edited(before);
+        script.result(4, 3, lacking(&[("cards", "theirs")]));
+        assert_eq!(script.sequences(), [5]);
+        // Another document of the mutation might have been in the way: it is not decided by what the server lacks.
+        script.result(5, 3, lacking(&[("cards", "theirs")]));
+        let offered = operations(&mut script);
+        if before {
+            assert_eq!((offered.len(), script.database.rejected().count()), (0, 1), "others may bring it back");
+            assert_eq!(script.row("cards/theirs"), Some(serde_json::json!({})));
+            continue;
+        }
+        assert_eq!((offered.len(), &offered[0].3), (1, &Operation::Offer(b"{}".to_vec())));
+        script.result(6, 4, Outcome::Accepted);
+        let [edit] = &script.pushes()[..] else { panic!() };
+        let base = version::of_body(b"{}").unwrap();
+        assert_eq!((edit.changes[0].base, &edit.changes[0].whole), (base, &None));
+        assert!(matches!(&edit.changes[0].operation, Operation::Patch(fields) if fields[0].path == ["n"]));
+    }
+}
+
+#[test]
+fn unsent_edits_wait_for_the_offer_of_their_base() {
+    let mut script = acknowledged();
+    script.epoch = Epoch(2);
+    script.connect_set_back(3);
+    // The user edits while the page is on its way.
+    script.write_unseen(|tx| {
+        tx.put("cards", "theirs", r#"{"mine":1}"#);
+        tx.delete("lists", "old");
+    });
+    script.snapshot(3, None, None, &[(3, "cards/a", r#"{"n":2}"#)]);
+    let offered = operations(&mut script);
+    assert_eq!(sequences(&offered), [(4, 3), (5, 3)]);
+    assert_eq!((offered[0].2.as_str(), &offered[0].3), ("cards/theirs", &Operation::Offer(b"{}".to_vec())));
+    assert_eq!(offered[1].2, "lists/old", "deleted by the user, not by the platform");
+    // Another client has offered a later state.
+    let body = br#"{"others":1}"#.to_vec();
+    let (id, version) = (DocumentId::new("cards", "theirs"), version::of_body(&body).unwrap());
+    script.result(4, 4, Outcome::Merged(vec![DocumentState { id, version, body: Some(body) }], vec![]));
+    assert_eq!(script.row("cards/theirs"), Some(serde_json::json!({ "others": 1, "mine": 1 })));
+    script.result(5, 5, Outcome::Accepted);
+    let [edit] = &script.pushes()[..] else { panic!() };
+    assert_eq!((edit.sequence, edit.before), (Sequence(6), None));
+    assert_eq!((edit.changes.len(), edit.changes[0].base), (2, version));
+    assert_eq!(edit.changes[1].operation, Operation::Delete);
 }
 
 #[test]

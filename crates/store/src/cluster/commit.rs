@@ -265,7 +265,7 @@ impl<P: Platform> ClusterStore<P> {
             }
             let (edited_ms, body) = (write.edited_ms, write.body.clone());
             let mut meta = self.next_meta(state, attempt.tag, write.version, edited_ms).await?;
-            meta.offer(write.trace == Trace::Offered);
+            meta.offer(write.trace.is_brought_back());
             if let Some(mutation) = commit.mutation {
                 meta.see(mutation, commit.fingerprint);
                 meta.by = meta.over.map(|_| mutation);
@@ -369,7 +369,7 @@ fn is_written(attempt: &Attempt<'_>, locked: &Taken<'_>) -> bool {
 
 /// Whether a write leaves a tombstone where there was no document.
 fn buries(write: &Write) -> bool {
-    write.trace == Trace::Buried
+    write.trace == Trace::Withdrawn
 }
 
 /// Whether a write changes the content of its document.

@@ -333,7 +333,7 @@ impl<P: Platform> ClusterStore<P> {
             edited_ms: write.edited_ms,
             marked: !changes(write) || write.change.is_none() || self.rulebook.depends_on_state(&write.id),
             notes: notes(&write.id),
-            offered: (write.trace == crate::store::Trace::Offered).then_some(true),
+            offered: write.trace.is_brought_back().then_some(true),
         };
         let mut parts: Vec<Part> = commit.writes.iter().map(part).collect();
         // Values that were discarded of a document which is not written.

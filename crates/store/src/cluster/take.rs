@@ -130,7 +130,13 @@ impl State {
     /// What its meta tells besides.
     pub(super) fn trace(&self) -> Trace {
         match (&self.content, &self.meta) {
-            (Content::Absent, Some(meta)) if meta.deleted_ms.is_some() => Trace::Buried,
+            (Content::Absent, Some(meta)) if meta.deleted_ms.is_some() => {
+                if meta.offered == Some(true) {
+                    Trace::Withdrawn
+                } else {
+                    Trace::Buried
+                }
+            }
             (Content::Document(..), Some(meta)) if meta.offered == Some(true) => Trace::Offered,
             (Content::Absent | Content::Document(..) | Content::Unreadable, _) => Trace::None,
         }

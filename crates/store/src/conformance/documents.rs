@@ -123,10 +123,12 @@ pub(super) async fn what_was_offered_or_deleted_is_remembered<S: Store + Changel
     // A change does not make it known what is in it.
     write(store, vec![put(note("offered"), version_of(b"1"), "2")]).await;
     // A delete of what the store never had.
-    let head = write(store, vec![Write { trace: Trace::Buried, ..delete(note("never"), Version::ABSENT, &[]) }]).await;
-    assert_eq!(store.traces(&ids).await.unwrap(), [Trace::None, Trace::Offered, Trace::Buried, Trace::Buried]);
+    let buried = Write { trace: Trace::Withdrawn, ..delete(note("never"), Version::ABSENT, &[]) };
+    let head = write(store, vec![buried]).await;
+    assert_eq!(store.traces(&ids).await.unwrap(), [Trace::None, Trace::Offered, Trace::Buried, Trace::Withdrawn]);
     assert_eq!(text(store, &note("never")).await, None);
     write(store, vec![delete(note("offered"), version_of(b"2"), &[])]).await;
+    assert_eq!(store.traces(&ids).await.unwrap(), [Trace::None, Trace::Withdrawn, Trace::Buried, Trace::Withdrawn]);
     assert!(head <= store.head());
     // A platform may remember tombstones for longer than the changelog.
     store.purge(store.head()).await.unwrap();

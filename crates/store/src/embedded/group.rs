@@ -12,7 +12,7 @@ use super::documents::{Documents, Latest};
 use super::rows::{Json, bound, conversion, names, names_to_sql, signed, unsigned};
 use crate::channels::left_after;
 use crate::recent::Recent;
-use crate::store::{Commit, CommitOutcome, Recorded, Trace, Write};
+use crate::store::{Commit, CommitOutcome, Recorded, Write};
 use crate::{ChangeRecord, Former, Segment};
 
 /// What the writer knows without asking the file; it takes a group's value over once the group is durable.
@@ -207,7 +207,7 @@ impl<'c> Group<'c> {
                        VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)";
             self.connection.prepare_cached(sql)?.execute(row)?;
         }
-        if write.trace == Trace::Offered {
+        if write.trace.is_brought_back() {
             let sql = "INSERT OR IGNORE INTO offered (collection, key) VALUES (?1, ?2)";
             self.connection.prepare_cached(sql)?.execute(params![write.id.collection, write.id.key])?;
         }

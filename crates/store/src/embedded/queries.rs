@@ -27,7 +27,8 @@ pub(super) fn traces(connection: &Connection, ids: &[DocumentId]) -> Result<Vec<
     let mut statement = connection.prepare_cached(sql)?;
     let trace = |row: &Row<'_>| {
         Ok(match (row.get(0)?, row.get(1)?) {
-            (true, _) => Trace::Buried,
+            (true, true) => Trace::Withdrawn,
+            (true, false) => Trace::Buried,
             (false, true) => Trace::Offered,
             (false, false) => Trace::None,
         })

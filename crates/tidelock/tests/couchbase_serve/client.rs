@@ -138,7 +138,15 @@ impl Client {
     /// Pushes a mutation without waiting for its result.
     pub(crate) async fn push(&mut self, sequence: u64, changes: Vec<DocumentChange>) {
         let (sequence, acknowledged) = (Sequence(sequence), Sequence(0));
-        self.send(&ClientFrame::Push(Push { sequence, acknowledged, edited_ms: 1, changes, more: false })).await;
+        self.send(&ClientFrame::Push(Push {
+            sequence,
+            acknowledged,
+            edited_ms: 1,
+            changes,
+            more: false,
+            before: None,
+        }))
+        .await;
     }
 
     pub(crate) async fn outcome(&mut self) -> Outcome {
@@ -186,7 +194,7 @@ impl Client {
 /// Creates a document.
 pub(crate) fn put(key: &str, body: &str) -> DocumentChange {
     let operation = Operation::Put(body.as_bytes().to_vec());
-    DocumentChange { id: DocumentId::new("notes", key), base: Version::ABSENT, operation }
+    DocumentChange { id: DocumentId::new("notes", key), base: Version::ABSENT, operation, whole: None }
 }
 
 /// Adds one to `n`, which was `before` in a document with this body.
@@ -194,5 +202,5 @@ pub(crate) fn increment(key: &str, body: &str, before: u64) -> DocumentChange {
     let text = |number: u64| Some(number.to_string().into_bytes());
     let patch = FieldPatch { path: vec!["n".into()], base: text(before), value: text(before + 1) };
     let base = version::of_body(body.as_bytes()).unwrap();
-    DocumentChange { id: DocumentId::new("notes", key), base, operation: Operation::Patch(vec![patch]) }
+    DocumentChange { id: DocumentId::new("notes", key), base, operation: Operation::Patch(vec![patch]), whole: None }
 }

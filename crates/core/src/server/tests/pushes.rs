@@ -173,3 +173,20 @@ fn a_session_that_only_writes_keeps_its_documents() {
     host.log();
     assert_eq!(answer(&mut host, 4, Outcome::Accepted, &[("a", "other")]), Outcome::Accepted);
 }
+
+#[test]
+fn what_was_made_before_the_client_noticed_may_have_been_committed() {
+    let mut host = Host::open(&["cards"]);
+    for (sequence, before) in [(4, None), (5, Some(true)), (6, Some(false))] {
+        host.frame(&ClientFrame::Push(Push {
+            sequence: Sequence(sequence),
+            acknowledged: Sequence(3),
+            edited_ms: 5,
+            changes: Vec::new(),
+            more: false,
+            before,
+        }));
+    }
+    let again: Vec<bool> = host.submissions.iter().map(|submission| submission.again).collect();
+    assert_eq!(again, [false, true, false]);
+}

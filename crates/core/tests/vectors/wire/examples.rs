@@ -67,6 +67,7 @@ fn push(sequence: u64) -> Push {
         id: id(&format!("card-{number}")),
         base: Version(number as u64 * 0x1122_3344_5566_7788),
         operation,
+        whole: None,
     };
     Push {
         sequence: Sequence(sequence),
@@ -74,6 +75,7 @@ fn push(sequence: u64) -> Push {
         edited_ms: 1_700_000_000_000,
         changes: operations().into_iter().enumerate().map(change).collect(),
         more: sequence.is_multiple_of(2),
+        before: sequence.is_multiple_of(3).then_some(true),
     }
 }
 

@@ -42,14 +42,16 @@ fn push() -> impl Strategy<Value = Push> {
         id,
         base: Version(base),
         operation,
+        whole: None,
     });
-    (any::<[u64; 3]>(), vec(change, 0..4), any::<bool>()).prop_map(
-        |([sequence, acknowledged, edited_ms], changes, more)| Push {
+    (any::<[u64; 3]>(), vec(change, 0..4), any::<bool>(), of(any::<bool>())).prop_map(
+        |([sequence, acknowledged, edited_ms], changes, more, before)| Push {
             sequence: Sequence(sequence),
             acknowledged: Sequence(acknowledged),
             edited_ms,
             changes,
             more,
+            before,
         },
     )
 }

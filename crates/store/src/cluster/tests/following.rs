@@ -20,13 +20,16 @@ const DAY_MS: u64 = 24 * 60 * 60 * 1_000;
 
 pub(super) fn create(sequence: u64, key: &str) -> Push {
     let operation = Operation::Put(counter(1));
-    Push { id: mutation(1, sequence), changes: vec![DocumentChange { id: doc(key), base: Version::ABSENT, operation }] }
+    Push {
+        id: mutation(1, sequence),
+        changes: vec![DocumentChange { id: doc(key), base: Version::ABSENT, operation, whole: None }],
+    }
 }
 
 /// Deletes a document that the client knows with a counter of `n`.
 fn delete(client: u8, key: &str, n: u64) -> Push {
     let base = tidelock_core::version::of_body(&counter(n)).unwrap();
-    let change = DocumentChange { id: doc(key), base, operation: Operation::Delete };
+    let change = DocumentChange { id: doc(key), base, operation: Operation::Delete, whole: None };
     Push { id: mutation(client, 1), changes: vec![change] }
 }
 
@@ -408,6 +411,7 @@ fn a_large_mutation_is_held_in_pieces() {
         id: doc(key),
         base: Version::ABSENT,
         operation: Operation::Put(format!("{{\"text\":\"{text}\"}}").into_bytes()),
+        whole: None,
     };
     let push = Push { id: mutation(1, 1), changes: vec![change("a"), change("b")] };
     let mut pieces = 0;

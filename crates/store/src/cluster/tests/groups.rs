@@ -18,6 +18,7 @@ fn set_all(id: MutationId, counters: &[(&str, u64, u64)]) -> Push {
         id: doc(key),
         base: tidelock_core::version::of_body(&counter(*from)).unwrap(),
         operation: Operation::Put(counter(*to)),
+        whole: None,
     };
     Push { id, changes: counters.iter().map(change).collect() }
 }

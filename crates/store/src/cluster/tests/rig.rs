@@ -86,6 +86,7 @@ pub(super) fn increment(id: MutationId, keys: &[&str], n: u64) -> Push {
             base: Some(text(n)),
             value: Some(text(n + 1)),
         }]),
+        whole: None,
     };
     Push { id, changes: keys.iter().map(change).collect() }
 }

@@ -13,7 +13,8 @@ use tidelock_core::wire::{DocumentChange, Operation};
 const SESSION: SessionId = SessionId(9);
 
 fn create(client: u8, key: &str) -> Push {
-    let change = DocumentChange { id: doc(key), base: Version::ABSENT, operation: Operation::Put(counter(1)) };
+    let change =
+        DocumentChange { id: doc(key), base: Version::ABSENT, operation: Operation::Put(counter(1)), whole: None };
     Push { id: mutation(client, 1), changes: vec![change] }
 }
 
