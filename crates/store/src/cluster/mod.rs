@@ -4,11 +4,11 @@
 //! |---|---|
 //! | `host` | what the node gives: time, chance, rules, a journal |
 //! | `meta` | what is kept with a document, and the records |
-//! | `take` | reads documents and takes them into the journal |
+//! | `take`, `ingest` | reads documents and takes them into the journal |
 //! | `commit`, `clients` | commits mutations exactly once |
 //! | `intent`, `finish` | mutations of many documents, whole or not at all |
 //! | `conflicts` | the conflict log |
-//! | `follow`, `sweep`, `epoch` | the tasks: the feed, scans and horizons, the identity of the data |
+//! | `follow`, `sweep`, `scans`, `epoch` | the tasks: the feed, scans and horizons, the identity of the data |
 //!
 //! The platform decides everything; the node's journal is a view of it that may be thrown away. What is committed is on the platform
 //! before it is in the journal, and nothing else than what a journal held tells clients of changes.
@@ -20,12 +20,14 @@ mod epoch;
 mod finish;
 mod follow;
 mod host;
+mod ingest;
 mod intent;
 mod known;
 pub(crate) mod limits;
 mod locks;
 mod machine;
 mod meta;
+mod scans;
 mod sweep;
 mod take;
 #[cfg(test)]
@@ -99,7 +101,7 @@ pub struct ClusterStore<P: Platform> {
     known: known::Known,
     clients: clients::Clients,
     intents: intent::Intents,
-    scans: sweep::Scans,
+    scans: scans::Scans,
     epoch: AtomicU64,
     /// Whether the journal has everything that was there when it was made, or opened after a long time.
     complete: watch::Sender<bool>,
@@ -126,7 +128,7 @@ impl<P: Platform> ClusterStore<P> {
             known: known::Known::default(),
             clients: clients::Clients::default(),
             intents: intent::Intents::default(),
-            scans: sweep::Scans::new(swept),
+            scans: scans::Scans::new(swept),
             epoch: AtomicU64::new(0),
             complete: watch::Sender::new(false),
         };
