@@ -50,7 +50,12 @@ fn advised(error: &Error) -> PlatformError {
              `password_file`, that user's password"
         }
         Error::Unsupported(_) => "Tidelock needs Couchbase Server 7.0 or later",
-        _ => return refused(error),
+        Error::Configuration(_)
+        | Error::Access(_)
+        | Error::UnknownCollection(_)
+        | Error::Status { .. }
+        | Error::Checkpoint(_)
+        | _ => return refused(error),
     };
     match refused(error) {
         PlatformError::Unavailable(text) => PlatformError::Unavailable(format!("{text}\n  {remedy}")),
