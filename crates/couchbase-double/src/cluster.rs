@@ -72,6 +72,8 @@ pub(crate) struct Faults {
     pub(crate) is_dcp_paused: bool,
     /// DCP connections do nothing at all while this is set.
     pub(crate) is_dcp_mute: bool,
+    /// This node answers nothing and takes nothing in, on connections that stay open.
+    pub(crate) hung_node: Option<usize>,
     /// Each key-value answer waits this long.
     pub(crate) kv_delay: Duration,
     /// The status that this many of the next key-value writes get instead of being carried out.

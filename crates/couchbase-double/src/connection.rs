@@ -5,6 +5,7 @@ use std::time::Instant;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 use crate::cluster::Shared;
@@ -41,10 +42,8 @@ async fn run(shared: Arc<Shared>, node: usize, mut stream: TcpStream) {
     let mut output = Vec::new();
     loop {
         let mut more = false;
-        while session.dcp.is_some() && shared.state().faults.is_dcp_mute {
-            if cluster.changed().await.is_err() {
-                return;
-            }
+        if !hang(&shared, &session, &mut cluster).await {
+            return;
         }
         if session.dcp.is_some() {
             let mut pumped = dcp::pump(&mut session, &shared.state(), &mut output);
@@ -72,6 +71,9 @@ async fn run(shared: Arc<Shared>, node: usize, mut stream: TcpStream) {
                 if !matches!(read, Ok(bytes) if bytes > 0) {
                     return;
                 }
+                if !hang(&shared, &session, &mut cluster).await {
+                    return;
+                }
                 let delay = shared.state().faults.kv_delay;
                 if !delay.is_zero() && session.dcp.is_none() {
                     tokio::time::sleep(delay).await;
@@ -94,6 +96,20 @@ async fn run(shared: Arc<Shared>, node: usize, mut stream: TcpStream) {
             () = until(tick), if tick.is_some() => {}
         }
     }
+}
+
+/// Waits while the connection is to do nothing. `false`: the double has ended.
+async fn hang(shared: &Shared, session: &Session, cluster: &mut watch::Receiver<u64>) -> bool {
+    let is_hung = || {
+        let faults = &shared.state().faults;
+        faults.hung_node == Some(session.node) || session.dcp.is_some() && faults.is_dcp_mute
+    };
+    while is_hung() {
+        if cluster.changed().await.is_err() {
+            return false;
+        }
+    }
+    true
 }
 
 async fn until(instant: Option<Instant>) {

@@ -241,6 +241,12 @@ impl Double {
         self.change(|state| state.faults.is_dcp_mute = on);
     }
 
+    /// A node answers nothing and takes nothing in, on connections that stay open, as a host that hangs; `None` ends that. What was sent to it
+    /// meanwhile it carries out then.
+    pub fn hang(&self, node: Option<usize>) {
+        self.change(|state| state.faults.hung_node = node);
+    }
+
     /// Forgets all documents of a bucket, as a flush does.
     ///
     /// # Panics

@@ -33,6 +33,37 @@ pub struct CouchbasePlatform {
     told: Arc<Told>,
 }
 
+/// What the platform says when the cluster could not be reached, with what an operator can do about it.
+fn advised(error: &Error) -> PlatformError {
+    let remedy = match error {
+        Error::Connection(_) | Error::Timeout(_) => {
+            "look whether a node of the cluster is there, and whether a firewall lets through its ports 11210 and 8091, with \
+             couchbases:// 11207 and 18091. A connection string with couchbases:// needs a cluster with TLS, and the `ca_file` \
+             of its certificates"
+        }
+        Error::Protocol(_) => {
+            "look whether the port in the connection string is that of the key-value service (11210, with couchbases:// 11207; \
+             none has to be given), and not one of the other services, nor one with TLS for couchbase://"
+        }
+        Error::Authentication(_) => {
+            "look whether `user` is a user of the cluster (Security in its console), and `password`, or the text of \
+             `password_file`, that user's password"
+        }
+        Error::Unsupported(_) => "Tidelock needs Couchbase Server 7.0 or later",
+        Error::Configuration(_)
+        | Error::Access(_)
+        | Error::UnknownCollection(_)
+        | Error::Status { .. }
+        | Error::Checkpoint(_)
+        | _ => return refused(error),
+    };
+    match refused(error) {
+        PlatformError::Unavailable(text) => PlatformError::Unavailable(format!("{text}\n  {remedy}")),
+        PlatformError::Full(text) => PlatformError::Full(format!("{text}\n  {remedy}")),
+        PlatformError::Refused(text) => PlatformError::Refused(format!("{text}\n  {remedy}")),
+    }
+}
+
 impl CouchbasePlatform {
     /// Finds the cluster. Needs a tokio runtime. That the bucket is missing, or not for this user, is told by
     /// [`check`](Platform::check), and by every other call.
@@ -43,7 +74,7 @@ impl CouchbasePlatform {
         let platform = Self { client: OnceCell::new(), options, told: Arc::default() };
         match platform.try_client().await {
             Ok(_) | Err(Error::Access(_)) => Ok(platform),
-            Err(error) => Err(refused(&error)),
+            Err(error) => Err(advised(&error)),
         }
     }
 

@@ -121,6 +121,8 @@ async fn durable(platform: &CouchbasePlatform) -> Option<Finding> {
     match attempt.await {
         Ok(()) => None,
         Err(PlatformError::Refused(why)) if why.contains(LACKS) => Some(fatal(why, ROLES)),
+        // It may be so for a while only: a server serves what there is meanwhile.
+        Err(PlatformError::Unavailable(why)) => Some(advice(format!("no write is confirmed now: {why}"), remedy)),
         Err(error) => Some(fatal(format!("a record cannot be written: {error}"), remedy)),
     }
 }

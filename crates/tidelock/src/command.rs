@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
 use tidelock_server::auth::Authenticator;
-use tidelock_server::config::{Config, ConfigError};
+use tidelock_server::config::{Config, ConfigError, DatabaseConfig};
 use tidelock_server::rules::{Rules, RulesInForce};
 use tidelock_server::{App, Database, GatewayOptions, Metrics, Server, Tls};
 use tokio::signal::unix::{SignalKind, signal};
@@ -79,6 +79,9 @@ struct Platforms {
     /// Only this database.
     #[arg(long)]
     database: Option<String>,
+    /// Only databases on this kind of platform: `couchbase` or `geode`.
+    #[arg(long)]
+    store: Option<String>,
 }
 
 /// Runs a command to its end.
@@ -133,10 +136,14 @@ async fn run_serve(arguments: Serve) -> Result<(), String> {
 async fn look_at_platforms(arguments: Platforms, configure: bool) -> Result<(), String> {
     // How clients are let in does not matter to a platform.
     let config = Config::load_dev(&arguments.config).map_err(|error| error.to_string())?;
-    let wanted = |name: &String| arguments.database.as_ref().is_none_or(|only| only == name);
+    let wanted = |name: &String, database: &DatabaseConfig| {
+        let kind = database.cluster.as_ref().map(|cluster| &cluster.kind);
+        arguments.database.as_ref().is_none_or(|only| only == name)
+            && arguments.store.as_ref().is_none_or(|only| kind == Some(only))
+    };
     let mut healthy = true;
     let mut seen = 0;
-    for (name, database) in config.databases.iter().filter(|(name, _)| wanted(name)) {
+    for (name, database) in config.databases.iter().filter(|(name, database)| wanted(name, database)) {
         seen += 1;
         let Some(cluster) = &database.cluster else {
             say(&format!("{name}: the embedded store, {}", database.path.display()));
@@ -156,8 +163,12 @@ async fn look_at_platforms(arguments: Platforms, configure: bool) -> Result<(), 
             say(&format!("{name}, on {kind}:\n{}", platforms::report(&findings)));
         }
     }
-    match arguments.database {
-        Some(name) if seen == 0 => Err(format!("the configuration has no database {name}")),
+    match (arguments.database, arguments.store) {
+        (Some(name), None) if seen == 0 => Err(format!("the configuration has no database {name}")),
+        (None, Some(kind)) if seen == 0 => Err(format!("the configuration has no database of the kind {kind}")),
+        (Some(name), Some(kind)) if seen == 0 => {
+            Err(format!("the configuration has no database {name} of the kind {kind}"))
+        }
         _ if healthy => Ok(()),
         _ => Err("not every database could be served".to_owned()),
     }

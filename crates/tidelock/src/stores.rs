@@ -130,6 +130,9 @@ async fn on_platform<P: Platform>(
     if findings.iter().any(|finding| finding.fatal) {
         return Err(format!("the platform is not ready\n{}", platforms::report(&findings)));
     }
+    for finding in findings {
+        tracing::warn!(advice = finding.remedy, "{}", finding.what);
+    }
     let (journal, embedded): (Arc<dyn tidelock_store::cluster::Journal>, _) = if in_memory {
         (new_memory_store()?, None)
     } else {

@@ -1,11 +1,12 @@
 //! The stage `couchbase`: integration test targets named `couchbase_*`. Couchbase's own clients for Go, Rust, Python and Node judge the
 //! double of its server. They are fetched into the target folder; one that cannot be had is skipped, and that is said.
 //!
-//! The browser's tests, `packages/*/test/couchbase`, have Couchbase's Node client beside them.
+//! The browser's tests, `packages/*/test/couchbase`, have other applications beside them, by those of these clients that are there.
 //!
 //! Tests of the platform run against the double, or against the cluster that `TIDELOCK_TEST_COUCHBASE` names. Those that give the double
 //! commands, in modules named `local_*`, are skipped then.
 
+use std::collections::BTreeMap;
 use std::env;
 use std::ffi::OsStr;
 use std::fmt;
@@ -21,6 +22,8 @@ use crate::setup;
 use crate::summary;
 use crate::tally::Tally;
 
+/// The program of another application, beside that of the judge.
+const NODE_APPLICATION: &str = "application.mjs";
 /// Where the judges' sources are.
 const JUDGES: &str = "crates/couchbase-double/judges";
 /// Features of crates that only these tests need.
@@ -28,12 +31,20 @@ const FEATURES: &str = "tidelock-couchbase-dcp/tls,tidelock-couchbase-dcp/srv,ti
 /// Names another cluster than the double.
 const CLUSTER: &str = "TIDELOCK_TEST_COUCHBASE";
 
-/// A client: the module of its tests, the variable that tells them where it is, and how to get it.
+/// Tells the browser's tests how each other application is called.
+const APPLICATIONS: &str = "TIDELOCK_COUCHBASE_APPLICATIONS";
+
+/// A client: its name, the module of its tests, the variable that tells them where it is, and how to get it.
 struct Judge {
+    name: &'static str,
     module: &'static str,
     variable: &'static str,
     prepare: fn(&Project, &Path) -> Result<PathBuf, Trouble>,
+    /// The words that call another application by this client; it is given what `prepare` made.
+    application: Option<Application>,
 }
+
+type Application = fn(&Project, PathBuf) -> Result<Vec<PathBuf>, Trouble>;
 
 /// Why there is no judge.
 #[derive(Debug)]
@@ -58,14 +69,29 @@ impl From<String> for Trouble {
     }
 }
 
-/// Where the program of the Node client is.
-const NODE: &str = "TIDELOCK_JUDGE_NODE";
-
 const ALL: &[Judge] = &[
-    Judge { module: "go::", variable: "TIDELOCK_JUDGE_GO", prepare: go },
-    Judge { module: "rust::", variable: "TIDELOCK_JUDGE_RUST", prepare: rust_client },
-    Judge { module: "python::", variable: "TIDELOCK_JUDGE_PYTHON", prepare: python },
-    Judge { module: "node::", variable: NODE, prepare: node },
+    Judge {
+        name: "Node",
+        module: "node::",
+        variable: "TIDELOCK_JUDGE_NODE",
+        prepare: node,
+        application: Some(|_, judge| Ok(vec!["node".into(), judge.with_file_name(NODE_APPLICATION)])),
+    },
+    Judge {
+        name: "Python",
+        module: "python::",
+        variable: "TIDELOCK_JUDGE_PYTHON",
+        prepare: python,
+        application: Some(|project, python| Ok(vec![python, project.root.join(JUDGES).join("python/application.py")])),
+    },
+    Judge {
+        name: "Go",
+        module: "go::",
+        variable: "TIDELOCK_JUDGE_GO",
+        prepare: go,
+        application: Some(|project, _| Ok(vec![go_client(project, "application", "application")?])),
+    },
+    Judge { name: "Rust", module: "rust::", variable: "TIDELOCK_JUDGE_RUST", prepare: rust_client, application: None },
 ];
 
 pub(super) fn run(project: &Project) -> Result<Tally, String> {
@@ -80,19 +106,20 @@ pub(super) fn run(project: &Project) -> Result<Tally, String> {
     command.env("TIDELOCK_BIN", build::binary(project, Profile::Dev)?);
     let folder = project.target_dir.join("couchbase");
     let mut tally = Tally::default();
-    let mut node = None;
+    let mut applications = BTreeMap::new();
     for judge in ALL {
         match (judge.prepare)(project, &folder) {
             Ok(path) => {
                 command.env(judge.variable, &path);
-                if judge.variable == NODE {
-                    node = Some(path);
+                if let Some(application) = judge.application {
+                    let words = application(project, path).map_err(|trouble| trouble.to_string())?;
+                    applications.insert(judge.name, words);
                 }
             }
             Err(Trouble::Broken(sentence)) => return Err(sentence),
             Err(Trouble::Missing(sentence)) => {
                 command.args(["--skip", judge.module]);
-                tally += Tally::skipped(format!("tests of the module {}: {sentence}", judge.module));
+                tally += Tally::skipped(format!("tests with Couchbase's client for {}: {sentence}", judge.name));
             }
         }
     }
@@ -104,18 +131,24 @@ pub(super) fn run(project: &Project) -> Result<Tally, String> {
     }
     println!("   > cargo test (Couchbase tests)");
     tally += summary::cargo_test(&process::run("Couchbase tests", &mut command, Echo::Shown)?);
-    tally += match (node, setup::chromium(project)) {
-        (Some(client), Ok(chromium)) => in_browser(project, &chromium, &client)?,
-        (None, _) => Tally::skipped("the browser on Couchbase: it needs Couchbase's Node client (above)".to_owned()),
-        (_, Err(sentence)) => Tally::skipped(format!("the browser on Couchbase: {sentence}")),
+    tally += match setup::chromium(project) {
+        Ok(chromium) if !applications.is_empty() => in_browser(project, &chromium, &applications)?,
+        Ok(_) => Tally::skipped("the browser on Couchbase: it needs one of Couchbase's clients (above)".to_owned()),
+        Err(sentence) => Tally::skipped(format!("the browser on Couchbase: {sentence}")),
     };
     Ok(tally)
 }
 
-/// The browser's tests: the built packages in a real Chromium, the built binaries, and the program of Couchbase's Node client.
-fn in_browser(project: &Project, chromium: &Path, client: &Path) -> Result<Tally, String> {
+/// The browser's tests: the built packages in a real Chromium, the built binaries, and other applications: how each is called.
+fn in_browser(
+    project: &Project,
+    chromium: &Path,
+    applications: &BTreeMap<&str, Vec<PathBuf>>,
+) -> Result<Tally, String> {
     let double = build::binary_named(project, Profile::Dev, "tidelock-couchbase-double")?;
-    let env: [(&str, &OsStr); 2] = [("TIDELOCK_COUCHBASE_DOUBLE", double.as_ref()), (NODE, client.as_ref())];
+    let applications = serde_json::json!(applications).to_string();
+    let env: [(&str, &OsStr); 2] =
+        [("TIDELOCK_COUCHBASE_DOUBLE", double.as_ref()), (APPLICATIONS, applications.as_ref())];
     browser::drive(project, &browser::below(project, "test/couchbase"), chromium, &env)
 }
 
@@ -171,10 +204,10 @@ fn python(project: &Project, folder: &Path) -> Result<PathBuf, Trouble> {
     Ok(interpreter)
 }
 
-/// The program, in a folder that has the package.
+/// The judge, in a folder that has the package and the program of another application.
 fn node(project: &Project, folder: &Path) -> Result<PathBuf, Trouble> {
     let folder = made(folder.join("node"))?;
-    for name in ["package.json", "judge.mjs"] {
+    for name in ["package.json", "judge.mjs", NODE_APPLICATION] {
         let from = project.root.join(JUDGES).join("node").join(name);
         fs::copy(&from, folder.join(name)).map_err(|error| format!("{} cannot be copied: {error}", from.display()))?;
     }

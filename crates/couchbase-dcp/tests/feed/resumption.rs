@@ -1,6 +1,7 @@
 //! Checkpoints, and what has become of the history meanwhile.
 
 use tidelock_couchbase_dcp::{Checkpoint, Event, Feed};
+use tidelock_couchbase_double::{Double, Options};
 
 use crate::support::{Writer, caught_up, change, changes, cluster, config, is_change, keys, next, open, until};
 
@@ -85,6 +86,40 @@ async fn what_a_fail_over_lost_is_rolled_back() {
     assert_eq!(keys(&events), ["after"]);
     assert_eq!(away.position(0), log.positions.get(&0).copied());
     assert_ne!(away.position(0).unwrap().uuid(), ahead.positions[&0].uuid());
+}
+
+/// Each took something back that the one before had not.
+#[tokio::test]
+async fn a_consumer_goes_back_before_every_fail_over_that_it_missed() {
+    let mut double = Double::start(Options { nodes: 3, replicas: 2, vbuckets: 8, ..Options::default() }).await.unwrap();
+    let (mut checkpoints, mut kept) = (Vec::new(), Vec::new());
+    for node in 0..2 {
+        let mut writer = Writer::connect(&double).await;
+        kept.push(writer.set(0, &format!("kept {node}"), "{}").await.seqno);
+        double.hold_replication();
+        writer.set(0, &format!("lost {node}"), "{}").await;
+        let mut feed = open(config(&double)).await;
+        change(&mut feed, &format!("lost {node}")).await;
+        checkpoints.push(stored(&feed));
+        double.kill(node);
+        double.fail_over(node);
+        double.release_replication();
+    }
+    assert_eq!(kept, [1, 2]);
+    Writer::connect(&double).await.set(0, "last", "{}").await;
+    for (at, expected) in [(0, &["kept 1", "last"][..]), (1, &["last"])] {
+        let mut feed = Feed::open(config(&double), &checkpoints[at]).await.unwrap();
+        let events = until(&mut feed, |event| is_change(event, "last")).await;
+        let back = events.iter().filter(|event| matches!(event, Event::Rollback { .. })).collect::<Vec<_>>();
+        assert_eq!(back, [&Event::Rollback { vbucket: 0, seqno: kept[at] }]);
+        assert_eq!(keys(&events), expected);
+    }
+    // The first one was of a branch that a later server need not know any more: then it is all of the vbucket.
+    double.flush("default");
+    Writer::connect(&double).await.set(0, "new", "{}").await;
+    let mut feed = Feed::open(config(&double), &checkpoints[0]).await.unwrap();
+    let events = until(&mut feed, |event| is_change(event, "new")).await;
+    assert!(events.contains(&Event::Rollback { vbucket: 0, seqno: 0 }), "{events:?}");
 }
 
 #[tokio::test]

@@ -7,7 +7,7 @@ from couchbase.auth import PasswordAuthenticator
 from couchbase.cluster import Cluster
 from couchbase.durability import DurabilityLevel, ServerDurability
 from couchbase.exceptions import CasMismatchException, DocumentExistsException, DocumentNotFoundException
-from couchbase.options import ClusterOptions, MutateInOptions, ReplaceOptions, UpsertOptions
+from couchbase.options import ClusterOptions, LookupInOptions, MutateInOptions, ReplaceOptions, UpsertOptions
 from couchbase.subdocument import MutationMacro, StoreSemantics, get, get_full, replace, upsert
 
 PATIENCE = timedelta(seconds=15)
@@ -60,6 +60,13 @@ def sdk_xattrs(collection):
     expect("the macro", int.from_bytes(bytes.fromhex(meta["cas"][2:]), "little"), written.cas)
     expect("$document.CAS", int(read.content_as[str](1), 16), written.cas)
     expect("the body", read.content_as[dict](2), {"a": 1})
+    collection.remove("k")
+    deleted = LookupInOptions(access_deleted=True)
+    tombstone = collection.lookup_in("k", [get("_tl.v", xattr=True), get("$document.deleted", xattr=True)], deleted)
+    expect("the tombstone's attribute", tombstone.content_as[int](0), 7)
+    expect("$document.deleted", tombstone.content_as[bool](1), True)
+    hidden = [get("_tl.v", xattr=True)]
+    expect_error("a hidden tombstone", DocumentNotFoundException, lambda: collection.lookup_in("k", hidden))
 
 
 def main():

@@ -54,6 +54,17 @@ async fn a_bucket_that_is_nearly_full_is_noticed() {
     assert!(findings.iter().any(|one| !one.fatal && one.what == "the bucket uses 91 % of its memory"), "{findings:?}");
 }
 
+/// A server has to start in an outage: it serves what there is.
+#[tokio::test]
+async fn writes_that_nobody_confirms_are_noticed_and_no_reason_not_to_serve() {
+    let ground = Ground::new("unconfirmed").await;
+    let platform = ground.platform().await;
+    ground.double().hold_replication();
+    let findings = platform.check(&collections()).await.unwrap();
+    let is_told = |one: &Finding| one.what.contains("no write is confirmed now") && one.remedy.contains("`durability`");
+    assert!(findings.iter().any(is_told) && !findings.iter().any(|one| one.fatal), "{findings:?}");
+}
+
 /// Not taken for a document without an xattr, which would be somebody else's.
 #[tokio::test]
 async fn whoever_may_not_see_the_xattr_reads_nothing() {

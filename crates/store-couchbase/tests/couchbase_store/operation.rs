@@ -52,10 +52,11 @@ async fn whoever_is_not_let_in_is_told_why() {
     let ground = Ground::bare("refused").await;
     let connection = ground.options.connection.clone().password("nobody", "wrong");
     let error = CouchbasePlatform::connect(CouchbaseOptions::new(connection)).await.unwrap_err();
-    assert!(matches!(&error, PlatformError::Refused(why) if why.contains("user and password")), "{error}");
+    let says = |why: &str| why.contains("user and password") && why.contains("`password_file`");
+    assert!(matches!(&error, PlatformError::Refused(why) if says(why)), "{error}");
     let nowhere = Config::new("couchbase://u:p@127.0.0.1:1/b").unwrap();
     let error = CouchbasePlatform::connect(CouchbaseOptions::new(nowhere)).await.unwrap_err();
-    assert!(matches!(&error, PlatformError::Unavailable(_)), "{error}");
+    assert!(matches!(&error, PlatformError::Unavailable(why) if why.contains("firewall")), "{error}");
 }
 
 #[tokio::test]

@@ -127,11 +127,6 @@ impl Turn {
         recorded.chain(&self.unrecorded).find(|kept| kept.sequence == sequence)
     }
 
-    /// The outcomes in the record, by rising sequence.
-    pub(super) fn kept(&self) -> impl Iterator<Item = &Kept> {
-        self.row.iter().flat_map(|(row, _)| &row.kept)
-    }
-
     /// The record with everything that is to be recorded.
     fn advanced(&self) -> ClientRow {
         let mut row = self.row.as_ref().map(|(row, _)| row.clone()).unwrap_or_default();

@@ -18,7 +18,7 @@ use tidelock_core::wire::Outcome;
 use super::ClusterStore;
 use super::clients::{Turn, client_id, client_row};
 use super::conflicts::conflict_ids;
-use super::limits::{ATTEMPTS_MAX, CLOCKS_APART_MS_MAX, SEEN_KEPT_MAX, TOGETHER_DOCUMENTS_MAX};
+use super::limits::{ATTEMPTS_MAX, CLOCKS_APART_MS_MAX, COMMIT_MS_MAX, SEEN_KEPT_MAX, TOGETHER_DOCUMENTS_MAX};
 use super::meta::{Group, IntentName, Kept, Meta, Seen, Sight};
 use super::take::{Content, State, Taken};
 use crate::error::StoreError;
@@ -140,7 +140,11 @@ impl<P: Platform> ClusterStore<P> {
         let ids = commit.writes.iter().map(|write| write.id.clone()).chain(commit.named.iter().cloned());
         let ids = ids.chain(conflict_ids(commit, tag)).collect();
         let mut attempt = Attempt { commit, ids, tag, unsure: false, apart: false };
+        let due_ms = self.host.now_ms().saturating_add(COMMIT_MS_MAX);
         for count in 0..ATTEMPTS_MAX {
+            if self.host.now_ms() >= due_ms {
+                break;
+            }
             let client = client.as_mut().map(|(mutation, turn)| (*mutation, &mut **turn));
             match self.try_write(&mut attempt, client).await? {
                 Step::Written(written) => return Ok(written),
@@ -148,7 +152,7 @@ impl<P: Platform> ClusterStore<P> {
                 Step::Blocked(intent) => self.settle(&intent).await?,
             }
         }
-        Err(StoreError::Unavailable("the documents of a mutation change too often".to_owned()))
+        Err(StoreError::Unavailable("the documents of a mutation cannot be written now".to_owned()))
     }
 
     async fn try_write(

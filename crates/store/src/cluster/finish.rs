@@ -14,7 +14,7 @@ use super::commit::put;
 use super::conflicts::conflict_id;
 use super::host::{Met, Remerged};
 use super::intent::record_put;
-use super::limits::{FINISH_ATTEMPTS_MAX, REQUESTS_AT_ONCE_MAX};
+use super::limits::{FINISH_ATTEMPTS_MAX, FINISH_MS_MAX, REQUESTS_AT_ONCE_MAX};
 use super::meta::{ConflictRow, Group, IntentBody, IntentName, Meta, Part, Sight, Stage, unseal};
 use super::take::State;
 use crate::error::StoreError;
@@ -68,6 +68,7 @@ impl<P: Platform> ClusterStore<P> {
             return Ok(());
         };
         let body = self.intent_body(&name.key, &row).await?;
+        let due_ms = self.host.now_ms().saturating_add(FINISH_MS_MAX);
         let mut todo: Vec<&Part> = body.parts.iter().collect();
         for attempt in 0..FINISH_ATTEMPTS_MAX {
             let ids: Vec<_> = todo.iter().map(|part| part.id.clone()).collect();
@@ -95,9 +96,12 @@ impl<P: Platform> ClusterStore<P> {
                 self.intents.settled(name);
                 return Ok(());
             }
+            if self.host.now_ms() >= due_ms {
+                break;
+            }
             self.backoff(attempt).await;
         }
-        Err(StoreError::Unavailable("the documents of an intent change too often".to_owned()))
+        Err(StoreError::Unavailable("an intent cannot be carried out now".to_owned()))
     }
 
     /// Gives a document its part.

@@ -2,13 +2,16 @@
 //!
 //! A state goes from the feed into the journal when its order tells that it is later than what was taken in; it is dropped when it is
 //! not, and its document is read where nobody can tell. A document of an intent that is not done is put off until it is: its creator
-//! is at work, and if it is not, this node finishes the intent after some patience. The position is remembered once everything that it
-//! covers is in the journal.
+//! is at work, and if it is not, this node finishes the intent after some patience. So is one that others of this node are at work on for
+//! long: the feed waits for nothing that a write has to come to an end for. The position is remembered once everything that it covers is
+//! in the journal.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::pin::pin;
 
-use futures_util::FutureExt;
-use futures_util::future::{Either, select};
+use futures_util::future::{Either, pending, select};
+use futures_util::stream::FuturesUnordered;
+use futures_util::{FutureExt, StreamExt};
 use tidelock_core::ids::{DocumentId, SessionId};
 use tidelock_core::planted::{self, Bug};
 
@@ -16,11 +19,12 @@ use super::ClusterStore;
 use super::epoch::Look;
 use super::intent::is_piece;
 use super::known::Age;
-use super::limits::{EVENTS_AT_ONCE_MAX, POSITIONS_WAITING_MAX};
+use super::limits::{EVENTS_AT_ONCE_MAX, FEED_WAITS_MS_MAX, HELPED_AT_ONCE_MAX, POSITIONS_WAITING_MAX};
 use super::meta::{IntentName, IntentRow, Stage, unseal};
 use super::take::{NotTaken, Unfinished};
 use crate::error::StoreError;
 use crate::platform::{Entry, FeedEvent, Platform, Position, system};
+use crate::store::BoxFuture;
 
 /// The journal's note of the position.
 const NOTE: &str = "cluster:feed";
@@ -35,6 +39,31 @@ pub(super) struct Following {
     /// Positions that cover what is put off, each with the number up to which it does.
     positions: VecDeque<(u64, Position)>,
     tended_ms: u64,
+    /// Intents that are being helped to their end.
+    helped: BTreeSet<IntentName>,
+    /// Documents that others of this node work on, with the number of the first, and when they are looked at again.
+    busy: BTreeSet<DocumentId>,
+    busy_number: u64,
+    busy_ms: u64,
+}
+
+/// Why documents cannot be taken in now.
+enum Held {
+    /// An intent is in the way, and these documents have their parts of it.
+    Intent(IntentName, BTreeSet<DocumentId>),
+    /// Others of this node work on some of them, or on some of their groups.
+    Busy,
+}
+
+/// Intents that are helped to their end, and whether they came to it.
+type Helping<'a> = FuturesUnordered<BoxFuture<'a, (IntentName, bool)>>;
+
+/// The next that ends; never, when there is none.
+async fn next_helped(helping: &mut Helping<'_>) -> (IntentName, bool) {
+    match helping.next().await {
+        Some(helped) => helped,
+        None => pending().await,
+    }
 }
 
 impl Following {
@@ -42,6 +71,15 @@ impl Following {
         self.number += 1;
         let number = self.number;
         self.put_off.entry(intent).or_insert_with(|| (number, BTreeSet::new())).1.insert(id);
+    }
+
+    fn put_off_busy(&mut self, ids: impl Iterator<Item = DocumentId>, now_ms: u64) {
+        self.number += 1;
+        if self.busy.is_empty() {
+            self.busy_number = self.number;
+        }
+        self.busy.extend(ids);
+        self.busy_ms = now_ms.saturating_add(FEED_WAITS_MS_MAX);
     }
 
     fn reach(&mut self, position: Position) {
@@ -54,7 +92,8 @@ impl Following {
 
     /// The last position that covers nothing that is put off.
     fn safe(&mut self) -> Option<Position> {
-        let first = self.put_off.values().map(|(number, _)| *number).min().unwrap_or(u64::MAX);
+        let busy = (!self.busy.is_empty()).then_some(self.busy_number);
+        let first = self.put_off.values().map(|(number, _)| *number).chain(busy).min().unwrap_or(u64::MAX);
         let mut safe = None;
         while self.positions.front().is_some_and(|(number, _)| *number < first) {
             safe = self.positions.pop_front().map(|(_, position)| position);
@@ -84,11 +123,18 @@ impl<P: Platform> ClusterStore<P> {
         let from = self.journal.recall(NOTE).await?.map(Position);
         let mut feed = self.platform.feed(&collections, from.as_ref()).await?;
         let mut following = Following::default();
+        let mut helping = Helping::new();
         loop {
-            let pause = self.host.sleep(self.options.patience_ms);
-            let first = match select(feed.next(), pause).await {
-                Either::Left((event, _)) => Some(event?),
-                Either::Right(_) => None,
+            let pause_ms = if following.busy.is_empty() { self.options.patience_ms } else { FEED_WAITS_MS_MAX };
+            let pause = self.host.sleep(pause_ms);
+            // Help first: a feed that always has something must not hold it up.
+            let first = match select(pin!(next_helped(&mut helping)), select(feed.next(), pause)).await {
+                Either::Left(((name, is_settled), _)) => {
+                    self.helped(&mut following, &name, is_settled).await?;
+                    None
+                }
+                Either::Right((Either::Left((event, _)), _)) => Some(event?),
+                Either::Right((Either::Right(_), _)) => None,
             };
             let mut events: Vec<FeedEvent> = first.into_iter().collect();
             while !events.is_empty() && events.len() < EVENTS_AT_ONCE_MAX {
@@ -96,7 +142,11 @@ impl<P: Platform> ClusterStore<P> {
                 events.push(event?);
             }
             self.hear(&mut following, events).await?;
-            self.tend(&mut following).await?;
+            if !following.busy.is_empty() && self.host.now_ms() >= following.busy_ms {
+                let ids = std::mem::take(&mut following.busy);
+                self.take_in(&mut following, ids.into_iter().map(|id| (id, None)).collect()).await?;
+            }
+            self.tend(&mut following, &mut helping);
             if self.scans.is_done()
                 && let Some(position) = following.safe()
             {
@@ -178,7 +228,20 @@ impl<P: Platform> ClusterStore<P> {
         };
         let mut documents: BTreeMap<_, _> = documents.into_iter().filter(|(id, entry)| !old(id, entry)).collect();
         while !documents.is_empty() {
-            let Some((intent, holders)) = self.try_take_in(&documents).await? else { return Ok(()) };
+            let (intent, holders) = match self.try_take_in(&documents, FEED_WAITS_MS_MAX).await? {
+                None => return Ok(()),
+                Some(Held::Intent(intent, holders)) => (intent, holders),
+                Some(Held::Busy) => {
+                    let (busy, rest): (BTreeMap<_, _>, _) =
+                        documents.into_iter().partition(|(id, _)| !self.locks.is_free(id));
+                    documents = rest;
+                    if busy.is_empty() {
+                        return self.take_in_one_by_one(following, documents).await;
+                    }
+                    following.put_off_busy(busy.into_keys(), self.host.now_ms());
+                    continue;
+                }
+            };
             self.intents.meet(&intent, self.host.now_ms());
             let (held, rest) = documents.into_iter().partition(|(id, _)| holders.contains(id));
             documents = rest;
@@ -202,20 +265,28 @@ impl<P: Platform> ClusterStore<P> {
     ) -> Result<(), StoreError> {
         for (id, entry) in documents {
             let one = BTreeMap::from([(id.clone(), entry)]);
-            if let Some((intent, _)) = self.try_take_in(&one).await? {
-                self.intents.meet(&intent, self.host.now_ms());
-                following.put_off(intent, id);
+            match self.try_take_in(&one, 0).await? {
+                None => {}
+                Some(Held::Intent(intent, _)) => {
+                    self.intents.meet(&intent, self.host.now_ms());
+                    following.put_off(intent, id);
+                }
+                Some(Held::Busy) => following.put_off_busy([id].into_iter(), self.host.now_ms()),
             }
         }
         Ok(())
     }
 
-    /// Takes documents in together; the intent that is in the way, and documents that have their parts of it.
+    /// Takes documents in together; what is in the way. Others may be at work on them for so long.
     async fn try_take_in(
         &self,
         documents: &BTreeMap<DocumentId, Option<Entry>>,
-    ) -> Result<Option<(IntentName, BTreeSet<DocumentId>)>, StoreError> {
-        let mut guard = self.locks.lock(documents.keys().cloned().collect()).await;
+        wait_ms: u64,
+    ) -> Result<Option<Held>, StoreError> {
+        let ids = documents.keys().cloned().collect();
+        let Some(mut guard) = self.locks.lock_within(ids, self.host.sleep(wait_ms)).await else {
+            return Ok(Some(Held::Busy));
+        };
         let mut given = BTreeMap::new();
         guard.retain(|id| {
             match documents.get(id).and_then(Option::as_ref).map(|entry| (self.known.age(id, entry), entry)) {
@@ -234,29 +305,45 @@ impl<P: Platform> ClusterStore<P> {
                 }
                 self.ingest(&mut taken, SessionId(0), &[]).await.map(|_| None)
             }
-            Err(NotTaken::Unfinished(intent, holders)) => Ok(Some((intent, holders))),
+            Err(NotTaken::Unfinished(intent, holders)) => Ok(Some(Held::Intent(intent, holders))),
+            Err(NotTaken::Busy) => Ok(Some(Held::Busy)),
             Err(NotTaken::Failed(error)) => Err(error),
         }
     }
 
-    /// Brings intents to their end whose creators do not.
-    async fn tend(&self, following: &mut Following) -> Result<(), StoreError> {
+    /// Begins to bring intents to their end whose creators do not. The feed goes on meanwhile: it may take as long as the platform takes no
+    /// writes.
+    fn tend<'a>(&'a self, following: &mut Following, helping: &mut Helping<'a>) {
         let now_ms = self.host.now_ms();
         let patience_ms = self.options.patience_ms;
         if now_ms < following.tended_ms.saturating_add(patience_ms) {
-            return Ok(());
+            return;
         }
         following.tended_ms = now_ms;
         // Spread, so that not every node does it at once.
         let patience_ms = patience_ms + self.host.random() % patience_ms.max(1);
         for name in self.intents.met_until(now_ms.saturating_sub(patience_ms)) {
-            // One that cannot be settled now is met again.
-            if self.help(&name).await.unwrap_or(false) {
-                self.intents.settled(&name);
-                let ids = following.put_off.remove(&name).map(|(_, ids)| ids).unwrap_or_default();
-                self.take_in(following, ids.into_iter().map(|id| (id, None)).collect()).await?;
+            if following.helped.len() >= HELPED_AT_ONCE_MAX {
+                break;
+            }
+            if following.helped.insert(name.clone()) {
+                helping.push(Box::pin(async move {
+                    // One that cannot be settled now is met again.
+                    let is_settled = self.help(&name).await.unwrap_or(false);
+                    (name, is_settled)
+                }));
             }
         }
-        Ok(())
+    }
+
+    /// Help for an intent has ended.
+    async fn helped(&self, following: &mut Following, name: &IntentName, is_settled: bool) -> Result<(), StoreError> {
+        following.helped.remove(name);
+        if !is_settled {
+            return Ok(());
+        }
+        self.intents.settled(name);
+        let ids = following.put_off.remove(name).map(|(_, ids)| ids).unwrap_or_default();
+        self.take_in(following, ids.into_iter().map(|id| (id, None)).collect()).await
     }
 }

@@ -12,7 +12,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use futures_util::future::join_all;
+use futures_util::future::{Either, join_all, select};
 use tidelock_core::ids::{ClientId, DocumentId, Incarnation, MutationId, Offset, Sequence};
 use tidelock_core::planted::{self, Bug};
 use tidelock_core::wire::{Cbor, encode};
@@ -20,7 +20,9 @@ use tidelock_core::wire::{Cbor, encode};
 use super::ClusterStore;
 use super::commit::{Attempt, Step, Written, changes};
 use super::conflicts::intent_key;
-use super::limits::{ATTEMPTS_MAX, INTENT_INLINE_BYTES_MAX, INTENT_PIECE_BYTES_MAX, REQUESTS_AT_ONCE_MAX};
+use super::limits::{
+    ATTEMPTS_MAX, INTENT_INLINE_BYTES_MAX, INTENT_PIECE_BYTES_MAX, READER_WAITS_MS_MAX, REQUESTS_AT_ONCE_MAX, STUCK_MS,
+};
 use super::meta::{IntentBody, IntentName, IntentRow, Meta, Part, Stage, another, seal, unseal};
 use super::take::{NotTaken, State, Taken, Unfinished};
 use crate::error::StoreError;
@@ -30,14 +32,34 @@ use crate::store::Write;
 /// Longest pause between two looks at an intent that holds something up, in milliseconds.
 const LOOK_MS: u64 = 100;
 
-/// Intents that this node has met and that were not settled then, with the time of the first meeting by its own clock.
+/// Intents that this node has met and that were not settled then.
 #[derive(Debug, Default)]
-pub(super) struct Intents(Mutex<BTreeMap<IntentName, u64>>);
+pub(super) struct Intents(Mutex<BTreeMap<IntentName, Meeting>>);
+
+/// Times by this node's own clock.
+#[derive(Clone, Copy, Debug)]
+struct Meeting {
+    first_ms: u64,
+    /// Somebody has waited for it in vain: before this time nobody else does.
+    stuck_until_ms: u64,
+}
 
 impl Intents {
     /// Notes a meeting; the time of the first.
     pub(super) fn meet(&self, name: &IntentName, now_ms: u64) -> u64 {
-        *self.met().entry(name.clone()).or_insert(now_ms)
+        self.met().entry(name.clone()).or_insert(Meeting { first_ms: now_ms, stuck_until_ms: 0 }).first_ms
+    }
+
+    /// Somebody has waited for it in vain.
+    fn is_stuck(&self, name: &IntentName, now_ms: u64) {
+        let mut met = self.met();
+        let meeting = met.entry(name.clone()).or_insert(Meeting { first_ms: now_ms, stuck_until_ms: 0 });
+        meeting.stuck_until_ms = now_ms.saturating_add(STUCK_MS);
+    }
+
+    /// Whether it is to be waited for at this time.
+    fn may_be_awaited(&self, name: &IntentName, now_ms: u64) -> bool {
+        self.met().get(name).is_none_or(|meeting| meeting.stuck_until_ms <= now_ms)
     }
 
     pub(super) fn settled(&self, name: &IntentName) {
@@ -46,10 +68,10 @@ impl Intents {
 
     /// Those that were met at this time or before.
     pub(super) fn met_until(&self, ms: u64) -> Vec<IntentName> {
-        self.met().iter().filter(|(_, met)| **met <= ms).map(|(name, _)| name.clone()).collect()
+        self.met().iter().filter(|(_, met)| met.first_ms <= ms).map(|(name, _)| name.clone()).collect()
     }
 
-    fn met(&self) -> MutexGuard<'_, BTreeMap<IntentName, u64>> {
+    fn met(&self) -> MutexGuard<'_, BTreeMap<IntentName, Meeting>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -129,7 +151,7 @@ impl<P: Platform> ClusterStore<P> {
         let Some(row) = row.filter(|row| row.attempt == name.attempt) else { return Ok(Some(Default::default())) };
         match row.stage {
             Stage::Done => {}
-            Stage::Committed if unfinished == Unfinished::Finish => self.finish(name).await?,
+            Stage::Committed if unfinished == Unfinished::Finish => self.finish_soon(name).await?,
             Stage::Committed | Stage::Prepared => return Ok(None),
             Stage::Aborted => return Ok(Some(Default::default())),
         }
@@ -137,6 +159,22 @@ impl<P: Platform> ClusterStore<P> {
         let (written, kept): (Vec<Part>, _) = body.parts.into_iter().partition(|part| part.version != part.expected);
         let ids = |parts: Vec<Part>| parts.into_iter().map(|part| part.id).collect();
         Ok(Some((ids(written), ids(kept))))
+    }
+
+    /// Carries a committed intent out for somebody who cannot go on before. Where the platform takes no writes, he waits no longer than that
+    /// is bounded, and those who come after him not at all: this node goes on helping meanwhile.
+    async fn finish_soon(&self, name: &IntentName) -> Result<(), StoreError> {
+        let stuck = || StoreError::Unavailable("what a mutation has begun cannot be finished now".to_owned());
+        if !self.intents.may_be_awaited(name, self.host.now_ms()) {
+            return Err(stuck());
+        }
+        match select(Box::pin(self.finish(name)), self.host.sleep(READER_WAITS_MS_MAX)).await {
+            Either::Left((finished, _)) => finished,
+            Either::Right(_) => {
+                self.intents.is_stuck(name, self.host.now_ms());
+                Err(stuck())
+            }
+        }
     }
 
     /// Brings an intent to its end: waits for its creator, aborts it after its lease, finishes it once it is committed.
@@ -270,7 +308,7 @@ impl<P: Platform> ClusterStore<P> {
         match self.take_locked(locked.guard, Unfinished::Finish, BTreeMap::new(), groups).await {
             Ok(locked) => self.found(attempt.commit, locked).await,
             Err(NotTaken::Failed(error)) => Err(error),
-            Err(NotTaken::Unfinished(..)) => Ok(Step::Again),
+            Err(NotTaken::Unfinished(..) | NotTaken::Busy) => Ok(Step::Again),
         }
     }
 

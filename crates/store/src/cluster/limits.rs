@@ -4,6 +4,8 @@
 pub(super) const STRIPES: usize = 1024;
 /// Documents whose last state a node remembers, so that it need not be read and hashed again.
 pub(super) const DOCUMENTS_REMEMBERED_MAX: usize = 100_000;
+/// Documents that others take in while a walk goes on, before those that it finds are read again, all of them.
+pub(super) const DOCUMENTS_NOTED_MAX: usize = 1_000_000;
 /// Groups that a node remembers to have published.
 pub(super) const GROUPS_REMEMBERED_MAX: usize = 20_000;
 /// Clients whose record a node remembers.
@@ -22,6 +24,22 @@ pub(super) const TOGETHER_DOCUMENTS_MAX: usize = 16;
 pub(super) const ATTEMPTS_MAX: u32 = 12;
 /// Attempts to carry out a part of an intent before it is left to others.
 pub(super) const FINISH_ATTEMPTS_MAX: u32 = 16;
+/// How long an intent is carried out before it is left to others, in milliseconds; counted after each round through its documents.
+pub(super) const FINISH_MS_MAX: u64 = 10_000;
+/// How long whoever meets a committed intent waits until it is carried out, in milliseconds.
+pub(super) const READER_WAITS_MS_MAX: u64 = 2_000;
+/// How long a read or a commit waits for its turn at documents that others of this node read or write, in milliseconds.
+pub(super) const TURN_WAITS_MS_MAX: u64 = 10_000;
+/// As long does the feed, before it goes on without them; and so long until it looks again.
+pub(super) const FEED_WAITS_MS_MAX: u64 = 100;
+/// How long others need not try an intent that somebody waited for in vain, in milliseconds.
+pub(super) const STUCK_MS: u64 = 1_000;
+/// Intents that a node helps to their end at the same time.
+pub(super) const HELPED_AT_ONCE_MAX: usize = 16;
+/// How long a commit may begin another attempt, in milliseconds, before it is handed back.
+pub(super) const COMMIT_MS_MAX: u64 = 30_000;
+/// How long somebody who needs a walk through collections waits while walks fail, in milliseconds.
+pub(super) const CATCH_UP_MS_MAX: u64 = 5_000;
 /// Requests that the steps of one intent have at the platform at the same time.
 pub(super) const REQUESTS_AT_ONCE_MAX: usize = 32;
 /// Documents that one request reads.

@@ -2,7 +2,9 @@
 
 use std::collections::BTreeSet;
 use std::hash::{DefaultHasher, Hash, Hasher};
+use std::pin::pin;
 
+use futures_util::future::{Either, select};
 use tidelock_core::ids::DocumentId;
 use tokio::sync::{Mutex, MutexGuard};
 
@@ -32,6 +34,23 @@ impl Locks {
             held.push(lock.lock().await);
         }
         Guard { ids, _held: held }
+    }
+
+    /// As [`lock`](Self::lock); `None` when they do not become free before `patience` ends.
+    pub(super) async fn lock_within(
+        &self,
+        ids: BTreeSet<DocumentId>,
+        patience: impl Future<Output = ()> + Unpin,
+    ) -> Option<Guard<'_>> {
+        match select(pin!(self.lock(ids)), patience).await {
+            Either::Left((guard, _)) => Some(guard),
+            Either::Right(_) => None,
+        }
+    }
+
+    /// Whether nobody has locked a document at this moment.
+    pub(super) fn is_free(&self, id: &DocumentId) -> bool {
+        self.0.get(stripe(id)).is_some_and(|lock| lock.try_lock().is_ok())
     }
 }
 

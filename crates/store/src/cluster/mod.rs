@@ -4,11 +4,11 @@
 //! |---|---|
 //! | `host` | what the node gives: time, chance, rules, a journal |
 //! | `meta` | what is kept with a document, and the records |
-//! | `take` | reads documents and takes them into the journal |
+//! | `take`, `ingest` | reads documents and takes them into the journal |
 //! | `commit`, `clients` | commits mutations exactly once |
 //! | `intent`, `finish` | mutations of many documents, whole or not at all |
 //! | `conflicts` | the conflict log |
-//! | `follow`, `sweep`, `epoch` | the tasks: the feed, scans and horizons, the identity of the data |
+//! | `follow`, `sweep`, `scans`, `epoch` | the tasks: the feed, scans and horizons, the identity of the data |
 //!
 //! The platform decides everything; the node's journal is a view of it that may be thrown away. What is committed is on the platform
 //! before it is in the journal, and nothing else than what a journal held tells clients of changes.
@@ -20,12 +20,14 @@ mod epoch;
 mod finish;
 mod follow;
 mod host;
+mod ingest;
 mod intent;
 mod known;
 pub(crate) mod limits;
 mod locks;
 mod machine;
 mod meta;
+mod scans;
 mod sweep;
 mod take;
 #[cfg(test)]
@@ -35,13 +37,14 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use futures_util::future::join3;
-use tidelock_core::ids::{ChangelogId, ClientId, DocumentId, Epoch, Incarnation, MutationId, Offset, Sequence};
+use tidelock_core::ids::{ChangelogId, ClientId, DocumentId, Epoch, Incarnation, Offset, Sequence};
 use tidelock_core::server::{ChangePage, Filter, SnapshotPage, SymbolPage};
 use tokio::sync::{broadcast, watch};
 
 pub use host::{Described, Host, Journal, Met, Remerged, Rulebook};
 pub use machine::Machine;
 
+use self::clients::{client_id, client_row};
 use crate::changelog::{Changelog, Segment};
 use crate::error::StoreError;
 use crate::platform::{Platform, PlatformError, system};
@@ -98,7 +101,7 @@ pub struct ClusterStore<P: Platform> {
     known: known::Known,
     clients: clients::Clients,
     intents: intent::Intents,
-    scans: sweep::Scans,
+    scans: scans::Scans,
     epoch: AtomicU64,
     /// Whether the journal has everything that was there when it was made, or opened after a long time.
     complete: watch::Sender<bool>,
@@ -125,7 +128,7 @@ impl<P: Platform> ClusterStore<P> {
             known: known::Known::default(),
             clients: clients::Clients::default(),
             intents: intent::Intents::default(),
-            scans: sweep::Scans::new(swept),
+            scans: scans::Scans::new(swept),
             epoch: AtomicU64::new(0),
             complete: watch::Sender::new(false),
         };
@@ -223,12 +226,9 @@ impl<P: Platform> Store for ClusterStore<P> {
 
     fn client(&self, client: ClientId, incarnation: Incarnation) -> BoxFuture<'_, Result<ClientRecord, StoreError>> {
         Box::pin(async move {
-            let mutation = MutationId { client, incarnation, sequence: Sequence(0) };
-            let client = self.clients.client(client, incarnation);
-            let mut turn = client.turn().await;
-            self.read_client(mutation, &mut turn).await?;
-            self.record(mutation, &mut turn).await?;
-            Ok(ClientRecord { finished: turn.recorded() })
+            // A mutation that is under way may take long: it is answered when its client repeats it.
+            let row = client_row(&self.get_one(client_id(client, incarnation)).await?)?;
+            Ok(ClientRecord { finished: row.finished })
         })
     }
 
@@ -239,12 +239,8 @@ impl<P: Platform> Store for ClusterStore<P> {
         after: Sequence,
     ) -> BoxFuture<'_, Result<Vec<Recorded>, StoreError>> {
         Box::pin(async move {
-            let mutation = MutationId { client, incarnation, sequence: Sequence(0) };
-            let client = self.clients.client(client, incarnation);
-            let mut turn = client.turn().await;
-            self.read_client(mutation, &mut turn).await?;
-            self.record(mutation, &mut turn).await?;
-            let kept = turn.kept().filter(|kept| kept.sequence > after);
+            let row = client_row(&self.get_one(client_id(client, incarnation)).await?)?;
+            let kept = row.kept.iter().filter(|kept| kept.sequence > after);
             Ok(kept.map(|kept| self.recorded(kept)).collect())
         })
     }
@@ -289,10 +285,7 @@ impl<P: Platform> Changelog for ClusterStore<P> {
     }
 
     fn catch_up<'a>(&'a self, filter: &'a Filter) -> BoxFuture<'a, Result<(), StoreError>> {
-        Box::pin(async move {
-            self.catch_up_with(filter).await;
-            Ok(())
-        })
+        Box::pin(async move { self.catch_up_with(filter).await })
     }
 
     fn snapshot<'a>(

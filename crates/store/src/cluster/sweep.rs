@@ -2,130 +2,26 @@
 //! of everything. On its way it forgets what is past its horizon.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
-use std::hash::{DefaultHasher, Hash, Hasher};
-use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use futures_util::future::select;
 use tidelock_core::ids::{DocumentId, SessionId, Version};
 use tidelock_core::planted::{self, Bug};
 use tidelock_core::server::Filter;
-use tokio::sync::{Notify, watch};
 
 use super::ClusterStore;
 use super::clients::{client_id, client_row};
 use super::conflicts::conflict_ms;
 use super::epoch::Look;
 use super::intent::{is_piece, piece_head, record_put};
-use super::limits::{ATTEMPTS_MAX, COMPARED_AT_ONCE_MAX, RECORDS_AGED_MAX};
+use super::known::{Age, hash};
+use super::limits::{ATTEMPTS_MAX, CATCH_UP_MS_MAX, COMPARED_AT_ONCE_MAX, RECORDS_AGED_MAX};
+use super::locks::Guard;
 use super::meta::{IntentName, IntentRow, Meta, Moved, Seen, unseal};
 use crate::error::StoreError;
 use crate::platform::{Entry, Platform, PlatformError, PutContent, PutIf, PutOutcome, Token, system};
 
 /// The journal's note whether every collection was gone through once: a byte that is not 0.
 const NOTE: &str = "cluster:complete";
-
-/// Collections that are to be gone through.
-#[derive(Debug, Default)]
-pub(super) struct Scans {
-    all: Vec<String>,
-    walks: Mutex<BTreeMap<String, Walks>>,
-    woken: Notify,
-    /// How many walks have ended.
-    ended: watch::Sender<u64>,
-    /// When records of intents were first met as they are, by a hash of record and state.
-    ages: Mutex<HashMap<u64, u64>>,
-}
-
-/// Walks through one collection. They are numbered: one that begins after a request serves it, and all requests before.
-#[derive(Clone, Copy, Debug, Default)]
-struct Walks {
-    /// The last that was asked for.
-    asked: u64,
-    /// The last that was asked for because something is missing: until it is done, no position of the feed is safe.
-    missing: u64,
-    /// The last that is done.
-    done: u64,
-    /// When the last one ended, done or failed, counted in walks through any collection.
-    turn: u64,
-}
-
-impl Scans {
-    pub(super) fn new(all: Vec<String>) -> Self {
-        Self { all, ..Self::default() }
-    }
-
-    /// Something may be missing in a collection.
-    pub(super) fn request(&self, collection: String) {
-        let mut walks = self.walks();
-        let walks = walks.entry(collection).or_default();
-        walks.asked += 1;
-        walks.missing = walks.asked;
-        self.woken.notify_one();
-    }
-
-    /// A collection is to be gone through, though nothing tells that something is missing. The number of the walk.
-    fn ask(&self, collection: &str) -> u64 {
-        let mut walks = self.walks();
-        let walks = walks.entry(collection.to_owned()).or_default();
-        walks.asked += 1;
-        self.woken.notify_one();
-        walks.asked
-    }
-
-    fn ask_all(&self) {
-        for collection in &self.all {
-            self.ask(collection);
-        }
-    }
-
-    pub(super) fn request_all(&self) {
-        for collection in &self.all {
-            self.request(collection.clone());
-        }
-    }
-
-    /// Waits for walks through collections that begin after this was called.
-    async fn walk(&self, collections: impl Iterator<Item = &String>) {
-        let mut ended = self.ended.subscribe();
-        let asked: Vec<(&String, u64)> = collections.map(|collection| (collection, self.ask(collection))).collect();
-        let are_done = |_: &u64| {
-            let walks = self.walks();
-            asked.iter().all(|(collection, number)| walks.get(*collection).is_some_and(|walks| walks.done >= *number))
-        };
-        // The sender lives as long as the scans.
-        let _ = ended.wait_for(are_done).await;
-    }
-
-    /// Whether nothing is missing.
-    pub(super) fn is_done(&self) -> bool {
-        self.walks().values().all(|walks| walks.done >= walks.missing)
-    }
-
-    /// The next walk to begin: through the collection that had none for longest.
-    fn first(&self) -> Option<(String, u64)> {
-        let walks = self.walks();
-        let wanted = walks.iter().filter(|(_, walks)| walks.done < walks.asked);
-        wanted.min_by_key(|(_, walks)| walks.turn).map(|(collection, walks)| (collection.clone(), walks.asked))
-    }
-
-    /// A walk has ended: done, or to be begun again after the others.
-    fn ended(&self, collection: &str, number: u64, done: bool) {
-        let turn = self.ended.borrow().wrapping_add(1);
-        if let Some(walks) = self.walks().get_mut(collection) {
-            walks.turn = turn;
-            walks.done = if done { number } else { walks.done };
-        }
-        self.ended.send_replace(turn);
-    }
-
-    fn ages(&self) -> MutexGuard<'_, HashMap<u64, u64>> {
-        self.ages.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn walks(&self) -> MutexGuard<'_, BTreeMap<String, Walks>> {
-        self.walks.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
 
 impl<P: Platform> ClusterStore<P> {
     /// Goes through collections when it is asked to and from time to time, for ever.
@@ -186,14 +82,19 @@ impl<P: Platform> ClusterStore<P> {
         Ok(())
     }
 
-    /// Takes in everything that these collections hold at this moment. Those who ask meanwhile share the next walk.
-    pub(super) async fn catch_up_with(&self, filter: &Filter) {
+    /// Takes in everything that these collections hold at this moment. Those who ask meanwhile share the next walk. Where it cannot be known
+    /// now, nobody waits for long: he is told to come back.
+    pub(super) async fn catch_up_with(&self, filter: &Filter) -> Result<(), StoreError> {
         if planted::has(Bug::LagServed) {
-            return;
+            return Ok(());
         }
         // What an intent changes is taken in when its documents are.
         let collections = filter.collections.keys().filter(|name| self.options.collections.contains(name));
-        self.scans.walk(collections).await;
+        let due_ms = self.host.now_ms().saturating_add(CATCH_UP_MS_MAX);
+        if self.scans.walk(collections, || self.host.now_ms() >= due_ms).await {
+            return Ok(());
+        }
+        Err(StoreError::Unavailable("what collections hold cannot be told now".to_owned()))
     }
 
     async fn sweep(&self, collection: &str) -> Result<(), StoreError> {
@@ -203,12 +104,20 @@ impl<P: Platform> ClusterStore<P> {
         if collection == system::INTENTS {
             return self.sweep_intents().await;
         }
+        self.known.begin_walk();
+        let walked = self.sweep_present(collection).await;
+        self.known.end_walk();
+        self.sweep_absent(collection, &walked?).await
+    }
+
+    /// Takes in what a collection holds; the hashes of its keys.
+    async fn sweep_present(&self, collection: &str) -> Result<HashSet<u64>, StoreError> {
         let mut scan = self.platform.scan(collection).await?;
         let mut present = HashSet::new();
         loop {
             let page = scan.next().await?;
             if page.is_empty() {
-                break;
+                return Ok(present);
             }
             for (key, entry) in &page {
                 if entry.content.is_some() || entry.unreadable.is_some() {
@@ -217,7 +126,6 @@ impl<P: Platform> ClusterStore<P> {
             }
             self.sweep_documents(collection, page).await?;
         }
-        self.sweep_absent(collection, &present).await
     }
 
     /// Takes in what the journal has otherwise, and forgets what is past its horizon.
@@ -226,7 +134,7 @@ impl<P: Platform> ClusterStore<P> {
         for page in page.chunks(COMPARED_AT_ONCE_MAX) {
             let ids: Vec<DocumentId> = page.iter().map(|(key, _)| DocumentId::new(collection, key)).collect();
             let held = self.journal.read(&ids).await?.documents;
-            let mut differing = BTreeSet::new();
+            let mut differing = BTreeMap::new();
             for ((id, (key, entry)), held) in ids.into_iter().zip(page).zip(held) {
                 let expired = |at_ms: u64| at_ms.saturating_add(self.options.conflicts_kept_ms) <= now_ms;
                 if collection == system::CONFLICTS && entry.content.is_some() && conflict_ms(key).is_some_and(expired) {
@@ -236,15 +144,39 @@ impl<P: Platform> ClusterStore<P> {
                 if entry.content.is_none() && entry.unreadable.is_none() {
                     self.sweep_tombstone(&id, entry).await?;
                 }
-                if self.version_of(&id, entry) != Some(held.map_or(Version::ABSENT, |held| held.version)) {
-                    differing.insert(id);
+                let is_new = held.is_none() && entry.content.is_some();
+                let held = held.map_or(Version::ABSENT, |held| held.version);
+                if is_new || self.version_of(&id, entry) != Some(held) {
+                    differing.insert(id, entry);
                 }
             }
             if !differing.is_empty() {
-                let mut taken = self.take(differing).await?;
-                self.ingest(&mut taken, SessionId(0), &[]).await?;
+                self.take_in_walk(&differing).await?;
             }
         }
+        Ok(())
+    }
+
+    /// Takes in what a walk has found. A document is read again where what was found may be earlier than what was taken in meanwhile.
+    async fn take_in_walk(&self, found: &BTreeMap<DocumentId, &Entry>) -> Result<(), StoreError> {
+        let given = |guard: &mut Guard<'_>| {
+            let mut given = BTreeMap::new();
+            guard.retain(|id| {
+                let Some(entry) = found.get(id) else { return true };
+                let age = self.known.age_in_walk(id, entry);
+                if age == Age::Later {
+                    given.insert(id.clone(), Entry::clone(entry));
+                }
+                age != Age::Old
+            });
+            given
+        };
+        let mut taken = self.take_with(found.keys().cloned().collect(), given).await?;
+        self.ingest(&mut taken, SessionId(0), &[]).await?;
+        // Before anybody else may take them in. Of those that are not as they were found, others may have taken in a later state.
+        let as_found =
+            |id: &&DocumentId| taken.state(id).map(|state| &state.token) == found.get(id).map(|entry| &entry.token);
+        self.known.walked(found.keys().filter(as_found));
         Ok(())
     }
 
@@ -375,69 +307,5 @@ impl<P: Platform> ClusterStore<P> {
             Ok(_) | Err(PlatformError::Unavailable(_)) => Ok(()),
             Err(error) => Err(error.into()),
         }
-    }
-}
-
-fn hash(key: impl Hash) -> u64 {
-    let mut hasher = DefaultHasher::new();
-    key.hash(&mut hasher);
-    hasher.finish()
-}
-
-#[cfg(test)]
-mod tests {
-    use futures_util::FutureExt;
-
-    use super::*;
-
-    /// A walk that was under way when somebody asked may have passed what he asks for.
-    #[test]
-    fn a_walk_serves_those_who_asked_before_it_began() {
-        let (scans, names) = (Scans::default(), ["a".to_owned(), "b".to_owned()]);
-        scans.request("a".to_owned());
-        let (_, under_way) = scans.first().unwrap();
-        let mut asked = Box::pin(scans.walk(names.iter()));
-        assert_eq!((&mut asked).now_or_never(), None);
-        scans.ended("a", under_way, true);
-        assert!(scans.is_done(), "nothing is missing");
-        for name in ["b", "a"] {
-            assert_eq!((&mut asked).now_or_never(), None);
-            let (next, number) = scans.first().unwrap();
-            assert_eq!(next, name, "the one that had no walk for longest");
-            scans.ended(&next, number, true);
-        }
-        assert_eq!(asked.now_or_never(), Some(()));
-        assert_eq!(scans.first(), None);
-    }
-
-    /// All walks together may take longer than the time between two rounds.
-    #[test]
-    fn a_round_that_is_due_makes_nothing_missing() {
-        let scans = Scans::new(["a", "b"].map(str::to_owned).to_vec());
-        scans.request_all();
-        for rest in [1, 0] {
-            assert!(!scans.is_done());
-            let (next, number) = scans.first().unwrap();
-            scans.ask_all();
-            scans.ended(&next, number, true);
-            assert_eq!(scans.is_done(), rest == 0);
-        }
-        assert!(scans.first().is_some(), "the round comes all the same");
-    }
-
-    /// A collection that cannot be gone through holds the others up no more than once.
-    #[test]
-    fn a_walk_that_failed_comes_after_the_others() {
-        let (scans, names) = (Scans::default(), ["b".to_owned()]);
-        scans.request("a".to_owned());
-        let mut asked = Box::pin(scans.walk(names.iter()));
-        assert_eq!((&mut asked).now_or_never(), None);
-        for (name, done) in [("a", false), ("b", true), ("a", false)] {
-            let (next, number) = scans.first().unwrap();
-            assert_eq!(next, name);
-            scans.ended(&next, number, done);
-        }
-        assert_eq!(asked.now_or_never(), Some(()));
-        assert!(!scans.is_done(), "something is missing in a");
     }
 }

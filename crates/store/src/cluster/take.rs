@@ -9,30 +9,29 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use tidelock_core::ids::{DocumentId, MutationId, Offset, Sequence, SessionId, Version};
+use tidelock_core::ids::{DocumentId, MutationId, Offset, Version};
 use tidelock_core::planted::{self, Bug};
 use tidelock_core::version;
-use tidelock_core::wire::Outcome;
 
 use super::ClusterStore;
 use super::host::Described;
 use super::known::Known;
-use super::limits::{GET_DOCUMENTS_MAX, HALF_MS_MAX, JOURNAL_ATTEMPTS_MAX};
+use super::limits::{FEED_WAITS_MS_MAX, GET_DOCUMENTS_MAX, HALF_MS_MAX, TURN_WAITS_MS_MAX};
 use super::locks::Guard;
 use super::meta::{Group, IntentName, Meta, Sight};
 use crate::error::StoreError;
 use crate::platform::{Entry, Order, Platform, Token, Written, system};
-use crate::store::{Commit, CommitOutcome, Document, Trace, Write};
+use crate::store::{Document, Trace, Write};
 
 /// The version of a content that no document can be made of: nobody has it, and only a whole replacement fits it.
-const UNREADABLE: Version = Version(u64::MAX);
+pub(super) const UNREADABLE: Version = Version(u64::MAX);
 
 /// A document as the platform has it.
 #[derive(Clone, Debug)]
 pub(super) struct State {
     pub(super) id: DocumentId,
     pub(super) token: Token,
-    order: Option<Order>,
+    pub(super) order: Option<Order>,
     pub(super) meta: Option<Meta>,
     /// The meta as it was read.
     pub(super) meta_bytes: Option<Arc<[u8]>>,
@@ -52,11 +51,11 @@ pub(super) enum Content {
 pub(super) struct Taken<'a> {
     pub(super) guard: Guard<'a>,
     pub(super) states: BTreeMap<DocumentId, State>,
-    journal: BTreeMap<DocumentId, Option<Document>>,
+    pub(super) journal: BTreeMap<DocumentId, Option<Document>>,
     /// Where the journal stood when it was asked.
-    offset: Offset,
+    pub(super) offset: Offset,
     /// Groups that are published with these states.
-    groups: BTreeSet<IntentName>,
+    pub(super) groups: BTreeSet<IntentName>,
 }
 
 /// Documents of groups, with the groups and when they were written.
@@ -82,6 +81,8 @@ pub(super) enum Unfinished {
 
 /// Why documents were not read.
 pub(super) enum NotTaken {
+    /// Others of this node work on some of them.
+    Busy,
     /// An intent is not done, and these documents have their parts of it.
     Unfinished(IntentName, BTreeSet<DocumentId>),
     Failed(StoreError),
@@ -202,7 +203,7 @@ impl Taken<'_> {
     }
 
     /// Whether the journal has another state.
-    fn differs(&self, state: &State) -> bool {
+    pub(super) fn differs(&self, state: &State) -> bool {
         let held = self.journal.get(&state.id).and_then(Option::as_ref);
         state.version() != held.map_or(Version::ABSENT, |held| held.version)
     }
@@ -217,7 +218,7 @@ impl<P: Platform> ClusterStore<P> {
         self.rulebook.describe(id, content).ok()
     }
 
-    fn channels(&self, id: &DocumentId, content: &[u8]) -> Vec<String> {
+    pub(super) fn channels(&self, id: &DocumentId, content: &[u8]) -> Vec<String> {
         self.describe(id, content).map(|described| described.channels).unwrap_or_default()
     }
 
@@ -251,10 +252,23 @@ impl<P: Platform> ClusterStore<P> {
 
     /// Locks and reads documents, and those that have to be published with them.
     pub(super) async fn take(&self, ids: BTreeSet<DocumentId>) -> Result<Taken<'_>, StoreError> {
-        let guard = self.locks.lock(ids).await;
-        match self.take_locked(guard, Unfinished::Finish, BTreeMap::new(), BTreeSet::new()).await {
+        self.take_with(ids, |_| BTreeMap::new()).await
+    }
+
+    /// As [`take`](Self::take); what `given` says of the locked documents need not be read.
+    pub(super) async fn take_with(
+        &self,
+        ids: BTreeSet<DocumentId>,
+        given: impl FnOnce(&mut Guard<'_>) -> BTreeMap<DocumentId, Entry>,
+    ) -> Result<Taken<'_>, StoreError> {
+        let busy = || StoreError::Unavailable("others have been at work on these documents for long".to_owned());
+        let patience = self.host.sleep(TURN_WAITS_MS_MAX);
+        let mut guard = self.locks.lock_within(ids, patience).await.ok_or_else(busy)?;
+        let given = given(&mut guard);
+        match self.take_locked(guard, Unfinished::Finish, given, BTreeSet::new()).await {
             Ok(taken) => Ok(taken),
             Err(NotTaken::Failed(error)) => Err(error),
+            Err(NotTaken::Busy) => Err(busy()),
             Err(NotTaken::Unfinished(..)) => Err(StoreError::Unavailable("an intent is not done".to_owned())),
         }
     }
@@ -308,7 +322,11 @@ impl<P: Platform> ClusterStore<P> {
                 taken.guard
             } else {
                 drop(taken);
-                self.locks.lock(wanted).await
+                let wait_ms = match unfinished {
+                    Unfinished::Finish => TURN_WAITS_MS_MAX,
+                    Unfinished::Report => FEED_WAITS_MS_MAX,
+                };
+                self.locks.lock_within(wanted, self.host.sleep(wait_ms)).await.ok_or(NotTaken::Busy)?
             };
         }
     }
@@ -358,142 +376,5 @@ impl<P: Platform> ClusterStore<P> {
             return self.members_of_intent(&group.name, unfinished).await;
         }
         Ok(Some((group.members.clone(), group.kept.clone())))
-    }
-
-    /// Takes states into the journal, in one commit. `own` are the writes of this node that led to some of them.
-    pub(super) async fn ingest(
-        &self,
-        taken: &mut Taken<'_>,
-        session: SessionId,
-        own: &[Write],
-    ) -> Result<Offset, StoreError> {
-        let own: BTreeMap<&DocumentId, &Write> = own.iter().map(|write| (&write.id, write)).collect();
-        for _ in 0..JOURNAL_ATTEMPTS_MAX {
-            let revision = self.rulebook.revision();
-            let writes: Vec<Write> =
-                taken.states.values().filter_map(|state| self.journal_write(taken, state, &own)).collect();
-            if writes.is_empty() {
-                self.remember(taken);
-                return Ok(self.journal.head());
-            }
-            // What is not of this session, and comes at the same offset, has to reach it.
-            let is_own = |write: &Write| own.get(&write.id).is_some_and(|own| own.version == write.version);
-            let session = if writes.iter().all(is_own) { session } else { SessionId(0) };
-            let committed = self.journal.commit(journal_commit(writes.clone(), session, self.host.now_ms())).await?;
-            match committed {
-                CommitOutcome::Committed(offset) if self.rulebook.revision() == revision => {
-                    self.remember(taken);
-                    return Ok(offset);
-                }
-                // Other rules came into force meanwhile: who rewrites channels may have been here already.
-                CommitOutcome::Committed(_) => self.redescribe(taken, &writes).await?,
-                CommitOutcome::Mismatch(_) | CommitOutcome::Repeated(_) | CommitOutcome::OutOfOrder(_) => {
-                    self.look_again(taken).await?;
-                }
-            }
-        }
-        Err(StoreError::Corrupt("another hand writes to the journal".to_owned()))
-    }
-
-    /// What brings the journal to a state; `None` when it is there.
-    fn journal_write(&self, taken: &Taken<'_>, state: &State, own: &BTreeMap<&DocumentId, &Write>) -> Option<Write> {
-        let held = taken.journal.get(&state.id).and_then(Option::as_ref);
-        let expected = held.map_or(Version::ABSENT, |held| held.version);
-        let own = own.get(&state.id).copied().filter(|own| own.version == state.version());
-        if let Some(own) = own {
-            return Some(Write { expected, change: None, ..own.clone() });
-        }
-        if !taken.differs(state) {
-            return None;
-        }
-        let (body, channels) = match &state.content {
-            // What was there may be read on until somebody replaces it.
-            Content::Unreadable => return None,
-            Content::Absent => (None, held.map_or_else(Vec::new, |held| self.channels(&state.id, &held.body))),
-            Content::Document(_, body) => (Some(Arc::clone(body)), self.channels(&state.id, body)),
-        };
-        Some(Write {
-            id: state.id.clone(),
-            expected,
-            change: None,
-            body,
-            version: state.version(),
-            channels,
-            edited_ms: state.edited_ms().unwrap_or_else(|| self.host.now_ms()),
-            trace: crate::store::Trace::None,
-        })
-    }
-
-    /// Writes the channels of documents again that were taken in by rules that are not in force any more.
-    async fn redescribe(&self, taken: &mut Taken<'_>, writes: &[Write]) -> Result<(), StoreError> {
-        let documents = writes.iter().filter_map(|write| Some((write, write.body.as_ref()?)));
-        let again = documents.map(|(write, body)| Write {
-            expected: write.version,
-            channels: self.channels(&write.id, body),
-            ..write.clone()
-        });
-        let commit = journal_commit(again.collect(), SessionId(0), self.host.now_ms());
-        self.journal.commit(commit).await?;
-        self.look_again(taken).await
-    }
-
-    async fn look_again(&self, taken: &mut Taken<'_>) -> Result<(), StoreError> {
-        let ids: Vec<DocumentId> = taken.states.keys().cloned().collect();
-        let held = self.journal.read(&ids).await?;
-        taken.journal = ids.into_iter().zip(held.documents).collect();
-        taken.offset = held.offset;
-        Ok(())
-    }
-
-    fn remember(&self, taken: &Taken<'_>) {
-        for state in taken.states.values() {
-            self.known.remember(state.id.clone(), state.token.clone(), state.order, state.version());
-        }
-        for group in &taken.groups {
-            self.known.publish(group.clone());
-        }
-    }
-
-    /// Reads documents, takes them in, and gives them with the offset at which the journal has them.
-    pub(super) async fn read_documents(
-        &self,
-        ids: &[DocumentId],
-    ) -> Result<(Vec<Option<Document>>, Offset), StoreError> {
-        if planted::has(Bug::LagServed) {
-            let held = self.journal.read(ids).await?;
-            return Ok((held.documents, held.offset));
-        }
-        let mut taken = self.take(ids.iter().cloned().collect()).await?;
-        let moved = taken.states.values().any(|state| taken.differs(state));
-        self.ingest(&mut taken, SessionId(0), &[]).await?;
-        if moved {
-            self.look_again(&mut taken).await?;
-        }
-        let document = |id: &DocumentId| match taken.state(id).map(|state| &state.content) {
-            Some(Content::Unreadable) => Some(unreadable()),
-            Some(Content::Absent | Content::Document(..)) | None => taken.journal.get(id).cloned().flatten(),
-        };
-        Ok((ids.iter().map(document).collect(), taken.offset))
-    }
-}
-
-/// What stands for a content that cannot be read: a damaged document, which can be replaced and deleted.
-fn unreadable() -> Document {
-    Document { version: UNREADABLE, body: Arc::from(&b""[..]), edited_ms: 0 }
-}
-
-fn journal_commit(writes: Vec<Write>, session: SessionId, now_ms: u64) -> Commit {
-    Commit {
-        jumps: false,
-        mutation: None,
-        session,
-        acknowledged: Sequence(0),
-        writes,
-        outcome: Outcome::Accepted,
-        named: Vec::new(),
-        conflicts: Vec::new(),
-        fingerprint: None,
-        actor: String::new(),
-        now_ms,
     }
 }

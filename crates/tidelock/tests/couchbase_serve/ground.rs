@@ -86,7 +86,7 @@ impl Ground {
     /// Runs a command of the binary; whether it succeeded, and all that it said.
     pub(crate) fn run(command: &str, config: &Path) -> (bool, String) {
         let mut tidelock = Command::new(env!("CARGO_BIN_EXE_tidelock"));
-        let output = tidelock.args([command, "--config"]).arg(config).output().unwrap();
+        let output = tidelock.args(command.split(' ')).arg("--config").arg(config).output().unwrap();
         let said = [output.stdout, output.stderr].concat();
         (output.status.success(), String::from_utf8(said).unwrap())
     }

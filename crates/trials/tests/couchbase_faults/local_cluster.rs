@@ -10,6 +10,9 @@ use crate::{WORK, run};
 /// How long the cluster takes for each answer while vbuckets move, so that requests meet a node that has just lost them.
 const SLOW: Duration = Duration::from_millis(40);
 
+/// How long a node does not talk: longer than a request is waited for.
+const HUNG: Duration = Duration::from_secs(20);
+
 /// What happens to the cluster.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Fault {
@@ -23,10 +26,21 @@ enum Fault {
     Rebalanced,
     /// Vbuckets move while requests to them are on their way.
     MovedInTheMiddle,
+    /// A node stops talking on connections that stay open, and carries out later what it was asked for meanwhile.
+    NodeHung,
+    /// No write becomes durable for a while; a server starts again meanwhile, and its clients come back.
+    NothingDurable,
 }
 
-const FAULTS: [Fault; 5] =
-    [Fault::NodeKilled, Fault::NodeFailedOver, Fault::RolledBack, Fault::Rebalanced, Fault::MovedInTheMiddle];
+const FAULTS: [Fault; 7] = [
+    Fault::NodeKilled,
+    Fault::NodeFailedOver,
+    Fault::RolledBack,
+    Fault::Rebalanced,
+    Fault::MovedInTheMiddle,
+    Fault::NodeHung,
+    Fault::NothingDurable,
+];
 
 #[test]
 fn a_cluster_under_faults_loses_doubles_and_tears_nothing() {
@@ -63,7 +77,22 @@ fn inject(trial: &mut Trial<Couchbase>, fault: Fault, dice: &mut Dice) {
             }
             trial.ground.double().delay_kv(Duration::ZERO);
         }
+        Fault::NodeHung => {
+            trial.ground.double().hang(Some(node));
+            trial.fleet.work(HUNG);
+            trial.ground.double().hang(None);
+        }
+        Fault::NothingDurable => nothing_durable(trial),
     }
+}
+
+/// What is begun stays begun until it can be finished, and clients come and go meanwhile.
+fn nothing_durable(trial: &mut Trial<Couchbase>) {
+    trial.ground.double().hold_replication();
+    trial.fleet.work(WORK);
+    trial.restart(&[1], WORK);
+    trial.fleet.work(WORK);
+    trial.ground.double().release_replication();
 }
 
 /// A node returns, and gets its share.
@@ -77,7 +106,7 @@ fn come_back(trial: &mut Trial<Couchbase>, node: usize) {
 fn roll_back(trial: &mut Trial<Couchbase>, node: usize) {
     let (kept, hasty) = (json!({ "is": "kept" }), json!({ "is": "hasty" }));
     trial.foreign_all("foreign", Some(&kept));
-    // Nothing is begun that could not be finished: whoever comes back to a server waits for that.
+    // Nothing is begun that could not be finished: a client that changes servers would be told to come back when it is.
     trial.fleet.settle(LIMIT);
     trial.ground.double().hold_replication();
     trial.foreign_all("foreign", Some(&hasty));

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use tidelock_trials::{Couchbase, Dice, LIMIT, Trial, VBUCKETS, foreign_keys};
+use tidelock_trials::{Couchbase, Dice, Ground as _, LIMIT, Trial, VBUCKETS, foreign_keys};
 
 use crate::{WORK, run};
 
@@ -11,8 +11,10 @@ use crate::{WORK, run};
 const REASONS: [u32; 10] = [0, 1, 2, 3, 4, 5, 6, 7, 8, 42];
 /// How long a server does not read. Less than the silence after which clients leave it.
 const SLOW: Duration = Duration::from_secs(2);
-/// Bytes of a document of which many come while a server does not read.
-const LARGE: usize = 50 << 10;
+/// Bytes of a document of which many come while a server does not read: …
+const LARGE: usize = 1 << 20;
+/// … so many, so that each node of the cluster has more for it than it may send before some is acknowledged (10 MiB).
+const COUNT: usize = 60;
 
 /// What happens to the feed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -86,15 +88,15 @@ fn inject(trial: &mut Trial<Couchbase>, fault: Fault, dice: &mut Dice) {
 
 fn slow(trial: &mut Trial<Couchbase>) {
     trial.node(1).pause();
-    let text = "x".repeat(LARGE);
-    for round in 0..5 {
-        foreign_keys().for_each(|key| trial.foreign("copies", &format!("{key}-{round}"), Some(&Value::from(&*text))));
-    }
+    let text = Value::from("x".repeat(LARGE));
+    // They are in the feed, but their keys are those of no documents: what clients take in is not the question here.
+    let key = |count: usize| format!("~x{count}");
+    (0..COUNT).for_each(|count| trial.ground.write("copies", &key(count), Some(&text)));
+    foreign_keys().for_each(|key| trial.foreign("foreign", &key, Some(&json!({ "is": "behind them" }))));
     trial.fleet.work(SLOW);
     trial.node(1).resume();
-    for round in 0..5 {
-        foreign_keys().for_each(|key| trial.foreign("copies", &format!("{key}-{round}"), None));
-    }
+    trial.all_show("foreign", Some(&json!({ "is": "behind them" })));
+    (0..COUNT).for_each(|count| trial.ground.write("copies", &key(count), None));
 }
 
 fn purged(trial: &mut Trial<Couchbase>) {

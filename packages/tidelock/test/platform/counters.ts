@@ -4,7 +4,7 @@ import type { Page } from "playwright-core";
 import type { Stack } from "../browser/stack.ts";
 import { flushed, until, untilPhase } from "../browser/stack.ts";
 
-/** Increments by each of two browsers; the other application has two writers who make as many each. */
+/** Increments by each of two browsers; other applications make as many as both. */
 export const INCREMENTS = 2_500;
 /** How the conflict policy has the members that browsers change. */
 export const SUMS = `conflict = { fields = { both = "sum", browsers = "sum" } }`;

@@ -479,3 +479,18 @@ fn records_are_not_shown_as_documents() {
         assert!(matches!(node.store.read(&[id]).await, Err(StoreError::Corrupt(_))));
     });
 }
+
+/// What a walk finds tells all that is to be known, where the platform tells orders.
+#[test]
+fn an_empty_journal_is_filled_without_reading_documents_again() {
+    for ordered in [true, false] {
+        let mut rig = Rig::new(1, !ordered);
+        for number in 0..1_000 {
+            rig.cluster.set(&doc(&format!("k{number}")), Some(&format!("{{\"n\":{number}}}")), false);
+        }
+        let node = rig.node();
+        rig.converge(&[&node]);
+        assert_eq!(node.documents().len(), 1_000);
+        assert_eq!(node.platform.documents_read("notes"), if ordered { 0 } else { 1_000 });
+    }
+}

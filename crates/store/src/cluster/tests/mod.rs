@@ -10,3 +10,4 @@ mod platform;
 mod races;
 mod rig;
 mod sessions;
+mod stuck;

@@ -34,6 +34,10 @@ struct Data {
     halves: BTreeMap<DocumentId, (Item, bool, bool)>,
     /// The states before the last ones.
     before: BTreeMap<DocumentId, Item>,
+    /// Which documents take no writes.
+    holds: Option<fn(&DocumentId) -> bool>,
+    /// How often that changed.
+    holds_changed: u64,
 }
 
 #[derive(Clone, Default)]
@@ -75,6 +79,8 @@ pub(super) type Backup = BTreeMap<DocumentId, (Option<Arc<[u8]>>, Option<Arc<[u8
 struct Script {
     /// Calls so far.
     calls: u64,
+    /// Documents that were read, by collection.
+    read: BTreeMap<String, usize>,
     fault: Option<(u64, Fault)>,
     /// Runs before the call of this number.
     hook: Option<(u64, Hook)>,
@@ -99,6 +105,30 @@ impl Cluster {
         let mut data = self.data();
         let before = data.before.get(id).cloned().unwrap_or_default();
         data.halves.insert(id.clone(), (before, content, meta));
+    }
+
+    /// Puts of these documents get no answer from here on. Those that wait fail when others are held.
+    pub(super) fn hold(&self, holds: fn(&DocumentId) -> bool) {
+        let mut data = self.data();
+        data.holds = Some(holds);
+        data.holds_changed += 1;
+        data.wakers.drain(..).for_each(Waker::wake);
+    }
+
+    /// Waits while a document is held. Whether it was.
+    async fn held(&self, puts: &[PutIf]) -> bool {
+        let mut since = None;
+        std::future::poll_fn(|context| {
+            let mut data = self.data();
+            let is_held = data.holds.is_some_and(|holds| puts.iter().any(|put| holds(&put.id)));
+            if !is_held || since.is_some_and(|since| since != data.holds_changed) {
+                return Poll::Ready(since.is_some());
+            }
+            since = Some(data.holds_changed);
+            data.wakers.push(context.waker().clone());
+            Poll::Pending
+        })
+        .await
     }
 
     /// Every put is whole.
@@ -300,6 +330,11 @@ impl TestPlatform {
         script.fault = Some((script.calls + call, fault));
     }
 
+    /// How many documents of a collection the node has read by itself.
+    pub(super) fn documents_read(&self, collection: &str) -> usize {
+        self.script.lock().unwrap().read.get(collection).copied().unwrap_or_default()
+    }
+
     /// Something happens before the call of this number, from now on.
     pub(super) fn before(&self, call: u64, hook: impl FnOnce(&Cluster) + Send + 'static) {
         let mut script = self.script.lock().unwrap();
@@ -412,6 +447,9 @@ impl Platform for TestPlatform {
     }
 
     fn get<'a>(&'a self, ids: &'a [DocumentId]) -> BoxFuture<'a, Result<Vec<Entry>, PlatformError>> {
+        for id in ids {
+            *self.script.lock().unwrap().read.entry(id.collection.clone()).or_default() += 1;
+        }
         Box::pin(self.call(|data| ids.iter().map(|id| data.seen_entry(id)).collect()))
     }
 
@@ -420,7 +458,12 @@ impl Platform for TestPlatform {
     }
 
     fn put_if<'a>(&'a self, puts: &'a [PutIf]) -> BoxFuture<'a, Result<PutOutcome, PlatformError>> {
-        Box::pin(self.call(|data| data.put(puts)))
+        Box::pin(async move {
+            if self.cluster.held(puts).await {
+                return Err(PlatformError::Unavailable("no copy confirms it".to_owned()));
+            }
+            self.call(|data| data.put(puts)).await
+        })
     }
 
     fn feed<'a>(

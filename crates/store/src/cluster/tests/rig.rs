@@ -143,6 +143,14 @@ impl Rig {
         self.background.push(Box::pin(Arc::clone(&node.store).run()));
     }
 
+    /// Lets something go on beside the tasks of the nodes.
+    pub(super) fn spawn(&mut self, task: impl Future<Output = ()> + Send + 'static) {
+        self.background.push(Box::pin(async move {
+            task.await;
+            std::future::pending::<()>().await;
+        }));
+    }
+
     /// Ends the tasks of all nodes.
     pub(super) fn stop_tasks(&mut self) {
         self.background.clear();
