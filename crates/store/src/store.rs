@@ -134,7 +134,7 @@ pub enum Trace {
     Buried,
     /// Its content came from a client that offered what the store, set back, lacked: nobody knows which mutations are in it.
     Offered,
-    /// As before, and it was deleted since; or a client brought back that it was deleted. So until its tombstone is forgotten.
+    /// Its content came so, and was deleted; or a client brought back that it was deleted. So until its tombstone is forgotten.
     Withdrawn,
 }
 

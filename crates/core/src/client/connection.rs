@@ -483,9 +483,7 @@ fn split(pending: &Pending, acknowledged: Sequence, before: bool, frame_bytes_ma
             bytes = 0;
         }
         bytes = bytes.saturating_add(size);
-        if let Some(part) = parts.last_mut() {
-            part.push(change.clone());
-        }
+        parts.last_mut().into_iter().for_each(|part| part.push(change.clone()));
     }
     let last = parts.len().saturating_sub(1);
     let push = |(index, changes)| {

@@ -108,6 +108,13 @@ impl Checkers {
         self.graves = graves::Graves::default();
     }
 
+    /// Who brings back what a store has lost may bring back what was deleted since, once nothing tells of that.
+    pub(crate) fn tombstones_forgotten(&mut self) {
+        if self.set_back {
+            self.graves = graves::Graves::default();
+        }
+    }
+
     /// Other rules are in force.
     pub(crate) fn rules_changed(&mut self, now_ms: u64, settings: Settings) {
         let former = std::mem::replace(&mut self.settings, settings);

@@ -100,6 +100,7 @@ impl World {
             self.cut_link(link);
         }
         self.pass(away_ms);
+        self.checkers.tombstones_forgotten();
         self.struck("weeks", replica);
     }
 

@@ -78,6 +78,7 @@ impl World {
 
     /// Deletes are forgotten much sooner than the servers' own task would.
     pub(crate) fn forget_tombstones(&mut self, _replica: usize) -> bool {
+        self.checkers.tombstones_forgotten();
         self.site.forget_tombstones(&mut self.random)
     }
 

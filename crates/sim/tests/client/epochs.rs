@@ -281,6 +281,22 @@ fn an_edit_that_the_user_has_to_make_again_follows_the_base() {
 }
 
 #[test]
+fn a_client_without_a_position_cannot_tell() {
+    let mut script = Script::new();
+    script.connect(0);
+    script.write(|tx| tx.put("cards", "a", "{}"));
+    assert_eq!(script.pushes()[0].before, None);
+    script.disconnect();
+    script.wait();
+    script.sent.clear();
+    // Its mutation may have been committed, and the server set back.
+    script.connect(0);
+    script.write(|tx| tx.put("cards", "b", "{}"));
+    let told: Vec<_> = script.pushes().iter().map(|push| push.before).collect();
+    assert_eq!(told, [Some(true), None]);
+}
+
+#[test]
 fn unsent_edits_wait_for_the_offer_of_their_base() {
     let mut script = acknowledged();
     script.epoch = Epoch(2);

@@ -1,8 +1,8 @@
 //! What a node remembers of what it has taken in. Forgetting costs a read, never more.
 
 use std::collections::HashSet;
-use std::hash::{DefaultHasher, Hash, Hasher};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::hash::{BuildHasher, Hash, RandomState};
+use std::sync::{LazyLock, Mutex, MutexGuard, PoisonError};
 
 use tidelock_core::ids::{DocumentId, Version};
 
@@ -131,11 +131,10 @@ impl Known {
     }
 }
 
-/// Two documents with one hash count as one: both are read then.
+/// Two documents with one hash count as one: both are read then. Each process has its own, so nobody can choose keys that share one.
 pub(super) fn hash(key: impl Hash) -> u64 {
-    let mut hasher = DefaultHasher::new();
-    key.hash(&mut hasher);
-    hasher.finish()
+    static SECRET: LazyLock<RandomState> = LazyLock::new(RandomState::new);
+    SECRET.hash_one(key)
 }
 
 #[cfg(test)]
