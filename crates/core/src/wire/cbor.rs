@@ -235,10 +235,15 @@ impl<'b> Reader<'b> {
     }
 
     /// Skips the fields that are not known.
-    pub fn end(&mut self, mut fields: Items) {
+    pub fn end(&mut self, fields: Items) {
         if fields.0 > 0 && planted::has(Bug::UnknownRefused) {
             self.fail("a field that is not known");
         }
+        self.skip(fields);
+    }
+
+    /// Skips items.
+    pub fn skip(&mut self, mut fields: Items) {
         while self.more(&mut fields) {
             let (major, argument) = self.head();
             let inside = match major {

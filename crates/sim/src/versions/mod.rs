@@ -1,9 +1,9 @@
 //! Processes of other versions. What runs is always the code under test: what makes it another version is done to its messages.
 //!
 //! A *newer* minor version appends fields to whatever it sends, and offers a newer protocol version beside this one. An *older* one
-//! neither sends nor knows the fields that were appended since the first. A client of another *major* version offers nothing that the server speaks:
-//! it is refused, and keeps what it has until its application is of this version again. Older ones take no part where a store is set
-//! back: it is the appended fields that tell of it.
+//! neither sends nor knows the fields that were appended since the first. A client of another *major* version offers
+//! nothing that the server speaks: it is refused, and keeps what it has until its application is of this version again. Older ones take
+//! no part where a store is set back: it is the appended fields that tell of it.
 
 mod rewrite;
 mod shape;

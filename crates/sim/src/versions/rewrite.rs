@@ -215,3 +215,78 @@ fn write_head(out: &mut Vec<u8>, major: u8, argument: u64) {
     out.push((major << 5) | short);
     out.extend_from_slice(bytes.get(8 - size..).unwrap_or_default());
 }
+
+#[cfg(test)]
+mod tests {
+    use std::fmt::Debug;
+
+    use serde_json::Value;
+    use tidelock_core::wire::{Cbor, ClientFrame, ServerFrame, decode};
+
+    use super::super::shape::{OF_CLIENT, OF_SERVER};
+    use super::*;
+
+    /// The bytes of an example of every frame and variant.
+    fn examples(section: &str) -> Vec<Vec<u8>> {
+        let file: Value =
+            serde_json::from_str(include_str!("../../../../testdata/wire-v1.json")).expect("a vector file");
+        let section = file.get(section).and_then(Value::as_array).expect("a section");
+        let texts = section.iter().filter_map(|example| example.get("bytes")?.as_str());
+        let byte = |pair: &[u8]| u8::from_str_radix(std::str::from_utf8(pair).unwrap_or_default(), 16).expect("hex");
+        texts.map(|text| text.as_bytes().chunks(2).map(byte).collect()).collect()
+    }
+
+    /// What a newer version sends is understood as what it appends to, whatever kind it is of; what an older one sends is understood.
+    fn check<T: Cbor + Debug>(shape: &Shape, section: &str) {
+        let mut grown = 0;
+        let decoded = |bytes: &[u8]| format!("{:?}", decode::<T>(bytes).expect("a frame"));
+        for example in examples(section) {
+            for seed in 0..8 {
+                let mut random = Random::new(seed);
+                let newer = rewrite(shape, &example, &mut Edit::Newer(&mut random)).expect("a frame that is described");
+                grown += usize::from(newer.len() > example.len());
+                let offered = decoded(&newer).replace("Hello { protocol: 2", "Hello { protocol: 1");
+                assert_eq!(offered, decoded(&example));
+            }
+            let older = rewrite(shape, &example, &mut Edit::Older).expect("a frame that is described");
+            assert!(decode::<T>(&older).is_ok() && older.len() <= example.len());
+            // Once more is nothing new: they are gone, not null.
+            assert_eq!(rewrite(shape, &older, &mut Edit::Older), Ok(older));
+        }
+        assert!(grown > 0, "something is appended");
+    }
+
+    #[test]
+    fn every_frame_is_understood_by_other_minor_versions() {
+        check::<ClientFrame>(&OF_CLIENT, "client_frames");
+        check::<ServerFrame>(&OF_SERVER, "server_frames");
+    }
+
+    #[test]
+    fn an_older_push_lacks_what_was_appended() {
+        let appended = |bytes: &[u8]| match decode::<ClientFrame>(bytes) {
+            Ok(ClientFrame::Push(push)) => {
+                usize::from(push.before.is_some()) + push.changes.iter().filter(|change| change.whole.is_some()).count()
+            }
+            Ok(ClientFrame::Hello(hello)) => usize::from(hello.history.is_some()),
+            _ => 0,
+        };
+        let of_this: usize = examples("client_frames").iter().map(|example| appended(example)).sum();
+        let older = |example: &Vec<u8>| rewrite(&OF_CLIENT, example, &mut Edit::Older).expect("a frame");
+        let of_older: usize = examples("client_frames").iter().map(|example| appended(&older(example))).sum();
+        assert!(of_this > 0 && of_older == 0, "{of_this} and {of_older}");
+    }
+
+    #[test]
+    fn what_is_cut_or_unknown_is_told() {
+        let hello = examples("client_frames").into_iter().next().expect("an example");
+        let cut = hello.get(..hello.len() - 1).expect("bytes");
+        assert_eq!(rewrite(&OF_CLIENT, cut, &mut Edit::Older), Err(Refused::Cut));
+        let mut random = Random::new(3);
+        let newer = rewrite(&OF_CLIENT, &hello, &mut Edit::Newer(&mut random)).expect("a frame");
+        assert_eq!(rewrite(&OF_CLIENT, &newer, &mut Edit::Older), Err(Refused::Undescribed));
+        let offers = rewrite(&OF_CLIENT, &hello, &mut Edit::Offers(9, 8)).expect("a frame");
+        let Ok(ClientFrame::Hello(hello)) = decode(&offers) else { panic!("a hello") };
+        assert_eq!((hello.protocol, hello.protocol_min), (9, 8));
+    }
+}

@@ -1,5 +1,5 @@
-//! The frames of protocol version 1 as shapes: which arrays are structs, that may grow, and which are lists. The simulator's own description,
-//! beside the product's types: a frame that it does not describe is told.
+//! The frames of protocol version 1 as shapes: which arrays are structs, that may grow, and which are lists. The simulator's own
+//! description, beside the product's types: a frame that it does not describe is told.
 
 /// What an item is.
 #[derive(Debug)]
