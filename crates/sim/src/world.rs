@@ -234,19 +234,7 @@ impl World {
         }
         let replicas = usize::try_from(world.random.between(2, 5)).unwrap_or(2);
         for index in 0..replicas {
-            let writes = index > 0 || world.random.chance(500);
-            let version = world.draw_version();
-            world.replicas.push(Replica {
-                database: ModelDatabase::new(),
-                leader: 0,
-                writes,
-                takes_part: options.kept.has_client(index),
-                version,
-                session: i64::try_from(index).unwrap_or_default(),
-                wall_skew_ms: 0,
-                granted: Vec::new(),
-                rejected_checked: 0,
-            });
+            world.add_replica(index);
             world.rooms.push(Vec::new());
             world.draw_rooms(index);
             if options.kept.has_client(index) {
@@ -256,6 +244,22 @@ impl World {
         let writers: Vec<bool> = world.replicas.iter().map(|replica| replica.writes).collect();
         world.plan = Plan::draw(world.random.any(), &writers);
         world
+    }
+
+    fn add_replica(&mut self, index: usize) {
+        let writes = index > 0 || self.random.chance(500);
+        let version = self.draw_version();
+        self.replicas.push(Replica {
+            database: ModelDatabase::new(),
+            leader: 0,
+            writes,
+            takes_part: self.options.kept.has_client(index),
+            version,
+            session: i64::try_from(index).unwrap_or_default(),
+            wall_skew_ms: 0,
+            granted: Vec::new(),
+            rejected_checked: 0,
+        });
     }
 
     /// Milliseconds of virtual time since the start.
