@@ -57,10 +57,14 @@ pub enum Bug {
     StaleReconciled,
     /// Tombstones go and the floor of the changelog stays.
     TombstonesEarly,
+    /// A decoder refuses fields that a later version has appended.
+    UnknownRefused,
+    /// A decoder refuses what an earlier version does not send.
+    AbsentRefused,
 }
 
 /// Every bug.
-pub const BUGS: [Bug; 25] = [
+pub const BUGS: [Bug; 27] = [
     Bug::AckDropped,
     Bug::AckWithoutCommit,
     Bug::AppliedTwice,
@@ -86,6 +90,8 @@ pub const BUGS: [Bug; 25] = [
     Bug::SettledForgotten,
     Bug::StaleReconciled,
     Bug::TombstonesEarly,
+    Bug::UnknownRefused,
+    Bug::AbsentRefused,
 ];
 
 #[cfg(feature = "planted")]

@@ -11,6 +11,7 @@
 //! | `host`, `database`, `application` | a client on a model of IndexedDB, and the application that writes into it |
 //! | `node`, `slow`, `tasks`, `time` | a server on a store that takes its time and fails |
 //! | `site`, `platform`, `foreign` | the kinds of stores, models of the clusters below them, and their other writers |
+//! | `versions` | processes of other versions, by what is done to their messages |
 //! | `check`, `journal` | the judges, and the store's commits as they see them |
 //! | `batch`, `shrink`, `planted` | many seeds, a failing one made small, bugs planted on purpose |
 
@@ -36,6 +37,7 @@ mod site;
 mod slow;
 mod tasks;
 mod time;
+mod versions;
 mod workload;
 mod world;
 

@@ -139,7 +139,7 @@ fn tell_failures(totals: &Totals, sites: Sites) {
         let short: String = failure.violation.to_string().chars().take(600).collect();
         say(&format!("FAIL cargo xtask sim --seed {seed}{option}: {short}"));
         if number < SHRUNK_MAX && failure.size.0 > 0 {
-            say(&format!("minimised: {}", shrink(*seed, failure.clone(), sites).describe(*seed)));
+            say(&format!("minimised: {}", shrink(*seed, failure.clone(), sites).describe(*seed, option.trim_start())));
         }
     }
 }

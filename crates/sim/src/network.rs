@@ -1,6 +1,7 @@
 //! Connections: messages keep their order within one, and take their time.
 
 use crate::node::{LinkId, Node, Output};
+use crate::versions::Version;
 use crate::world::{Event, HostId, Link, World};
 
 impl World {
@@ -18,6 +19,8 @@ impl World {
             client_open: true,
             server_open: false,
             node,
+            client: Version::This,
+            server: Version::This,
         };
         self.links.insert(id, link);
         if let Some(seat) = self.hosts.get_mut(&host) {
@@ -32,6 +35,7 @@ impl World {
         let Some(link) = self.links.get_mut(&id).filter(|link| link.client_open) else { return };
         link.server_open = true;
         let (host, node) = (link.host, link.node);
+        self.meet(id);
         if let Some(node) = self.nodes.get_mut(node) {
             node.connected(id, &mut self.tasks);
         }
@@ -79,12 +83,16 @@ impl World {
                 Output::Send(id, bytes, made_ms) => (id, Event::ToClient(id, bytes), made_ms),
                 Output::Close(id) => (id, Event::ClosedAtClient(id), self.now_ms),
             };
-            let Some(link) = self.links.get_mut(&id).filter(|link| link.server_open) else { continue };
+            if !self.links.get(&id).is_some_and(|link| link.server_open) {
+                continue;
+            }
             if let Event::ToClient(_, bytes) = &event
-                && let Err(violation) = self.checkers.server_sends(id, made_ms, bytes)
+                && let Err(violation) =
+                    self.checkers.server_sends(id, made_ms, bytes).and_then(|()| self.check_refusal(id, bytes))
             {
                 self.violation.get_or_insert(violation);
             }
+            let Some(link) = self.links.get_mut(&id) else { continue };
             link.down_ms = link.down_ms.max(at + link.slow_ms(self.now_ms));
             if matches!(event, Event::ClosedAtClient(_)) {
                 link.server_open = false;

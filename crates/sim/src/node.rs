@@ -23,6 +23,7 @@ use crate::site::{Access, Opened, Opening};
 use crate::slow::{SlowStore, Trap};
 use crate::tasks::{TaskId, Tasks};
 use crate::time::{SkewedTime, VirtualTime};
+use crate::versions::Version;
 
 /// How long the servers' own task remembers deletes: months pass in some runs. The fault `tombstones` forgets sooner.
 pub(crate) const TOMBSTONES_KEPT: Duration = Duration::from_secs(21 * 86_400);
@@ -62,6 +63,7 @@ pub(crate) struct Ground {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Life {
     pub(crate) changelog: ChangelogId,
+    pub(crate) version: Version,
     /// Everything random follows from it.
     pub(crate) seed: u64,
     /// How far its clock is ahead, in milliseconds.
@@ -72,6 +74,7 @@ pub(crate) struct Life {
 /// A node's process: first it opens its store, then it serves.
 pub(crate) struct Node {
     pub(crate) changelog: ChangelogId,
+    pub(crate) version: Version,
     serving: Slot,
     /// The process, and reloads of its configuration.
     background: Vec<TaskId>,
@@ -132,6 +135,7 @@ impl Node {
         let process = process.run(opening, Arc::clone(&serving), Arc::clone(&wanted));
         Self {
             changelog: life.changelog,
+            version: life.version,
             serving,
             background: vec![tasks.spawn(Box::pin(process))],
             wires: Arc::default(),

@@ -80,9 +80,9 @@ impl Search {
 }
 
 impl Shrunk {
-    /// The command that replays it, what happens, and what does not hold.
-    pub fn describe(&self, seed: u64) -> String {
-        let mut text = format!("cargo xtask sim --seed {seed}");
+    /// The command that replays it (`options`: those that say over what), what happens, and what does not hold.
+    pub fn describe(&self, seed: u64, options: &str) -> String {
+        let mut text = format!("cargo xtask sim --seed {seed} {options}").trim_end().to_owned();
         for (name, numbers) in [("--keep", &self.kept.items), ("--clients", &self.kept.clients)] {
             // Writing to a String cannot fail.
             let _ = write!(text, " {name} {}", numbers.as_ref().map_or_else(String::new, ranges));

@@ -24,6 +24,7 @@ use crate::rules::{Settings, policies};
 use crate::site::{self, Site};
 use crate::tasks::{TaskId, Tasks};
 use crate::time::VirtualTime;
+use crate::versions::Version;
 use crate::workload::{Ledger, Writer};
 
 /// When the virtual clock starts, milliseconds since 1970.
@@ -73,6 +74,8 @@ pub struct World {
     pub(crate) ledger: Ledger,
     pub(crate) healed: bool,
     pub(crate) setbacks: Setbacks,
+    /// Whether processes are of several versions.
+    pub(crate) mixed: bool,
     /// Servers that served when everyone was last told of the network.
     pub(crate) serving: usize,
     /// The first thing that did not hold.
@@ -92,6 +95,8 @@ pub(crate) struct Replica {
     pub(crate) writes: bool,
     /// Whether it takes part in the run at all.
     pub(crate) takes_part: bool,
+    /// The version of its application.
+    pub(crate) version: Version,
     /// Names its session: another one once its storage was set back.
     pub(crate) session: i64,
     /// How far the clock of its machine is ahead.
@@ -138,6 +143,9 @@ pub(crate) struct Link {
     pub(crate) client_open: bool,
     pub(crate) server_open: bool,
     pub(crate) node: usize,
+    /// The versions of both sides, since it is open.
+    pub(crate) client: Version,
+    pub(crate) server: Version,
 }
 
 #[derive(Clone, Debug)]
@@ -161,6 +169,8 @@ pub(crate) enum Event {
     SignedIn(HostId),
     Resolved(HostId, DocumentId, u64, Option<Vec<u8>>),
     Thaw(HostId),
+    /// An application that was refused for its version is replaced.
+    Updated(usize),
     /// A writer that knows nothing of the servers stores what it made of what it read before.
     ForeignStore(DocumentId, Vec<u8>),
     /// Everybody would leave for some time, as a fault at this client; not after a time.
@@ -184,6 +194,7 @@ impl World {
         let mut world = Self {
             now_ms: START_MS,
             setbacks: Setbacks::draw(&mut random),
+            mixed: Self::draw_mixed(&mut random),
             start_ms: START_MS,
             random,
             queue: BTreeMap::new(),
@@ -223,17 +234,7 @@ impl World {
         }
         let replicas = usize::try_from(world.random.between(2, 5)).unwrap_or(2);
         for index in 0..replicas {
-            let writes = index > 0 || world.random.chance(500);
-            world.replicas.push(Replica {
-                database: ModelDatabase::new(),
-                leader: 0,
-                writes,
-                takes_part: options.kept.has_client(index),
-                session: i64::try_from(index).unwrap_or_default(),
-                wall_skew_ms: 0,
-                granted: Vec::new(),
-                rejected_checked: 0,
-            });
+            world.add_replica(index);
             world.rooms.push(Vec::new());
             world.draw_rooms(index);
             if options.kept.has_client(index) {
@@ -243,6 +244,22 @@ impl World {
         let writers: Vec<bool> = world.replicas.iter().map(|replica| replica.writes).collect();
         world.plan = Plan::draw(world.random.any(), &writers);
         world
+    }
+
+    fn add_replica(&mut self, index: usize) {
+        let writes = index > 0 || self.random.chance(500);
+        let version = self.draw_version();
+        self.replicas.push(Replica {
+            database: ModelDatabase::new(),
+            leader: 0,
+            writes,
+            takes_part: self.options.kept.has_client(index),
+            version,
+            session: i64::try_from(index).unwrap_or_default(),
+            wall_skew_ms: 0,
+            granted: Vec::new(),
+            rejected_checked: 0,
+        });
     }
 
     /// Milliseconds of virtual time since the start.
@@ -316,7 +333,8 @@ impl World {
     pub(crate) fn draw_life(&mut self) -> Life {
         let skew_ms = self.random.pick(&[0, 0, 0, 86_400_000, -86_400_000]).copied().unwrap_or_default();
         let (changelog, seed) = (ChangelogId(self.random.any()), self.random.any());
-        Life { changelog, seed, skew_ms, settings: self.settings }
+        let version = self.draw_version();
+        Life { changelog, version, seed, skew_ms, settings: self.settings }
     }
 
     /// Handles the next event if it is due before `until_ms` of virtual time; whether it did.
@@ -366,11 +384,13 @@ impl World {
             Event::Item(number) => self.item(number),
             Event::Unstall(link) => self.unstall(link),
             Event::Thaw(host) => self.thaw(host),
+            Event::Updated(replica) => self.update(replica),
             Event::Connected(link) => self.connected(link),
             Event::ToServer(link, bytes) => {
                 if self.links.get(&link).is_some_and(|link| link.server_open) {
                     self.checkers.at_server(link, self.now_ms, &bytes);
                 }
+                let bytes = self.translate_up(link, bytes);
                 self.at_server(link, |node| node.message(link, bytes));
             }
             Event::Run(task) => {
@@ -426,6 +446,7 @@ impl World {
             }
             Event::ToClient(link, bytes) if seat.link == Some(link) => {
                 self.checkers.at_client(link, &bytes);
+                let bytes = self.translate_down(link, bytes);
                 self.tell(id, |client| client.handle_message(now, &bytes));
             }
             Event::ClosedAtClient(link) if seat.link == Some(link) => {
@@ -445,7 +466,8 @@ impl World {
             | Event::Tick
             | Event::ForeignStore(..)
             | Event::Leave { .. }
-            | Event::Thaw(_) => {}
+            | Event::Thaw(_)
+            | Event::Updated(_) => {}
         }
     }
 

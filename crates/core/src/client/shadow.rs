@@ -109,7 +109,7 @@ pub(super) fn shadow_versions(bytes: &[u8], act: &mut dyn FnMut(&str, Version)) 
         if reader.more(&mut fields) {
             let key = reader.text();
             let version = reader.field(&mut fields);
-            reader.end(fields);
+            reader.skip(fields);
             act(key, version);
         }
     }

@@ -10,6 +10,7 @@
 //! | `resurrection` | what was deleted for good stays deleted, also after months |
 //! | `leak` | no document reaches an identity that the rules deny |
 //! | `conflict-log` | what a committed mutation asked for is in the document or in the log |
+//! | `versions` | a client of another major version is refused with a clear error, and told nothing else |
 //! | `bytes` | a client that was away for long transfers about the difference |
 
 mod bytes;

@@ -59,6 +59,7 @@ const FAULTS: &[FaultKind] = &[
     // The environment.
     FaultKind { name: "grant", weight: 90, strike: World::grant },
     FaultKind { name: "key-rotation", weight: 4, strike: World::rotate_key },
+    FaultKind { name: "versions", weight: 40, strike: World::change_version },
     FaultKind { name: "clock", weight: 60, strike: World::set_clock },
     FaultKind { name: "weeks", weight: 3, strike: World::sleep_for_weeks },
 ];
@@ -121,6 +122,7 @@ impl World {
             }
             self.schedule(0, Event::Thaw(host));
         }
+        (0..self.replicas.len()).for_each(|replica| self.update(replica));
         self.tell_of_network();
     }
 

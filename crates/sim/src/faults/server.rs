@@ -4,10 +4,11 @@ use tidelock_core::ids::ChangelogId;
 
 use crate::node::{Life, LinkId, Node};
 use crate::slow::Trap;
+use crate::versions::Version;
 use crate::world::{Event, World};
 
 impl World {
-    fn any_node(&mut self) -> usize {
+    pub(crate) fn any_node(&mut self) -> usize {
         usize::try_from(self.random.below(self.nodes.len() as u64)).unwrap_or(0)
     }
 
@@ -50,9 +51,15 @@ impl World {
 
     /// Another process takes a node's place, with the old changelog or a new one.
     pub(super) fn restart_node(&mut self, index: usize) {
+        let version = self.nodes.get(index).map(|node| node.version).unwrap_or_default();
+        self.restart_node_as(index, version);
+    }
+
+    /// The same, and the process is of this version.
+    pub(crate) fn restart_node_as(&mut self, index: usize, version: Version) {
         let Some(old) = self.nodes.get(index) else { return };
         let changelog = if self.random.chance(300) { ChangelogId(self.random.any()) } else { old.changelog };
-        let life = Life { changelog, ..self.draw_life() };
+        let life = Life { changelog, version, ..self.draw_life() };
         self.nodes.remove(index).end(&mut self.tasks);
         self.site.ended(index);
         let node = self.start_node(index, life);
