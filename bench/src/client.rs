@@ -45,6 +45,7 @@ impl Client {
             credit_bytes: u32::MAX,
             collections: vec![COLLECTION.into()],
             history: None,
+            restoring: None,
         };
         client.send(&ClientFrame::Hello(hello)).await;
         match client.frame().await {

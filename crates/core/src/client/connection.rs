@@ -147,6 +147,7 @@ impl Client {
                 credit_bytes: CREDIT_BYTES_INITIAL,
                 collections: self.config.collections.clone(),
                 history: self.position.history,
+                restoring: self.position.restoring.map(|_| true),
             });
             self.send(&hello);
         }
@@ -244,8 +245,7 @@ impl Client {
         let mut messages = Vec::new();
         for pending in queue.into_iter().filter(|pending| !pending.sent).take(room) {
             pending.sent = true;
-            let before = self.position.is_before(&pending.mutation);
-            for push in split(pending, acknowledged, before, frame_bytes_max) {
+            for push in split(pending, acknowledged, self.position.is_before(&pending.mutation), frame_bytes_max) {
                 if !batch.is_empty() && batch.len().saturating_add(push.len()) > frame_bytes_max.min(PUSH_BYTES_MAX) {
                     messages.push((core::mem::take(&mut batch), count));
                     count = 0;

@@ -56,13 +56,8 @@ impl Client {
 
     /// The documents of a mutation that the server has not got, as these states say, and may lack only because it was set back: with what
     /// this client has confirmed of them.
-    pub(super) fn lacking(
-        &self,
-        mutation: &Mutation,
-        states: &[DocumentState],
-        desk: &Desk,
-    ) -> OrderedMap<DocumentId, Vec<u8>> {
-        if self.position.restoring.is_none() && !self.position.is_before(mutation) {
+    pub(super) fn lacking(&self, states: &[DocumentState], desk: &Desk) -> OrderedMap<DocumentId, Vec<u8>> {
+        if self.position.restoring.is_none() {
             return OrderedMap::new();
         }
         let absent = states.iter().filter(|state| !state.version.exists());

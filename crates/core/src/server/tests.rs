@@ -103,6 +103,7 @@ impl Host {
             credit_bytes,
             collections: vec!["cards".into(), "lists".into()],
             history: None,
+            restoring: None,
         }));
     }
 

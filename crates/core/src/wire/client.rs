@@ -58,6 +58,8 @@ pub struct Hello {
     pub collections: Vec<String>,
     /// The furthest position that the client was told, with the history that the welcome named then.
     pub history: Option<(History, Offset)>,
+    /// Whether the client is bringing back what a server that was set back lacks.
+    pub restoring: Option<bool>,
 }
 
 cbor_struct!(Hello {
@@ -71,7 +73,8 @@ cbor_struct!(Hello {
     epoch,
     credit_bytes,
     collections,
-    history
+    history,
+    restoring
 });
 
 /// Opens a subscription, or replaces the one with the same id.

@@ -621,8 +621,7 @@ async fn try_open(app: &Arc<App>, hello: Hello) -> Result<Opened, Refusal> {
     let grant = grant_of(&database, &identity).await?;
     let changelog = &database.changelog;
     let lost = hello.history.is_some_and(|(history, offset)| !changelog.holds(history, offset));
-    // A client that knows an epoch and no position of it is in the middle of a recovery.
-    let other = hello.epoch.is_some_and(|epoch| epoch != database.store.epoch() || hello.history.is_none());
+    let other = hello.restoring == Some(true) || hello.epoch.is_some_and(|epoch| epoch != database.store.epoch());
     let opening = Opening {
         brings_back: lost || other || hello.acknowledged > record.finished,
         session,

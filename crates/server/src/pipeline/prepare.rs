@@ -239,7 +239,7 @@ impl Brought {
 
     /// Whether the document may only not be back.
     fn may_come(self, current: &State) -> bool {
-        (self.again || self.brings_back) && !self.is_known(current)
+        self.brings_back && !self.is_known(current)
     }
 
     /// What is to be remembered of the document after the change.
@@ -354,9 +354,7 @@ fn plan_change(
     }
     // A document that stays as it is is part of the commit too: the result tells the client at which offset it was so.
     let trace = brought.trace_of(change, current);
-    // The store merges again what met a foreign write, but for what may have been committed before: that is for this place alone.
-    let again_by_store = database.store.capabilities().foreign_writers && !brought.again && !brought.brings_back;
-    let (id, change) = (id.clone(), again_by_store.then(|| change.clone()));
+    let (id, change) = (id.clone(), database.store.capabilities().foreign_writers.then(|| change.clone()));
     plan.writes.push(Write { id, expected: current.version, change, body, version, channels, edited_ms, trace });
     Ok(())
 }

@@ -264,7 +264,7 @@ async fn a_delete_of_what_the_store_lacks_is_remembered() {
     let (database, _) = database(None).await;
     let caller = caller(&["x"]);
     let delete = change(1, "a", Version(9), &Operation::Delete);
-    one(&database, &caller, Submission { again: true, ..delete }).await;
+    one(&database, &caller, Submission { again: true, brings_back: true, ..delete }).await;
     let processed = one(&database, &caller, change(2, "a", Version::ABSENT, &offer(r#"{"room":"x"}"#))).await;
     assert_eq!(told(&processed), Some(None), "nobody brings it back");
 }

@@ -244,6 +244,7 @@ pub(crate) fn hello(token: &str, client: u64) -> Hello {
         credit_bytes: 1 << 20,
         collections: ["notes", "cards", "strict", "guarded", "locked", "nonsense"].map(String::from).to_vec(),
         history: None,
+        restoring: None,
     }
 }
 

@@ -31,7 +31,7 @@ const PATCH: Shape = Fields(&[LIST, Leaf, Leaf], &[]);
 const OPERATION: Shape = Variants(&[&[Leaf], &[], &[List(&PATCH)], &[Leaf]]);
 const CHANGE: Shape = Fields(&[DOCUMENT, Leaf, OPERATION], &[Leaf]);
 const PUSH: Shape = Fields(&[Leaf, Leaf, Leaf, List(&CHANGE), Leaf], &[Leaf]);
-const HELLO: Shape = Fields(&[Newest, Oldest, Leaf, Leaf, Leaf, Leaf, Leaf, Leaf, Leaf, LIST], &[PAIR]);
+const HELLO: Shape = Fields(&[Newest, Oldest, Leaf, Leaf, Leaf, Leaf, Leaf, Leaf, Leaf, LIST], &[PAIR, Leaf]);
 const SUBSCRIBE: Shape = Fields(&[Leaf, LIST, LIST, CURSOR, LIST, Leaf, PAIR], &[]);
 
 /// Frames of clients.

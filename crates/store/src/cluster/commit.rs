@@ -316,7 +316,8 @@ impl<P: Platform> ClusterStore<P> {
             planted::has(Bug::SeenPruned) || finished.is_some_and(|finished| finished >= seen.sequence)
         };
         let mut seen: Vec<Seen> = former.seen.into_iter().filter(|seen| !passed(seen)).collect();
-        if seen.len() >= SEEN_KEPT_MAX {
+        let clients: BTreeSet<_> = seen.iter().map(|one| (one.client, one.incarnation)).collect();
+        if clients.len() >= SEEN_KEPT_MAX {
             let finished = self.finished(&seen).await?;
             seen.retain(|one| finished.get(&(one.client, one.incarnation)).is_none_or(|last| *last < one.sequence));
         }

@@ -187,11 +187,10 @@ impl<P: Platform> ClusterStore<P> {
             let now_ms = self.host.now_ms();
             if row.stage == Stage::Committed && !planted::has(Bug::IntentAborted) {
                 self.finish(name).await?;
-            } else if now_ms >= due_ms {
-                self.turn_to(Stage::Aborted, &name.key, &row, token).await?;
-            } else {
+            } else if now_ms < due_ms || self.turn_to(Stage::Aborted, &name.key, &row, token).await?.is_none() {
                 let pause_ms = LOOK_MS / 2 + self.host.random() % LOOK_MS;
-                self.host.sleep(pause_ms.min(due_ms - now_ms)).await;
+                let due_in_ms = if now_ms < due_ms { due_ms - now_ms } else { LOOK_MS };
+                self.host.sleep(pause_ms.min(due_in_ms)).await;
             }
         }
         self.intents.settled(name);

@@ -117,7 +117,7 @@ impl Meta {
     /// Whether a mutation has changed the document.
     pub(super) fn sight(&self, mutation: MutationId, fingerprint: Option<u64>) -> Sight {
         let mut sight = Sight::Unseen;
-        for seen in self.seen.iter().filter(|seen| seen.is_of(mutation) && seen.sequence >= mutation.sequence) {
+        for seen in self.seen.iter().filter(|seen| seen.is_of(mutation) && seen.tells_of(mutation.sequence)) {
             match another(seen.fingerprint, fingerprint).filter(|_| seen.sequence == mutation.sequence) {
                 Some(another) => sight = Sight::Another(another),
                 None => return Sight::Seen,
@@ -126,10 +126,14 @@ impl Meta {
         sight
     }
 
-    /// Notes that a mutation has changed the document. Two under one sequence are both noted.
+    /// Notes that a mutation has changed the document. Two under one sequence are both noted; so are, where they can be told apart, those
+    /// under sequences of one client that his record has not passed.
     pub(super) fn see(&mut self, mutation: MutationId, fingerprint: Option<u64>) {
         let MutationId { client, incarnation, sequence } = mutation;
-        let is_another = |seen: &Seen| seen.sequence == sequence && another(seen.fingerprint, fingerprint).is_some();
+        let is_another = |seen: &Seen| {
+            let are_told_apart = seen.fingerprint.is_some() && fingerprint.is_some();
+            are_told_apart && (seen.sequence != sequence || another(seen.fingerprint, fingerprint).is_some())
+        };
         let now = Seen { client, incarnation, sequence, fingerprint };
         match self.seen.iter_mut().find(|seen| seen.is_of(mutation) && !is_another(seen)) {
             Some(seen) if seen.sequence <= sequence => *seen = now,
@@ -187,6 +191,12 @@ impl Meta {
 impl Seen {
     fn is_of(&self, mutation: MutationId) -> bool {
         self.client == mutation.client && self.incarnation == mutation.incarnation
+    }
+
+    /// Whether it tells that a mutation under this sequence was carried out, or another one. One that is told from others stands for itself
+    /// alone: a client that was set back uses the sequences before it again.
+    fn tells_of(&self, sequence: Sequence) -> bool {
+        self.sequence == sequence || (self.sequence > sequence && self.fingerprint.is_none())
     }
 }
 

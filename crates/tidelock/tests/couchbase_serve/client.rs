@@ -53,6 +53,7 @@ impl Client {
             credit_bytes: 64 << 20,
             collections: vec!["notes".into()],
             history: None,
+            restoring: None,
         };
         client.send(&ClientFrame::Hello(hello)).await;
         match client.frame().await {

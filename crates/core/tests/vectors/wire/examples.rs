@@ -104,6 +104,7 @@ pub(super) fn client() -> Vec<(String, ClientFrame)> {
         credit_bytes: 4 << 20,
         collections: strings(&["cards", "lists"]),
         history: epoch.map(|epoch| (History(epoch.0 + 1), Offset(70_000))),
+        restoring: epoch.map(|_| true),
     };
     let cursor = |snapshot| Cursor { changelog: ChangelogId(9), offset: Offset(70_000), snapshot };
     let frames = vec![

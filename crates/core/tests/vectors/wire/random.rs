@@ -58,8 +58,8 @@ fn push() -> impl Strategy<Value = Push> {
 
 fn hello() -> impl Strategy<Value = Hello> {
     let numbers = (any::<[u16; 2]>(), any::<[u8; 16]>(), any::<[u64; 2]>(), of(any::<u64>()), any::<u32>());
-    (numbers, name(), name(), vec(name(), 0..3), of(any::<(u64, u64)>())).prop_map(
-        |(numbers, database, token, collections, history)| {
+    (numbers, name(), name(), vec(name(), 0..3), of(any::<(u64, u64)>()), of(any::<bool>())).prop_map(
+        |(numbers, database, token, collections, history, restoring)| {
             let ([protocol, protocol_min], client, [incarnation, acknowledged], epoch, credit_bytes) = numbers;
             Hello {
                 protocol,
@@ -73,6 +73,7 @@ fn hello() -> impl Strategy<Value = Hello> {
                 credit_bytes,
                 collections,
                 history: history.map(|(history, offset)| (History(history), Offset(offset))),
+                restoring,
             }
         },
     )
