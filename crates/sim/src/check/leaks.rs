@@ -13,7 +13,7 @@ use crate::world::World;
 const REVOKED_MS_MAX: u64 = 1_000;
 /// After other rules came into force, what the former ones allowed may be sent for so long: stored channels follow them in the
 /// background, and a server that is restarted, or whose store fails, begins again.
-const RULES_MS_MAX: u64 = 20_000;
+pub(super) const RULES_MS_MAX: u64 = 20_000;
 
 impl Checkers {
     /// No document in the frame is one that the identity may not read at this moment.

@@ -127,6 +127,15 @@ impl Checkers {
         self.former_rules.iter_mut().for_each(|(until_ms, _)| *until_ms += away_ms);
     }
 
+    /// A node was replaced: what it was bringing up to changed rules begins again.
+    pub(crate) fn node_replaced(&mut self, now_ms: u64) {
+        let is_under_way = |until_ms: u64| until_ms.saturating_add(leaks::RULES_MS_MAX) >= now_ms;
+        self.former_rules
+            .iter_mut()
+            .filter(|(until_ms, _)| is_under_way(*until_ms))
+            .for_each(|former| former.0 = now_ms);
+    }
+
     /// When the rules changed last.
     fn rules_changed_ms(&self) -> u64 {
         self.former_rules.last().map_or(0, |(at_ms, _)| *at_ms)

@@ -64,6 +64,7 @@ impl World {
         self.site.ended(index);
         let node = self.start_node(index, life);
         self.nodes.insert(index, node);
+        self.checkers.node_replaced(self.now_ms);
         let open: Vec<LinkId> = self.links.iter().filter(|(_, link)| link.node == index).map(|(id, _)| *id).collect();
         for id in open {
             self.link(id, |link| {
