@@ -185,6 +185,22 @@ fn a_meta_without_its_content_is_taken_back_where_it_is_dated() {
     assert_eq!(counter_of(&rig, "a"), 6);
 }
 
+/// A client that was set back uses its sequences again: that a document has seen a later one tells nothing of another one before.
+#[test]
+fn a_document_tells_a_sequence_that_is_used_again_below_a_later_one() {
+    let mut meta = Meta::default();
+    meta.see(mutation(1, 1), Some(10));
+    meta.see(mutation(1, 2), Some(20));
+    assert_eq!(meta.sight(mutation(1, 1), Some(10)), Sight::Seen);
+    assert_eq!(meta.sight(mutation(1, 1), Some(11)), Sight::Another(10));
+    assert_eq!(meta.sight(mutation(1, 2), Some(20)), Sight::Seen);
+    let mut later = Meta::default();
+    later.see(mutation(1, 2), Some(20));
+    assert_eq!(later.sight(mutation(1, 1), Some(11)), Sight::Unseen, "it has not changed this document");
+    later.see(mutation(1, 3), None);
+    assert_eq!(later.sight(mutation(1, 1), Some(11)), Sight::Seen, "nothing tells which");
+}
+
 /// A read that is slow does not publish what was there before a commit.
 #[test]
 fn a_slow_read_publishes_nothing_old() {
