@@ -88,17 +88,11 @@ async fn what_was_done_of_many_changes_is_told() {
     docs.remove_all(&keys).await.unwrap();
     let null = Value::Object(vec![41].into());
     entries[0].1 = null.clone();
-    let refused = client.primary_of(&docs, &keys[0]).await.unwrap();
-    let mut expected = Vec::new();
-    for (at, key) in keys.iter().enumerate() {
-        if client.primary_of(&docs, key).await.unwrap() != refused {
-            expected.push(at);
-        }
-    }
-    assert!(!expected.is_empty(), "all of 50 keys have their primary on one server");
+    // Which share each is in is not for the test to say: a primary copy may move to the other server at any time.
     let error = docs.put_all(&entries).await.unwrap_err();
-    assert!(matches!(&error, Error::Partly { done, .. } if *done == expected), "{error:?}, expected {expected:?}");
-    for at in expected {
+    let Error::Partly { done, .. } = &error else { panic!("{error:?}") };
+    assert!((1..keys.len()).contains(&done.len()) && !done.contains(&0), "{error:?}");
+    for &at in done {
         assert_eq!(docs.get(&keys[at]).await.unwrap().value(), Some(&Value::string("x")), "{at}");
     }
     let error = docs.put_all(&[(keys[0].clone(), null)]).await.unwrap_err();
