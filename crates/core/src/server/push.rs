@@ -131,7 +131,8 @@ fn change_bytes(change: &DocumentChange) -> usize {
             })
             .sum(),
     };
-    content + change.id.collection.len() + change.id.key.len()
+    let whole = change.whole.as_ref().map_or(0, Vec::len);
+    content + whole + change.id.collection.len() + change.id.key.len()
 }
 
 impl Session {
