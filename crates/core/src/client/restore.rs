@@ -54,15 +54,24 @@ impl Client {
         self.position.epoch = Some(epoch);
     }
 
-    /// The documents of a mutation that the server has not got, as these states say, and may lack only because it was set back: with what
-    /// this client has confirmed of them.
-    pub(super) fn lacking(&self, states: &[DocumentState], desk: &Desk) -> OrderedMap<DocumentId, Vec<u8>> {
-        if self.position.restoring.is_none() {
-            return OrderedMap::new();
+    /// Of the states that a result tells, those of documents that the server may lack only because it was set back, as what this client
+    /// has confirmed of them; and the others.
+    pub(super) fn lacking(
+        &self,
+        states: &[DocumentState],
+        desk: &Desk,
+    ) -> (OrderedMap<DocumentId, Vec<u8>>, Vec<DocumentState>) {
+        let (mut lacking, mut others) = (OrderedMap::new(), Vec::new());
+        for state in states {
+            let may_lack = self.position.restoring.is_some() && !state.version.exists();
+            match desk.pages.confirmed(&state.id).filter(|_| may_lack) {
+                Some((_, body)) => {
+                    lacking.insert(state.id.clone(), body.to_vec());
+                }
+                None => others.push(state.clone()),
+            }
         }
-        let absent = states.iter().filter(|state| !state.version.exists());
-        let confirmed = |id: &DocumentId| desk.pages.confirmed(id).map(|(_, body)| (id.clone(), body.to_vec()));
-        absent.filter_map(|state| confirmed(&state.id)).collect()
+        (lacking, others)
     }
 
     /// A mutation that the server could not carry out because it lacks documents that it patches: as it is to be pushed, with these.

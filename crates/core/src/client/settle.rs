@@ -158,21 +158,19 @@ fn settle(result: &PushResult, pending: &Pending, client: &Client, desk: &mut De
         }
         Outcome::Rejected(code, message, states) => {
             reject(*code, message, changes, client, desk);
-            let lacking = client.lacking(states, desk);
             // What the server only lacks stays confirmed, and is offered.
-            let has: Vec<_> = states.iter().filter(|state| !lacking.contains_key(&state.id)).cloned().collect();
+            let (_, has) = client.lacking(states, desk);
             settle_states(changes, &has, client, desk, true);
             return settle_offsets(has.iter().map(|state| &state.id), result, desk);
         }
         Outcome::Resolve(states) => {
-            let lacking = client.lacking(states, desk);
+            let (lacking, has) = client.lacking(states, desk);
             if let Some(again) = client.with_whole(&pending.mutation, &lacking) {
                 let mut former = Former::new(client, desk);
                 former.again(again);
                 former.finish(desk);
                 return;
             }
-            let has: Vec<_> = states.iter().filter(|state| !lacking.contains_key(&state.id)).cloned().collect();
             if !lacking.is_empty() && client.position.is_before(&pending.mutation) {
                 // Made again from what others have brought back by then, it might be there twice.
                 let message = "the server was set back, and may have had this change";

@@ -11,7 +11,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use tidelock_core::ids::{DocumentId, MutationId, Offset, Version};
+use tidelock_core::ids::{ClientId, DocumentId, Incarnation, MutationId, Offset, Sequence, Version};
 use tidelock_core::planted::{self, Bug};
 use tidelock_core::wire::Outcome;
 
@@ -318,7 +318,7 @@ impl<P: Platform> ClusterStore<P> {
         let mut seen: Vec<Seen> = former.seen.into_iter().filter(|seen| !passed(seen)).collect();
         let clients: BTreeSet<_> = seen.iter().map(|one| (one.client, one.incarnation)).collect();
         if clients.len() >= SEEN_KEPT_MAX {
-            let finished = self.finished(&seen).await?;
+            let finished = self.finished(clients).await?;
             seen.retain(|one| finished.get(&(one.client, one.incarnation)).is_none_or(|last| *last < one.sequence));
         }
         let (now_ms, kept_ms) = (self.host.now_ms(), self.options.intents_kept_ms + CLOCKS_APART_MS_MAX);
@@ -333,15 +333,13 @@ impl<P: Platform> ClusterStore<P> {
     /// What the records of clients have passed.
     async fn finished(
         &self,
-        seen: &[Seen],
-    ) -> Result<
-        BTreeMap<(tidelock_core::ids::ClientId, tidelock_core::ids::Incarnation), tidelock_core::ids::Sequence>,
-        StoreError,
-    > {
-        let ids: Vec<DocumentId> = seen.iter().map(|one| client_id(one.client, one.incarnation)).collect();
+        clients: BTreeSet<(ClientId, Incarnation)>,
+    ) -> Result<BTreeMap<(ClientId, Incarnation), Sequence>, StoreError> {
+        let ids: Vec<DocumentId> =
+            clients.iter().map(|(client, incarnation)| client_id(*client, *incarnation)).collect();
         let states = self.get(&ids).await?;
-        let rows = seen.iter().zip(&states);
-        rows.map(|(one, state)| Ok(((one.client, one.incarnation), client_row(state)?.finished))).collect()
+        let rows = clients.into_iter().zip(&states);
+        rows.map(|(client, state)| Ok((client, client_row(state)?.finished))).collect()
     }
 }
 

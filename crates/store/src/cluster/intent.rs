@@ -189,8 +189,8 @@ impl<P: Platform> ClusterStore<P> {
                 self.finish(name).await?;
             } else if now_ms < due_ms || self.turn_to(Stage::Aborted, &name.key, &row, token).await?.is_none() {
                 let pause_ms = LOOK_MS / 2 + self.host.random() % LOOK_MS;
-                let due_in_ms = if now_ms < due_ms { due_ms - now_ms } else { LOOK_MS };
-                self.host.sleep(pause_ms.min(due_in_ms)).await;
+                let until_due_ms = due_ms.checked_sub(now_ms).filter(|left_ms| *left_ms > 0);
+                self.host.sleep(until_due_ms.map_or(pause_ms, |left_ms| pause_ms.min(left_ms))).await;
             }
         }
         self.intents.settled(name);

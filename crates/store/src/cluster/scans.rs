@@ -71,14 +71,10 @@ impl Scans {
     pub(super) async fn walk(&self, collections: impl Iterator<Item = &String>, gives_up: impl Fn() -> bool) -> bool {
         let mut ended = self.ended.subscribe();
         let asked: Vec<(&String, u64)> = collections.map(|collection| (collection, self.ask(collection))).collect();
-        let all_or_any = |is: fn(&Walks, u64) -> bool, all: bool| {
-            let walks = self.walks();
-            let mut asked =
-                asked.iter().map(|(collection, number)| walks.get(*collection).is_some_and(|one| is(one, *number)));
-            if all { asked.all(|is| is) } else { asked.any(|is| is) }
-        };
-        let are_done = || all_or_any(|walks, number| walks.done >= number, true);
-        let has_failed = || all_or_any(|walks, number| walks.failed >= number && walks.done < number, false);
+        let walks_of = |collection: &str| self.walks().get(collection).copied().unwrap_or_default();
+        let are_done = || asked.iter().all(|(collection, number)| walks_of(collection).done >= *number);
+        let failed = |walks: Walks, number: u64| walks.failed >= number && walks.done < number;
+        let has_failed = || asked.iter().any(|(collection, number)| failed(walks_of(collection), *number));
         // The sender lives as long as the scans.
         let _ = ended.wait_for(|_| are_done() || has_failed() && gives_up()).await;
         are_done()
