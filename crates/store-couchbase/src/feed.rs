@@ -9,8 +9,8 @@ use tidelock_core::ids::DocumentId;
 use tidelock_couchbase_dcp::{
     Branch, Change, ChangeKind, Checkpoint, Event, Feed as Changes, Filter, Opened, Start, SystemChange,
 };
-use tidelock_store::BoxFuture;
 use tidelock_store::platform::{Entry, Feed, FeedEvent, Order, PlatformError, Position};
+use tidelock_store::{BoxFuture, Seldom};
 use tokio::time::{Instant, timeout_at};
 
 use crate::config::{CouchbaseOptions, Durability, XATTR};
@@ -51,6 +51,8 @@ pub(crate) struct CouchbaseFeed {
     since: Instant,
     /// Why it goes no further.
     end: Option<PlatformError>,
+    /// Changes under keys that are no documents'.
+    passed_over: Seldom,
 }
 
 impl CouchbaseFeed {
@@ -103,6 +105,7 @@ impl CouchbaseFeed {
             unreported: 0,
             since: Instant::now(),
             end: None,
+            passed_over: Seldom::default(),
         })
     }
 
@@ -153,7 +156,9 @@ impl CouchbaseFeed {
     fn changed(&self, change: &Change) -> Option<FeedEvent> {
         let collection = self.names.get(&change.collection)?;
         let Some(key) = document_key(&change.key) else {
-            tracing::warn!(collection, key = ?change.key, "a change of an entry that is no document is passed over");
+            if let Some(others) = self.passed_over.due() {
+                tracing::warn!(collection, key = ?change.key, others, "a change of an entry that is no document is passed over");
+            }
             return None;
         };
         let uuid = self.places.get(usize::from(change.vbucket)).map_or(0, |place| place.uuid);
