@@ -3,32 +3,37 @@
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-/// Between two lines of one kind.
+/// Lines of one kind in an interval.
+const LINES_MAX: u32 = 20;
 const INTERVAL: Duration = Duration::from_secs(10);
 
-/// Says when the next line of one kind is due: the first at once, further ones every 10 seconds at most.
+/// Says which occasions get a line: at most 20 every 10 seconds.
 #[derive(Debug, Default)]
 pub struct Seldom(Mutex<Told>);
 
 #[derive(Debug, Default)]
 struct Told {
-    last: Option<Instant>,
+    since: Option<Instant>,
+    lines: u32,
     untold: u64,
 }
 
 impl Seldom {
-    /// Counts an occasion. When a line is due, it is how many occasions had none since the last line.
+    /// Counts an occasion. When it gets a line, it is how many had none since the last line.
     pub fn due(&self) -> Option<u64> {
         self.due_at(Instant::now())
     }
 
     fn due_at(&self, now: Instant) -> Option<u64> {
         let mut told = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if told.last.is_some_and(|last| now.duration_since(last) < INTERVAL) {
+        if told.since.is_none_or(|since| now.duration_since(since) >= INTERVAL) {
+            (told.since, told.lines) = (Some(now), 0);
+        }
+        if told.lines == LINES_MAX {
             told.untold += 1;
             return None;
         }
-        told.last = Some(now);
+        told.lines += 1;
         Some(std::mem::take(&mut told.untold))
     }
 }
@@ -38,14 +43,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_first_is_told_and_then_how_many_were_not() {
+    fn the_first_are_told_and_then_how_many_were_not() {
         let (seldom, start) = (Seldom::default(), Instant::now());
-        let after = |seconds| start + Duration::from_secs(seconds);
-        assert_eq!(seldom.due_at(start), Some(0));
-        assert_eq!(seldom.due_at(after(1)), None);
-        assert_eq!(seldom.due_at(after(9)), None);
-        assert_eq!(seldom.due_at(after(10)), Some(2));
-        assert_eq!(seldom.due_at(after(11)), None);
-        assert_eq!(seldom.due_at(after(60)), Some(1));
+        let at = |seconds| seldom.due_at(start + Duration::from_secs(seconds));
+        for _ in 0..LINES_MAX {
+            assert_eq!(at(0), Some(0));
+        }
+        assert_eq!((at(1), at(9)), (None, None));
+        assert_eq!((at(10), at(11)), (Some(2), Some(0)));
     }
 }
