@@ -12,7 +12,7 @@ use sha2::{Digest, Sha256, Sha512};
 /// The mechanisms, as the answer to "list mechanisms" names them.
 pub(crate) const MECHANISMS: &str = "SCRAM-SHA512 SCRAM-SHA256 SCRAM-SHA1 PLAIN";
 const ITERATIONS: u32 = 4096;
-/// A user has one for all exchanges (`kv_engine` cbsasl/pwdb.h).
+/// A user has one for all exchanges (`kv_engine` `include/cbsasl/scram_password_meta_data.h`).
 const SALT: [u8; 16] = *b"salt of the user";
 
 #[derive(Clone, Copy)]

@@ -8,7 +8,7 @@
 //! | a tombstone | keep, delete | change, by CAS |
 //! | a document | any | change, by CAS; the expiry stays |
 //!
-//! The server has no command that sets a whole body and looks at tombstones (`kv_engine` daemon/subdocument_traits.h). So a revived body
+//! The server has no command that sets a whole body and looks at tombstones (`kv_engine` `daemon/subdocument_traits.h`). So a revived body
 //! comes by way of the xattr, and a new one is put together from its members; where it cannot be, a tombstone that says nothing is made
 //! first, and revived.
 

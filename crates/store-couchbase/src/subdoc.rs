@@ -64,7 +64,7 @@ pub(crate) const MACRO_CRC: &[u8] = b"\"${Mutation.value_crc32c}\"";
 
 /// The most paths of a command (`kv_engine` daemon/settings.h, `subdoc_multi_max_paths`).
 pub(crate) const PATHS_MAX: usize = 16;
-/// The longest path in bytes (`kv_engine` daemon/subdocument_validators.h).
+/// The longest path in bytes (`kv_engine` `daemon/subdocument_validators.h`).
 pub(crate) const PATH_BYTES_MAX: usize = 1024;
 
 /// Appends one path of a lookup.
