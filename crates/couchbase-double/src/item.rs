@@ -37,6 +37,12 @@ impl Item {
         self.kind == Kind::Live
     }
 
+    /// Seconds since 1970: of a document its expiry, of a tombstone the time of its deletion, which is in the same place
+    /// (engines/ep/src/vbucket.cc, `queueDirty`).
+    pub(crate) fn time(&self) -> u32 {
+        if let Kind::Deleted { at, .. } = self.kind { at } else { self.expiry }
+    }
+
     /// The datatype bits of the value: JSON, and xattrs when they are there and asked for.
     pub(crate) fn datatype(&self, with_xattrs: bool) -> u8 {
         let json = if self.is_json { datatype::JSON } else { 0 };

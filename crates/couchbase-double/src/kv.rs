@@ -181,7 +181,7 @@ fn meta(target: &mut Target<'_>, packet: &Packet) -> Result<Packet, Failure> {
     answer.cas = item.cas;
     answer.extras.extend(u32::from(!item.is_live()).to_be_bytes());
     answer.extras.extend(item.flags.to_be_bytes());
-    answer.extras.extend(item.expiry.to_be_bytes());
+    answer.extras.extend(item.time().to_be_bytes());
     answer.extras.extend(item.revision.to_be_bytes());
     if packet.extras == [2] {
         answer.extras.push(item.datatype(true));

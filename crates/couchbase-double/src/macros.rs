@@ -109,7 +109,7 @@ pub(crate) fn document(item: &Item, uuid: u64) -> String {
         "vbucket_uuid": hex64(uuid),
         "seqno": hex64(item.seqno),
         "revid": item.revision.to_string(),
-        "exptime": item.expiry,
+        "exptime": item.time(),
         "flags": item.flags,
         "value_bytes": item.body.len(),
         "datatype": types,

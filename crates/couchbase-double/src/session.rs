@@ -132,6 +132,11 @@ impl Session {
         let mut state = shared.state();
         let is_write = is_document_command(packet.opcode);
         let result = self.dispatch(&mut state, packet);
+        if let Err(Failure { status: Status::NOT_MY_VBUCKET, value }) = &result
+            && !value.is_empty()
+        {
+            self.told_rev = self.config_rev(&state);
+        }
         drop(state);
         if is_write {
             shared.tell_documents();
@@ -249,6 +254,7 @@ impl Session {
         self.user = None;
         match answer {
             Answer::Refused => Err(Status::AUTH_ERROR.into()),
+            Answer::Malformed => Err(Status::INVALID.into()),
             Answer::Continue(scram, value) => {
                 self.scram = Some(scram);
                 let mut answer = with_value(packet, value);

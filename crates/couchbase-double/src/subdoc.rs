@@ -310,13 +310,14 @@ fn keep(
 ) -> Arc<Item> {
     let before = current.map_or_else(|| target.draft(), copy_of);
     // Without an expiry in the extras it is 0, which takes the document's own away (daemon/subdocument.cc, `allocate_document`).
-    let kept = current.filter(|item| item.is_live() && frames.preserves_expiry).map(|item| item.expiry);
+    // One that is to be kept is that of a tombstone, too, which is over.
+    let kept = current.filter(|_| frames.preserves_expiry).map(Item::time);
     let expiry = kept.unwrap_or_else(|| target.expiry(command.expiry));
     let flags = command.user_flags.unwrap_or(before.flags);
     let Edited { xattrs, body, is_deleted, .. } = edited;
     let draft = Draft { xattrs, is_json: is_json(&body), body, expiry, flags, cas: Some(cas), ..before };
     if is_deleted {
-        return target.vbucket.put_deleted(Draft { expiry: 0, ..draft });
+        return target.vbucket.put_deleted(Draft { expiry: 0, flags: 0, ..draft });
     }
     target.vbucket.put(draft)
 }

@@ -449,5 +449,11 @@ mod tests {
         assert_eq!(vbucket.lock_cas(b"a"), Some(cas));
         vbucket.unlock(b"a");
         assert!(!vbucket.is_locked(b"a"));
+        for (asked, seconds) in [(0, 15), (1, 1), (30, 30), (31, 15)] {
+            vbucket.lock(&item, asked).unwrap();
+            let left = vbucket.locks[&b"a"[..]].until.duration_since(Instant::now());
+            assert!(left <= Duration::from_secs(seconds) && left > Duration::from_secs(seconds - 1), "{asked}");
+            vbucket.unlock(b"a");
+        }
     }
 }

@@ -59,9 +59,15 @@ async fn who_has_not_said_who_he_is_may_do_little() {
             ("a wrong password", bare(SASL_AUTH).key(b"PLAIN").value(b"\0Administrator\0wrong"), AUTH_ERROR),
             ("a start", first.clone(), AUTH_CONTINUE),
             ("another start instead of a step", first.clone(), INVALID),
-            ("a wrong step", bare(SASL_STEP).key(b"SCRAM-SHA256").value(b"c=biws,r=abc,p=AAAA"), AUTH_ERROR),
+            (
+                "the step of another exchange",
+                bare(SASL_STEP).key(b"SCRAM-SHA256").value(b"c=biws,r=abc,p=AAAA"),
+                INVALID,
+            ),
             ("a start after that", first, AUTH_CONTINUE),
-            ("its wrong step", bare(SASL_STEP).key(b"SCRAM-SHA256").value(b""), AUTH_ERROR),
+            ("its empty step", bare(SASL_STEP).key(b"SCRAM-SHA256"), INVALID),
+            ("a malformed start", bare(SASL_AUTH).key(b"PLAIN").value(b"Administrator"), INVALID),
+            ("an unknown user", bare(SASL_AUTH).key(b"PLAIN").value(b"\0nobody\0password"), AUTH_ERROR),
             ("small letters", bare(SASL_AUTH).key(b"plain").value(b"\0Administrator\0password"), OK),
             ("noop then", bare(NOOP), OK),
             ("noop with a value", bare(NOOP).value(b"v"), INVALID),
@@ -131,7 +137,7 @@ async fn errors_are_plain_where_nobody_asked_for_more() {
                 ("unlock as another", on(UNLOCK, "k").cas(cas + 1), locked),
                 ("unlock", on(UNLOCK, "k").cas(cas), OK),
                 ("unlock again", on(UNLOCK, "k").cas(cas), not_locked),
-                ("an unknown collection", bare(GET).key(&[9, b'k']), UNKNOWN_COLLECTION),
+                ("an unknown collection", bare(GET).key(&[99, b'k']), UNKNOWN_COLLECTION),
             ])
             .await;
     }
@@ -150,6 +156,17 @@ async fn a_vbucket_that_is_elsewhere_comes_with_the_map() {
     let elsewhere = client.call(&on(GET, "k").vbucket(1)).await.unwrap();
     let config: serde_json::Value = serde_json::from_slice(&elsewhere.value).unwrap();
     assert_eq!((elsewhere.status, elsewhere.datatype, config["name"].as_str()), (0x07, 1, Some("default")));
+    // A client that knows the map is not told it again where it asked for that.
+    let is_told = async |client: &mut Client| !client.call(&on(GET, "k").vbucket(1)).await.unwrap().value.is_empty();
+    assert!(is_told(&mut client).await);
+    let mut sparing = Client::new(&double, &[0x07, 0x0b, 0x12, 0x1e]).await;
+    assert!(is_told(&mut sparing).await && !is_told(&mut sparing).await);
+    double.create_collection("default", "s", "c");
+    assert!(is_told(&mut sparing).await, "there is another one");
+    let current = [1_u64.to_be_bytes(), 99_u64.to_be_bytes()].concat();
+    let config = bare(GET_CLUSTER_CONFIG);
+    assert!(!sparing.call(&config).await.unwrap().value.is_empty());
+    assert!(sparing.call(&config.extras(&current)).await.unwrap().value.is_empty());
     // The form comes first, and a collection that is unknown before a vbucket that is elsewhere as a replica.
     client
         .check(vec![
@@ -157,14 +174,14 @@ async fn a_vbucket_that_is_elsewhere_comes_with_the_map() {
             ("beyond the last one", on(GET, "k").vbucket(2), 0x07),
             (
                 "an unknown collection where there is a replica",
-                bare(GET).key(&[9, b'k']).vbucket(1),
+                bare(GET).key(&[99, b'k']).vbucket(1),
                 UNKNOWN_COLLECTION,
             ),
         ])
         .await;
-    let unknown = client.call(&bare(GET).key(&[9, b'k'])).await.unwrap();
+    let unknown = client.call(&bare(GET).key(&[99, b'k'])).await.unwrap();
     let why: serde_json::Value = serde_json::from_slice(&unknown.value).unwrap();
-    assert_eq!((why["manifest_uid"].as_str(), unknown.datatype), (Some("0"), 1));
+    assert_eq!((why["manifest_uid"].as_str(), unknown.datatype), (Some("2"), 1));
     assert!(why["error"]["context"].is_string());
 }
 

@@ -285,6 +285,10 @@ async fn tombstones_are_made_changed_and_revived() {
         .await;
     let seen = client.call(&look("t", 0, &[(GET_PATH, XATTR, "$XTOC", ""), (GET, 0, "", "")])).await.unwrap();
     expect(&seen, OK, &[(OK, "[]"), (OK, "{\"n\":1}")]);
+    // An expiry that is kept is the time of the deletion.
+    let cas = client.call(&mutate("e", ADD | DELETED | AS_DELETED, &[staged])).await.unwrap().cas;
+    let kept = mutate("e", REVIVE | DELETED, revival).cas(cas).frames(&[0x50]);
+    client.check(vec![("a revival that keeps it", kept, OK), ("is over", on(GET, "e"), NOT_FOUND)]).await;
     // User xattrs go with the document; when none is left, a deletion of the tombstone finds nothing.
     client
         .check(vec![
