@@ -24,7 +24,7 @@ pub enum Privilege {
 }
 
 /// What a command needs whatever it is about (`daemon/mcbp_privileges.cc`; for `DCP_OPEN` `daemon/protocol/mcbp/dcp_open_executor.cc`, for
-/// streams `collections/vbucket_filter.cc`).
+/// streams `engines/ep/src/collections/vbucket_filter.cc`).
 pub(crate) fn needed(code: u8) -> &'static [Privilege] {
     use Privilege::{DcpProducer, DcpStream, Delete, Read, Upsert};
     match code {
@@ -33,6 +33,7 @@ pub(crate) fn needed(code: u8) -> &'static [Privilege] {
         | opcode::GET_LOCKED
         | opcode::UNLOCK
         | opcode::GET_META
+        | opcode::OBSERVE_SEQNO
         | opcode::SUBDOC_GET
         | opcode::SUBDOC_EXISTS
         | opcode::SUBDOC_GET_COUNT
@@ -45,12 +46,9 @@ pub(crate) fn needed(code: u8) -> &'static [Privilege] {
         | opcode::PREPEND
         | opcode::TOUCH
         | opcode::SUBDOC_DICT_ADD..=opcode::SUBDOC_ARRAY_ADD_UNIQUE
+        | opcode::SUBDOC_MULTI_MUTATION
         | opcode::SUBDOC_REPLACE_BODY_WITH_XATTR => &[Upsert],
-        opcode::INCREMENT
-        | opcode::DECREMENT
-        | opcode::GET_AND_TOUCH
-        | opcode::SUBDOC_COUNTER
-        | opcode::SUBDOC_MULTI_MUTATION => &[Read, Upsert],
+        opcode::INCREMENT | opcode::DECREMENT | opcode::GET_AND_TOUCH | opcode::SUBDOC_COUNTER => &[Read, Upsert],
         opcode::DCP_OPEN | opcode::DCP_CLOSE_STREAM | opcode::DCP_FAILOVER_LOG => &[DcpProducer],
         opcode::DCP_STREAM_REQUEST => &[DcpProducer, DcpStream],
         _ => &[],

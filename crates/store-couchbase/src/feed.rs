@@ -14,7 +14,7 @@ use tidelock_store::{BoxFuture, Seldom};
 use tokio::time::{Instant, timeout_at};
 
 use crate::config::{CouchbaseOptions, Durability, XATTR};
-use crate::entry::{State, refused};
+use crate::entry::{PLACEHOLDER, State, refused};
 use crate::history::{Place, Told, Verdict, judge};
 use crate::names::document_key;
 use crate::position::Followed;
@@ -161,6 +161,10 @@ impl CouchbaseFeed {
             }
             return None;
         };
+        // Nothing was there before it: it is no news.
+        if change.kind.is_removal() && change.xattrs.get(XATTR).is_some_and(|xattr| *xattr == *PLACEHOLDER) {
+            return None;
+        }
         let uuid = self.places.get(usize::from(change.vbucket)).map_or(0, |place| place.uuid);
         let entry = entry_of(change, uuid);
         Some(FeedEvent::Changed(DocumentId::new(collection.as_str(), key), entry))
