@@ -18,6 +18,7 @@ use crate::entry::{State, refused};
 use crate::history::{Place, Told, Verdict, judge};
 use crate::names::document_key;
 use crate::position::Followed;
+use crate::setup::PROBE;
 
 /// A position is reported after so many events …
 const POSITION_EVERY: usize = 4_096;
@@ -173,6 +174,9 @@ impl CouchbaseFeed {
     fn changed(&self, change: &Change) -> Option<FeedEvent> {
         let collection = self.names.get(&change.collection)?;
         let Some(key) = document_key(&change.key) else {
+            if change.key == PROBE.as_bytes() {
+                return None;
+            }
             tracing::warn!(collection, key = ?change.key, "a change of an entry that is no document is passed over");
             return None;
         };

@@ -17,8 +17,8 @@ use crate::platform::CouchbasePlatform;
 use crate::rest::{Management, escaped};
 use crate::subdoc::{change, doc_flag, opcode, status};
 
-/// The key of entries that a check writes, in Tidelock's own collections only.
-const PROBE: &str = "~probe";
+/// The key of entries that a check writes, in Tidelock's own collections only. It is none of a document.
+pub(crate) const PROBE: &str = "~probe";
 /// How long the nodes may take to hear of new collections, and a bucket to come up.
 const CREATED_WITHIN: Duration = Duration::from_secs(60);
 const LOOKED_EVERY: Duration = Duration::from_millis(100);
