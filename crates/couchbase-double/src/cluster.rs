@@ -61,6 +61,8 @@ pub(crate) struct Node {
     pub(crate) is_up: bool,
     /// Whether the cluster counts it in.
     pub(crate) is_member: bool,
+    /// Whether the cluster knows it: one that was failed over is known until a rebalance leaves it out.
+    pub(crate) is_known: bool,
 }
 
 /// What is wrong on purpose.
@@ -107,6 +109,7 @@ impl State {
             kv_tls_port: None,
             is_up: true,
             is_member: true,
+            is_known: true,
         };
         let mut state = Self {
             nodes: ports.iter().map(node).collect(),
@@ -174,11 +177,12 @@ impl State {
         }
     }
 
-    /// Moves vbuckets so that every member has its share; each move begins a branch on the new active node
-    /// (docs/dcp/documentation/rebalance.md).
+    /// Moves vbuckets so that every member has its share. The new active node takes over with the history of the old one; a branch begins
+    /// only where nobody was there to take over from (docs/dcp/documentation/rebalance.md; `engines/ep/src/kv_bucket.cc`,
+    /// `continueToActive`).
     pub(crate) fn rebalance(&mut self) {
         for node in &mut self.nodes {
-            node.is_member = node.is_up;
+            (node.is_member, node.is_known) = (node.is_up, node.is_up);
         }
         let members = self.members();
         for bucket in self.buckets.values_mut() {
@@ -189,13 +193,23 @@ impl State {
                 let placed: Vec<i32> = (0..=replicas).map(|copy| spread(&members, at + turn + copy)).collect();
                 if placed.first() != copies.first() {
                     vbucket.release_replication();
-                    vbucket.begin_branch();
+                    if copies.first() == Some(&-1) {
+                        vbucket.begin_branch();
+                    }
                 }
                 *copies = placed;
             }
             bucket.replicas = replicas;
             bucket.rev += 1;
         }
+    }
+
+    /// Wants so many replicas of a bucket, whatever the nodes allow: copies without a node stay away.
+    pub(crate) fn set_replicas(&mut self, name: &str, replicas: usize) {
+        let Some(bucket) = self.buckets.get_mut(name) else { return };
+        bucket.replicas = replicas;
+        bucket.map.iter_mut().for_each(|copies| copies.resize(replicas + 1, -1));
+        bucket.rev += 1;
     }
 
     /// Removes the documents whose time has come; the number of them.

@@ -48,7 +48,7 @@ async fn run(shared: Arc<Shared>, node: usize, mut stream: TcpStream) {
         if session.dcp.is_some() {
             let mut pumped = dcp::pump(&mut session, &shared.state(), &mut output);
             if let Some(dcp) = &mut session.dcp
-                && !dcp.tick(&mut output)
+                && !dcp.tick(Instant::now(), &mut output)
             {
                 pumped = Pumped::Closed;
             }

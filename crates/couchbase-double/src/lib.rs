@@ -228,6 +228,12 @@ impl Double {
         self.change(State::rebalance);
     }
 
+    /// Changes the number of replicas that a bucket is to have. No copy is made: those that it has not are missing, as where there are too
+    /// few nodes.
+    pub fn set_replicas(&self, bucket: &str, replicas: usize) {
+        self.change(|state| state.set_replicas(bucket, replicas));
+    }
+
     /// Replicas get nothing more until the end of it or a fail-over.
     pub fn hold_replication(&self) {
         self.change_vbuckets(vbucket::VBucket::hold_replication);

@@ -23,10 +23,24 @@ pub enum Privilege {
     BucketSettings,
 }
 
-/// What a command needs whatever it is about (`daemon/mcbp_privileges.cc`; for `DCP_OPEN` `daemon/protocol/mcbp/dcp_open_executor.cc`, for
-/// streams `engines/ep/src/collections/vbucket_filter.cc`).
+impl Privilege {
+    /// All of them.
+    pub const ALL: [Self; 8] = [
+        Self::Read,
+        Self::Upsert,
+        Self::Delete,
+        Self::SystemXattrRead,
+        Self::SystemXattrWrite,
+        Self::DcpProducer,
+        Self::DcpStream,
+        Self::BucketSettings,
+    ];
+}
+
+/// What a command needs whatever it is about (`daemon/mcbp_privileges.cc`; for `DCP_OPEN` `daemon/protocol/mcbp/dcp_open_executor.cc`). A
+/// stream needs `DcpStream` besides, for what it shows.
 pub(crate) fn needed(code: u8) -> &'static [Privilege] {
-    use Privilege::{DcpProducer, DcpStream, Delete, Read, Upsert};
+    use Privilege::{DcpProducer, Delete, Read, Upsert};
     match code {
         opcode::GET
         | opcode::GET_REPLICA
@@ -49,8 +63,15 @@ pub(crate) fn needed(code: u8) -> &'static [Privilege] {
         | opcode::SUBDOC_MULTI_MUTATION
         | opcode::SUBDOC_REPLACE_BODY_WITH_XATTR => &[Upsert],
         opcode::INCREMENT | opcode::DECREMENT | opcode::GET_AND_TOUCH | opcode::SUBDOC_COUNTER => &[Read, Upsert],
-        opcode::DCP_OPEN | opcode::DCP_CLOSE_STREAM | opcode::DCP_FAILOVER_LOG => &[DcpProducer],
-        opcode::DCP_STREAM_REQUEST => &[DcpProducer, DcpStream],
+        opcode::DCP_OPEN
+        | opcode::DCP_ADD_STREAM
+        | opcode::DCP_CLOSE_STREAM
+        | opcode::DCP_STREAM_REQUEST
+        | opcode::DCP_FAILOVER_LOG
+        | opcode::DCP_NOOP
+        | opcode::DCP_BUFFER_ACK
+        | opcode::DCP_CONTROL
+        | opcode::DCP_SEQNO_ACKNOWLEDGED => &[DcpProducer],
         _ => &[],
     }
 }

@@ -93,12 +93,12 @@ async fn pool(Extract(service): Extract<Service>) -> Response {
         .nodes
         .iter()
         .enumerate()
-        .filter(|(_, node)| node.is_member)
+        .filter(|(_, node)| node.is_known)
         .map(|(at, node)| {
             json!({
                 "hostname": format!("127.0.0.1:{}", node.mgmt_port),
                 "status": if node.is_up { "healthy" } else { "unhealthy" },
-                "clusterMembership": "active",
+                "clusterMembership": if node.is_member { "active" } else { "inactiveFailed" },
                 "services": ["kv"],
                 "ports": {"direct": node.kv_port},
                 "thisNode": at == service.node,

@@ -123,8 +123,8 @@ impl Session {
             magic::REQUEST | magic::ALT_REQUEST => {}
             // Answers to NOOPs and to pushed configurations.
             _ => {
-                if let (opcode::DCP_NOOP, Some(dcp)) = (packet.opcode, &mut self.dcp) {
-                    dcp.noop_answered(packet.opaque);
+                if let (magic::RESPONSE, Some(dcp)) = (packet.magic, &mut self.dcp) {
+                    dcp.answered(packet);
                 }
                 return After::GoOn;
             }

@@ -305,21 +305,22 @@ impl VBucket {
         }
     }
 
-    /// A vbucket that becomes active somewhere begins a branch (stream-request.md, "`VBucket` UUID").
+    /// A vbucket that becomes active without a take-over begins a branch (docs/dcp/documentation/failure-scenarios.md;
+    /// `engines/ep/src/kv_bucket.cc`, `continueToActive`).
     pub(crate) fn begin_branch(&mut self) {
         self.branches.insert(0, Branch { uuid: random_uuid(), seqno: self.high_seqno });
         self.branches.truncate(FAILOVER_ENTRIES_MAX);
     }
 
-    /// Where a stream must roll back to; `None` when it can go on
+    /// Where a stream must roll back to at a node that has everything up to `high`; `None` when it can go on
     /// (docs/dcp/documentation/rollback.md; engines/ep/src/failover-table.cc, `needsRollback`).
-    pub(crate) fn rollback(&self, resume: &Resume) -> Option<u64> {
+    pub(crate) fn rollback(&self, resume: &Resume, high: u64) -> Option<u64> {
         if resume.start == 0 && (!resume.strict || resume.uuid == 0) {
             return None;
         }
         let purge_seqno = if resume.ignores_purged { 0 } else { self.purge_seqno };
         let has_all_of_collections =
-            resume.collections_high.is_some_and(|high| resume.start >= high && high <= purge_seqno);
+            resume.collections_high.is_some_and(|last| resume.start >= last && last <= purge_seqno);
         if resume.start < purge_seqno
             && resume.start != 0
             && !has_all_of_collections
@@ -332,7 +333,7 @@ impl VBucket {
         };
         // The branch ends where the next one began; the newest one ends at the high seqno.
         let newer = at.checked_sub(1).and_then(|at| self.branches.get(at));
-        let upper = newer.map_or(self.high_seqno, |branch| branch.seqno);
+        let upper = newer.map_or(high, |branch| branch.seqno);
         let end = if resume.start == resume.snapshot_start { resume.start } else { resume.snapshot_end };
         if end <= upper {
             return None;
@@ -412,6 +413,7 @@ mod tests {
         assert!(vbucket.get(b"b").is_none());
         assert_eq!(vbucket.branches()[0].seqno, 1);
         // A consumer that was ahead goes back to the branch's end.
+        let high = vbucket.high_seqno();
         let resume = |start, snapshot_start, snapshot_end| Resume {
             start,
             uuid: old,
@@ -419,12 +421,12 @@ mod tests {
             snapshot_end,
             ..Resume::default()
         };
-        assert_eq!(vbucket.rollback(&resume(3, 3, 3)), Some(1));
-        assert_eq!(vbucket.rollback(&resume(2, 1, 3)), Some(1));
-        assert_eq!(vbucket.rollback(&resume(1, 1, 3)), None);
-        assert_eq!(vbucket.rollback(&Resume { uuid: 1, start: 1, ..Resume::default() }), Some(0));
-        assert_eq!(vbucket.rollback(&Resume::default()), None);
-        assert_eq!(vbucket.rollback(&Resume { uuid: 1, strict: true, ..Resume::default() }), Some(0));
+        assert_eq!(vbucket.rollback(&resume(3, 3, 3), high), Some(1));
+        assert_eq!(vbucket.rollback(&resume(2, 1, 3), high), Some(1));
+        assert_eq!(vbucket.rollback(&resume(1, 1, 3), high), None);
+        assert_eq!(vbucket.rollback(&Resume { uuid: 1, start: 1, ..Resume::default() }, high), Some(0));
+        assert_eq!(vbucket.rollback(&Resume::default(), high), None);
+        assert_eq!(vbucket.rollback(&Resume { uuid: 1, strict: true, ..Resume::default() }, high), Some(0));
     }
 
     #[test]
@@ -435,9 +437,10 @@ mod tests {
         put(&mut vbucket, "b");
         assert_eq!(vbucket.purge(), 2);
         assert!(vbucket.get(b"a").is_none());
+        let high = vbucket.high_seqno();
         let resume = Resume { start: 1, uuid: vbucket.uuid(), snapshot_start: 1, snapshot_end: 1, ..Resume::default() };
-        assert_eq!(vbucket.rollback(&resume), Some(0));
-        assert_eq!(vbucket.rollback(&Resume { ignores_purged: true, ..resume }), None);
+        assert_eq!(vbucket.rollback(&resume, high), Some(0));
+        assert_eq!(vbucket.rollback(&Resume { ignores_purged: true, ..resume }, high), None);
     }
 
     #[test]

@@ -37,6 +37,7 @@ pub(crate) mod opcode {
     pub(crate) const SASL_STEP: u8 = 0x22;
     pub(crate) const GET_ALL_VB_SEQNOS: u8 = 0x48;
     pub(crate) const DCP_OPEN: u8 = 0x50;
+    pub(crate) const DCP_ADD_STREAM: u8 = 0x51;
     pub(crate) const DCP_CLOSE_STREAM: u8 = 0x52;
     pub(crate) const DCP_STREAM_REQUEST: u8 = 0x53;
     pub(crate) const DCP_FAILOVER_LOG: u8 = 0x54;
@@ -45,10 +46,13 @@ pub(crate) mod opcode {
     pub(crate) const DCP_MUTATION: u8 = 0x57;
     pub(crate) const DCP_DELETION: u8 = 0x58;
     pub(crate) const DCP_EXPIRATION: u8 = 0x59;
+    pub(crate) const DCP_SET_VBUCKET_STATE: u8 = 0x5b;
     pub(crate) const DCP_NOOP: u8 = 0x5c;
     pub(crate) const DCP_BUFFER_ACK: u8 = 0x5d;
     pub(crate) const DCP_CONTROL: u8 = 0x5e;
     pub(crate) const DCP_SYSTEM_EVENT: u8 = 0x5f;
+    pub(crate) const DCP_SEQNO_ACKNOWLEDGED: u8 = 0x61;
+    pub(crate) const DCP_ABORT: u8 = 0x63;
     pub(crate) const DCP_SEQNO_ADVANCED: u8 = 0x64;
     pub(crate) const DCP_OSO_SNAPSHOT: u8 = 0x65;
     pub(crate) const GET_REPLICA: u8 = 0x83;
@@ -104,6 +108,7 @@ impl Status {
     pub(crate) const NO_BUCKET: Self = Self(0x08);
     pub(crate) const LOCKED: Self = Self(0x09);
     pub(crate) const STREAM_NOT_FOUND: Self = Self(0x0a);
+    pub(crate) const OPAQUE_NO_MATCH: Self = Self(0x0b);
     pub(crate) const NOT_LOCKED: Self = Self(0x0e);
     pub(crate) const AUTH_ERROR: Self = Self(0x20);
     pub(crate) const AUTH_CONTINUE: Self = Self(0x21);

@@ -7,7 +7,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use tidelock_core::ids::DocumentId;
 use tidelock_couchbase_dcp::{
-    Branch, Change, ChangeKind, Checkpoint, Event, Feed as Changes, Filter, Opened, Start, SystemChange,
+    Branch, Change, ChangeKind, Checkpoint, Error, Event, Feed as Changes, Filter, Opened, Start, SystemChange,
 };
 use tidelock_store::platform::{Entry, Feed, FeedEvent, Order, PlatformError, Position};
 use tidelock_store::{BoxFuture, Seldom};
@@ -18,11 +18,14 @@ use crate::entry::{PLACEHOLDER, State, refused};
 use crate::history::{Place, Told, Verdict, judge};
 use crate::names::document_key;
 use crate::position::Followed;
+use crate::setup::PROBE;
 
 /// A position is reported after so many events …
 const POSITION_EVERY: usize = 4_096;
 /// … and this long after an event at the latest.
 const POSITION_DELAY: Duration = Duration::from_millis(100);
+/// So often the log says of a node that it still refuses.
+const LOGGED_EVERY: Duration = Duration::from_secs(30);
 /// A log of so many branches may have lost its oldest ones (`kv_engine` configuration.json, `max_failover_entries`).
 const BRANCHES_MAX: usize = 25;
 /// The vbucket whose history stands for the bucket's.
@@ -49,6 +52,8 @@ pub(crate) struct CouchbaseFeed {
     /// Events since the last position, and when the first of them came.
     unreported: usize,
     since: Instant,
+    /// By node, what was last written of a connection to the log, and when.
+    logged: BTreeMap<String, (String, Instant)>,
     /// Why it goes no further.
     end: Option<PlatformError>,
     /// Changes under keys that are no documents'.
@@ -104,9 +109,25 @@ impl CouchbaseFeed {
             ahead,
             unreported: 0,
             since: Instant::now(),
+            logged: BTreeMap::new(),
             end: None,
             passed_over: Seldom::default(),
         })
+    }
+
+    /// A node that refuses every stream is told of once in a while, not for every stream and attempt.
+    fn reconnects(&mut self, node: String, error: &Error) {
+        let why = error.to_string();
+        let is_known = |(before, at): &(String, Instant)| *before == why && at.elapsed() < LOGGED_EVERY;
+        if self.logged.get(&node).is_some_and(is_known) {
+            return;
+        }
+        if error.is_transient() {
+            tracing::info!(node, %error, "the feed reconnects");
+        } else {
+            tracing::warn!(node, %error, "the feed is refused, and tries again");
+        }
+        self.logged.insert(node, (why, Instant::now()));
     }
 
     fn position(&mut self) -> FeedEvent {
@@ -146,7 +167,7 @@ impl CouchbaseFeed {
                 let position = self.position();
                 self.ahead.extend([position, FeedEvent::CaughtUp]);
             }
-            Event::Disconnected { node, error } => tracing::info!(node, %error, "the feed reconnects"),
+            Event::Disconnected { node, error } => self.reconnects(node, &error),
             Event::Ended { vbucket, reason } => tracing::debug!(vbucket, ?reason, "a stream has ended"),
             // It concerns no document; kinds that are added later do not either.
             Event::Snapshot(_) | Event::OutOfOrder { .. } | _ => {}
@@ -156,7 +177,9 @@ impl CouchbaseFeed {
     fn changed(&self, change: &Change) -> Option<FeedEvent> {
         let collection = self.names.get(&change.collection)?;
         let Some(key) = document_key(&change.key) else {
-            if let Some(others) = self.passed_over.due() {
+            if change.key != PROBE.as_bytes()
+                && let Some(others) = self.passed_over.due()
+            {
                 tracing::warn!(collection, key = ?change.key, others, "a change of an entry that is no document is passed over");
             }
             return None;

@@ -17,8 +17,8 @@ use crate::platform::CouchbasePlatform;
 use crate::rest::{Management, escaped};
 use crate::subdoc::{change, doc_flag, opcode, status};
 
-/// The key of entries that a check writes, in Tidelock's own collections only.
-const PROBE: &str = "~probe";
+/// The key of entries that a check writes, in Tidelock's own collections only. It is none of a document.
+pub(crate) const PROBE: &str = "~probe";
 /// How long the nodes may take to hear of new collections, and a bucket to come up.
 const CREATED_WITHIN: Duration = Duration::from_secs(60);
 const LOOKED_EVERY: Duration = Duration::from_millis(100);
@@ -27,8 +27,12 @@ const MEMORY_PERCENT_MAX: f64 = 85.0;
 const DAY_S: f64 = 24.0 * 60.0 * 60.0;
 
 /// What the user of a node has to be.
-const ROLES: &str = "give the user the roles `data_reader`, `data_writer`, `data_dcp_reader` and `mobile_sync_gateway` on the bucket \
-                     (docs/couchbase.md, \"The user\")";
+const ROLES: &str = "give the user the roles `data_writer`, `data_dcp_reader` and `replication_target` on the bucket; Community Edition: \
+                     `bucket_full_access` (docs/couchbase.md, \"The user\")";
+
+/// The server confirms no write of a bucket that has more replicas (`kv_engine` engines/ep/configuration.json,
+/// `sync_writes_max_allowed_replicas`).
+const DURABLE_REPLICAS_MAX: u64 = 2;
 
 fn fatal(what: impl Into<String>, remedy: impl Into<String>) -> Finding {
     Finding { fatal: true, what: what.into(), remedy: remedy.into() }
@@ -167,7 +171,7 @@ async fn settings(platform: &CouchbasePlatform) -> Vec<Finding> {
     let options = platform.options();
     let unseen = |why: String| {
         let remedy =
-            "look at memory and purge interval yourself, or give the user the role `bucket_admin` for this check";
+            "look at memory and purge interval yourself, or give the user a role that sees them, such as `data_reader`";
         vec![advice(format!("the bucket's settings could not be read: {why}"), remedy)]
     };
     let bucket = escaped(&options.connection.bucket);
@@ -188,7 +192,13 @@ async fn settings(platform: &CouchbasePlatform) -> Vec<Finding> {
             Ok(_) | Err(_) => None,
         },
     };
-    let mut findings = judge(&answer, options.durability.level().is_some());
+    let nodes = match management.get("/pools/default").await {
+        Ok(answer) if answer.is_success() => data_nodes(&answer.json()),
+        Ok(_) | Err(_) => None,
+    };
+    let level = options.durability.level();
+    let mut findings = judge(&answer, level.is_some());
+    findings.extend(level.and_then(|level| never_durable(&answer, &options.connection.bucket, level, nodes)));
     let kept_days = options.tombstones_kept.as_secs_f64() / DAY_S;
     match interval {
         Some(days) if days < kept_days => findings.push(advice(
@@ -206,6 +216,44 @@ async fn settings(platform: &CouchbasePlatform) -> Vec<Finding> {
         )),
     }
     findings
+}
+
+/// How many nodes of the cluster have the data service, those that were failed over included: they may come back.
+fn data_nodes(pool: &Value) -> Option<u64> {
+    let nodes = at(pool, "/nodes").as_array()?;
+    let has_data = |node: &&Value| {
+        at(node, "/services").as_array().is_some_and(|services| services.iter().any(|service| *service == "kv"))
+    };
+    u64::try_from(nodes.iter().filter(has_data).count()).ok()
+}
+
+/// Whether a bucket can never confirm a write at the configured level, as it is and with the nodes that there are. What a moment lacks is
+/// seen by [`durable`].
+fn never_durable(bucket: &Value, name: &str, level: u8, nodes: Option<u64>) -> Option<Finding> {
+    let otherwise = "or the option `durability = \"none\"`";
+    if *at(bucket, "/bucketType") == "ephemeral" && level > 1 {
+        // engines/ep/src/ephemeral_vb.cc, `isValidDurabilityLevel`.
+        let what = "the configured durability asks for the disk, and the bucket is an ephemeral one";
+        return Some(fatal(what, "use a bucket of the type couchbase, or the option `durability = \"majority\"`"));
+    }
+    let replicas = at(bucket, "/replicaNumber").as_u64()?;
+    let fewer = |replicas: u64| {
+        format!("couchbase-cli bucket-edit --bucket {name} --bucket-replica {replicas} and a rebalance")
+    };
+    if replicas > DURABLE_REPLICAS_MAX {
+        let what = format!(
+            "the bucket has {replicas} replicas: no durable write is possible with more than {DURABLE_REPLICAS_MAX}"
+        );
+        return Some(fatal(what, format!("{}, {otherwise}", fewer(DURABLE_REPLICAS_MAX))));
+    }
+    let needed = replicas.div_ceil(2) + 1;
+    let nodes = nodes.filter(|nodes| *nodes < needed)?;
+    let what = format!(
+        "no write can be confirmed: {needed} of the bucket's {} copies have to have it, and the cluster's data nodes are {nodes}",
+        replicas + 1
+    );
+    let remedy = format!("{} more data node(s), or {}, {otherwise}", needed - nodes, fewer(nodes.saturating_sub(1)));
+    Some(fatal(what, remedy))
 }
 
 /// A part of a value; null where there is none.
@@ -334,6 +382,45 @@ mod tests {
         for (finding, (fatal, part)) in findings.iter().zip(expected) {
             assert!(finding.fatal == *fatal && finding.what.contains(part), "{finding:?}");
         }
+    }
+
+    #[test]
+    fn what_can_never_be_durable_is_told_from_what_may_be() {
+        let bucket = |replicas: u64| json!({"bucketType": "membase", "replicaNumber": replicas});
+        let ephemeral = json!({"bucketType": "ephemeral", "replicaNumber": 1});
+        for (bucket, level, nodes, expected) in [
+            (bucket(0), 1, Some(1), None),
+            (bucket(1), 1, Some(2), None),
+            (bucket(2), 3, Some(2), None),
+            (bucket(1), 1, None, None),
+            (ephemeral.clone(), 1, Some(2), None),
+            (
+                bucket(1),
+                1,
+                Some(1),
+                Some([
+                    "2 of the bucket's 2 copies",
+                    "1 more data node(s), or couchbase-cli bucket-edit --bucket app --bucket-replica 0",
+                ]),
+            ),
+            (bucket(2), 1, Some(1), Some(["2 of the bucket's 3 copies", "--bucket-replica 0"])),
+            (bucket(3), 1, Some(4), Some(["has 3 replicas", "--bucket-replica 2"])),
+            (ephemeral.clone(), 2, Some(2), Some(["an ephemeral one", "`durability = \"majority\"`"])),
+            (ephemeral, 3, None, Some(["an ephemeral one", "a bucket of the type couchbase"])),
+        ] {
+            let finding = never_durable(&bucket, "app", level, nodes);
+            let is_as_expected = match (&finding, expected) {
+                (None, None) => true,
+                (Some(finding), Some([what, remedy])) => {
+                    finding.fatal && finding.what.contains(what) && finding.remedy.contains(remedy)
+                }
+                (Some(_), None) | (None, Some(_)) => false,
+            };
+            assert!(is_as_expected, "{bucket} {level} {nodes:?}: {finding:?}");
+        }
+        let nodes = json!({"nodes": [{"services": ["kv", "n1ql"]}, {"services": ["index"]}, {"services": ["kv"]}]});
+        assert_eq!(data_nodes(&nodes), Some(2));
+        assert_eq!(data_nodes(&Value::Null), None);
     }
 
     #[test]

@@ -18,9 +18,11 @@ pub(super) mod open_flag {
         PRODUCER | XATTRS | NO_VALUE | DELETE_TIMES | NO_VALUE_KEEPING_DATATYPE | DELETED_USER_XATTRS;
 }
 
-/// Flags of a snapshot marker (snapshot-marker.md).
+/// Flags of a snapshot marker (snapshot-marker.md). A snapshot from the disk is a checkpoint of the consumer's, too
+/// (`engines/ep/src/dcp/active_stream.cc`, `markDiskSnapshot`).
 const MEMORY: u32 = 0x01;
 const DISK: u32 = 0x02;
+const CHECKPOINT: u32 = 0x04;
 
 /// How a connection wants its messages.
 pub(super) struct EncodeOptions {
@@ -40,9 +42,7 @@ impl EncodeOptions {
     pub(super) fn packet(&self, message: &Message, opaque: u32, key: StreamKey, strips_collection: bool) -> Packet {
         let (vbucket, stream_id) = key;
         let mut packet = match message {
-            Message::Marker { start, end, is_disk, high_seqno, purge_seqno } => {
-                self.marker(*start, *end, *is_disk, *high_seqno, *purge_seqno)
-            }
+            Message::Marker { start, end, is_disk, purge_seqno } => self.marker(*start, *end, *is_disk, *purge_seqno),
             Message::Item { item, is_disk } => self.item(item, *is_disk, strips_collection),
             Message::SeqnoAdvanced(seqno) => plain(opcode::DCP_SEQNO_ADVANCED, seqno.to_be_bytes().to_vec()),
             Message::Oso(flags) => plain(opcode::DCP_OSO_SNAPSHOT, flags.to_be_bytes().to_vec()),
@@ -57,15 +57,16 @@ impl EncodeOptions {
         packet
     }
 
-    fn marker(&self, start: u64, end: u64, is_disk: bool, high_seqno: u64, purge_seqno: u64) -> Packet {
-        let kind = if is_disk { DISK } else { MEMORY };
+    fn marker(&self, start: u64, end: u64, is_disk: bool, purge_seqno: u64) -> Packet {
+        let kind = if is_disk { DISK | CHECKPOINT } else { MEMORY };
         let mut bytes = [start.to_be_bytes(), end.to_be_bytes()].concat();
         bytes.extend(kind.to_be_bytes());
         if !(is_disk && self.has_marker_2_2) {
             return plain(opcode::DCP_SNAPSHOT_MARKER, bytes);
         }
-        // Highest visible, completed, purged, prepared.
-        for number in [high_seqno, 0, purge_seqno, 0] {
+        // Highest visible, completed, purged, prepared; all but the third are for the cluster's own replication
+        // (protocol/mcbp/dcp_snapshot_marker_codec.cc).
+        for number in [0, 0, purge_seqno, 0] {
             bytes.extend(number.to_be_bytes());
         }
         Packet { value: bytes, ..plain(opcode::DCP_SNAPSHOT_MARKER, vec![2]) }
@@ -86,8 +87,10 @@ impl EncodeOptions {
             _ => item.key.clone(),
         };
         if self.compresses && !packet.value.is_empty() {
-            // Compression of a slice in memory fails for more than 4 GiB only.
-            if let Ok(smaller) = snap::raw::Encoder::new().compress_vec(&packet.value) {
+            // Compression of a slice in memory fails for more than 4 GiB only. What gets larger stays as it is
+            // (engines/ep/src/item.cc, `compressValue`).
+            let compressed = snap::raw::Encoder::new().compress_vec(&packet.value);
+            if let Some(smaller) = compressed.ok().filter(|compressed| compressed.len() <= packet.value.len()) {
                 packet.value = smaller;
                 packet.datatype |= datatype::SNAPPY;
             }
@@ -110,7 +113,10 @@ impl EncodeOptions {
             ..item.clone()
         };
         let value = shown.value_with_xattrs();
-        Packet { value, datatype: shown.datatype(true), ..plain(opcode::DCP_MUTATION, extras) }
+        // The datatype of what was stored, whatever is left of it (engines/ep/src/item.cc, `removeBodyAndOrXattrs`).
+        let keeps_datatype = self.has(open_flag::NO_VALUE_KEEPING_DATATYPE);
+        let datatype = if keeps_datatype { item.datatype(true) } else { shown.datatype(true) };
+        Packet { datatype, value, ..plain(opcode::DCP_MUTATION, extras) }
     }
 
     fn deletion(&self, item: &Item, at: u32, by_expiry: bool) -> Packet {

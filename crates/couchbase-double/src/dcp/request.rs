@@ -1,18 +1,19 @@
 //! What a consumer asks of a producer, and what it is refused (`kv_engine` `daemon/mcbp_validators.cc`,
-//! engines/ep/src/dcp/producer.cc).
+//! engines/ep/src/dcp/producer.cc; docs/dcp/documentation).
 
 use std::collections::VecDeque;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::encode::{EncodeOptions, open_flag};
-use super::filter::RequestValue;
-use super::stream::Stream;
+use super::filter::{Filter, RequestValue};
+use super::stream::{Phase, Stream};
 use super::{Producer, end};
-use crate::cluster::State;
+use crate::cluster::{Bucket, State};
+use crate::privilege::Privilege;
 use crate::session::{Session, with_value};
 use crate::target::Failure;
 use crate::vbucket::Resume;
-use crate::wire::{Packet, Reader, Status, opcode};
+use crate::wire::{Packet, Reader, Status, datatype, opcode};
 
 /// Flags of a stream request (commands/add-stream.md).
 mod stream_flag {
@@ -26,27 +27,56 @@ mod stream_flag {
     pub(super) const ALL: u32 = DISK_ONLY | TO_LATEST | ACTIVE_ONLY | STRICT_UUID | FROM_LATEST | IGNORE_PURGED;
 }
 
+/// commands/open-connection.md: "the name take up no more space than 200 bytes".
 const NAME_BYTES_MAX: usize = 200;
-/// The shortest NOOP interval in seconds (configuration.json, `connection_manager_interval`).
+/// The shortest NOOP interval in seconds (engines/ep/configuration.json, `connection_manager_interval`). The code has no longest one, other than
+/// commands/control.md.
 const NOOP_INTERVAL_S_MIN: f32 = 0.1;
-/// And the longest: commands/control.md.
-const NOOP_INTERVAL_S_MAX: f32 = 10_800.0;
 
 pub(crate) fn run(session: &mut Session, state: &mut State, packet: &Packet) -> Result<Option<Packet>, Failure> {
+    check_header(session, packet)?;
+    // `verify_common_dcp_restrictions`
     if session.is_unordered() {
         return Err(Status::NOT_SUPPORTED.into());
     }
-    let is_dcp = session.dcp.is_some();
+    match (packet.opcode, &mut session.dcp) {
+        (opcode::DCP_OPEN, Some(_)) => return Err(Status::INVALID.into()),
+        (opcode::DCP_OPEN, None) => return open(session, state, packet).map(Some),
+        (_, Some(dcp)) => dcp.noop.heard = Instant::now(),
+        (opcode::DCP_FAILOVER_LOG, None) => {}
+        (_, None) => return Err(Status::INVALID.into()),
+    }
     match packet.opcode {
-        opcode::DCP_OPEN if is_dcp => Err(Status::INVALID.into()),
-        opcode::DCP_OPEN => open(session, state, packet).map(Some),
         opcode::DCP_FAILOVER_LOG => failover_log(session, state, packet).map(Some),
-        _ if !is_dcp => Err(Status::INVALID.into()),
         opcode::DCP_CONTROL => control(session, packet).map(Some),
         opcode::DCP_STREAM_REQUEST => stream_request(session, state, packet).map(Some),
         opcode::DCP_CLOSE_STREAM => close_stream(session, packet).map(Some),
         opcode::DCP_BUFFER_ACK => acknowledge(session, packet).map(|()| None),
+        // For replication, which is not on (`DcpProducer::seqno_acknowledged`).
+        opcode::DCP_SEQNO_ACKNOWLEDGED => Err(Status::INVALID.into()),
+        // What a producer sends, or a consumer is told, ends the connection (engines/ep/src/connhandler.cc).
+        opcode::DCP_ADD_STREAM..=opcode::DCP_ABORT => {
+            if let Some(dcp) = &mut session.dcp {
+                dcp.is_over = true;
+            }
+            Ok(None)
+        }
         _ => Err(Status::UNKNOWN_COMMAND.into()),
+    }
+}
+
+/// What `McbpValidator::verify_header` refuses of a message to a producer: a datatype, except with the value of `DCP_OPEN`, and frame infos
+/// other than a stream id.
+fn check_header(session: &Session, packet: &Packet) -> Result<(), Status> {
+    let is_open = packet.opcode == opcode::DCP_OPEN;
+    let expected = if is_open && !packet.value.is_empty() { datatype::JSON } else { 0 };
+    if packet.datatype != expected || expected != 0 && !session.has_json() {
+        return Err(Status::INVALID);
+    }
+    match packet.frames.as_slice() {
+        [] | [0x22, _, _] => Ok(()),
+        [head, ..] if head >> 4 == 2 => Err(Status::INVALID),
+        _ => Err(Status::UNKNOWN_FRAME_INFO),
     }
 }
 
@@ -91,19 +121,24 @@ fn control(session: &mut Session, packet: &Packet) -> Result<Packet, Failure> {
         b"enable_noop" => settings.is_noop_enabled = is_true,
         b"set_noop_interval" => {
             let seconds: f32 = value.parse().map_err(|_| Status::INVALID)?;
-            if !(NOOP_INTERVAL_S_MIN..=NOOP_INTERVAL_S_MAX).contains(&seconds) {
+            let interval = Duration::try_from_secs_f32(seconds).map_err(|_| Status::INVALID)?;
+            if seconds < NOOP_INTERVAL_S_MIN {
                 return Err(Status::INVALID.into());
             }
-            settings.noop_interval = Some(Duration::from_secs_f32(seconds));
+            settings.noop_interval = Some(interval);
         }
         b"connection_buffer_size" => {
             let bytes: u32 = value.parse().map_err(|_| Status::INVALID)?;
             settings.buffer_bytes = bytes.into();
+            if bytes == 0 {
+                dcp.unacknowledged = 0;
+            }
         }
         b"stream_buffer_size" => return Err(Status::NOT_SUPPORTED.into()),
         b"set_priority" if ["high", "medium", "low"].contains(&value) => {}
         b"backfill_order" if ["round-robin", "sequential"].contains(&value) => {}
-        b"supports_cursor_dropping" | b"supports_cursor_dropping_vulcan" | b"supports_hifi_MFU" => {}
+        // Cursors are not dropped here, and the last two are for the cluster's own replication.
+        b"supports_cursor_dropping" | b"supports_cursor_dropping_vulcan" | b"supports_hifi_MFU" | b"consumer_name" => {}
         b"force_value_compression" if has_snappy => encode.compresses = is_true,
         b"send_stream_end_on_client_close_stream" => settings.ends_closed_streams |= is_true,
         b"enable_expiry_opcode" => {
@@ -187,6 +222,20 @@ impl Asked {
         self.flags & flag != 0
     }
 
+    /// `DcpProducer::adjustSeqnosForStreamRequest`
+    fn adjust(&mut self, high: u64, collections_high: Option<u64>) -> Result<(), Status> {
+        if self.has(stream_flag::TO_LATEST) {
+            self.end = collections_high.unwrap_or(high);
+        }
+        if self.has(stream_flag::DISK_ONLY) {
+            self.end = high;
+        }
+        if self.start > self.end || self.start > high {
+            return Err(Status::RANGE);
+        }
+        Ok(())
+    }
+
     fn resume(&self, seen_purge_seqno: u64, collections_high: Option<u64>) -> Resume {
         Resume {
             start: self.start,
@@ -222,14 +271,11 @@ fn stream_request(session: &mut Session, state: &State, packet: &Packet) -> Resu
     }
     let bucket = session.bucket.as_ref().and_then(|name| state.buckets.get(name)).ok_or(Status::NO_BUCKET)?;
     let number = packet.vbucket;
-    let is_here = if asked.has(stream_flag::ACTIVE_ONLY) {
-        bucket.is_active(number, session.node)
-    } else {
-        bucket.has_copy(number, session.node)
-    };
+    let is_active = bucket.is_active(number, session.node);
+    let is_here = is_active || !asked.has(stream_flag::ACTIVE_ONLY) && bucket.has_copy(number, session.node);
     let vbucket = bucket.vbuckets.get(usize::from(number)).filter(|_| is_here);
     let vbucket = vbucket.ok_or_else(|| session.not_my_vbucket(state))?;
-    let high = vbucket.high_seqno();
+    let high = if is_active { vbucket.high_seqno() } else { vbucket.replicated_seqno() };
     if asked.has(stream_flag::FROM_LATEST) {
         (asked.start, asked.snapshot_start, asked.snapshot_end) = (high, high, high);
         if asked.uuid == 0 {
@@ -238,32 +284,22 @@ fn stream_request(session: &mut Session, state: &State, packet: &Packet) -> Resu
     }
     let dcp = session.dcp.as_mut().ok_or(Status::INVALID)?;
     check_conditions(dcp, &asked, has_collections)?;
-    let value = RequestValue::parse(&packet.value, has_collections, &bucket.manifest)?;
-    if value.stream_id.is_some() != dcp.settings.has_stream_ids {
-        return Err(Status::STREAM_ID_INVALID.into());
-    }
-    let collections = value.filter.collections(&bucket.manifest);
-    if collections.is_some() && has_collections && dcp.settings.has_sync_writes {
-        return Err(Status::NOT_SUPPORTED.into());
+    let value = read_value(dcp, packet, has_collections, bucket)?;
+    if state.faults.denied.contains(&Privilege::DcpStream) {
+        // `Filter::checkPrivileges`
+        return Err(Status::NO_ACCESS.into());
     }
     let key = (number, value.stream_id);
-    if dcp.streams.contains_key(&key) {
+    // One that has ended and not said so yet is replaced (`shouldAddVBToProducerConnection`).
+    if dcp.streams.get(&key).is_some_and(Stream::is_active) {
         return Err(Status::KEY_EXISTS.into());
     }
-    let collections_high = collections.as_ref().map(|ids| vbucket.high_seqno_of(ids));
-    let resume = asked.resume(value.purge_seqno, collections_high);
-    if let Some(seqno) = vbucket.rollback(&resume) {
+    let collections_high = value.filter.collections(&bucket.manifest).map(|ids| vbucket.high_seqno_of(&ids));
+    if let Some(seqno) = vbucket.rollback(&asked.resume(value.purge_seqno, collections_high), high) {
         return Err(Failure { status: Status::ROLLBACK, value: seqno.to_be_bytes().to_vec() });
     }
-    if asked.has(stream_flag::TO_LATEST) {
-        asked.end = collections_high.unwrap_or(high);
-    }
-    if asked.has(stream_flag::DISK_ONLY) {
-        asked.end = high;
-    }
-    if asked.start > asked.end || asked.start > high {
-        return Err(Status::RANGE.into());
-    }
+    asked.adjust(high, collections_high)?;
+    let is_backfilled = asked.start < high || asked.has(stream_flag::DISK_ONLY);
     let stream = Stream {
         opaque: packet.opaque,
         vbucket: number,
@@ -272,15 +308,32 @@ fn stream_request(session: &mut Session, state: &State, packet: &Packet) -> Resu
         cursor: asked.start,
         snapshot_start: asked.snapshot_start,
         end_seqno: asked.end,
-        is_active_only: asked.has(stream_flag::ACTIVE_ONLY),
-        queue: VecDeque::new(),
+        is_active,
         // Nothing is behind the consumer: what comes is from memory.
-        has_sent_marker: asked.start == high,
-        is_ended: false,
+        phase: if is_backfilled { Phase::Backfill } else { Phase::InMemory },
+        queue: VecDeque::new(),
+        has_sent_marker: false,
     };
     dcp.streams.insert(key, stream);
-    dcp.has_streamed = true;
+    dcp.seen_vbuckets.insert(number);
     Ok(with_value(packet, log_bytes(vbucket.branches())))
+}
+
+/// `DcpProducer::constructFilterForStreamRequest`
+fn read_value(
+    dcp: &Producer,
+    packet: &Packet,
+    has_collections: bool,
+    bucket: &Bucket,
+) -> Result<RequestValue, Failure> {
+    let value = RequestValue::parse(&packet.value, has_collections, &bucket.manifest)?;
+    if value.stream_id.is_some() != dcp.settings.has_stream_ids {
+        return Err(Status::STREAM_ID_INVALID.into());
+    }
+    if matches!(value.filter, Filter::Collections(_)) && dcp.settings.has_sync_writes {
+        return Err(Status::NOT_SUPPORTED.into());
+    }
+    Ok(value)
 }
 
 /// `DcpProducer::closeStream`: the end is announced when the consumer asked for that.
@@ -294,14 +347,16 @@ fn close_stream(session: &mut Session, packet: &Packet) -> Result<Packet, Failur
         return Err(Status::STREAM_ID_INVALID.into());
     }
     let key = (packet.vbucket, stream_id);
-    let missing = if dcp.settings.has_v7_status { Status::STREAM_NOT_FOUND } else { Status::KEY_NOT_FOUND };
-    let stream = dcp.streams.get_mut(&key).filter(|stream| !stream.is_ended).ok_or(missing)?;
-    if dcp.settings.ends_closed_streams {
-        stream.end(end::CLOSED);
-    } else {
+    let Some(stream) = dcp.streams.get_mut(&key) else {
+        let is_other = stream_id.is_some() && dcp.seen_vbuckets.contains(&packet.vbucket);
+        return Err(if is_other { Status::STREAM_ID_INVALID } else { Status::KEY_NOT_FOUND }.into());
+    };
+    let was_active = stream.is_active();
+    stream.end(end::CLOSED);
+    if !dcp.settings.ends_closed_streams {
         dcp.streams.remove(&key);
     }
-    Ok(packet.answer(Status::SUCCESS))
+    if was_active { Ok(packet.answer(Status::SUCCESS)) } else { Err(Status::KEY_NOT_FOUND.into()) }
 }
 
 /// Frame info 2: two bytes.
@@ -319,6 +374,7 @@ fn acknowledge(session: &mut Session, packet: &Packet) -> Result<(), Failure> {
         return Err(Status::INVALID.into());
     }
     let dcp = session.dcp.as_mut().ok_or(Status::INVALID)?;
+    // More than is outstanding counts as all of it (`BufferLog::release`).
     dcp.unacknowledged = dcp.unacknowledged.saturating_sub(bytes.into());
     Ok(())
 }

@@ -35,7 +35,7 @@ async fn every_privilege_that_is_missing_is_noticed() {
         let findings = without(&ground, privilege).await;
         let found = findings.iter().find(|finding| finding.what.contains(&expected));
         let found = found.unwrap_or_else(|| panic!("{privilege:?}: {findings:?}"));
-        assert!(found.fatal && found.remedy.contains("mobile_sync_gateway"), "{privilege:?}: {found:?}");
+        assert!(found.fatal && found.remedy.contains("`replication_target`"), "{privilege:?}: {found:?}");
     }
     let findings = without(&ground, Privilege::BucketSettings).await;
     let unseen = |finding: &Finding| !finding.fatal && finding.what.contains("settings could not be read: status 403");
@@ -63,6 +63,33 @@ async fn writes_that_nobody_confirms_are_noticed_and_no_reason_not_to_serve() {
     let findings = platform.check(&collections()).await.unwrap();
     let is_told = |one: &Finding| one.what.contains("no write is confirmed now") && one.remedy.contains("`durability`");
     assert!(findings.iter().any(is_told) && !findings.iter().any(|one| one.fatal), "{findings:?}");
+}
+
+/// Too few copies for now is no reason not to serve; too few nodes for ever is one.
+#[tokio::test]
+async fn a_bucket_that_can_never_confirm_a_write_is_told_from_an_outage() {
+    let mut ground = Ground::new("impossible").await;
+    let platform = ground.platform().await;
+    let unconfirmed = |one: &Finding| !one.fatal && one.what.contains("too few copies are up");
+    let double = ground.double.as_mut().unwrap();
+    double.kill(1);
+    double.fail_over(1);
+    let findings = platform.check(&collections()).await.unwrap();
+    assert!(findings.iter().any(unconfirmed) && !findings.iter().any(|one| one.fatal), "{findings:?}");
+    // The node is left out, and the bucket goes on wanting a replica.
+    let double = ground.double();
+    double.rebalance();
+    double.set_replicas("default", 1);
+    let findings = platform.check(&collections()).await.unwrap();
+    let never = |one: &Finding| one.fatal && one.what.contains("data nodes are 1") && one.remedy.contains("durability");
+    assert!(findings.iter().any(unconfirmed) && findings.iter().any(never), "{findings:?}");
+    ground.double().set_replicas("default", 3);
+    let findings = platform.check(&collections()).await.unwrap();
+    let never = |one: &Finding| one.fatal && one.what.contains("has 3 replicas");
+    assert!(findings.iter().any(never), "{findings:?}");
+    // Who asks for no confirmation has it.
+    let findings = ground.hasty().await.check(&collections()).await.unwrap();
+    assert!(!findings.iter().any(|one| one.fatal), "{findings:?}");
 }
 
 /// Not taken for a document without an xattr, which would be somebody else's.

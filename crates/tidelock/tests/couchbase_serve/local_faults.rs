@@ -148,7 +148,7 @@ async fn a_collection_that_was_made_again_is_served_again() {
 }
 
 /// Looks again and again, for as long as anything may take.
-async fn until(mut is_so: impl FnMut() -> bool) {
+pub(crate) async fn until(mut is_so: impl FnMut() -> bool) {
     let deadline = std::time::Instant::now() + std::time::Duration::from_secs(60);
     while !is_so() {
         assert!(std::time::Instant::now() < deadline, "it does not come to be so");

@@ -15,6 +15,7 @@ mod complaints;
 mod ground;
 mod local_complaints;
 mod local_faults;
+mod local_user;
 #[allow(dead_code, reason = "the target serve uses all of it")]
 #[path = "../serve/process.rs"]
 mod process;
