@@ -1,4 +1,5 @@
-//! What one sub-document command does to one JSON value (`kv_engine` docs/SubDocument.md, "Command Listings").
+//! What one sub-document command does to one JSON value (`kv_engine` docs/SubDocument.md; couchbase's `subjson`
+//! subdoc/operations.cc).
 
 use crate::json::{Json, Step, parse_path, place};
 use crate::wire::{Status, opcode};
@@ -22,8 +23,11 @@ pub(crate) fn edit(code: u8, root: &mut Json, path: &str, value: &[u8], makes_wa
     let steps = parse_path(path)?;
     match code {
         opcode::SUBDOC_ARRAY_PUSH_LAST | opcode::SUBDOC_ARRAY_PUSH_FIRST | opcode::SUBDOC_ARRAY_ADD_UNIQUE => {
-            let items = array(root, &steps, makes_way)?;
-            push(code, items, value)?;
+            let more = Json::values(value, steps.len())?;
+            if code == opcode::SUBDOC_ARRAY_ADD_UNIQUE && !matches!(more[..], [Json::Leaf(_)]) {
+                return Err(Status::VALUE_CANNOT_INSERT);
+            }
+            push(code, array(root, &steps, makes_way)?, more)?;
         }
         opcode::SUBDOC_ARRAY_INSERT => insert(root, &steps, value)?,
         opcode::SUBDOC_COUNTER => return count(root, &steps, value, makes_way),
@@ -32,14 +36,13 @@ pub(crate) fn edit(code: u8, root: &mut Json, path: &str, value: &[u8], makes_wa
     Ok(Vec::new())
 }
 
-fn one(value: &[u8]) -> Result<Json, Status> {
-    Json::parse(value).ok_or(Status::VALUE_CANNOT_INSERT)
-}
-
 /// Adds, sets, replaces or removes a member or an element.
 fn member(code: u8, root: &mut Json, steps: &[Step], value: &[u8], makes_way: bool) -> Result<(), Status> {
-    let (last, way) = steps.split_last().ok_or(Status::PATH_INVALID)?;
+    // The root stays what it is.
+    let (last, way) = steps.split_last().ok_or(Status::VALUE_CANNOT_INSERT)?;
     let adds = matches!(code, opcode::SUBDOC_DICT_ADD | opcode::SUBDOC_DICT_UPSERT);
+    // The value is looked at before the path is.
+    let value = if code == opcode::SUBDOC_DELETE { Json::Leaf(String::new()) } else { Json::value(value, way.len())? };
     if adds && matches!(last, Step::Index(_)) {
         return Err(Status::PATH_INVALID);
     }
@@ -50,12 +53,11 @@ fn member(code: u8, root: &mut Json, steps: &[Step], value: &[u8], makes_way: bo
             match (code, at) {
                 (opcode::SUBDOC_DICT_ADD, Some(_)) => return Err(Status::PATH_EXISTS),
                 (opcode::SUBDOC_DICT_ADD | opcode::SUBDOC_DICT_UPSERT, None) => {
-                    members.push((key.clone(), one(value)?));
+                    members.push((key.clone(), value));
                 }
                 (_, None) => return Err(Status::PATH_NOT_FOUND),
                 (opcode::SUBDOC_DELETE, Some(at)) => drop(members.remove(at)),
                 (_, Some(at)) => {
-                    let value = one(value)?;
                     if let Some((_, old)) = members.get_mut(at) {
                         *old = value;
                     }
@@ -67,7 +69,7 @@ fn member(code: u8, root: &mut Json, steps: &[Step], value: &[u8], makes_way: bo
             if code == opcode::SUBDOC_DELETE {
                 items.remove(at);
             } else if let Some(old) = items.get_mut(at) {
-                *old = one(value)?;
+                *old = value;
             }
         }
         _ => return Err(Status::PATH_MISMATCH),
@@ -92,13 +94,11 @@ fn array<'a>(root: &'a mut Json, steps: &[Step], makes_way: bool) -> Result<&'a 
     }
 }
 
-fn push(code: u8, items: &mut Vec<Json>, value: &[u8]) -> Result<(), Status> {
-    let more = Json::parse_list(value).filter(|more| !more.is_empty()).ok_or(Status::VALUE_CANNOT_INSERT)?;
+fn push(code: u8, items: &mut Vec<Json>, more: Vec<Json>) -> Result<(), Status> {
     match code {
         opcode::SUBDOC_ARRAY_PUSH_LAST => items.extend(more),
         opcode::SUBDOC_ARRAY_PUSH_FIRST => drop(items.splice(..0, more)),
         _ => {
-            let [Json::Leaf(_)] = more.as_slice() else { return Err(Status::VALUE_CANNOT_INSERT) };
             if items.iter().any(|item| !matches!(item, Json::Leaf(_))) {
                 return Err(Status::PATH_MISMATCH);
             }
@@ -112,9 +112,9 @@ fn push(code: u8, items: &mut Vec<Json>, value: &[u8]) -> Result<(), Status> {
 }
 
 fn insert(root: &mut Json, steps: &[Step], value: &[u8]) -> Result<(), Status> {
+    let more = Json::values(value, steps.len().saturating_sub(1))?;
     let Some((Step::Index(index), way)) = steps.split_last() else { return Err(Status::PATH_INVALID) };
     let at = usize::try_from(*index).map_err(|_| Status::PATH_INVALID)?;
-    let more = Json::parse_list(value).filter(|more| !more.is_empty()).ok_or(Status::VALUE_CANNOT_INSERT)?;
     let items = array(root, way, false)?;
     if at > items.len() {
         return Err(Status::PATH_NOT_FOUND);
@@ -124,8 +124,10 @@ fn insert(root: &mut Json, steps: &[Step], value: &[u8]) -> Result<(), Status> {
 }
 
 fn count(root: &mut Json, steps: &[Step], value: &[u8], makes_way: bool) -> Result<Vec<u8>, Status> {
+    // No sign but the minus, no leading zero (`parse_int64`).
     let text = std::str::from_utf8(value).map_err(|_| Status::DELTA_INVALID)?;
-    let delta: i64 = text.trim().parse().ok().filter(|delta| *delta != 0).ok_or(Status::DELTA_INVALID)?;
+    let is_plain = !text.starts_with('+') && !text.trim_start_matches('-').starts_with('0');
+    let delta: i64 = text.parse().ok().filter(|_| is_plain).ok_or(Status::DELTA_INVALID)?;
     let (last, way) = steps.split_last().ok_or(Status::PATH_INVALID)?;
     let old = match root.find(steps) {
         Ok(Json::Leaf(text)) if text.bytes().all(|byte| byte.is_ascii_digit() || byte == b'-') => {
@@ -158,7 +160,7 @@ mod tests {
     use super::*;
 
     fn check(code: u8, text: &str, path: &str, value: &str, expected: Result<&str, Status>) {
-        let mut root = Json::parse(text.as_bytes()).unwrap();
+        let mut root = Json::document(text.as_bytes()).unwrap();
         let result = edit(code, &mut root, path, value.as_bytes(), false);
         let result = result.map(|_| String::from_utf8(root.text()).unwrap());
         assert_eq!(result.as_deref(), expected.as_deref(), "{code:#x} {path} {value}");
@@ -171,6 +173,10 @@ mod tests {
         check(opcode::SUBDOC_DICT_ADD, text, "a", "3", Err(Status::PATH_EXISTS));
         check(opcode::SUBDOC_DICT_UPSERT, text, "a", "{}", Ok(r#"{"a":{},"b":[1,2]}"#));
         check(opcode::SUBDOC_DICT_UPSERT, text, "a", "}", Err(Status::VALUE_CANNOT_INSERT));
+        check(opcode::SUBDOC_DICT_UPSERT, text, "x.y", "}", Err(Status::VALUE_CANNOT_INSERT));
+        check(opcode::SUBDOC_DICT_UPSERT, text, "", "1", Err(Status::VALUE_CANNOT_INSERT));
+        check(opcode::SUBDOC_DICT_ADD, text, "b[0]", "1", Err(Status::PATH_INVALID));
+        check(opcode::SUBDOC_DELETE, text, "", "", Err(Status::VALUE_CANNOT_INSERT));
         check(opcode::SUBDOC_DICT_UPSERT, text, "x.y", "1", Err(Status::PATH_NOT_FOUND));
         check(opcode::SUBDOC_REPLACE, text, "b[-1]", "3", Ok(r#"{"a":1,"b":[1,3]}"#));
         check(opcode::SUBDOC_REPLACE, text, "c", "3", Err(Status::PATH_NOT_FOUND));
@@ -193,10 +199,12 @@ mod tests {
     #[test]
     fn counters_count_within_64_bits() {
         let text = r#"{"n":41,"s":"x","m":9223372036854775807}"#;
-        let mut root = Json::parse(text.as_bytes()).unwrap();
+        let mut root = Json::document(text.as_bytes()).unwrap();
         assert_eq!(edit(opcode::SUBDOC_COUNTER, &mut root, "n", b"1", false).unwrap(), b"42");
         check(opcode::SUBDOC_COUNTER, r"{}", "n", "-2", Ok(r#"{"n":-2}"#));
-        check(opcode::SUBDOC_COUNTER, text, "n", "0", Err(Status::DELTA_INVALID));
+        for delta in ["0", "+1", "01", "-01", " 1", "1.0", "x", "9223372036854775808"] {
+            check(opcode::SUBDOC_COUNTER, text, "n", delta, Err(Status::DELTA_INVALID));
+        }
         check(opcode::SUBDOC_COUNTER, text, "s", "1", Err(Status::PATH_MISMATCH));
         check(opcode::SUBDOC_COUNTER, text, "m", "1", Err(Status::VALUE_CANNOT_INSERT));
     }

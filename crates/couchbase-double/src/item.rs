@@ -37,6 +37,12 @@ impl Item {
         self.kind == Kind::Live
     }
 
+    /// Seconds since 1970: of a document its expiry, of a tombstone the time of its deletion, which is in the same place
+    /// (engines/ep/src/vbucket.cc, `queueDirty`).
+    pub(crate) fn time(&self) -> u32 {
+        if let Kind::Deleted { at, .. } = self.kind { at } else { self.expiry }
+    }
+
     /// The datatype bits of the value: JSON, and xattrs when they are there and asked for.
     pub(crate) fn datatype(&self, with_xattrs: bool) -> u8 {
         let json = if self.is_json { datatype::JSON } else { 0 };
@@ -64,6 +70,37 @@ impl Xattrs {
         self.0.is_empty()
     }
 
+    pub(crate) fn values(&self) -> impl Iterator<Item = &[u8]> {
+        self.0.iter().map(|(_, value)| value.as_slice())
+    }
+
+    /// Bytes of the section, and those of them that are of system xattrs.
+    pub(crate) fn section_bytes(&self) -> (usize, usize) {
+        let bytes = |xattrs: &Self| xattrs.0.iter().map(|(key, value)| key.len() + value.len() + 6).sum();
+        let all: usize = bytes(self);
+        (if self.is_empty() { 0 } else { all + 4 }, bytes(&self.system_only()))
+    }
+
+    /// Names in order, and values as the server writes them when it has edited any (`daemon/subdocument_context.cc`, `do_xattr_phase`).
+    pub(crate) fn normalize(&mut self) {
+        for (_, value) in &mut self.0 {
+            if let Ok(read) = serde_json::from_slice::<serde_json::Value>(value) {
+                *value = read.to_string().into_bytes();
+            }
+        }
+        self.0.sort_by(|(left, _), (right, _)| left.cmp(right));
+    }
+
+    /// Puts one text in the place of another one, which is of the same length, wherever it is in the xattrs of these names.
+    pub(crate) fn replace<'a>(&mut self, names: impl Iterator<Item = &'a str>, old: &[u8], new: &[u8]) {
+        let names: Vec<&str> = if old == new { Vec::new() } else { names.collect() };
+        for (_, value) in self.0.iter_mut().filter(|(key, _)| names.contains(&key.as_str())) {
+            while let Some(at) = value.windows(old.len()).position(|part| part == old) {
+                value.splice(at..at + old.len(), new.iter().copied());
+            }
+        }
+    }
+
     pub(crate) fn names(&self) -> impl Iterator<Item = &str> {
         self.0.iter().map(|(name, _)| name.as_str())
     }
@@ -83,7 +120,7 @@ impl Xattrs {
         self.0.retain(|(key, _)| key != name);
     }
 
-    /// What a tombstone keeps: names with a leading underscore (docs/ExtendedAttributes.md, "XATTR lifetime").
+    /// What a tombstone keeps: names with a leading underscore (`daemon/protocol/mcbp/remove_context.cc`, `rebuildXattr`).
     pub(crate) fn system_only(&self) -> Self {
         Self(self.0.iter().filter(|(key, _)| key.starts_with('_')).cloned().collect())
     }

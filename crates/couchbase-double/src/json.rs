@@ -3,8 +3,10 @@
 
 use crate::wire::Status;
 
-/// Deeper documents and longer paths are refused (`kv_engine` docs/SubDocument.md, "Limits").
+/// Deeper documents are refused (couchbase's `subjson` subdoc/path.h, `MAX_COMPONENTS`).
 const DEPTH_MAX: usize = 32;
+/// Longer paths are refused: one component is the root.
+const STEPS_MAX: usize = DEPTH_MAX - 1;
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Json {
@@ -23,20 +25,42 @@ pub(crate) enum Step {
     Index(i64),
 }
 
+/// Why a text is not taken.
+enum Flaw {
+    NotJson,
+    TooDeep,
+}
+
 impl Json {
-    pub(crate) fn parse(text: &[u8]) -> Option<Self> {
-        // The checker of the whole grammar, escapes and numbers included.
-        serde_json::from_slice::<serde::de::IgnoredAny>(text).ok()?;
-        let mut parser = Parser { text: std::str::from_utf8(text).ok()?, at: 0 };
-        parser.value(0)
+    /// A document that a path is looked for in.
+    pub(crate) fn document(text: &[u8]) -> Result<Self, Status> {
+        Self::parse(text, DEPTH_MAX).map_err(|flaw| match flaw {
+            Flaw::NotJson => Status::DOC_NOT_JSON,
+            Flaw::TooDeep => Status::DOC_TOO_DEEP,
+        })
     }
 
-    /// A list of values separated by commas, as array commands take it.
-    pub(crate) fn parse_list(text: &[u8]) -> Option<Vec<Self>> {
-        match Self::parse(&[b"[", text, b"]"].concat())? {
-            Self::Array(items) => Some(items),
-            Self::Object(_) | Self::Leaf(_) => None,
+    /// A value that is put at the end of a path of so many steps (subdoc/operations.cc, `get_maxdepth`).
+    pub(crate) fn value(text: &[u8], steps: usize) -> Result<Self, Status> {
+        Self::parse(text, DEPTH_MAX.saturating_sub(steps)).map_err(|flaw| match flaw {
+            Flaw::NotJson => Status::VALUE_CANNOT_INSERT,
+            Flaw::TooDeep => Status::VALUE_TOO_DEEP,
+        })
+    }
+
+    /// Values separated by commas, as commands on arrays take them, and at least one.
+    pub(crate) fn values(text: &[u8], steps: usize) -> Result<Vec<Self>, Status> {
+        match Self::value(&[b"[", text, b"]"].concat(), steps)? {
+            Self::Array(items) if !items.is_empty() => Ok(items),
+            Self::Array(_) | Self::Object(_) | Self::Leaf(_) => Err(Status::VALUE_CANNOT_INSERT),
         }
+    }
+
+    fn parse(text: &[u8], depth: usize) -> Result<Self, Flaw> {
+        // The checker of the whole grammar, escapes and numbers included.
+        serde_json::from_slice::<serde::de::IgnoredAny>(text).map_err(|_| Flaw::NotJson)?;
+        let text = std::str::from_utf8(text).map_err(|_| Flaw::NotJson)?;
+        Parser { text, at: 0 }.value(depth).ok_or(Flaw::TooDeep)
     }
 
     pub(crate) fn text(&self) -> Vec<u8> {
@@ -118,7 +142,8 @@ pub(crate) fn place(index: i64, length: usize) -> Option<usize> {
     if index < 0 { length.checked_sub(1) } else { usize::try_from(index).ok().filter(|at| *at < length) }
 }
 
-/// Reads a path as N1QL writes it: names, `.`, `[index]`, backticks around special names (docs/SubDocument.md, "Path").
+/// Reads a path as N1QL writes it: names, `.`, `[index]`, backticks around special names (docs/SubDocument.md, "Path"; `subjson`
+/// subdoc/path.cc).
 pub(crate) fn parse_path(path: &str) -> Result<Vec<Step>, Status> {
     let mut steps = Vec::new();
     let mut rest = path;
@@ -137,13 +162,12 @@ pub(crate) fn parse_path(path: &str) -> Result<Vec<Step>, Status> {
             rest = next_component(after)?;
         }
     }
-    if steps.len() > DEPTH_MAX { Err(Status::PATH_TOO_BIG) } else { Ok(steps) }
+    if steps.len() > STEPS_MAX { Err(Status::PATH_TOO_BIG) } else { Ok(steps) }
 }
 
-/// What follows a component: nothing, an index, or a dot and a name.
+/// What follows a component: nothing, an index, or a dot and perhaps a name.
 fn next_component(after: &str) -> Result<&str, Status> {
     match after.strip_prefix('.') {
-        Some("") => Err(Status::PATH_INVALID),
         Some(rest) => Ok(rest),
         None if after.is_empty() || after.starts_with('[') => Ok(after),
         None => Err(Status::PATH_INVALID),
@@ -154,7 +178,8 @@ fn name(text: &str) -> Result<(String, &str), Status> {
     let Some(mut quoted) = text.strip_prefix('`') else {
         let end = text.find(['.', '[']).unwrap_or(text.len());
         let (name, rest) = text.split_at(end);
-        return if name.is_empty() || name.contains(']') { Err(Status::PATH_INVALID) } else { Ok((name.into(), rest)) };
+        let is_right = !name.is_empty() && !name.contains(']') && is_key(name);
+        return if is_right { Ok((name.into(), rest)) } else { Err(Status::PATH_INVALID) };
     };
     let mut name = String::new();
     loop {
@@ -166,9 +191,23 @@ fn name(text: &str) -> Result<(String, &str), Status> {
                 name.push('`');
                 quoted = more;
             }
+            None if name.is_empty() || !is_key(&name) => return Err(Status::PATH_INVALID),
             None => return Ok((name, rest)),
         }
     }
+}
+
+/// Whether a name is what JSON has between quotes, without escapes of code points.
+fn is_key(name: &str) -> bool {
+    let mut is_escaped = false;
+    for byte in name.bytes() {
+        let is_right = if is_escaped { b"\"/\\bfnrt".contains(&byte) } else { byte != b'"' && byte >= 0x1f };
+        if !is_right {
+            return false;
+        }
+        is_escaped = !is_escaped && byte == b'\\';
+    }
+    !is_escaped
 }
 
 /// Reads text that has been checked.
@@ -198,14 +237,13 @@ impl Parser<'_> {
         is_next
     }
 
+    /// A value of at most so many levels.
     fn value(&mut self, depth: usize) -> Option<Json> {
-        if depth > DEPTH_MAX {
-            return None;
-        }
+        let inner = depth.checked_sub(1)?;
         if self.eat(b'[') {
             let mut items = Vec::new();
             while !self.eat(b']') {
-                items.push(self.value(depth + 1)?);
+                items.push(self.value(inner)?);
                 self.eat(b',');
             }
             return Some(Json::Array(items));
@@ -217,7 +255,7 @@ impl Parser<'_> {
                 let key = self.string()?;
                 let key = key.get(1..key.len().checked_sub(1)?)?.to_owned();
                 self.eat(b':');
-                members.push((key, self.value(depth + 1)?));
+                members.push((key, self.value(inner)?));
                 self.eat(b',');
             }
             return Some(Json::Object(members));
@@ -248,7 +286,7 @@ mod tests {
     use super::*;
 
     fn find(text: &str, path: &str) -> Result<String, Status> {
-        let json = Json::parse(text.as_bytes()).unwrap();
+        let json = Json::document(text.as_bytes()).unwrap();
         let found = json.find(&parse_path(path)?)?;
         Ok(String::from_utf8(found.text()).unwrap())
     }
@@ -263,7 +301,9 @@ mod tests {
         assert_eq!(find(text, "`f```").unwrap(), "true");
         assert_eq!(find(text, "a.x"), Err(Status::PATH_NOT_FOUND));
         assert_eq!(find(text, "a[0]"), Err(Status::PATH_MISMATCH));
-        for wrong in ["a.", ".a", "a[x]", "a[1", "a]", "`a", "a[0]b"] {
+        assert_eq!(find(text, "a.b.[0]."), find(text, "a.b[0]"));
+        for wrong in [".a", "a..b", "a[x]", "a[-2]", "a[1", "a]", "`a", "``", "a[0]b", "a\"", "a\\", "a\\u0041", "a\n"]
+        {
             assert_eq!(find(text, wrong), Err(Status::PATH_INVALID), "{wrong}");
         }
     }
@@ -271,14 +311,26 @@ mod tests {
     #[test]
     fn order_and_numbers_stay_as_written() {
         let text = r#"{"z":1.0,"a":[1e3,-0],"m":{}}"#;
-        assert_eq!(Json::parse(text.as_bytes()).unwrap().text(), text.as_bytes());
-        assert_eq!(Json::parse(b"{\"a\":}"), None);
-        assert_eq!(Json::parse(b"[1,]"), None);
+        assert_eq!(Json::document(text.as_bytes()).unwrap().text(), text.as_bytes());
+        for wrong in ["{\"a\":}", "[1,]", ""] {
+            assert_eq!(Json::document(wrong.as_bytes()), Err(Status::DOC_NOT_JSON), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn depth_is_limited() {
+        let nested = |depth: usize| format!("{}{}", "[".repeat(depth), "]".repeat(depth)).into_bytes();
+        assert!(Json::document(&nested(32)).is_ok());
+        assert_eq!(Json::document(&nested(33)), Err(Status::DOC_TOO_DEEP));
+        assert!(Json::value(&nested(30), 2).is_ok());
+        assert_eq!(Json::value(&nested(31), 2), Err(Status::VALUE_TOO_DEEP));
+        assert_eq!(parse_path(&vec!["a"; 31].join(".")).unwrap().len(), 31);
+        assert_eq!(parse_path(&vec!["a"; 32].join(".")), Err(Status::PATH_TOO_BIG));
     }
 
     #[test]
     fn the_way_is_made_only_when_asked() {
-        let mut json = Json::parse(b"{}").unwrap();
+        let mut json = Json::document(b"{}").unwrap();
         let path = parse_path("a.b").unwrap();
         assert_eq!(json.find_mut(&path, false).unwrap_err(), Status::PATH_NOT_FOUND);
         json.find_mut(&path, true).unwrap();

@@ -1,17 +1,16 @@
-//! Commands on whole documents (`kv_engine` docs/BinaryProtocol.md).
+//! Commands on whole documents (`kv_engine` docs/BinaryProtocol.md, daemon/protocol/mcbp).
 
 use crate::cluster::State;
 use crate::item::Item;
 use crate::session::Session;
-use crate::target::{Failure, Target, VALUE_BYTES_MAX};
+use crate::target::{Failure, Target, check_size};
 use crate::vbucket::Draft;
-use crate::wire::{Packet, Reader, Status, datatype, opcode};
+use crate::wire::{Frames, Packet, Reader, Status, datatype, opcode};
 
 /// An expiry in an arithmetic command that forbids creating the document (docs/BinaryProtocol.md, "Increment").
 const DO_NOT_CREATE: u32 = u32::MAX;
 
 pub(crate) fn run(session: &Session, state: &mut State, packet: &Packet) -> Result<Packet, Failure> {
-    check_form(packet)?;
     if packet.opcode == opcode::GET_REPLICA {
         let target = Target::replica(session, state, packet)?;
         let item = target.vbucket.on_replica(&target.key).filter(|item| item.is_live());
@@ -39,27 +38,6 @@ pub(crate) fn run(session: &Session, state: &mut State, packet: &Packet) -> Resu
     }
 }
 
-/// Lengths and fields that the server checks before anything else (`daemon/mcbp_validators.cc`).
-fn check_form(packet: &Packet) -> Result<(), Status> {
-    let extras = packet.extras.len();
-    let (is_right, may_have_value, may_have_cas) = match packet.opcode {
-        opcode::SET | opcode::REPLACE => (extras == 8, true, true),
-        opcode::ADD => (extras == 8, true, false),
-        opcode::APPEND | opcode::PREPEND => (extras == 0, true, true),
-        opcode::INCREMENT | opcode::DECREMENT => (extras == 20, false, false),
-        opcode::TOUCH | opcode::GET_AND_TOUCH => (extras == 4, false, true),
-        opcode::GET_META => (extras <= 1, false, true),
-        opcode::GET_LOCKED => (extras == 0 || extras == 4, false, true),
-        opcode::GET | opcode::GET_REPLICA => (extras == 0, false, false),
-        _ => (extras == 0, false, true),
-    };
-    let is_right = is_right
-        && !packet.key.is_empty()
-        && (may_have_value || packet.value.is_empty())
-        && (may_have_cas || packet.cas == 0);
-    if is_right { Ok(()) } else { Err(Status::INVALID) }
-}
-
 /// A document as `GET` answers it.
 fn document(session: &Session, packet: &Packet, item: &Item) -> Packet {
     let mut answer = packet.answer(Status::SUCCESS);
@@ -73,7 +51,7 @@ fn document(session: &Session, packet: &Packet, item: &Item) -> Packet {
 fn store(session: &Session, target: &mut Target<'_>, packet: &Packet) -> Result<Packet, Failure> {
     let mut extras = Reader::new(&packet.extras);
     let (flags, asked) = (extras.u32().unwrap_or(0), extras.u32().unwrap_or(0));
-    let body = session.plain_value(packet)?;
+    let body = Session::plain_value(packet)?;
     let current = target.vbucket.live(&target.key);
     match (packet.opcode, &current) {
         (opcode::ADD, Some(_)) => return Err(Status::KEY_EXISTS.into()),
@@ -81,6 +59,9 @@ fn store(session: &Session, target: &mut Target<'_>, packet: &Packet) -> Result<
         _ => {}
     }
     target.check_cas(packet, current.as_ref().map(|item| item.cas))?;
+    // A live document keeps its xattrs (daemon/protocol/mcbp/mutation_context.cc); a tombstone's are dropped.
+    let xattrs = current.as_ref().map(|item| item.xattrs.clone()).unwrap_or_default();
+    check_size(&xattrs, body.len())?;
     let frames = target.begin_write(packet)?;
     let kept = current.as_ref().filter(|_| frames.preserves_expiry).map(|item| item.expiry);
     let draft = Draft {
@@ -88,8 +69,7 @@ fn store(session: &Session, target: &mut Target<'_>, packet: &Packet) -> Result<
         expiry: kept.unwrap_or_else(|| target.expiry(asked)),
         is_json: is_json(&body),
         body,
-        // A live document keeps its xattrs (daemon/protocol/mcbp/mutation_context.cc); a tombstone's are dropped.
-        xattrs: current.map(|item| item.xattrs.clone()).unwrap_or_default(),
+        xattrs,
         ..target.draft()
     };
     let item = target.vbucket.put(draft);
@@ -98,16 +78,14 @@ fn store(session: &Session, target: &mut Target<'_>, packet: &Packet) -> Result<
 }
 
 fn extend(session: &Session, target: &mut Target<'_>, packet: &Packet) -> Result<Packet, Failure> {
-    let more = session.plain_value(packet)?;
+    let more = Session::plain_value(packet)?;
     let current = target.vbucket.live(&target.key).ok_or(Status::NOT_STORED)?;
     target.check_cas(packet, Some(current.cas))?;
     let body = match packet.opcode {
         opcode::APPEND => [current.body.as_slice(), &more].concat(),
         _ => [more.as_slice(), &current.body].concat(),
     };
-    if body.len() > VALUE_BYTES_MAX {
-        return Err(Status::TOO_BIG.into());
-    }
+    check_size(&current.xattrs, body.len())?;
     let frames = target.begin_write(packet)?;
     let draft = Draft { is_json: is_json(&body), body, ..copy_of(&current) };
     let item = target.vbucket.put(draft);
@@ -138,7 +116,7 @@ fn count(session: &Session, target: &mut Target<'_>, packet: &Packet) -> Result<
         Some(current) => {
             let text = std::str::from_utf8(&current.body).ok();
             let old: u64 = text.and_then(|text| text.parse().ok()).ok_or(Status::DELTA_BAD_VALUE)?;
-            // An increment wraps around, a decrement stops at 0.
+            // An increment wraps around, a decrement stops at 0 (daemon/protocol/mcbp/arithmetic_context.cc).
             let number =
                 if packet.opcode == opcode::INCREMENT { old.wrapping_add(delta) } else { old.saturating_sub(delta) };
             (copy_of(&current), number)
@@ -153,13 +131,19 @@ fn count(session: &Session, target: &mut Target<'_>, packet: &Packet) -> Result<
 }
 
 fn touch(session: &Session, target: &mut Target<'_>, packet: &Packet) -> Result<Packet, Failure> {
+    // The form of the packet allows it, the engine does not have it (engines/ep/src/ep_engine.cc, `get_and_touch`).
+    if Frames::read(packet.opcode, &packet.frames)?.durability.is_some() {
+        return Err(Status::NOT_SUPPORTED.into());
+    }
     let asked = Reader::new(&packet.extras).u32().unwrap_or(0);
     let current = target.vbucket.live(&target.key).ok_or(Status::KEY_NOT_FOUND)?;
     if target.vbucket.is_locked(&target.key) {
         return Err(Status::LOCKED.into());
     }
     let expiry = target.expiry(asked);
-    let item = target.vbucket.put(Draft { expiry, ..copy_of(&current) });
+    // An expiry that the document has already is no change (engines/ep/src/vbucket.cc, `processGetAndUpdateTtl`).
+    let is_changed = expiry != current.expiry;
+    let item = if is_changed { target.vbucket.put(Draft { expiry, ..copy_of(&current) }) } else { current };
     let mut answer = document(session, packet, &item);
     if packet.opcode == opcode::TOUCH {
         answer.value.clear();
@@ -179,9 +163,6 @@ fn lock(session: &Session, target: &mut Target<'_>, packet: &Packet) -> Result<P
 }
 
 fn unlock(target: &mut Target<'_>, packet: &Packet) -> Result<Packet, Failure> {
-    if packet.cas == 0 {
-        return Err(Status::INVALID.into());
-    }
     target.vbucket.live(&target.key).ok_or(Status::KEY_NOT_FOUND)?;
     match target.vbucket.lock_cas(&target.key) {
         None => Err(Status::NOT_LOCKED.into()),
@@ -193,14 +174,14 @@ fn unlock(target: &mut Target<'_>, packet: &Packet) -> Result<Packet, Failure> {
     }
 }
 
-/// Deleted, flags, expiry, revision, and on request the datatype; tombstones included (`get_meta_context.cc`).
+/// Deleted, flags, expiry, revision, and on request the datatype; tombstones included (`daemon/protocol/mcbp/get_meta_context.cc`).
 fn meta(target: &mut Target<'_>, packet: &Packet) -> Result<Packet, Failure> {
     let item = target.vbucket.get(&target.key).ok_or(Status::KEY_NOT_FOUND)?;
     let mut answer = packet.answer(Status::SUCCESS);
     answer.cas = item.cas;
     answer.extras.extend(u32::from(!item.is_live()).to_be_bytes());
     answer.extras.extend(item.flags.to_be_bytes());
-    answer.extras.extend(item.expiry.to_be_bytes());
+    answer.extras.extend(item.time().to_be_bytes());
     answer.extras.extend(item.revision.to_be_bytes());
     if packet.extras == [2] {
         answer.extras.push(item.datatype(true));
@@ -221,34 +202,18 @@ pub(crate) fn copy_of(item: &Item) -> Draft {
     }
 }
 
-/// The server looks at the value itself, whatever the client says of it (`mutation_context.cc`).
+/// The server looks at the value itself, whatever the client says of it (`daemon/protocol/mcbp/mutation_context.cc`).
 pub(crate) fn is_json(body: &[u8]) -> bool {
     serde_json::from_slice::<serde::de::IgnoredAny>(body).is_ok()
 }
 
 impl Session {
-    /// The value as it was before the client compressed it; refused when the client did not negotiate its datatype.
-    pub(crate) fn plain_value(&self, packet: &Packet) -> Result<Vec<u8>, Status> {
-        let mut allowed = 0;
-        if self.has_json() {
-            allowed |= datatype::JSON;
+    /// The value as it was before the client compressed it.
+    pub(crate) fn plain_value(packet: &Packet) -> Result<Vec<u8>, Status> {
+        if packet.datatype & datatype::SNAPPY == 0 {
+            return Ok(packet.value.clone());
         }
-        if self.has_snappy() {
-            allowed |= datatype::SNAPPY;
-        }
-        if packet.datatype & !allowed != 0 {
-            return Err(Status::INVALID);
-        }
-        let value = if packet.datatype & datatype::SNAPPY == 0 {
-            packet.value.clone()
-        } else {
-            let length = snap::raw::decompress_len(&packet.value).map_err(|_| Status::INVALID)?;
-            if length > VALUE_BYTES_MAX {
-                return Err(Status::TOO_BIG);
-            }
-            snap::raw::Decoder::new().decompress_vec(&packet.value).map_err(|_| Status::INVALID)?
-        };
-        if value.len() > VALUE_BYTES_MAX { Err(Status::TOO_BIG) } else { Ok(value) }
+        snap::raw::Decoder::new().decompress_vec(&packet.value).map_err(|_| Status::INVALID)
     }
 
     /// The answer to a write: its CAS, and the mutation token when it was negotiated.

@@ -5,6 +5,23 @@
 //! the file of couchbase's `kv_engine` that a behaviour follows.
 //!
 //! It keeps everything in memory, in one process and behind one lock: it is exact, not fast or durable.
+//!
+//! # What it does not do
+//!
+//! - **Commands that nobody needs here** are answered as not supported, where the server has them: quiet commands, `GETK`, `STAT`, `OBSERVE`,
+//!   random keys, range scans, writes with meta, and those of administration. So are frame infos on behalf of another user. Binary values in
+//!   xattrs and sub-document reads of replicas are refused as unknown flags; their features are not granted.
+//! - **Answers** are never compressed, and but for unknown collections no refusal is explained in words: the server adds a text under `error`.
+//! - **Users**: there is one, who may do everything that a test does not take away. So a bucket that is missing is not found, where a user
+//!   with fewer rights hears that he has no access.
+//! - **Durable writes** are decided at once: nobody meets a prepare that is under way, and one that the replicas would not confirm in time is
+//!   ambiguous without delay. All of them are durable, also a `DELETE` of a document with system xattrs, which the server's is not
+//!   (`daemon/protocol/mcbp/remove_context.cc`, `storeItem`).
+//! - **Races within the server**: a sub-document command that revives a tombstone compares the CAS when it reads and adds later
+//!   (daemon/subdocument.cc, `update_document`); here both are one step.
+//! - **Memory and load**: nothing is ever evicted, refused for want of memory or put off, unless by command. Requests are carried out in order.
+//! - **Macros about a document that is being made** (`${$document…}`) fail; the server writes the zeros that it has then.
+//! - **Collections of the system**, limits on the number of scopes and collections, histories: there are none.
 
 mod cluster;
 mod connection;
@@ -25,7 +42,9 @@ mod session;
 mod subdoc;
 mod subdoc_command;
 mod subdoc_flags;
+mod subdoc_validate;
 mod target;
+mod validate;
 mod vbucket;
 mod wire;
 

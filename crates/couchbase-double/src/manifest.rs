@@ -111,12 +111,23 @@ impl Manifest {
 
     /// The id behind `scope.collection`; an empty part means `_default`.
     pub(crate) fn find(&self, path: &str) -> Result<(u32, u32), Missing> {
-        let (scope, collection) = path.split_once('.').ok_or(Missing::Malformed)?;
-        let or_default = |name: &str| if name.is_empty() { "_default".to_owned() } else { name.to_owned() };
-        let scope = self.scope(&or_default(scope)).ok_or(Missing::Scope)?;
-        let name = or_default(collection);
+        // Two parts (engines/ep/src/collections/manager.cc).
+        let (scope, collection) =
+            path.split_once('.').filter(|(_, rest)| !rest.contains('.')).ok_or(Missing::Malformed)?;
+        let scope = self.scope(known_name(scope)?).ok_or(Missing::Scope)?;
+        let name = known_name(collection)?;
         let found = scope.collections.iter().find(|one| one.name == name).ok_or(Missing::Collection)?;
         Ok((scope.id, found.id))
+    }
+
+    /// The id of the scope of a path, with a collection or without one.
+    pub(crate) fn find_scope(&self, path: &str) -> Result<u32, Missing> {
+        let mut parts = path.splitn(3, '.');
+        let scope = parts.next().unwrap_or_default();
+        if parts.nth(1).is_some() {
+            return Err(Missing::Malformed);
+        }
+        self.scope(known_name(scope)?).map(|scope| scope.id).ok_or(Missing::Scope)
     }
 
     pub(crate) fn create_scope(&mut self, name: &str) -> Result<SystemEvent, ManifestError> {
@@ -229,6 +240,15 @@ pub(crate) enum Missing {
     Collection,
 }
 
+/// A name as paths have it: none means `_default` (engines/ep/src/collections/manifest.cc, `getScopeID`, `getCollectionID`).
+fn known_name(name: &str) -> Result<&str, Missing> {
+    match name {
+        "" => Ok("_default"),
+        name if name.starts_with('_') || check_name(name).is_ok() => Ok(name),
+        _ => Err(Missing::Malformed),
+    }
+}
+
 fn check_name(name: &str) -> Result<(), ManifestError> {
     let allowed = |one: char| one.is_ascii_alphanumeric() || "_-%".contains(one);
     if name.is_empty() || name.len() > 251 || name.starts_with(['_', '%']) || !name.chars().all(allowed) {
@@ -250,6 +270,13 @@ mod tests {
         assert_eq!(manifest.find("app.cards"), Ok((8, 9)));
         assert_eq!(manifest.find("."), Ok((0, 0)));
         assert_eq!(manifest.find("app.no"), Err(Missing::Collection));
+        assert_eq!(manifest.find_scope("app.no"), Ok(8));
+        assert_eq!(manifest.find_scope(""), Ok(0));
+        assert_eq!(manifest.find_scope("no"), Err(Missing::Scope));
+        for malformed in ["app", "app.cards.x", "a b.cards", "app.%x"] {
+            assert_eq!(manifest.find(malformed), Err(Missing::Malformed), "{malformed}");
+        }
+        assert_eq!(manifest.find_scope("app.cards.x"), Err(Missing::Malformed));
         let end = manifest.drop_collection("app", "cards").unwrap();
         assert_eq!(end.key(), begin.key());
         assert_eq!(manifest.create_collection("app", "cards", 0).unwrap().collection(), Some(10));

@@ -47,6 +47,7 @@ pub(crate) fn needed(code: u8) -> &'static [Privilege] {
         | opcode::GET_LOCKED
         | opcode::UNLOCK
         | opcode::GET_META
+        | opcode::OBSERVE_SEQNO
         | opcode::SUBDOC_GET
         | opcode::SUBDOC_EXISTS
         | opcode::SUBDOC_GET_COUNT

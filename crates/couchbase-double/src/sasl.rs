@@ -12,7 +12,7 @@ use sha2::{Digest, Sha256, Sha512};
 /// The mechanisms, as the answer to "list mechanisms" names them.
 pub(crate) const MECHANISMS: &str = "SCRAM-SHA512 SCRAM-SHA256 SCRAM-SHA1 PLAIN";
 const ITERATIONS: u32 = 4096;
-/// A user has one for all exchanges (`kv_engine` cbsasl/pwdb.h).
+/// A user has one for all exchanges (`kv_engine` `include/cbsasl/scram_password_meta_data.h`).
 const SALT: [u8; 16] = *b"salt of the user";
 
 #[derive(Clone, Copy)]
@@ -76,14 +76,19 @@ pub(crate) struct Scram {
     salt: Vec<u8>,
     /// The client's first message without its header, and the server's first message.
     transcript: String,
-    header: String,
 }
 
 /// What the server answers.
 pub(crate) enum Answer {
-    Done { user: String, data: Vec<u8> },
+    Done {
+        user: String,
+        data: Vec<u8>,
+    },
     Continue(Scram, Vec<u8>),
+    /// The user, the password or the mechanism.
     Refused,
+    /// The message itself: the server calls that an invalid request (`BAD_PARAM`).
+    Malformed,
 }
 
 /// The first message of a mechanism.
@@ -95,16 +100,17 @@ pub(crate) fn start(mechanism: &[u8], data: &[u8], password_of: impl Fn(&str) ->
         b"SCRAM-SHA512" => Hash::Sha512,
         _ => return Answer::Refused,
     };
-    Scram::first(hash, data).map_or(Answer::Refused, |(scram, answer)| Answer::Continue(scram, answer))
+    Scram::first(hash, data).map_or(Answer::Malformed, |(scram, answer)| Answer::Continue(scram, answer))
 }
 
-/// `[authzid] NUL user NUL password`
+/// `[authzid] NUL user NUL password`, and perhaps another NUL (cbsasl/plain/plain.cc).
 fn plain(data: &[u8], password_of: impl Fn(&str) -> Option<String>) -> Answer {
     let text = String::from_utf8_lossy(data);
-    let mut parts = text.split('\0').skip(1);
-    let (Some(user), Some(password), None) = (parts.next(), parts.next(), parts.next()) else {
-        return Answer::Refused;
+    let mut parts = text.splitn(3, '\0').skip(1);
+    let (Some(user), Some(password)) = (parts.next(), parts.next()) else {
+        return Answer::Malformed;
     };
+    let password = password.strip_suffix('\0').unwrap_or(password);
     if password_of(user).as_deref() == Some(password) {
         Answer::Done { user: user.to_owned(), data: Vec::new() }
     } else {
@@ -115,41 +121,45 @@ fn plain(data: &[u8], password_of: impl Fn(&str) -> Option<String>) -> Answer {
 impl Scram {
     fn first(hash: Hash, data: &[u8]) -> Option<(Self, Vec<u8>)> {
         let text = std::str::from_utf8(data).ok()?;
-        // No channel binding is offered.
-        let bare = text.strip_prefix("n,,")?;
-        let user = attribute(bare, 'n')?.replace("=2C", ",").replace("=3D", "=");
+        // No channel binding is offered; whom the client wants to be does not matter.
+        let (_, bare) = text.strip_prefix("n,")?.split_once(',')?;
+        let user = attribute(bare, 'n').filter(|name| !name.is_empty())?.replace("=2C", ",").replace("=3D", "=");
         let mut random = [0; 18];
         getrandom::fill(&mut random).ok()?;
         let (salt, nonce) = (SALT, random);
-        let nonce = format!("{}{}", attribute(bare, 'r')?, STANDARD.encode(nonce));
+        let nonce = format!("{}{}", attribute(bare, 'r').filter(|nonce| !nonce.is_empty())?, STANDARD.encode(nonce));
         let answer = format!("r={nonce},s={},i={ITERATIONS}", STANDARD.encode(salt));
         let transcript = format!("{bare},{answer}");
-        let scram = Self { hash, user, nonce, salt: salt.to_vec(), transcript, header: STANDARD.encode("n,,") };
+        let scram = Self { hash, user, nonce, salt: salt.to_vec(), transcript };
         Some((scram, answer.into_bytes()))
     }
 
-    /// The client's last message: its proof.
+    /// The client's last message: its proof (cbsasl/scram-sha/scram-sha-server.cc, `step`).
     pub(crate) fn last(self, data: &[u8], password_of: impl Fn(&str) -> Option<String>) -> Answer {
-        self.signature(data, password_of).map_or(Answer::Refused, |data| Answer::Done { user: self.user.clone(), data })
-    }
-
-    fn signature(&self, data: &[u8], password_of: impl Fn(&str) -> Option<String>) -> Option<Vec<u8>> {
-        let text = std::str::from_utf8(data).ok()?;
-        let (without_proof, proof) = text.rsplit_once(",p=")?;
-        if attribute(without_proof, 'c')? != self.header || attribute(without_proof, 'r')? != self.nonce {
-            return None;
-        }
-        let proof = STANDARD.decode(proof).ok()?;
-        let salted = self.hash.salted(password_of(&self.user)?.as_bytes(), &self.salt);
+        let Some((without_proof, proof)) = self.proof(data) else { return Answer::Malformed };
+        let Some(password) = password_of(&self.user) else { return Answer::Refused };
+        let salted = self.hash.salted(password.as_bytes(), &self.salt);
         let stored = self.hash.digest(&self.hash.hmac(&salted, b"Client Key"));
         let transcript = format!("{},{without_proof}", self.transcript);
         let key = xor(&proof, &self.hash.hmac(&stored, transcript.as_bytes()));
+        if proof.len() != stored.len() {
+            return Answer::Malformed;
+        }
         if self.hash.digest(&key) != stored {
-            return None;
+            return Answer::Refused;
         }
         let server_key = self.hash.hmac(&salted, b"Server Key");
         let signature = self.hash.hmac(&server_key, transcript.as_bytes());
-        Some(format!("v={}", STANDARD.encode(signature)).into_bytes())
+        Answer::Done { user: self.user, data: format!("v={}", STANDARD.encode(signature)).into_bytes() }
+    }
+
+    /// The message but for the proof, and the proof. What it says of channel binding is not compared.
+    fn proof<'a>(&self, data: &'a [u8]) -> Option<(&'a str, Vec<u8>)> {
+        let text = std::str::from_utf8(data).ok()?;
+        let (without_proof, proof) = text.rsplit_once(",p=")?;
+        attribute(without_proof, 'c')?;
+        let is_answer = attribute(without_proof, 'r')? == self.nonce;
+        Some((without_proof, STANDARD.decode(proof).ok()?)).filter(|_| is_answer)
     }
 }
 
@@ -170,7 +180,10 @@ mod tests {
     fn plain_compares_the_password() {
         assert!(matches!(start(b"PLAIN", b"\0u\0p", password_of), Answer::Done { .. }));
         assert!(matches!(start(b"PLAIN", b"\0u\0q", password_of), Answer::Refused));
-        assert!(matches!(start(b"PLAIN", b"u", password_of), Answer::Refused));
+        assert!(matches!(start(b"PLAIN", b"as\0u\0p\0", password_of), Answer::Done { .. }));
+        for malformed in [&b"u"[..], b"\0u", b""] {
+            assert!(matches!(start(b"PLAIN", malformed, password_of), Answer::Malformed));
+        }
     }
 
     #[test]
@@ -182,6 +195,9 @@ mod tests {
         assert!(nonce.starts_with("abc") && nonce.len() > 10);
         let last = format!("c=biws,r={nonce},p={}", STANDARD.encode([0; 32]));
         assert!(matches!(scram.last(last.as_bytes(), password_of), Answer::Refused));
+        for malformed in [&b"y,,n=u,r=abc"[..], b"p=x,,n=u,r=abc", b"n,,n=u", b"n,,r=abc", b"n,,n=,r=abc", b""] {
+            assert!(matches!(start(b"SCRAM-SHA256", malformed, password_of), Answer::Malformed), "{malformed:?}");
+        }
     }
 
     #[test]
@@ -195,7 +211,6 @@ mod tests {
             transcript: "n=user,r=fyko+d2lbbFgONRv9qkxdawL,\
                 r=fyko+d2lbbFgONRv9qkxdawL3rfcNHYJY1ZVvWVs7j,s=QSXCR+Q6sek8bf92,i=4096"
                 .into(),
-            header: "biws".into(),
         };
         let last = b"c=biws,r=fyko+d2lbbFgONRv9qkxdawL3rfcNHYJY1ZVvWVs7j,p=v0X8v3Bz2T0CJGbJQyF0X+HI4Ts=";
         let Answer::Done { data, .. } = scram.last(last, |_| Some("pencil".into())) else { panic!("refused") };

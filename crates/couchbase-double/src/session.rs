@@ -12,18 +12,23 @@ use crate::privilege;
 use crate::sasl::{self, Answer, Scram};
 use crate::subdoc;
 use crate::target::{Failure, is_document_command, unknown};
+use crate::validate;
 use crate::wire::{Packet, Reader, Status, datatype, magic, opcode};
 
 /// Features of HELLO (`kv_engine` include/mcbp/protocol/feature.h).
 mod feature {
     pub(super) const MUTATION_TOKENS: u16 = 0x04;
     pub(super) const XATTR: u16 = 0x06;
+    pub(super) const EXTENDED_ERRORS: u16 = 0x07;
     pub(super) const SNAPPY: u16 = 0x0a;
     pub(super) const JSON: u16 = 0x0b;
     pub(super) const DUPLEX: u16 = 0x0c;
     pub(super) const CONFIG_NOTIFICATION: u16 = 0x0d;
     pub(super) const UNORDERED: u16 = 0x0e;
     pub(super) const COLLECTIONS: u16 = 0x12;
+    pub(super) const SNAPPY_EVERYWHERE: u16 = 0x13;
+    pub(super) const VIRTUAL_XATTRS: u16 = 0x15;
+    pub(super) const DOCUMENT_MACROS: u16 = 0x18;
     pub(super) const DEDUPE_CONFIG: u16 = 0x1e;
     pub(super) const CONFIG_NOTIFICATION_BRIEF: u16 = 0x1f;
     /// All that the double has: those above, and TCP no-delay, extended errors, bucket selection, alternative requests, durability,
@@ -70,7 +75,7 @@ impl Session {
         }
     }
 
-    /// Whether the bucket was deleted: that ends the connections that have selected it (daemon/buckets.cc, "disconnect").
+    /// Whether the bucket was deleted: that ends the connections that have selected it (`daemon/bucket_manager.cc`, `disconnectBucket`).
     pub(crate) fn is_bucket_gone(&self, state: &State) -> bool {
         let Some(name) = &self.bucket else { return false };
         state.buckets.get(name).is_none_or(|bucket| bucket.uuid != self.bucket_uuid)
@@ -89,7 +94,15 @@ impl Session {
     }
 
     pub(crate) fn has_snappy(&self) -> bool {
-        self.has(feature::SNAPPY)
+        self.has(feature::SNAPPY) || self.has(feature::SNAPPY_EVERYWHERE)
+    }
+
+    /// The datatypes that the client has negotiated.
+    pub(crate) fn datatypes(&self) -> u8 {
+        let bit = |is_on, bit| if is_on { bit } else { 0 };
+        bit(self.has_json(), datatype::JSON)
+            | bit(self.has_snappy(), datatype::SNAPPY)
+            | bit(self.has_xattr(), datatype::XATTR)
     }
 
     pub(crate) fn has_xattr(&self) -> bool {
@@ -116,12 +129,14 @@ impl Session {
                 return After::GoOn;
             }
         }
-        if packet.opcode == opcode::QUIT {
-            return After::Close;
-        }
         let mut state = shared.state();
         let is_write = is_document_command(packet.opcode);
         let result = self.dispatch(&mut state, packet);
+        if let Err(Failure { status: Status::NOT_MY_VBUCKET, value }) = &result
+            && !value.is_empty()
+        {
+            self.told_rev = self.config_rev(&state);
+        }
         drop(state);
         if is_write {
             shared.tell_documents();
@@ -129,7 +144,8 @@ impl Session {
         match result {
             Ok(answer) => answer.iter().for_each(|answer| answer.write(out)),
             Err(failure) => {
-                let mut answer = packet.answer(failure.status);
+                let Some(status) = self.told(packet.opcode, failure.status) else { return After::Close };
+                let mut answer = packet.answer(status);
                 if failure.value.starts_with(b"{") {
                     answer.datatype = if self.has_json() { datatype::JSON } else { 0 };
                 }
@@ -137,21 +153,56 @@ impl Session {
                 answer.write(out);
             }
         }
-        After::GoOn
+        if packet.opcode == opcode::QUIT && self.user.is_some() { After::Close } else { After::GoOn }
     }
 
+    /// What a client hears that has not asked for extended errors: `None` when the connection ends instead (daemon/connection.cc,
+    /// `remapErrorCode`).
+    fn told(&self, code: u8, status: Status) -> Option<Status> {
+        if self.has(feature::EXTENDED_ERRORS) || self.user.is_none() {
+            return Some(status);
+        }
+        match status {
+            // These look first whether the document is locked, which is told as a hindrance that passes.
+            Status::LOCKED if code == opcode::GET_LOCKED || code >= opcode::SUBDOC_GET => {
+                Some(Status::TEMPORARY_FAILURE)
+            }
+            Status::LOCKED => Some(Status::KEY_EXISTS),
+            Status::NOT_LOCKED => Some(Status::TEMPORARY_FAILURE),
+            Status::NO_ACCESS | Status::NO_BUCKET | Status::DURABILITY_IMPOSSIBLE | Status::SYNC_WRITE_AMBIGUOUS => {
+                None
+            }
+            status => Some(status),
+        }
+    }
+
+    /// The order of refusals is that of daemon/cookie.cc, `validateClientRequest`, then of `daemon/mcbp_executors.cc`,
+    /// `execute_client_request_packet`.
     fn dispatch(&mut self, state: &mut State, packet: &Packet) -> Result<Option<Packet>, Failure> {
         let one = |result: Result<Packet, Failure>| result.map(Some);
+        let is_open = matches!(
+            packet.opcode,
+            opcode::HELLO | opcode::SASL_LIST | opcode::SASL_AUTH | opcode::SASL_STEP | opcode::GET_ERROR_MAP
+        );
+        if self.user.is_none() && !is_open {
+            return Err(Status::NO_ACCESS.into());
+        }
+        if !validate::is_command(packet.opcode) {
+            return Err(Status::UNKNOWN_COMMAND.into());
+        }
+        let is_dcp = (opcode::DCP_OPEN..=opcode::DCP_OSO_SNAPSHOT).contains(&packet.opcode);
+        if !is_dcp {
+            validate::check(self, packet)?;
+        }
         match packet.opcode {
             opcode::HELLO => return one(self.hello(packet)),
             opcode::SASL_LIST => return Ok(Some(with_value(packet, sasl::MECHANISMS.into()))),
             opcode::SASL_AUTH | opcode::SASL_STEP => return one(self.authenticate(state, packet)),
-            opcode::GET_ERROR_MAP => return one(error_map(packet)),
-            opcode::NOOP => return Ok(Some(packet.answer(Status::SUCCESS))),
+            opcode::GET_ERROR_MAP => return one(self.error_map(packet)),
+            opcode::NOOP | opcode::QUIT => return Ok(Some(packet.answer(Status::SUCCESS))),
             opcode::VERSION => return Ok(Some(with_value(packet, state.options.version.clone().into()))),
-            _ if self.user.is_none() => return Err(Status::NO_ACCESS.into()),
             opcode::SELECT_BUCKET => return one(self.select_bucket(state, packet)),
-            opcode::GET_CLUSTER_CONFIG => return one(self.config(state, packet)),
+            opcode::GET_CLUSTER_CONFIG => return Ok(Some(self.config(state, packet))),
             _ if self.bucket.is_none() => return Err(Status::NO_BUCKET.into()),
             code if privilege::needed(code).iter().any(|one| state.faults.denied.contains(one)) => {
                 return Err(Status::NO_ACCESS.into());
@@ -163,43 +214,47 @@ impl Session {
             opcode::GET_COLLECTION_ID | opcode::GET_SCOPE_ID => one(self.collection_id(state, packet)),
             opcode::GET_ALL_VB_SEQNOS => one(self.seqnos(state, packet)),
             opcode::OBSERVE_SEQNO => one(self.observe_seqno(state, packet)),
-            opcode::STAT => Ok(Some(packet.answer(Status::SUCCESS))),
             opcode::SUBDOC_GET..=opcode::SUBDOC_REPLACE_BODY_WITH_XATTR => one(subdoc::run(self, state, packet)),
-            code if is_document_command(code) => one(kv::run(self, state, packet)),
-            opcode::DCP_OPEN..=opcode::DCP_OSO_SNAPSHOT => crate::dcp::run(self, state, packet),
-            _ => Err(Status::UNKNOWN_COMMAND.into()),
+            _ if is_dcp => crate::dcp::run(self, state, packet),
+            _ => one(kv::run(self, state, packet)),
         }
     }
 
+    /// Grants what the double has of what is asked for, in the order of numbers (`daemon/protocol/mcbp/hello_packet_executor.cc`).
     fn hello(&mut self, packet: &Packet) -> Result<Packet, Failure> {
-        if !packet.extras.is_empty() || packet.cas != 0 || !packet.value.len().is_multiple_of(2) {
+        let mut asked = BTreeSet::new();
+        let mut reader = Reader::new(&packet.value);
+        while let Some(feature) = reader.u16() {
+            asked.insert(feature);
+        }
+        let pushes = [feature::CONFIG_NOTIFICATION, feature::CONFIG_NOTIFICATION_BRIEF];
+        let needs_duplex = pushes.iter().any(|one| asked.contains(one));
+        let needs_xattr = [feature::VIRTUAL_XATTRS, feature::DOCUMENT_MACROS].iter().any(|one| asked.contains(one));
+        if needs_duplex && !asked.contains(&feature::DUPLEX) || needs_xattr && !asked.contains(&feature::XATTR) {
             return Err(Status::INVALID.into());
         }
-        self.features.clear();
-        let mut asked = Reader::new(&packet.value);
-        let mut granted = Vec::new();
-        while let Some(feature) = asked.u16() {
-            if feature::SERVED.contains(&feature) && self.features.insert(feature) {
-                granted.extend(feature.to_be_bytes());
-            }
+        if asked.contains(&feature::CONFIG_NOTIFICATION_BRIEF) {
+            asked.remove(&feature::CONFIG_NOTIFICATION);
         }
-        // Duplex is what makes notifications possible (feature.h).
-        if !self.has(feature::DUPLEX) {
-            self.features.remove(&feature::CONFIG_NOTIFICATION);
-            self.features.remove(&feature::CONFIG_NOTIFICATION_BRIEF);
-        }
-        Ok(with_value(packet, granted))
+        asked.retain(|feature| feature::SERVED.contains(feature));
+        self.features = asked;
+        Ok(with_value(packet, self.features.iter().flat_map(|feature| feature.to_be_bytes()).collect()))
     }
 
     fn authenticate(&mut self, state: &State, packet: &Packet) -> Result<Packet, Failure> {
-        let answer = match (packet.opcode, self.scram.take()) {
-            (opcode::SASL_STEP, Some(scram)) => scram.last(&packet.value, |user| state.password_of(user)),
-            (opcode::SASL_STEP, None) => Answer::Refused,
-            _ => sasl::start(&packet.key, &packet.value, |user| state.password_of(user)),
+        // A start is followed by its step and by nothing else (daemon/protocol/mcbp/sasl_start_command_context.cc and
+        // sasl_step_command_context.cc).
+        if (packet.opcode == opcode::SASL_STEP) != self.scram.is_some() {
+            return Err(Status::INVALID.into());
+        }
+        let answer = match self.scram.take() {
+            Some(scram) => scram.last(&packet.value, |user| state.password_of(user)),
+            None => sasl::start(&packet.key.to_ascii_uppercase(), &packet.value, |user| state.password_of(user)),
         };
         self.user = None;
         match answer {
             Answer::Refused => Err(Status::AUTH_ERROR.into()),
+            Answer::Malformed => Err(Status::INVALID.into()),
             Answer::Continue(scram, value) => {
                 self.scram = Some(scram);
                 let mut answer = with_value(packet, value);
@@ -213,34 +268,36 @@ impl Session {
         }
     }
 
+    /// `daemon/protocol/mcbp/select_bucket_executor.cc`
     fn select_bucket(&mut self, state: &State, packet: &Packet) -> Result<Packet, Failure> {
-        if !packet.extras.is_empty() || !packet.value.is_empty() {
-            return Err(Status::INVALID.into());
+        if self.dcp.is_some() {
+            return Err(Status::NOT_SUPPORTED.into());
+        }
+        if packet.key == b"@no bucket@" {
+            self.bucket = None;
+            return Ok(packet.answer(Status::SUCCESS));
         }
         let name = String::from_utf8_lossy(&packet.key).into_owned();
-        // A bucket that the user may not see and one that is not there look the same (daemon/protocol/mcbp).
-        let bucket = state.buckets.get(&name).ok_or(Status::NO_ACCESS)?;
+        // The user may see all buckets: who may not would hear `NO_ACCESS` of one that is not there, too.
+        let bucket = state.buckets.get(&name).ok_or(Status::KEY_NOT_FOUND)?;
         self.bucket_uuid.clone_from(&bucket.uuid);
         self.bucket = Some(name);
+        self.told_rev = 0;
         Ok(packet.answer(Status::SUCCESS))
     }
 
-    fn config(&mut self, state: &State, packet: &Packet) -> Result<Packet, Failure> {
+    fn config(&mut self, state: &State, packet: &Packet) -> Packet {
         let rev = self.config_rev(state);
-        // The version that the client has: epoch and revision (docs/BinaryProtocol.md, "Get Cluster Config").
+        // The version that the client has: epoch and revision (docs/BinaryProtocol.md, "0xb5 Get Cluster Config").
         let mut extras = Reader::new(&packet.extras);
-        let known = match packet.extras.len() {
-            0 => None,
-            16 => extras.u64().zip(extras.u64()),
-            _ => return Err(Status::INVALID.into()),
-        };
-        if known.is_some_and(|known| known >= (1, rev)) {
-            return Ok(packet.answer(Status::SUCCESS));
-        }
+        let known = extras.u64().zip(extras.u64());
         self.told_rev = rev;
+        if known.is_some_and(|known| known >= (1, rev)) {
+            return packet.answer(Status::SUCCESS);
+        }
         let mut answer = with_value(packet, self.config_text(state));
         answer.datatype = if self.has_json() { datatype::JSON } else { 0 };
-        Ok(answer)
+        answer
     }
 
     fn config_rev(&self, state: &State) -> u64 {
@@ -253,7 +310,7 @@ impl Session {
         bucket.unwrap_or_else(|| state.cluster_config(self.node, state.rev())).to_string().into_bytes()
     }
 
-    /// The refusal of a vbucket that is elsewhere, with the map that says where (docs/BinaryProtocol.md, 0x07).
+    /// The refusal of a vbucket that is elsewhere, with the map that says where (daemon/cookie.cc, `sendNotMyVBucket`).
     pub(crate) fn not_my_vbucket(&self, state: &State) -> Failure {
         let is_known = self.has(feature::DEDUPE_CONFIG) && self.told_rev == self.config_rev(state);
         let value = if is_known { Vec::new() } else { self.config_text(state) };
@@ -288,11 +345,8 @@ impl Session {
         Ok(answer)
     }
 
-    /// Manifest uid and id (docs/Collections.md, "`get_collection_id`"); the path is in the value, or in the key.
+    /// Manifest uid and id (docs/Collections.md; `daemon/protocol/mcbp/collections_get_collection_id_executor.cc`); the path is in the value, or in the key.
     fn collection_id(&self, state: &State, packet: &Packet) -> Result<Packet, Failure> {
-        if !packet.extras.is_empty() || (!packet.key.is_empty() && !packet.value.is_empty()) || packet.vbucket != 0 {
-            return Err(Status::INVALID.into());
-        }
         let bucket = self.bucket.as_ref().and_then(|name| state.buckets.get(name)).ok_or(Status::NO_BUCKET)?;
         let path = if packet.value.is_empty() { &packet.key } else { &packet.value };
         let path = String::from_utf8_lossy(path);
@@ -300,8 +354,7 @@ impl Session {
         let id = if packet.opcode == opcode::GET_COLLECTION_ID {
             manifest.find(&path).map(|(_, collection)| collection)
         } else {
-            let name = path.split('.').next().filter(|name| !name.is_empty()).unwrap_or("_default");
-            manifest.scope(name).map(|scope| scope.id).ok_or(Missing::Scope)
+            manifest.find_scope(&path)
         };
         let id = id.map_err(|missing| match missing {
             Missing::Malformed => Status::INVALID.into(),
@@ -315,17 +368,15 @@ impl Session {
 
     /// Vbucket and high seqno, for those of the asked state (`docs/dcp/documentation/commands/get_seqno.md`).
     fn seqnos(&self, state: &State, packet: &Packet) -> Result<Packet, Failure> {
-        if ![0, 4, 8].contains(&packet.extras.len()) || !packet.key.is_empty() || !packet.value.is_empty() {
-            return Err(Status::INVALID.into());
-        }
         let mut extras = Reader::new(&packet.extras);
         let wanted = extras.u32().unwrap_or(0);
-        if wanted > 4 {
+        let asked = extras.u32();
+        if asked.is_some() && !self.has_collections() {
             return Err(Status::INVALID.into());
         }
         let bucket = self.bucket.as_ref().and_then(|name| state.buckets.get(name)).ok_or(Status::NO_BUCKET)?;
         // A connection without collections sees the default one only.
-        let collection = extras.u32().or_else(|| (!self.has_collections()).then_some(0));
+        let collection = asked.or_else(|| (!self.has_collections()).then_some(0));
         if collection.is_some_and(|id| bucket.manifest.collection(id).is_none()) {
             return Err(unknown(Status::UNKNOWN_COLLECTION, bucket.manifest.uid));
         }
@@ -344,9 +395,21 @@ impl Session {
         Ok(with_value(packet, value))
     }
 
+    /// The map of the version that was asked for, or the newest one before it; there is none of version 0
+    /// (`daemon/error_map_manager.cc`).
+    fn error_map(&self, packet: &Packet) -> Result<Packet, Failure> {
+        let version = Reader::new(&packet.value).u16().ok_or(Status::INVALID)?;
+        if version == 0 {
+            return Err(Status::KEY_NOT_FOUND.into());
+        }
+        let mut answer = with_value(packet, error_map::json(version.min(2)).to_string().into_bytes());
+        answer.datatype = if self.has_json() { datatype::JSON } else { 0 };
+        Ok(answer)
+    }
+
     /// What a node has in memory and on disk of a vbucket (`engines/ep/src/ep_engine.cc`, `observe_seqno`).
     fn observe_seqno(&self, state: &State, packet: &Packet) -> Result<Packet, Failure> {
-        let uuid = Reader::new(&packet.value).u64().filter(|_| packet.value.len() == 8).ok_or(Status::INVALID)?;
+        let uuid = Reader::new(&packet.value).u64().ok_or(Status::INVALID)?;
         let bucket = self.bucket.as_ref().and_then(|name| state.buckets.get(name)).ok_or(Status::NO_BUCKET)?;
         if !bucket.has_copy(packet.vbucket, self.node) {
             return Err(self.not_my_vbucket(state));
@@ -368,16 +431,6 @@ impl Session {
         }
         Ok(with_value(packet, value))
     }
-}
-
-fn error_map(packet: &Packet) -> Result<Packet, Failure> {
-    let version = Reader::new(&packet.value).u16().filter(|_| packet.value.len() == 2).ok_or(Status::INVALID)?;
-    if version == 0 {
-        return Err(Status::INVALID.into());
-    }
-    let mut answer = with_value(packet, error_map::json(version.min(2)).to_string().into_bytes());
-    answer.datatype = datatype::JSON;
-    Ok(answer)
 }
 
 pub(crate) fn with_value(packet: &Packet, value: Vec<u8>) -> Packet {

@@ -1,133 +1,47 @@
 //! Sub-document commands: single and multi, on the body and on xattrs (`kv_engine` docs/SubDocument.md,
-//! docs/ExtendedAttributes.md; `daemon/subdocument_validators.cc`, `daemon/subdocument_context.cc`).
+//! docs/ExtendedAttributes.md; daemon/subdocument.cc, `daemon/subdocument_context.cc`).
 
 use std::sync::Arc;
 
 use crate::cluster::State;
 use crate::edit;
-use crate::item::{Item, Kind, Xattrs};
+use crate::item::{Item, Xattrs};
 use crate::json::Json;
 use crate::kv::{copy_of, is_json};
 use crate::macros::{self, NewVersion};
+use crate::privilege::Privilege;
 use crate::session::Session;
 use crate::subdoc_command::{Command, Spec, parse};
-use crate::subdoc_flags::{doc_flag, path_flag};
-use crate::target::{Failure, Target};
+use crate::subdoc_flags::{doc_flag, grows_root};
+use crate::subdoc_validate::validate;
+use crate::target::{Failure, Target, check_size};
 use crate::vbucket::Draft;
-use crate::wire::{Frames, Packet, Status, opcode, word};
-
-const XATTR_NAME_BYTES_MAX: usize = 15;
+use crate::wire::{Frames, Packet, Status, datatype, opcode, word};
 
 pub(crate) fn run(session: &Session, state: &mut State, packet: &Packet) -> Result<Packet, Failure> {
     let command = parse(packet)?;
     validate(session, packet, &command)?;
     let mut target = Target::active(session, state, packet)?;
     if command.is_lookup {
-        lookup(&mut target, packet, &command)
+        lookup(session, &mut target, packet, &command)
     } else {
         mutate(session, &mut target, packet, &command)
     }
 }
 
-/// What `subdoc_multi_validator` and `subdoc_validator` refuse.
-fn validate(session: &Session, packet: &Packet, command: &Command) -> Result<(), Status> {
-    let has = |flag| command.has(flag);
-    let is_new = has(doc_flag::ADD) || has(doc_flag::MAKES_DOCUMENT);
-    if command.flags & !doc_flag::ALL != 0
-        || has(doc_flag::ADD) && has(doc_flag::MAKES_DOCUMENT)
-        || has(doc_flag::ADD) && packet.cas != 0
-        || has(doc_flag::REVIVE) && (!has(doc_flag::ACCESS_DELETED) || has(doc_flag::CREATE_AS_DELETED))
-        || has(doc_flag::CREATE_AS_DELETED) && !is_new
-        || command.is_lookup && (command.flags & !doc_flag::ACCESS_DELETED != 0 || packet.cas != 0)
-    {
-        return Err(Status::INVALID);
-    }
-    let mut are_xattrs_over = false;
-    let mut is_deleted_by = None;
-    for (at, spec) in command.specs.iter().enumerate() {
-        validate_spec(session, command, spec)?;
-        // Xattrs come first, and a deletion of the body is the only command on it.
-        if spec.is_xattr() && are_xattrs_over {
-            return Err(Status::XATTR_ORDER);
-        }
-        if is_deleted_by.is_some() || spec.code == opcode::DELETE && are_xattrs_over {
-            return Err(Status::INVALID_COMBINATION);
-        }
-        are_xattrs_over |= !spec.is_xattr();
-        if spec.code == opcode::DELETE {
-            is_deleted_by = Some(at);
-        }
-    }
-    Ok(())
-}
-
-fn validate_spec(session: &Session, command: &Command, spec: &Spec) -> Result<(), Status> {
-    let is_whole = matches!(spec.code, opcode::GET | opcode::SET | opcode::DELETE);
-    let is_known = is_whole && command.is_multi
-        || matches!(spec.code, opcode::SUBDOC_GET..=opcode::SUBDOC_COUNTER | opcode::SUBDOC_GET_COUNT)
-        || spec.code == opcode::SUBDOC_REPLACE_BODY_WITH_XATTR;
-    if !is_known || spec.is_lookup() != command.is_lookup {
-        return Err(Status::INVALID_COMBINATION);
-    }
-    if spec.flags & !path_flag::ALL != 0 {
-        return Err(Status::INVALID);
-    }
-    let allows_empty_path = is_whole
-        || matches!(
-            spec.code,
-            opcode::SUBDOC_ARRAY_PUSH_LAST
-                | opcode::SUBDOC_ARRAY_PUSH_FIRST
-                | opcode::SUBDOC_ARRAY_ADD_UNIQUE
-                | opcode::SUBDOC_GET_COUNT
-        );
-    if is_whole && (!spec.path.is_empty() || spec.is_xattr())
-        || !spec.is_xattr() && spec.path.is_empty() && !allows_empty_path
-    {
-        return Err(Status::INVALID);
-    }
-    let takes_value = !spec.is_lookup()
-        && !matches!(spec.code, opcode::DELETE | opcode::SUBDOC_DELETE | opcode::SUBDOC_REPLACE_BODY_WITH_XATTR);
-    if takes_value == spec.value.is_empty() {
-        return Err(Status::INVALID);
-    }
-    if spec.code == opcode::SUBDOC_REPLACE_BODY_WITH_XATTR && !spec.is_xattr() {
-        return Err(Status::INVALID);
-    }
-    if command.has(doc_flag::CREATE_AS_DELETED) && !command.is_multi && !spec.is_xattr() {
-        return Err(Status::INVALID);
-    }
-    validate_xattr(session, command, spec)
-}
-
-/// What `validate_xattr_section` refuses.
-fn validate_xattr(session: &Session, command: &Command, spec: &Spec) -> Result<(), Status> {
-    if !spec.is_xattr() {
-        return if spec.expands_macros() { Err(Status::XATTR_FLAG_COMBINATION) } else { Ok(()) };
-    }
-    if !session.has_xattr() {
-        return Err(Status::NOT_SUPPORTED);
-    }
-    let (name, _) = spec.xattr();
-    let first = name.chars().next().ok_or(Status::XATTR_INVALID)?;
-    let is_reserved = first.is_ascii_punctuation() && first != '_' && first != '$' || first.is_ascii_control();
-    let is_prefix_only = name.len() == 1 && (first == '_' || first == '$');
-    if name.len() > XATTR_NAME_BYTES_MAX || is_reserved || is_prefix_only {
-        return Err(Status::XATTR_INVALID);
-    }
-    if first == '$' && !command.is_lookup {
-        return Err(Status::XATTR_CANNOT_MODIFY_VATTR);
-    }
-    if spec.expands_macros() && !macros::is_macro(&spec.value) {
-        return Err(Status::XATTR_UNKNOWN_MACRO);
-    }
-    Ok(())
-}
-
-fn lookup(target: &mut Target<'_>, packet: &Packet, command: &Command) -> Result<Packet, Failure> {
+fn lookup(session: &Session, target: &mut Target<'_>, packet: &Packet, command: &Command) -> Result<Packet, Failure> {
     let item = target.vbucket.get(&target.key).filter(|item| item.is_live() || command.has(doc_flag::ACCESS_DELETED));
     let item = item.ok_or(Status::KEY_NOT_FOUND)?;
-    let view = View { item: &item, uuid: target.vbucket.uuid() };
-    // One path that the user may not see makes all xattr paths fail; those of the body do not (subdocument.cc, `do_xattr_phase`).
+    // Lookups compare it, too (daemon/subdocument_context.cc, `get_document_for_searching`).
+    if packet.cas != 0 && packet.cas != item.cas {
+        return Err(Status::KEY_EXISTS.into());
+    }
+    if command.has(doc_flag::REVIVE) && item.is_live() {
+        return Err(Status::ONLY_REVIVE_DELETED.into());
+    }
+    let hides_system = target.faults.denied.contains(&Privilege::SystemXattrRead);
+    let view = View { item: &item, uuid: target.vbucket.uuid(), hides_system };
+    // One path that the user may not see makes all xattr paths fail; those of the body do not (daemon/subdocument.cc, `do_xattr_phase`).
     let is_denied = command.is_denied(target.faults);
     let look = |spec: &Spec| if is_denied && spec.is_xattr() { Err(Status::NO_ACCESS) } else { view.look(spec) };
     let results: Vec<Result<Vec<u8>, Status>> = command.specs.iter().map(look).collect();
@@ -151,6 +65,10 @@ fn lookup(target: &mut Target<'_>, packet: &Packet, command: &Command) -> Result
         for result in results {
             answer.value = result?;
         }
+        // Values and counts are JSON (daemon/subdocument_traits.h, `response_type`).
+        if session.has_json() && packet.opcode != opcode::SUBDOC_EXISTS {
+            answer.datatype = datatype::JSON;
+        }
     }
     Ok(answer)
 }
@@ -159,19 +77,19 @@ fn lookup(target: &mut Target<'_>, packet: &Packet, command: &Command) -> Result
 struct View<'a> {
     item: &'a Item,
     uuid: u64,
+    /// Whether the table of contents leaves out system xattrs.
+    hides_system: bool,
 }
 
 impl View<'_> {
     fn look(&self, spec: &Spec) -> Result<Vec<u8>, Status> {
         if !spec.is_xattr() {
-            if spec.code == opcode::GET {
-                return if self.item.is_live() { Ok(self.item.body.clone()) } else { Err(Status::PATH_NOT_FOUND) };
-            }
-            if self.item.body.is_empty() && !self.item.is_live() {
-                return Err(Status::PATH_NOT_FOUND);
-            }
-            let root = Json::parse(&self.item.body).ok_or(Status::DOC_NOT_JSON)?;
-            return edit::look(spec.code, &root, &spec.path);
+            // An empty body is none (daemon/subdocument_context.cc, `operate_wholedoc`).
+            return match spec.code {
+                opcode::GET if self.item.body.is_empty() => Err(Status::PATH_NOT_FOUND),
+                opcode::GET => Ok(self.item.body.clone()),
+                code => edit::look(code, &Json::document(&self.item.body)?, &spec.path),
+            };
         }
         let (name, inner) = spec.xattr();
         let stored;
@@ -181,55 +99,65 @@ impl View<'_> {
                 stored.as_bytes()
             }
             "$XTOC" => {
-                stored = macros::table_of_contents(&self.item.xattrs);
+                stored = macros::table_of_contents(&self.item.xattrs, self.hides_system);
                 stored.as_bytes()
             }
             "$vbucket" => {
-                stored = macros::vbucket(self.uuid);
+                stored = macros::vbucket();
                 stored.as_bytes()
             }
             other if other.starts_with('$') => return Err(Status::XATTR_UNKNOWN_VATTR),
             other => self.item.xattrs.get(other).ok_or(Status::PATH_NOT_FOUND)?,
         };
-        let root = Json::parse(value).ok_or(Status::DOC_NOT_JSON)?;
-        edit::look(spec.code, &root, inner)
+        edit::look(spec.code, &Json::document(value)?, inner)
     }
 }
 
 /// The document that a mutation makes: nothing of it is stored before all of its paths have succeeded.
 struct Edited {
     xattrs: Xattrs,
-    /// `None` when the document is, or becomes, a tombstone without a body.
-    body: Option<Vec<u8>>,
+    /// Empty for a tombstone, and for a document that is being made or revived and has none yet.
+    body: Vec<u8>,
+    /// Whether it was a tombstone, or is being made as one, and is not revived.
+    was_deleted: bool,
     is_deleted: bool,
 }
 
 fn mutate(session: &Session, target: &mut Target<'_>, packet: &Packet, command: &Command) -> Result<Packet, Failure> {
     let current = target.vbucket.get(&target.key);
     let base = base(command, current.as_ref())?;
-    let was_deleted = base.is_deleted;
-    // A tombstone that the command does not look at has no CAS for it (subdocument.cc, `subdoc_fetch`).
+    let was_deleted = base.was_deleted;
+    // A tombstone that the command does not look at has no CAS for it (daemon/subdocument.cc, `fetch_input_document`).
     let seen = current.as_ref().filter(|item| item.is_live() || command.has(doc_flag::ACCESS_DELETED));
-    target.check_cas(packet, seen.map(|item| item.cas))?;
+    if let Some(seen) = seen {
+        target.check_cas(packet, Some(seen.cas))?;
+    }
+    if command.has(doc_flag::REVIVE) && seen.is_some_and(|item| item.is_live()) {
+        return Err(Status::ONLY_REVIVE_DELETED.into());
+    }
     // After the document was found as expected, and not before.
     if command.is_denied(target.faults) {
         let at = command.specs.iter().position(Spec::is_xattr).and_then(|at| u8::try_from(at).ok()).unwrap_or(0);
-        return Err(multi_failure(command, at, Status::NO_ACCESS, seen));
+        return Err(path_failure(command, at, Status::NO_ACCESS));
     }
     let cas = target.vbucket.next_cas();
     // The prepare of a durable write takes a sequence number before the write's own.
-    let is_durable = Frames::read(&packet.frames)?.durability.is_some();
+    let is_durable = Frames::read(packet.opcode, &packet.frames)?.durability.is_some();
     let new = NewVersion { cas, seqno: target.vbucket.high_seqno() + 1 + u64::from(is_durable) };
-    let view = seen.map(|item| View { item, uuid: target.vbucket.uuid() });
-    let (edited, results) = match carry_out(command, base, &new, view.as_ref()) {
+    let before = seen.map(|item| (item.as_ref(), target.vbucket.uuid()));
+    let (edited, results) = match carry_out(command, base, &new, before) {
         Ok(done) => done,
-        Err((at, status)) => return Err(multi_failure(command, at, status, seen)),
+        Err((at, status)) => return Err(path_failure(command, at, status)),
     };
+    if was_deleted && edited.is_deleted {
+        check_tombstone(command, &edited, seen)?;
+    }
+    check_size(&edited.xattrs, edited.body.len())?;
     let frames = target.begin_write(packet)?;
     let item = keep(target, command, current.as_deref().filter(|_| seen.is_some()), edited, &frames, cas);
     target.end_write(&frames)?;
     let mut answer = session.written(packet, target, &item);
-    // It tells of what the command found (subdocument.cc, `send_multi_mutation_response`).
+    // It tells of what the command found (daemon/subdocument.cc, `send_multi_mutation_response`).
     if was_deleted {
         answer.vbucket = Status::SUCCESS_DELETED.0;
     }
@@ -238,31 +166,57 @@ fn mutate(session: &Session, target: &mut Target<'_>, packet: &Packet, command: 
             answer.value.push(at);
             answer.value.extend(Status::SUCCESS.0.to_be_bytes());
             answer.value.extend(word(value.len()).to_be_bytes());
+        } else if session.has_json() {
+            answer.datatype = datatype::JSON;
         }
         answer.value.extend(value);
     }
     Ok(answer)
 }
 
-/// What the command starts from, by its flags (docs/SubDocument.md, "Mutation semantics").
+/// What a tombstone may not become (daemon/subdocument.cc, `update_document`).
+fn check_tombstone(command: &Command, edited: &Edited, seen: Option<&Arc<Item>>) -> Result<(), Status> {
+    if !edited.body.is_empty() {
+        return Err(Status::DELETED_CANNOT_HAVE_VALUE);
+    }
+    // A deletion that leaves no xattr is a removal, which finds no document.
+    let deletes = command.specs.iter().any(|spec| spec.code == opcode::DELETE);
+    let loses_all = edited.xattrs.is_empty() && seen.is_some_and(|item| !item.xattrs.is_empty());
+    if deletes && loses_all { Err(Status::KEY_NOT_FOUND) } else { Ok(()) }
+}
+
+/// What the command starts from, by its flags (daemon/subdocument.cc, `fetch_input_document`).
 fn base(command: &Command, current: Option<&Arc<Item>>) -> Result<Edited, Status> {
     let has = |flag| command.has(flag);
-    let empty = |is_deleted| Edited { xattrs: Xattrs::default(), body: None, is_deleted };
-    let live = current.filter(|item| item.is_live());
-    if has(doc_flag::REVIVE) && live.is_some() {
-        return Err(Status::ONLY_REVIVE_DELETED);
-    }
-    match (live, current) {
-        (Some(_), _) if has(doc_flag::ADD) => Err(Status::KEY_EXISTS),
-        // A command that sees tombstones adds nothing over one (subdocument.cc, `fetch_input_document`).
-        (None, Some(_)) if has(doc_flag::ADD) && has(doc_flag::ACCESS_DELETED) => Err(Status::KEY_EXISTS),
-        (Some(item), _) => Ok(Edited { xattrs: item.xattrs.clone(), body: Some(item.body.clone()), is_deleted: false }),
-        (None, Some(tombstone)) if has(doc_flag::ACCESS_DELETED) => {
-            Ok(Edited { xattrs: tombstone.xattrs.clone(), body: None, is_deleted: !has(doc_flag::REVIVE) })
+    match current.filter(|item| item.is_live() || has(doc_flag::ACCESS_DELETED)) {
+        // A command that sees tombstones adds nothing over one.
+        Some(_) if has(doc_flag::ADD) => Err(Status::KEY_EXISTS),
+        Some(item) => {
+            let was_deleted = !item.is_live() && !has(doc_flag::REVIVE);
+            let (xattrs, body) = (item.xattrs.clone(), item.body.clone());
+            Ok(Edited { xattrs, body, was_deleted, is_deleted: was_deleted })
         }
-        _ if has(doc_flag::ADD) || has(doc_flag::MAKES_DOCUMENT) => Ok(empty(has(doc_flag::CREATE_AS_DELETED))),
-        _ => Err(Status::KEY_NOT_FOUND),
+        None if has(doc_flag::ADD) || has(doc_flag::MAKES_DOCUMENT) => {
+            let was_deleted = has(doc_flag::CREATE_AS_DELETED);
+            let body = if was_deleted { Vec::new() } else { template(command) };
+            Ok(Edited { xattrs: Xattrs::default(), body, was_deleted, is_deleted: was_deleted })
+        }
+        None => Err(Status::KEY_NOT_FOUND),
     }
+}
+
+/// The body of a document that is made: an array or an object, by the first path that is inside of something, be it an xattr
+/// (`daemon/subdocument_context.cc`, `create_multi_path_context`); else none.
+fn template(command: &Command) -> Vec<u8> {
+    let is_inside = |spec: &&Spec| !matches!(spec.code, opcode::SET | opcode::SUBDOC_REPLACE_BODY_WITH_XATTR);
+    let Some(spec) = command.specs.iter().find(is_inside) else { return Vec::new() };
+    let body: &[u8] = match spec.path.trim_start().chars().next() {
+        Some('[') => b"[]",
+        None if grows_root(spec.code) => b"[]",
+        None => b"",
+        Some(_) => b"{}",
+    };
+    body.to_vec()
 }
 
 /// The answer of each path that has one, by the path's number.
@@ -272,16 +226,16 @@ fn carry_out(
     command: &Command,
     mut edited: Edited,
     new: &NewVersion,
-    view: Option<&View<'_>>,
+    before: Option<(&Item, u64)>,
 ) -> Result<(Edited, Results), (u8, Status)> {
     let mut results = Vec::new();
-    // `${Mutation.value_crc32c}` is of the body that results: xattr paths with macros wait for it.
-    let (with_macros, others): (Vec<_>, Vec<_>) =
-        (0_u8..).zip(&command.specs).partition(|(_, spec)| spec.expands_macros());
-    for (at, spec) in others.into_iter().chain(with_macros) {
-        let value = if spec.is_xattr() && spec.expands_macros() {
-            macros::expand(&spec.value, new, edited.body.as_deref(), view.map(|view| (view.item, view.uuid)))
-                .map_err(|status| (at, status))?
+    // The checksum is of the body that results, and stands in for itself until that is known (daemon/subdocument_context.cc,
+    // `generate_macro_padding`).
+    let values = command.specs.iter().map(|spec| spec.value.as_slice());
+    let pad = macros::pad(values.chain(edited.xattrs.values()));
+    for (at, spec) in (0_u8..).zip(&command.specs) {
+        let value = if spec.expands_macros() {
+            macros::expand(&spec.value, new, &pad, before).map_err(|status| (at, status))?
         } else {
             spec.value.clone()
         };
@@ -290,7 +244,9 @@ fn carry_out(
             results.push((at, result));
         }
     }
-    results.sort_by_key(|(at, _)| *at);
+    edited.xattrs.normalize();
+    let expanded = command.specs.iter().filter(|spec| spec.expands_macros());
+    edited.xattrs.replace(expanded.map(|spec| spec.xattr().0), &pad, &macros::checksum(&edited.body));
     Ok((edited, results))
 }
 
@@ -298,57 +254,37 @@ fn apply(command: &Command, edited: &mut Edited, spec: &Spec, value: &[u8]) -> R
     let makes_way = spec.makes_way() || command.has(doc_flag::MAKES_DOCUMENT) || command.has(doc_flag::ADD);
     match spec.code {
         opcode::SET => {
-            if edited.is_deleted {
-                return Err(Status::DELETED_CANNOT_HAVE_VALUE);
-            }
-            edited.body = Some(value.to_vec());
+            edited.body = value.to_vec();
             Ok(Vec::new())
         }
         opcode::DELETE => {
-            if edited.is_deleted {
-                return Err(Status::KEY_NOT_FOUND);
-            }
             edited.is_deleted = true;
-            edited.body = None;
+            edited.body = Vec::new();
             edited.xattrs = edited.xattrs.system_only();
             Ok(Vec::new())
         }
         opcode::SUBDOC_REPLACE_BODY_WITH_XATTR => {
             let (name, inner) = spec.xattr();
-            let root = edited.xattrs.get(name).and_then(Json::parse).ok_or(Status::PATH_NOT_FOUND)?;
-            edited.body = Some(edit::look(opcode::SUBDOC_GET, &root, inner)?);
+            let root = Json::document(edited.xattrs.get(name).ok_or(Status::PATH_NOT_FOUND)?)?;
+            edited.body = edit::look(opcode::SUBDOC_GET, &root, inner)?;
             Ok(Vec::new())
         }
         code if spec.is_xattr() => xattr(code, &mut edited.xattrs, spec, value, makes_way),
         code => {
-            if edited.is_deleted {
-                return Err(Status::DELETED_CANNOT_HAVE_VALUE);
-            }
-            let mut root = match &edited.body {
-                Some(body) => Json::parse(body).ok_or(Status::DOC_NOT_JSON)?,
-                None => empty_root(code, &spec.path),
-            };
+            // What has no body is not JSON, be it a tombstone or a document that is being revived.
+            let mut root = Json::document(&edited.body)?;
             let result = edit::edit(code, &mut root, &spec.path, value, makes_way)?;
-            edited.body = Some(root.text());
+            edited.body = root.text();
             Ok(result)
         }
     }
-}
-
-/// An array when the command needs one at the root, else an object (docs/SubDocument.md, "Creating missing documents").
-fn empty_root(code: u8, path: &str) -> Json {
-    let pushes = matches!(
-        code,
-        opcode::SUBDOC_ARRAY_PUSH_LAST | opcode::SUBDOC_ARRAY_PUSH_FIRST | opcode::SUBDOC_ARRAY_ADD_UNIQUE
-    );
-    if pushes && path.is_empty() { Json::Array(Vec::new()) } else { Json::Object(Vec::new()) }
 }
 
 /// The xattrs are edited as one object whose members they are.
 fn xattr(code: u8, xattrs: &mut Xattrs, spec: &Spec, value: &[u8], makes_way: bool) -> Result<Vec<u8>, Status> {
     let (name, _) = spec.xattr();
     let members = match xattrs.get(name) {
-        Some(value) => vec![(name.to_owned(), Json::parse(value).ok_or(Status::DOC_NOT_JSON)?)],
+        Some(value) => vec![(name.to_owned(), Json::document(value)?)],
         None => Vec::new(),
     };
     let mut root = Json::Object(members);
@@ -372,27 +308,27 @@ fn keep(
     frames: &Frames,
     cas: u64,
 ) -> Arc<Item> {
-    let live = current.filter(|item| item.kind == Kind::Live);
-    let before = live.map_or_else(|| target.draft(), copy_of);
-    // Without an expiry in the extras it is 0, which takes the document's own away (subdocument.cc, `allocate_document`).
-    let is_kept = frames.preserves_expiry && live.is_some();
-    let expiry = if is_kept { before.expiry } else { target.expiry(command.expiry.unwrap_or(0)) };
-    let body = edited.body.unwrap_or_else(|| if edited.is_deleted { Vec::new() } else { b"{}".to_vec() });
-    let draft = Draft { xattrs: edited.xattrs, is_json: is_json(&body), body, expiry, cas: Some(cas), ..before };
-    if edited.is_deleted {
+    let before = current.map_or_else(|| target.draft(), copy_of);
+    // Without an expiry in the extras it is 0, which takes the document's own away (daemon/subdocument.cc, `allocate_document`).
+    // One that is to be kept is that of a tombstone, too, which is over.
+    let kept = current.filter(|_| frames.preserves_expiry).map(Item::time);
+    let expiry = kept.unwrap_or_else(|| target.expiry(command.expiry));
+    let flags = command.user_flags.unwrap_or(before.flags);
+    let Edited { xattrs, body, is_deleted, .. } = edited;
+    let draft = Draft { xattrs, is_json: is_json(&body), body, expiry, flags, cas: Some(cas), ..before };
+    if is_deleted {
         return target.vbucket.put_deleted(Draft { expiry: 0, flags: 0, ..draft });
     }
     target.vbucket.put(draft)
 }
 
-/// Which path failed, and why: in the value of a multi command, as the status itself of a single one.
-fn multi_failure(command: &Command, at: u8, status: Status, seen: Option<&Arc<Item>>) -> Failure {
+/// Which path failed, and why: in the value of a multi command, as the status itself of a single one. That the document is a tombstone is
+/// told by lookups alone (daemon/subdocument.cc, `send_multi_lookup_response`).
+fn path_failure(command: &Command, at: u8, status: Status) -> Failure {
     if !command.is_multi {
         return status.into();
     }
-    let is_deleted = seen.is_some_and(|item| !item.is_live());
-    let overall = if is_deleted { Status::MULTI_PATH_FAILURE_DELETED } else { Status::MULTI_PATH_FAILURE };
     let mut value = vec![at];
     value.extend(status.0.to_be_bytes());
-    Failure { status: overall, value }
+    Failure { status: Status::MULTI_PATH_FAILURE, value }
 }

@@ -1,12 +1,13 @@
-//! Sub-document commands as they are on the wire (`kv_engine` docs/SubDocument.md).
+//! Sub-document commands as they are on the wire (`kv_engine` docs/SubDocument.md, `daemon/subdocument_parser.h`).
 
 use crate::cluster::Faults;
 use crate::privilege::Privilege;
-use crate::subdoc_flags::path_flag;
+use crate::subdoc_flags::{is_lookup, path_flag};
 use crate::wire::{Packet, Reader, Status, opcode};
 
-/// The most paths in one command (`subdoc_multi_max_paths`).
+/// The most paths in one command (`subdoc_multi_max_paths`, daemon/settings.h).
 const PATHS_MAX: usize = 16;
+/// The longest path in bytes (`SUBDOC_PATH_MAX_LENGTH`, `daemon/subdocument_validators.h`).
 const PATH_BYTES_MAX: usize = 1024;
 
 /// One command on one path.
@@ -36,16 +37,15 @@ impl Spec {
         let (name, rest) = self.path.split_at(end);
         (name, rest.strip_prefix('.').unwrap_or(rest))
     }
-
-    pub(crate) fn is_lookup(&self) -> bool {
-        matches!(self.code, opcode::GET | opcode::SUBDOC_GET | opcode::SUBDOC_EXISTS | opcode::SUBDOC_GET_COUNT)
-    }
 }
 
 pub(crate) struct Command {
     pub(crate) specs: Vec<Spec>,
     pub(crate) flags: u8,
-    pub(crate) expiry: Option<u32>,
+    /// As it was asked for; 0 for none.
+    pub(crate) expiry: u32,
+    /// The document's flags; those that it has when none are given.
+    pub(crate) user_flags: Option<u32>,
     pub(crate) is_multi: bool,
     pub(crate) is_lookup: bool,
 }
@@ -56,7 +56,7 @@ impl Command {
     }
 
     /// Whether one of its paths is in a system xattr (a name with `_`) and the user lacks the privilege for these
-    /// (subdocument.cc, `validate_xattr_privilege`).
+    /// (daemon/subdocument.cc, `validate_xattr_privilege`).
     pub(crate) fn is_denied(&self, faults: &Faults) -> bool {
         let needed = if self.is_lookup { Privilege::SystemXattrRead } else { Privilege::SystemXattrWrite };
         faults.denied.contains(&needed) && self.specs.iter().any(|spec| spec.is_xattr() && spec.path.starts_with('_'))
@@ -74,18 +74,15 @@ pub(crate) fn parse(packet: &Packet) -> Result<Command, Status> {
         let path = text(path)?;
         specs.push(Spec { code: packet.opcode, flags, path, value: value.to_vec() });
     }
-    let (expiry, flags) = match extras.rest().len() {
-        0 => (None, 0),
-        1 => (None, extras.u8().unwrap_or(0)),
-        4 => (extras.u32(), 0),
-        5 => (extras.u32(), extras.u8().unwrap_or(0)),
-        _ => return Err(Status::INVALID),
-    };
-    let is_lookup =
-        if is_multi { packet.opcode == opcode::SUBDOC_MULTI_LOOKUP } else { specs.iter().all(Spec::is_lookup) };
-    if is_lookup && expiry.is_some() {
+    let is_lookup = if is_multi { packet.opcode == opcode::SUBDOC_MULTI_LOOKUP } else { is_lookup(packet.opcode) };
+    // Expiry, the document's flags, the command's flags: any of them, in that order.
+    let length = extras.rest().len();
+    if ![0, 1, 4, 5, 8, 9].contains(&length) || is_lookup && length > 1 {
         return Err(Status::INVALID);
     }
+    let expiry = if length >= 4 { extras.u32().unwrap_or(0) } else { 0 };
+    let user_flags = if length >= 8 { extras.u32() } else { None };
+    let flags = extras.u8().unwrap_or(0);
     let mut rest = if is_multi { Reader::new(&packet.value) } else { Reader::new(&[]) };
     while !rest.rest().is_empty() {
         if specs.len() == PATHS_MAX {
@@ -96,7 +93,7 @@ pub(crate) fn parse(packet: &Packet) -> Result<Command, Status> {
     if specs.is_empty() {
         return Err(Status::INVALID_COMBINATION);
     }
-    Ok(Command { specs, flags, expiry, is_multi, is_lookup })
+    Ok(Command { specs, flags, expiry, user_flags, is_multi, is_lookup })
 }
 
 fn parse_spec(reader: &mut Reader<'_>, is_lookup: bool) -> Option<Result<Spec, Status>> {

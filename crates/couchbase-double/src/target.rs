@@ -1,6 +1,7 @@
 //! What a document command works on: the vbucket, the key with its collection, and what the server refuses first.
 
 use crate::cluster::{Bucket, Faults, Node, State, id};
+use crate::item::Xattrs;
 use crate::session::Session;
 use crate::vbucket::{Draft, VBucket, now_s};
 use crate::wire::{Frames, Packet, Status, leb128, opcode, read_leb128};
@@ -18,13 +19,11 @@ impl From<Status> for Failure {
     }
 }
 
-/// The longest key without its collection (docs/DocumentSizeLimits.md).
-const KEY_BYTES_MAX: usize = 250;
-/// The longest key in a collection other than the default one (docs/Collections.md).
-const COLLECTION_KEY_BYTES_MAX: usize = 246;
-/// The largest document (docs/DocumentSizeLimits.md).
-pub(crate) const VALUE_BYTES_MAX: usize = 20 << 20;
-/// Expiries up to this many seconds are relative to now (docs/BinaryProtocol.md, "Expiration").
+/// The largest body with its user xattrs (docs/DocumentSizeLimits.md, `max_item_size`).
+const VALUE_BYTES_MAX: usize = 20 << 20;
+/// The most bytes of a document's system xattrs (include/memcached/limits.h, `PrivilegedBytes`).
+const SYSTEM_BYTES_MAX: usize = 1 << 20;
+/// Expiries up to this many seconds are relative to now (`daemon/mc_time.cc`, `memcached_maximum_relative_time`).
 const RELATIVE_EXPIRY_S_MAX: u32 = 30 * 24 * 60 * 60;
 
 pub(crate) struct Target<'a> {
@@ -59,24 +58,24 @@ impl<'a> Target<'a> {
     ) -> Result<Self, Failure> {
         let name = session.bucket.as_deref().ok_or(Status::NO_BUCKET)?;
         let node = session.node;
-        if !state.buckets.get(name).is_some_and(|bucket| is_here(bucket, packet.vbucket, node)) {
-            return Err(session.not_my_vbucket(state));
-        }
-        let State { buckets, faults, nodes, .. } = state;
-        let bucket = buckets.get_mut(name).ok_or(Status::NO_BUCKET)?;
         let (collection, key) = if session.has_collections() {
             read_leb128(&packet.key).ok_or(Status::INVALID)?
         } else {
             (0, packet.key.as_slice())
         };
-        let longest = if collection == 0 { KEY_BYTES_MAX } else { COLLECTION_KEY_BYTES_MAX };
-        if key.is_empty() || key.len() > longest {
-            return Err(Status::INVALID.into());
-        }
-        let Some(found) = bucket.manifest.collection(collection) else {
+        let bucket = state.buckets.get(name).ok_or(Status::NO_BUCKET)?;
+        let is_known = bucket.manifest.collection(collection).is_some();
+        // The form of the packet comes first, and of that the collection; with a copy of any kind the node knows it
+        // (daemon/mcbp_validators.cc, `setCurrentCollectionInfo`).
+        if !is_known && bucket.has_copy(packet.vbucket, node) {
             return Err(unknown(Status::UNKNOWN_COLLECTION, bucket.manifest.uid));
-        };
-        let max_ttl = found.max_ttl;
+        }
+        if !is_here(bucket, packet.vbucket, node) {
+            return Err(session.not_my_vbucket(state));
+        }
+        let State { buckets, faults, nodes, .. } = state;
+        let bucket = buckets.get_mut(name).ok_or(Status::NO_BUCKET)?;
+        let max_ttl = bucket.manifest.collection(collection).map_or(0, |found| found.max_ttl);
         let copies = bucket.map.get(usize::from(packet.vbucket)).map_or(&[][..], Vec::as_slice);
         let can_be_durable = has_majority(copies, nodes);
         let vbucket = bucket.vbuckets.get_mut(usize::from(packet.vbucket)).ok_or(Status::NOT_MY_VBUCKET)?;
@@ -86,7 +85,7 @@ impl<'a> Target<'a> {
 
     /// What stands before any write: faults, durability, locks.
     pub(crate) fn begin_write(&mut self, packet: &Packet) -> Result<Frames, Failure> {
-        let frames = Frames::read(&packet.frames)?;
+        let frames = Frames::read(packet.opcode, &packet.frames)?;
         if self.faults.failing_writes > 0 {
             self.faults.failing_writes -= 1;
             return Err(Status::TEMPORARY_FAILURE.into());
@@ -154,9 +153,18 @@ fn has_majority(copies: &[i32], nodes: &[Node]) -> bool {
     copies.iter().filter(is_alive).count() > copies.len() / 2
 }
 
-/// The refusal of a collection or scope that the manifest does not have (docs/Collections.md, "unknown collection").
+/// Refuses a document that is too large (`engines/ep/src/ep_engine.cc`, `itemAllocate`).
+pub(crate) fn check_size(xattrs: &Xattrs, body_bytes: usize) -> Result<(), Status> {
+    let (section, system) = xattrs.section_bytes();
+    let is_right = system <= SYSTEM_BYTES_MAX && section - system + body_bytes <= VALUE_BYTES_MAX;
+    if is_right { Ok(()) } else { Err(Status::TOO_BIG) }
+}
+
+/// The refusal of a collection or scope that the manifest does not have (docs/Collections.md, "unknown collection";
+/// daemon/cookie.cc, `setUnknownCollectionErrorContext`).
 pub(crate) fn unknown(status: Status, manifest_uid: u64) -> Failure {
-    let value = serde_json::json!({"manifest_uid": format!("{manifest_uid:x}")});
+    let context = "Unknown scope or collection in operation";
+    let value = serde_json::json!({"error": {"context": context}, "manifest_uid": format!("{manifest_uid:x}")});
     Failure { status, value: value.to_string().into_bytes() }
 }
 

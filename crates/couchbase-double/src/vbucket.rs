@@ -12,9 +12,11 @@ use crate::wire::read_leb128;
 const LOGICAL_BITS: u64 = 0xffff;
 /// A failover log keeps the newest entries (engines/ep/configuration.json, `max_failover_entries`).
 const FAILOVER_ENTRIES_MAX: usize = 25;
-/// The longest time that a document can be locked (engines/ep/configuration.json, `getl_max_timeout`).
-const LOCK_MAX: Duration = Duration::from_secs(30);
-const LOCK_DEFAULT: Duration = Duration::from_secs(15);
+/// The longest time in seconds that a document can be locked (engines/ep/configuration.json, `getl_max_timeout`).
+const LOCK_S_MAX: u32 = 30;
+/// How long it is locked when no time is asked for, or a longer one (`getl_default_timeout`; `engines/ep/src/ep_engine.cc`,
+/// `getLockedInner`).
+const LOCK_S_DEFAULT: u32 = 15;
 
 /// One branch of a vbucket's history: its identity, and the sequence number at which it began.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -221,12 +223,10 @@ impl VBucket {
         if self.is_locked(&item.key) {
             return None;
         }
-        let time = match seconds {
-            0 => LOCK_DEFAULT,
-            more => Duration::from_secs(more.into()).min(LOCK_MAX),
-        };
+        let seconds = if (1..=LOCK_S_MAX).contains(&seconds) { seconds } else { LOCK_S_DEFAULT };
         let cas = self.next_cas();
-        self.locks.insert(item.key.clone(), Lock { cas, until: Instant::now() + time });
+        let until = Instant::now() + Duration::from_secs(seconds.into());
+        self.locks.insert(item.key.clone(), Lock { cas, until });
         Some(cas)
     }
 
@@ -452,5 +452,11 @@ mod tests {
         assert_eq!(vbucket.lock_cas(b"a"), Some(cas));
         vbucket.unlock(b"a");
         assert!(!vbucket.is_locked(b"a"));
+        for (asked, seconds) in [(0, 15), (1, 1), (30, 30), (31, 15)] {
+            vbucket.lock(&item, asked).unwrap();
+            let left = vbucket.locks[&b"a"[..]].until.duration_since(Instant::now());
+            assert!(left <= Duration::from_secs(seconds) && left > Duration::from_secs(seconds - 1), "{asked}");
+            vbucket.unlock(b"a");
+        }
     }
 }

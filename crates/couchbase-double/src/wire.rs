@@ -3,7 +3,7 @@
 
 /// Bytes of a packet before its body.
 pub(crate) const HEADER_BYTES: usize = 24;
-/// The largest body that the double reads: a document of 20 MiB, its system xattrs and its key, rounded up.
+/// The largest body that the double reads (docs/DocumentSizeLimits.md, `max_packet_size`).
 pub(crate) const BODY_BYTES_MAX: usize = 30 << 20;
 
 pub(crate) mod magic {
@@ -29,7 +29,6 @@ pub(crate) mod opcode {
     pub(crate) const VERSION: u8 = 0x0b;
     pub(crate) const APPEND: u8 = 0x0e;
     pub(crate) const PREPEND: u8 = 0x0f;
-    pub(crate) const STAT: u8 = 0x10;
     pub(crate) const TOUCH: u8 = 0x1c;
     pub(crate) const GET_AND_TOUCH: u8 = 0x1d;
     pub(crate) const HELLO: u8 = 0x1f;
@@ -71,7 +70,6 @@ pub(crate) mod opcode {
     pub(crate) const SUBDOC_DICT_ADD: u8 = 0xc7;
     pub(crate) const SUBDOC_DICT_UPSERT: u8 = 0xc8;
     pub(crate) const SUBDOC_DELETE: u8 = 0xc9;
-    #[cfg(test)]
     pub(crate) const SUBDOC_REPLACE: u8 = 0xca;
     pub(crate) const SUBDOC_ARRAY_PUSH_LAST: u8 = 0xcb;
     pub(crate) const SUBDOC_ARRAY_PUSH_FIRST: u8 = 0xcc;
@@ -132,11 +130,13 @@ impl Status {
     pub(crate) const PATH_MISMATCH: Self = Self(0xc1);
     pub(crate) const PATH_INVALID: Self = Self(0xc2);
     pub(crate) const PATH_TOO_BIG: Self = Self(0xc3);
+    pub(crate) const DOC_TOO_DEEP: Self = Self(0xc4);
     pub(crate) const VALUE_CANNOT_INSERT: Self = Self(0xc5);
     pub(crate) const DOC_NOT_JSON: Self = Self(0xc6);
     pub(crate) const NUMBER_RANGE: Self = Self(0xc7);
     pub(crate) const DELTA_INVALID: Self = Self(0xc8);
     pub(crate) const PATH_EXISTS: Self = Self(0xc9);
+    pub(crate) const VALUE_TOO_DEEP: Self = Self(0xca);
     pub(crate) const INVALID_COMBINATION: Self = Self(0xcb);
     pub(crate) const MULTI_PATH_FAILURE: Self = Self(0xcc);
     pub(crate) const SUCCESS_DELETED: Self = Self(0xcd);
@@ -146,6 +146,7 @@ impl Status {
     pub(crate) const XATTR_CANNOT_MODIFY_VATTR: Self = Self(0xd2);
     pub(crate) const MULTI_PATH_FAILURE_DELETED: Self = Self(0xd3);
     pub(crate) const XATTR_ORDER: Self = Self(0xd4);
+    pub(crate) const XATTR_UNKNOWN_VATTR_MACRO: Self = Self(0xd5);
     pub(crate) const ONLY_REVIVE_DELETED: Self = Self(0xd6);
     pub(crate) const DELETED_CANNOT_HAVE_VALUE: Self = Self(0xd7);
 }
@@ -316,19 +317,21 @@ pub(crate) fn leb128(mut id: u32) -> Vec<u8> {
     }
 }
 
-/// The collection id at the front of a key, and the key behind it.
+/// The collection id at the front of a key, in its shortest form, and the key behind it (`include/mcbp/protocol/unsigned_leb128.h`,
+/// `decodeCanonical`).
 pub(crate) fn read_leb128(key: &[u8]) -> Option<(u32, &[u8])> {
     let mut id: u64 = 0;
     for (at, byte) in key.iter().take(5).enumerate() {
         id |= u64::from(byte & 0x7f) << (7 * at);
         if byte & 0x80 == 0 {
-            return Some((u32::try_from(id).ok()?, key.get(at + 1..)?));
+            let is_shortest = at == 0 || *byte != 0;
+            return Some((u32::try_from(id).ok().filter(|_| is_shortest)?, key.get(at + 1..)?));
         }
     }
     None
 }
 
-/// What the frame infos of a request ask for (docs/BinaryProtocol.md, "Request with Flexible Framing Extras").
+/// What the frame infos of a request ask for (docs/BinaryProtocol.md, "flexible framing extras").
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) struct Frames {
     /// The durability level, 1 to 3.
@@ -337,7 +340,8 @@ pub(crate) struct Frames {
 }
 
 impl Frames {
-    pub(crate) fn read(bytes: &[u8]) -> Result<Self, Status> {
+    /// Reads the frame infos of a command (`daemon/mcbp_validators.cc`, `parseFrameExtras`).
+    pub(crate) fn read(code: u8, bytes: &[u8]) -> Result<Self, Status> {
         let mut frames = Self::default();
         let mut reader = Reader::new(bytes);
         while let Some(head) = reader.u8() {
@@ -349,22 +353,46 @@ impl Frames {
             let length = escaped(head & 15, &mut reader).ok_or(Status::INVALID)?;
             let body = reader.take(length).ok_or(Status::INVALID)?;
             match (id, body) {
-                // Barrier, and the trace context: nothing to do for them.
-                (0 | 3, _) => {}
-                // Durability: a level, and optionally a timeout.
-                (1, [level, ..]) if body.len() == 1 || body.len() == 3 => {
-                    if !(1..=3).contains(level) {
-                        return Err(Status::DURABILITY_INVALID_LEVEL);
-                    }
-                    frames.durability = Some(*level);
+                // Barrier: commands are carried out in order as it is. Of a stream: only DCP has them.
+                (0, []) | (2, [_, _]) => {}
+                (1, [level]) => frames.durability = Some(durability(code, *level, 1)?),
+                (1, [level, high, low]) => {
+                    frames.durability = Some(durability(code, *level, u16::from_be_bytes([*high, *low]))?);
                 }
-                (5, []) => frames.preserves_expiry = true,
-                (1 | 5, _) => return Err(Status::INVALID),
+                (5, []) if keeps_expiry(code) => frames.preserves_expiry = true,
+                // And on behalf of another user, and with another privilege: the double has one user.
+                (5, []) | (4 | 6, _) => return Err(Status::NOT_SUPPORTED),
+                (0 | 1 | 2 | 5, _) => return Err(Status::INVALID),
                 _ => return Err(Status::UNKNOWN_FRAME_INFO),
             }
         }
         Ok(frames)
     }
+}
+
+/// A level with a time limit in milliseconds that a client may ask for (`include/memcached/durability_spec.h`), of a command that has it.
+fn durability(code: u8, level: u8, timeout_ms: u16) -> Result<u8, Status> {
+    if !(1..=3).contains(&level) || timeout_ms == 0 || timeout_ms == u16::MAX {
+        return Err(Status::DURABILITY_INVALID_LEVEL);
+    }
+    let has_levels =
+        keeps_expiry(code) || matches!(code, opcode::ADD | opcode::DELETE | opcode::TOUCH | opcode::GET_AND_TOUCH);
+    if has_levels { Ok(level) } else { Err(Status::INVALID) }
+}
+
+/// Whether a command can leave a document's expiry as it is (protocol/mcbp/opcode.cc, `PreserveTtl`).
+fn keeps_expiry(code: u8) -> bool {
+    matches!(
+        code,
+        opcode::SET
+            | opcode::REPLACE
+            | opcode::INCREMENT
+            | opcode::DECREMENT
+            | opcode::APPEND
+            | opcode::PREPEND
+            | opcode::SUBDOC_DICT_ADD
+            ..=opcode::SUBDOC_COUNTER | opcode::SUBDOC_MULTI_MUTATION | opcode::SUBDOC_REPLACE_BODY_WITH_XATTR
+    )
 }
 
 #[cfg(test)]
@@ -414,14 +442,14 @@ mod tests {
         }
         assert_eq!(read_leb128(&[0x80]), None);
         assert_eq!(read_leb128(&[255, 255, 255, 255, 16]), None);
+        assert_eq!(read_leb128(&[0x88, 0]), None);
     }
 
     #[test]
-    fn frame_infos_are_read_and_unknown_ones_refused() {
-        assert_eq!(Frames::read(&[0x11, 2]).unwrap().durability, Some(2));
-        assert!(Frames::read(&[0x50]).unwrap().preserves_expiry);
-        assert_eq!(Frames::read(&[0x11, 9]), Err(Status::DURABILITY_INVALID_LEVEL));
-        assert_eq!(Frames::read(&[0xe0]), Err(Status::UNKNOWN_FRAME_INFO));
-        assert_eq!(Frames::read(&[0x12]), Err(Status::INVALID));
+    fn frame_infos_are_read() {
+        let read = |bytes: &[u8]| Frames::read(opcode::SET, bytes);
+        assert_eq!(read(&[0x11, 2]).unwrap().durability, Some(2));
+        assert_eq!(read(&[0x13, 3, 0, 1, 0x50]).unwrap(), Frames { durability: Some(3), preserves_expiry: true });
+        assert_eq!(read(&[0x00, 0x22, 0, 7]).unwrap(), Frames::default());
     }
 }

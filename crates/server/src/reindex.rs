@@ -11,10 +11,9 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use tidelock_core::ids::{DocumentId, Sequence, SessionId};
+use tidelock_core::ids::DocumentId;
 use tidelock_core::json;
 use tidelock_core::server::{ChangeRecord, ChannelSet, Filter};
-use tidelock_core::wire::Outcome;
 use tidelock_store::{Commit, CommitOutcome, StoreError, Trace, Write};
 
 use crate::clock::Clock;
@@ -174,7 +173,7 @@ async fn rewrite(
         })
         .collect();
     while !writes.is_empty() {
-        match database.store.commit(commit_of(writes.clone(), clock.now_ms())).await? {
+        match database.store.commit(Commit::new(writes.clone(), clock.now_ms())).await? {
             CommitOutcome::Mismatch(changed) => {
                 let changed: BTreeSet<DocumentId> = changed.into_iter().collect();
                 writes.retain(|write| !changed.contains(&write.id));
@@ -183,21 +182,4 @@ async fn rewrite(
         }
     }
     Ok(writes.len() as u64)
-}
-
-/// A commit of the server's own: no client repeats it, no session made it.
-fn commit_of(writes: Vec<Write>, now_ms: u64) -> Commit {
-    Commit {
-        jumps: false,
-        mutation: None,
-        session: SessionId(0),
-        acknowledged: Sequence(0),
-        writes,
-        outcome: Outcome::Accepted,
-        named: Vec::new(),
-        fingerprint: None,
-        conflicts: Vec::new(),
-        actor: String::new(),
-        now_ms,
-    }
 }

@@ -15,6 +15,11 @@ use crate::subdoc::{doc_flag, look, next_result, opcode, path_flag, status};
 pub(crate) const META: &str = "m";
 pub(crate) const CAS: &str = "cas";
 pub(crate) const CRC: &str = "crc";
+/// The body, within one command alone.
+pub(crate) const BODY: &str = "b";
+
+/// The xattr of a tombstone that is there only to be revived, where there was nothing: it says nothing.
+pub(crate) const PLACEHOLDER: &[u8] = b"{}";
 
 /// What the platform says of an error. After [`PlatformError::Unavailable`] a put may have happened.
 pub(crate) fn refused(error: &Error) -> PlatformError {
@@ -122,6 +127,17 @@ impl Stamp {
 /// The value of the xattr, but for what macros add.
 pub(crate) fn xattr_of(meta: &[u8]) -> Vec<u8> {
     format!("{{\"{META}\":\"{}\"}}", base64::encode(meta, Variant::Standard)).into_bytes()
+}
+
+/// As [`xattr_of`], with a body that the same command moves to where it belongs.
+pub(crate) fn staging(meta: Option<&[u8]>, body: &[u8]) -> Vec<u8> {
+    let mut value = meta.map_or_else(|| b"{}".to_vec(), xattr_of);
+    value.pop();
+    let comma = if meta.is_some() { "," } else { "" };
+    value.extend(format!("{comma}\"{BODY}\":").bytes());
+    value.extend(body);
+    value.push(b'}');
+    value
 }
 
 /// CRC-32C (Castagnoli), as the server's macro has it.

@@ -9,12 +9,12 @@ use tidelock_core::ids::DocumentId;
 use tidelock_couchbase_dcp::{
     Branch, Change, ChangeKind, Checkpoint, Error, Event, Feed as Changes, Filter, Opened, Start, SystemChange,
 };
-use tidelock_store::BoxFuture;
 use tidelock_store::platform::{Entry, Feed, FeedEvent, Order, PlatformError, Position};
+use tidelock_store::{BoxFuture, Seldom};
 use tokio::time::{Instant, timeout_at};
 
 use crate::config::{CouchbaseOptions, Durability, XATTR};
-use crate::entry::{State, refused};
+use crate::entry::{PLACEHOLDER, State, refused};
 use crate::history::{Place, Told, Verdict, judge};
 use crate::names::document_key;
 use crate::position::Followed;
@@ -56,6 +56,8 @@ pub(crate) struct CouchbaseFeed {
     logged: BTreeMap<String, (String, Instant)>,
     /// Why it goes no further.
     end: Option<PlatformError>,
+    /// Changes under keys that are no documents'.
+    passed_over: Seldom,
 }
 
 impl CouchbaseFeed {
@@ -109,6 +111,7 @@ impl CouchbaseFeed {
             since: Instant::now(),
             logged: BTreeMap::new(),
             end: None,
+            passed_over: Seldom::default(),
         })
     }
 
@@ -174,12 +177,17 @@ impl CouchbaseFeed {
     fn changed(&self, change: &Change) -> Option<FeedEvent> {
         let collection = self.names.get(&change.collection)?;
         let Some(key) = document_key(&change.key) else {
-            if change.key == PROBE.as_bytes() {
-                return None;
+            if change.key != PROBE.as_bytes()
+                && let Some(others) = self.passed_over.due()
+            {
+                tracing::warn!(collection, key = ?change.key, others, "a change of an entry that is no document is passed over");
             }
-            tracing::warn!(collection, key = ?change.key, "a change of an entry that is no document is passed over");
             return None;
         };
+        // Nothing was there before it: it is no news.
+        if change.kind.is_removal() && change.xattrs.get(XATTR).is_some_and(|xattr| *xattr == *PLACEHOLDER) {
+            return None;
+        }
         let uuid = self.places.get(usize::from(change.vbucket)).map_or(0, |place| place.uuid);
         let entry = entry_of(change, uuid);
         Some(FeedEvent::Changed(DocumentId::new(collection.as_str(), key), entry))

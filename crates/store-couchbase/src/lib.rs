@@ -18,6 +18,7 @@ mod config;
 mod entry;
 mod feed;
 mod history;
+mod members;
 mod names;
 mod platform;
 mod position;

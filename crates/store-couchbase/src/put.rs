@@ -7,6 +7,10 @@
 //! | a tombstone | put | revive, by CAS |
 //! | a tombstone | keep, delete | change, by CAS |
 //! | a document | any | change, by CAS; the expiry stays |
+//!
+//! The server has no command that sets a whole body and looks at tombstones (`kv_engine` `daemon/subdocument_traits.h`). So a revived body
+//! comes by way of the xattr, and a new one is put together from its members; where it cannot be, a tombstone that says nothing is made
+//! first, and revived.
 
 use std::time::{Duration, Instant};
 
@@ -14,9 +18,10 @@ use tidelock_couchbase_dcp::kv::{Client, Request, Response};
 use tidelock_store::platform::{Order, PlatformError, PutContent, PutIf, PutOutcome, Written};
 
 use crate::config::{Durability, XATTR};
-use crate::entry::{CAS, CRC, Was, failed, is_busy, read, refused, xattr_of};
+use crate::entry::{BODY, CAS, CRC, PLACEHOLDER, Was, failed, is_busy, read, refused, staging, xattr_of};
+use crate::members::{depth, members};
 use crate::names::{CONTENT_BYTES_MAX, KEY_BYTES_MAX, META_BYTES_MAX};
-use crate::subdoc::{MACRO_CAS, MACRO_CRC, change, doc_flag, frames, opcode, path_flag, status};
+use crate::subdoc::{MACRO_CAS, MACRO_CRC, PATHS_MAX, change, doc_flag, frames, opcode, path_flag, status};
 
 /// A put that the server is too busy for is tried again after this time, then after twice as much, …
 const BUSY_RETRY: Duration = Duration::from_millis(5);
@@ -24,6 +29,9 @@ const BUSY_RETRY: Duration = Duration::from_millis(5);
 const BUSY_MAX: Duration = Duration::from_millis(2_500);
 /// After this time, in milliseconds, the server gives a durable write up.
 const DURABLE_MS_MAX: u16 = 8_000;
+/// Bodies that are not set as a whole may be nested so deep: the server edits 32 levels, of which the xattr takes two, and counts what is
+/// in the innermost one (`subjson` subdoc/path.h). The rest is for doubt about how it counts.
+const DEPTH_MAX: usize = 24;
 
 /// Writes one entry.
 pub(crate) async fn put(
@@ -32,8 +40,17 @@ pub(crate) async fn put(
     put: &PutIf,
     durability: Durability,
 ) -> Result<(PutOutcome, u16), PlatformError> {
-    check_sizes(put)?;
-    let was = Was::read(&put.token)?;
+    check_form(put)?;
+    let mut was = Was::read(&put.token)?;
+    if let (None, PutContent::Put(text)) = (was, &put.content)
+        && new_members(put, text).is_none()
+    {
+        let answer = call(client, &placeholder(path, put)).await?;
+        match placed(put, &answer)? {
+            Some(placed) => was = Some(placed),
+            None => return Ok((PutOutcome::Mismatch, answer.vbucket)),
+        }
+    }
     let Some(request) = request(path, put, was, durability) else {
         // Nothing would change: whether the state is still the one that is named is all there is to say.
         let (entry, vbucket) = read(client, path, &put.id.key).await?;
@@ -44,16 +61,50 @@ pub(crate) async fn put(
         };
         return Ok((outcome, vbucket));
     };
+    let answer = call(client, &request).await?;
+    Ok((outcome(put, was, &answer)?, answer.vbucket))
+}
+
+/// Sends a command until the server is not too busy for it.
+async fn call(client: &Client, request: &Request) -> Result<Response, PlatformError> {
     let begun = Instant::now();
     let mut pause = BUSY_RETRY;
     loop {
-        let answer = client.call(&request).await.map_err(|error| refused(&error))?;
-        if is_busy(answer.status) && begun.elapsed() + pause < BUSY_MAX {
-            tokio::time::sleep(pause).await;
-            pause *= 2;
-            continue;
+        let answer = client.call(request).await.map_err(|error| refused(&error))?;
+        if !is_busy(answer.status) || begun.elapsed() + pause >= BUSY_MAX {
+            return Ok(answer);
         }
-        return Ok((outcome(put, was, &answer)?, answer.vbucket));
+        tokio::time::sleep(pause).await;
+        pause *= 2;
+    }
+}
+
+/// The members of a body that one command can put together, beside what it writes of the meta.
+fn new_members(put: &PutIf, text: &[u8]) -> Option<Vec<(String, String)>> {
+    let paths_of_meta = if put.meta.is_some() { 3 } else { 0 };
+    members(text, PATHS_MAX - paths_of_meta).filter(|members| paths_of_meta + members.len() > 0)
+}
+
+/// A tombstone without a meta, where there is nothing. It need not be durable: without it the document is not revived.
+fn placeholder(path: &str, put: &PutIf) -> Request {
+    let mut value = Vec::new();
+    change(&mut value, opcode::SUBDOC_UPSERT, path_flag::XATTR, XATTR, PLACEHOLDER);
+    Request {
+        opcode: opcode::MULTI_MUTATION,
+        collection: path.to_owned(),
+        key: put.id.key.as_bytes().to_vec(),
+        extras: vec![doc_flag::ADD | doc_flag::ACCESS_DELETED | doc_flag::CREATE_AS_DELETED],
+        value,
+        ..Request::default()
+    }
+}
+
+/// What the document is after the placeholder; `None` where there was something.
+fn placed(put: &PutIf, answer: &Response) -> Result<Option<Was>, PlatformError> {
+    match answer.status {
+        status::SUCCESS_DELETED => Ok(Some(Was { cas: answer.cas, is_live: false, has_xattr: true })),
+        status::KEY_EXISTS | status::NOT_STORED => Ok(None),
+        status => Err(failed(&format!("writing {}", put.id), status)),
     }
 }
 
@@ -61,29 +112,43 @@ pub(crate) async fn put(
 fn request(path: &str, put: &PutIf, was: Option<Was>, durability: Durability) -> Option<Request> {
     let (is_live, has_xattr) = was.map_or((false, false), |was| (was.is_live, was.has_xattr));
     let mut value = Vec::new();
-    match &put.meta {
-        Some(meta) => {
-            let expanding = path_flag::XATTR | path_flag::EXPANDS_MACROS;
-            change(&mut value, opcode::SUBDOC_UPSERT, path_flag::XATTR, XATTR, &xattr_of(meta));
-            change(&mut value, opcode::SUBDOC_UPSERT, expanding, &format!("{XATTR}.{CAS}"), MACRO_CAS);
-            change(&mut value, opcode::SUBDOC_UPSERT, expanding, &format!("{XATTR}.{CRC}"), MACRO_CRC);
-        }
-        None if has_xattr => change(&mut value, opcode::SUBDOC_DELETE, path_flag::XATTR, XATTR, b""),
-        None => {}
+    let staged = match &put.content {
+        PutContent::Put(text) if was.is_some() && !is_live => Some(text),
+        PutContent::Put(_) | PutContent::Keep | PutContent::Delete => None,
+    };
+    if let Some(text) = staged {
+        let place = format!("{XATTR}.{BODY}");
+        let left = if put.meta.is_some() { place.as_str() } else { XATTR };
+        change(&mut value, opcode::SUBDOC_UPSERT, path_flag::XATTR, XATTR, &staging(put.meta.as_deref(), text));
+        change(&mut value, opcode::REPLACE_BODY_WITH_XATTR, path_flag::XATTR, &place, b"");
+        change(&mut value, opcode::SUBDOC_DELETE, path_flag::XATTR, left, b"");
+    } else if let Some(meta) = &put.meta {
+        change(&mut value, opcode::SUBDOC_UPSERT, path_flag::XATTR, XATTR, &xattr_of(meta));
+    } else if has_xattr {
+        change(&mut value, opcode::SUBDOC_DELETE, path_flag::XATTR, XATTR, b"");
+    }
+    if put.meta.is_some() {
+        let expanding = path_flag::XATTR | path_flag::EXPANDS_MACROS;
+        change(&mut value, opcode::SUBDOC_UPSERT, expanding, &format!("{XATTR}.{CAS}"), MACRO_CAS);
+        change(&mut value, opcode::SUBDOC_UPSERT, expanding, &format!("{XATTR}.{CRC}"), MACRO_CRC);
     }
     match &put.content {
-        PutContent::Put(text) => change(&mut value, opcode::SET, 0, "", text),
+        PutContent::Put(text) if is_live => change(&mut value, opcode::SET, 0, "", text),
+        PutContent::Put(text) if was.is_none() => {
+            for (path, text) in new_members(put, text)? {
+                change(&mut value, opcode::SUBDOC_UPSERT, 0, &path, text.as_bytes());
+            }
+        }
         PutContent::Delete if is_live => change(&mut value, opcode::DELETE, 0, "", b""),
-        PutContent::Delete | PutContent::Keep => {}
+        PutContent::Put(_) | PutContent::Delete | PutContent::Keep => {}
     }
     if value.is_empty() {
         return None;
     }
-    let revives = matches!(put.content, PutContent::Put(_)) && was.is_some() && !is_live;
     let flags = match was {
         None if matches!(put.content, PutContent::Put(_)) => doc_flag::ADD | doc_flag::ACCESS_DELETED,
         None => doc_flag::ADD | doc_flag::ACCESS_DELETED | doc_flag::CREATE_AS_DELETED,
-        Some(_) if revives => doc_flag::ACCESS_DELETED | doc_flag::REVIVE,
+        Some(_) if staged.is_some() => doc_flag::ACCESS_DELETED | doc_flag::REVIVE,
         // With it the command would also find a tombstone, which has another CAS.
         Some(_) if is_live => 0,
         Some(_) => doc_flag::ACCESS_DELETED,
@@ -126,7 +191,7 @@ fn outcome(put: &PutIf, was: Option<Was>, answer: &Response) -> Result<PutOutcom
     Ok(PutOutcome::Done(vec![Written { token, order }]))
 }
 
-fn check_sizes(put: &PutIf) -> Result<(), PlatformError> {
+fn check_form(put: &PutIf) -> Result<(), PlatformError> {
     let content = if let PutContent::Put(text) = &put.content { text.len() } else { 0 };
     let meta = put.meta.as_ref().map_or(0, |meta| meta.len());
     let parts = [
@@ -134,11 +199,15 @@ fn check_sizes(put: &PutIf) -> Result<(), PlatformError> {
         ("content", content, CONTENT_BYTES_MAX),
         ("meta", meta, META_BYTES_MAX),
     ];
-    match parts.into_iter().find(|(_, length, limit)| *length > *limit as usize) {
-        None => Ok(()),
-        Some((part, length, limit)) => {
-            Err(PlatformError::Refused(format!("{}: a {part} of {length} bytes; at most {limit}", put.id)))
+    if let Some((part, length, limit)) = parts.into_iter().find(|(_, length, limit)| *length > *limit as usize) {
+        return Err(PlatformError::Refused(format!("{}: a {part} of {length} bytes; at most {limit}", put.id)));
+    }
+    match &put.content {
+        PutContent::Put(text) if !Was::read(&put.token)?.is_some_and(|was| was.is_live) && depth(text) > DEPTH_MAX => {
+            let why = format!("{}: a new document is nested at most {DEPTH_MAX} levels deep", put.id);
+            Err(PlatformError::Refused(why))
         }
+        PutContent::Put(_) | PutContent::Keep | PutContent::Delete => Ok(()),
     }
 }
 
@@ -171,6 +240,7 @@ mod tests {
         assert_eq!(flags(was(false, false), PutContent::Keep, Some(b"m")), Some((0x04, 7, durable)));
         assert_eq!(flags(was(false, false), PutContent::Delete, None), None);
         assert_eq!(flags(was(true, false), PutContent::Delete, None), Some((0, 7, keeping.clone())));
+        assert_eq!(flags(was(true, false), content(), None), Some((0, 7, keeping.clone())));
         assert_eq!(flags(was(true, true), PutContent::Keep, None), Some((0, 7, keeping)));
     }
 

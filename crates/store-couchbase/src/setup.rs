@@ -78,13 +78,13 @@ pub(crate) async fn check(platform: &CouchbasePlatform, collections: &[String]) 
     Ok(findings)
 }
 
-/// Whether the user may write documents with their xattr. The command changes nothing, as its last path is of nothing; but it comes as far
+/// Whether the user may write documents with their xattr. The command changes nothing, as its last path counts by nothing; but it comes as far
 /// as the xattr, which one that names a wrong version does not: the server looks at privileges for xattrs when it has found the document as
 /// it was expected (`kv_engine` daemon/subdocument.cc, `do_xattr_phase`).
 async fn writing(client: &Client, path: &str) -> Result<Option<Finding>, PlatformError> {
     let mut value = Vec::new();
     change(&mut value, opcode::SUBDOC_UPSERT, crate::subdoc::path_flag::XATTR, crate::config::XATTR, b"1");
-    change(&mut value, opcode::SUBDOC_DELETE, 0, "nothing", b"");
+    change(&mut value, opcode::SUBDOC_COUNTER, 0, "nothing", b"0");
     let request = Request {
         opcode: opcode::MULTI_MUTATION,
         collection: path.to_owned(),

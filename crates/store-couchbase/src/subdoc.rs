@@ -9,8 +9,10 @@ pub(crate) mod opcode {
     pub(crate) const SUBDOC_GET: u8 = 0xc5;
     pub(crate) const SUBDOC_UPSERT: u8 = 0xc8;
     pub(crate) const SUBDOC_DELETE: u8 = 0xc9;
+    pub(crate) const SUBDOC_COUNTER: u8 = 0xcf;
     pub(crate) const MULTI_LOOKUP: u8 = 0xd0;
     pub(crate) const MULTI_MUTATION: u8 = 0xd1;
+    pub(crate) const REPLACE_BODY_WITH_XATTR: u8 = 0xd3;
 }
 
 /// Statuses (`kv_engine` include/mcbp/protocol/status.h).
@@ -59,6 +61,11 @@ pub(crate) mod path_flag {
 pub(crate) const MACRO_CAS: &[u8] = b"\"${Mutation.CAS}\"";
 /// CRC-32C of the body that the command leaves.
 pub(crate) const MACRO_CRC: &[u8] = b"\"${Mutation.value_crc32c}\"";
+
+/// The most paths of a command (`kv_engine` daemon/settings.h, `subdoc_multi_max_paths`).
+pub(crate) const PATHS_MAX: usize = 16;
+/// The longest path in bytes (`kv_engine` `daemon/subdocument_validators.h`).
+pub(crate) const PATH_BYTES_MAX: usize = 1024;
 
 /// Appends one path of a lookup.
 pub(crate) fn look(out: &mut Vec<u8>, code: u8, flags: u8, path: &str) {

@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, VecDeque};
 
 use tidelock_core::ids::DocumentId;
 use tidelock_geode_client::{Client, Event, EventId, Interest, Loss, RegionChange, Subscribe, Subscription};
-use tidelock_store::BoxFuture;
 use tidelock_store::platform::{Feed, FeedEvent, PlatformError, Position};
+use tidelock_store::{BoxFuture, Seldom};
 
 use crate::config::GeodeOptions;
 use crate::entry::{Values, refused};
@@ -29,6 +29,8 @@ pub(crate) struct GeodeFeed {
     number: u64,
     /// The number of the last position that was reported.
     reported: u64,
+    /// Changes under keys that are no documents'.
+    passed_over: Seldom,
 }
 
 impl GeodeFeed {
@@ -50,7 +52,8 @@ impl GeodeFeed {
         }
         let number = known.unwrap_or_default();
         let node = options.node.clone();
-        Ok(Self { client, subscription, node, collections, ahead, told: VecDeque::new(), number, reported: number })
+        let (told, passed_over) = (VecDeque::new(), Seldom::default());
+        Ok(Self { client, subscription, node, collections, ahead, told, number, reported: number, passed_over })
     }
 
     fn position(&mut self) -> FeedEvent {
@@ -70,9 +73,11 @@ impl GeodeFeed {
                 self.tell(change.id.clone());
                 let Some((collection, place)) = self.collections.get(&change.region) else { return Ok(None) };
                 let Some(key) = document_key(&change.key) else {
-                    if matches!(place, Place::Documents { .. }) {
+                    if let Place::Documents { .. } = place
+                        && let Some(others) = self.passed_over.due()
+                    {
                         let (region, key) = (&change.region, &change.key);
-                        tracing::warn!(region, ?key, "a change of an entry that is no document is passed over");
+                        tracing::warn!(region, ?key, others, "a change of an entry that is no document is passed over");
                     }
                     return Ok(None);
                 };

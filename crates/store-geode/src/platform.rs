@@ -72,11 +72,9 @@ impl GeodePlatform {
             let keys: Vec<Key> = places.iter().filter_map(|at| ids.get(*at)).map(key_of).collect();
             for (at, values) in places.iter().zip(read_many(&place, &keys).await?) {
                 let entry = values.entry(&self.client, &place).await?;
-                let (Some(slot), Some(id)) = (entries.get_mut(*at), ids.get(*at)) else { continue };
-                if let Some(why) = &entry.unreadable {
-                    tracing::warn!(document = %id, why, "an entry that is no document is passed over");
+                if let Some(slot) = entries.get_mut(*at) {
+                    *slot = entry;
                 }
-                *slot = entry;
             }
         }
         Ok(entries)

@@ -5,9 +5,9 @@
 use std::fmt::Write as _;
 use std::time::Duration;
 
-use tidelock_geode_client::{Client, Error, Interest, Json, Key, Region, Subscribe, Value, pdx};
+use tidelock_geode_client::{Client, Error, Event, Interest, Json, Key, Region, Subscribe, Value, pdx};
 use tidelock_store::platform::{Finding, system};
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, sleep, timeout};
 
 use crate::config::GeodeOptions;
 use crate::manager::{Manager, ManagerError};
@@ -21,6 +21,9 @@ const PROBE_CLASS: &str = "tidelock.NoSuchClass";
 const BUCKETS_DEFAULT: usize = 113;
 /// How many keys are compared to see whether two regions are colocated.
 const KEYS_COMPARED: usize = 64;
+
+/// How long the event of a write may take.
+const EVENT_LIMIT: Duration = Duration::from_secs(10);
 
 /// How much later than its servers a manager may hear of a new region, and how often it is asked until it has.
 const MANAGER_LAG: Duration = Duration::from_secs(15);
@@ -48,7 +51,7 @@ pub(crate) async fn check(client: &Client, options: &GeodeOptions, places: &[(St
     }
     findings.extend(pdx(client).await);
     findings.extend(read_serialized(client).await);
-    findings.extend(subscriptions(options).await);
+    findings.extend(subscriptions(client, options).await);
     findings
 }
 
@@ -237,22 +240,51 @@ fn probe() -> Json {
     Json::Object(vec![("tidelock".to_owned(), Json::Bool(true))])
 }
 
-/// Whether the servers keep event queues.
-async fn subscriptions(options: &GeodeOptions) -> Option<Finding> {
+/// Whether the servers send the events of what is written.
+async fn subscriptions(client: &Client, options: &GeodeOptions) -> Option<Finding> {
     let mut connection = options.connection.clone();
     connection.durable = None;
-    let attempt = async {
-        let client = Client::connect(connection).await?;
-        let interests = vec![Interest::all(system::STATE)];
-        let subscription = client.subscribe(Subscribe { redundancy: 0, interests, queries: Vec::new() }).await;
-        client.close(false).await;
-        subscription.map(drop)
+    let heard = async {
+        // Another client than the one that writes: nobody hears of what he did himself.
+        let listener = Client::connect(connection).await?;
+        let heard = hears(&listener, client).await;
+        listener.close(false).await;
+        heard
     };
-    let error = attempt.await.err()?;
+    let what = match heard.await {
+        Ok(true) => return None,
+        Ok(false) => {
+            format!("subscriptions are off: what was written to /{} made no event in {EVENT_LIMIT:?}", system::STATE)
+        }
+        Err(error @ Error::NotAuthorized(_)) => {
+            let remedy = "give the user DATA:READ on the regions as wholes, not on some of their keys";
+            return Some(fatal(format!("the user may not subscribe to /{}: {error}", system::STATE), remedy));
+        }
+        Err(error) => format!("subscriptions are off: no server keeps an event queue: {error}"),
+    };
     Some(fatal(
-        format!("no server keeps an event queue: {error}"),
-        "enable subscriptions on the servers: a cache server with maximum-message-count and a server port in the same group",
+        what,
+        "the servers have to keep queues for their clients, and nothing between them and this node may hold back the connections on which events come: see the servers' logs",
     ))
+}
+
+/// Whether one client hears of what another one writes.
+async fn hears(listener: &Client, writer: &Client) -> Result<bool, Error> {
+    let interests = vec![Interest::all(system::STATE)];
+    let mut subscription = listener.subscribe(Subscribe { interests, ..Subscribe::default() }).await?;
+    let (region, key) = (writer.region(system::STATE), Key::from(PROBE));
+    region.put(&key, &Value::Bytes(vec![0].into())).await?;
+    let event = async {
+        while let Some(event) = subscription.next().await {
+            if matches!(&event, Event::Change(change) if change.key == key) {
+                return true;
+            }
+        }
+        false
+    };
+    let is_heard = timeout(EVENT_LIMIT, event).await.unwrap_or(false);
+    region.destroy(&key).await?;
+    Ok(is_heard)
 }
 
 /// Creates what is missing, through a manager; what cannot be created is in the findings, with the commands for an administrator.

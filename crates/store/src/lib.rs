@@ -15,6 +15,7 @@ pub mod limits;
 mod memory;
 pub mod platform;
 mod recent;
+mod seldom;
 mod sketches;
 mod store;
 
@@ -24,6 +25,7 @@ pub use changelog::{
 pub use embedded::{EmbeddedOptions, EmbeddedStore};
 pub use error::StoreError;
 pub use memory::{MemoryCopy, MemoryStore};
+pub use seldom::Seldom;
 pub use sketches::Sketches;
 pub use store::{
     BoxFuture, Capabilities, ClientRecord, Commit, CommitOutcome, ConflictQuery, ConflictRecord, Document, ReadSet,

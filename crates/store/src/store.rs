@@ -124,6 +124,25 @@ pub struct Commit {
     pub now_ms: u64,
 }
 
+impl Commit {
+    /// Writes that no client asked for: nobody repeats them, and no session made them.
+    pub fn new(writes: Vec<Write>, now_ms: u64) -> Self {
+        Self {
+            mutation: None,
+            session: SessionId(0),
+            acknowledged: Sequence(0),
+            jumps: false,
+            writes,
+            outcome: Outcome::Accepted,
+            named: Vec::new(),
+            fingerprint: None,
+            conflicts: Vec::new(),
+            actor: String::new(),
+            now_ms,
+        }
+    }
+}
+
 /// What a store remembers of a document besides its state.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Trace {

@@ -2,12 +2,13 @@
 //! `packages/*/test/geode*`.
 //!
 //! The cluster is started here, unless `TIDELOCK_TEST_GEODE=host[port]` names the locator of another one. That one
-//! must have the regions of `crates/geode-cluster/java/cache.xml`. Tests that end its processes, or that need the Java
-//! application beside it, are skipped then: those in modules named `local_*`, and those of the packages.
+//! must have the regions of `crates/geode-cluster/java/cache.xml`, which the tests empty. Tests in modules named `local_*`
+//! are skipped then: they end processes of the cluster, or leave ten thousand types in its registry.
 
 use std::env;
 use std::ffi::OsStr;
 use std::path::Path;
+use std::process::Command;
 
 use tidelock_geode_cluster::{Artifacts, Cluster, Foreign, Regions, Version};
 
@@ -20,6 +21,8 @@ use crate::summary;
 use crate::tally::Tally;
 
 const LOCATOR: &str = "TIDELOCK_TEST_GEODE";
+/// `name:password` of a user, where the cluster has a security manager.
+const USER: &str = "TIDELOCK_TEST_GEODE_USER";
 const FOLDER: &str = "TIDELOCK_GEODE_CLUSTER";
 /// Names the folder with the jars, for tests that start a cluster of their own.
 pub(super) const JARS: &str = "TIDELOCK_GEODE_JARS";
@@ -39,13 +42,8 @@ pub(super) fn run(project: &Project) -> Result<Tally, String> {
     }
     // One after the other: they share one cluster and two cores, and some end its processes.
     command.args(["--", "--test-threads=1"]);
-    if let Some(locator) = env::var_os(LOCATOR).filter(|locator| !locator.is_empty()) {
-        command.args(["--skip", "local_"]).env(LOCATOR, locator);
-        let mut tally = tests(&mut command)?;
-        tally += Tally::skipped(format!(
-            "tests in modules named local_*, and the browser: {LOCATOR} names a cluster whose processes are not ours to end"
-        ));
-        return Ok(tally);
+    if let Some(locator) = env::var(LOCATOR).ok().filter(|locator| !locator.is_empty()) {
+        return on_another(project, &mut command, &locator);
     }
     let artifacts = match self::artifacts(project, Version::V1_15_1)? {
         Ok(artifacts) => artifacts,
@@ -61,12 +59,39 @@ pub(super) fn run(project: &Project) -> Result<Tally, String> {
     let mut tally = tests(&mut command)?;
     match setup::chromium(project) {
         Ok(chromium) => {
-            tally += in_browser(project, &chromium, &artifacts, &cluster, "test/geode")?;
+            tally += in_browser(project, &chromium, &artifacts, &cluster.locator(), &[], "test/geode")?;
             drop(cluster);
             tally += over_http(project, &chromium)?;
         }
         Err(sentence) => tally += Tally::skipped(format!("the browser on Geode: {sentence}")),
     }
+    Ok(tally)
+}
+
+/// The tests on a cluster that somebody else runs.
+fn on_another(project: &Project, command: &mut Command, locator: &str) -> Result<Tally, String> {
+    command.args(["--skip", "local_"]);
+    let mut tally = Tally::skipped(format!(
+        "tests in modules named local_*, and those of 1.14.4: {LOCATOR} names a cluster whose processes are not ours to end"
+    ));
+    let java = match env::var_os(USER) {
+        Some(_) => Err(format!("the Java application does not log in, and {USER} is set")),
+        None => artifacts(project, Version::V1_15_1)?,
+    };
+    let artifacts = match java {
+        Ok(artifacts) => artifacts,
+        Err(sentence) => {
+            command.args(["--skip", "java::"]);
+            tally += Tally::skipped(format!("tests with a Java application, and the browser: {sentence}"));
+            tally += tests(command)?;
+            return Ok(tally);
+        }
+    };
+    tally += tests(command.env(JARS, artifacts.folder()))?;
+    tally += match setup::chromium(project) {
+        Ok(chromium) => in_browser(project, &chromium, &artifacts, locator, &[], "test/geode")?,
+        Err(sentence) => Tally::skipped(format!("the browser on Geode: {sentence}")),
+    };
     Ok(tally)
 }
 
@@ -78,27 +103,24 @@ fn over_http(project: &Project, chromium: &Path) -> Result<Tally, String> {
     };
     println!("   > a cluster of Geode 1.14.4");
     let cluster = Cluster::start(&artifacts, &artifacts.folder().join("cluster"), Regions::Application, &[])?;
-    in_browser(project, chromium, &artifacts, &cluster, "test/geode-http")
+    let (manager, rest) = (cluster.manager_address(), cluster.rest_address());
+    let more: [(&str, &OsStr); 2] =
+        [("TIDELOCK_GEODE_MANAGER", manager.as_ref()), ("TIDELOCK_GEODE_REST", rest.as_ref())];
+    in_browser(project, chromium, &artifacts, &cluster.locator(), &more, "test/geode-http")
 }
 
-/// The tests below `folder` of each package: the built packages in a real Chromium, the built binary, the cluster, and Java.
+/// The tests below `folder` of each package: the built packages in a real Chromium, the built binary, a cluster, and Java.
 fn in_browser(
     project: &Project,
     chromium: &Path,
     artifacts: &Artifacts,
-    cluster: &Cluster,
+    locator: &str,
+    more: &[(&str, &OsStr)],
     folder: &str,
 ) -> Result<Tally, String> {
-    let locator = cluster.locator();
-    let java = serde_json::json!(Foreign::command_line(artifacts, &locator)).to_string();
-    let (manager, rest) = (cluster.manager_address(), cluster.rest_address());
-    let env: [(&str, &OsStr); 4] = [
-        (LOCATOR, locator.as_ref()),
-        ("TIDELOCK_GEODE_JAVA", java.as_ref()),
-        ("TIDELOCK_GEODE_MANAGER", manager.as_ref()),
-        ("TIDELOCK_GEODE_REST", rest.as_ref()),
-    ];
-    browser::drive(project, &browser::below(project, folder), chromium, &env)
+    let java = serde_json::json!(Foreign::command_line(artifacts, locator)).to_string();
+    let of_all: [(&str, &OsStr); 2] = [(LOCATOR, locator.as_ref()), ("TIDELOCK_GEODE_JAVA", java.as_ref())];
+    browser::drive(project, &browser::below(project, folder), chromium, &[&of_all, more].concat())
 }
 
 /// Geode's jars and the Java application. The inner error is why they cannot be had here, in one sentence; what can be had and does
@@ -118,7 +140,7 @@ pub(super) fn artifacts(project: &Project, version: Version) -> Result<Result<Ar
     }
 }
 
-fn tests(command: &mut std::process::Command) -> Result<Tally, String> {
+fn tests(command: &mut Command) -> Result<Tally, String> {
     println!("   > cargo test (Geode tests)");
     Ok(summary::cargo_test(&process::run("Geode tests", command, Echo::Shown)?))
 }

@@ -95,6 +95,17 @@ impl Connection {
         mode: Mode,
     ) -> Result<Self, Error> {
         let stream = open_stream(address, config).await?;
+        Self::greet(stream, address, config, identity, mode).await
+    }
+
+    /// Makes a connection of a stream, and authenticates. The server may have done what the mode asks for even where its answer is lost.
+    pub(crate) async fn greet(
+        stream: Box<dyn Duplex>,
+        address: &Address,
+        config: &Config,
+        identity: &ClientIdentity,
+        mode: Mode,
+    ) -> Result<Self, Error> {
         let opening = async {
             let mut opening = Opening { stream, buffer: BytesMut::new() };
             let welcome = opening.shake_hands(address, config, identity, mode).await?;

@@ -32,6 +32,8 @@ pub(super) struct End {
 pub(super) struct Feed {
     pub(super) id: FeedId,
     pub(super) server: Arc<Server>,
+    /// Who the server is: another process at its address is another one.
+    pub(super) member: VersionSource,
     task: JoinHandle<()>,
 }
 
@@ -56,12 +58,13 @@ impl Feed {
         go: oneshot::Receiver<Option<Loss>>,
     ) -> Self {
         server.feeds.fetch_add(1, Ordering::Relaxed);
+        let of_server = member.clone();
         let task = tokio::spawn(async move {
-            let is_unreadable = run(connection, member, &sinks, go).await;
+            let is_unreadable = run(connection, of_server, &sinks, go).await;
             // The keeper is gone when nobody hears it.
             let _ = sinks.ends.send(End { feed: id, is_unreadable }).await;
         });
-        Self { id, server, task }
+        Self { id, server, member, task }
     }
 }
 

@@ -166,6 +166,12 @@ impl Want {
         if let Self::Interest(interest) = self { Some(&interest.region) } else { None }
     }
 
+    /// A request that changes nothing where an interest is registered already; `None` for a query.
+    pub(super) fn request_again(&self, is_durable: bool) -> Option<Request> {
+        let Self::Interest(interest) = self else { return None };
+        Some(interest.clone().with_snapshot(SnapshotKind::None).request(is_durable))
+    }
+
     pub(super) async fn register(
         &self,
         lease: &mut Lease,

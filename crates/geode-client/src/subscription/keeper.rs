@@ -1,6 +1,6 @@
 //! Keeps the feeds of a subscription: one primary, and as many secondaries as were asked for.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, PoisonError, Weak};
 
@@ -13,7 +13,7 @@ use super::{Event, Loss, REPAIR_INTERVAL, Subscribe};
 use crate::client::Client;
 use crate::config::Config;
 use crate::error::Error;
-use crate::net::connection::Connection;
+use crate::net::connection::{Connection, open_stream};
 use crate::net::locator;
 use crate::net::pool::{Pool, check};
 use crate::net::server::{Lease, Server};
@@ -21,6 +21,7 @@ use crate::wire::codes::message;
 use crate::wire::handshake::{Mode, QueueRole};
 use crate::wire::locator::{Address, Answer, queue_servers};
 use crate::wire::message::Request;
+use crate::wire::version_tag::VersionSource;
 
 pub(super) struct Keeper {
     client: Client,
@@ -35,6 +36,21 @@ struct State {
     secondaries: Vec<Feed>,
     wants: Vec<Want>,
     next_feed: FeedId,
+    /// Servers whose queues may lack events that nobody was told are lost: one was begun and nobody knows of it yet, or was begun as a copy
+    /// while the primary went. Such a copy begins empty, and no server says so. With each the server of the primary when it was begun.
+    doubtful: BTreeMap<Address, Option<VersionSource>>,
+}
+
+impl State {
+    /// From here on the queue of a server is doubtful.
+    fn doubt(&mut self, server: &Address) {
+        let primary = self.primary.as_ref().map(|feed| feed.member.clone());
+        self.doubtful.insert(server.clone(), primary);
+    }
+
+    fn is_doubtful(&self, feed: &Feed) -> bool {
+        self.doubtful.contains_key(&feed.server.address)
+    }
 }
 
 /// A feed whose connection is open and that does not read yet.
@@ -42,6 +58,8 @@ struct Opened {
     feed: Feed,
     go: oneshot::Sender<Option<Loss>>,
     waiting: i32,
+    /// Whether the server's queue was before.
+    was_doubtful: bool,
 }
 
 impl Keeper {
@@ -59,7 +77,13 @@ impl Keeper {
             redundancy: subscribe.redundancy,
             sinks: Sinks { events, ends, duplicates: Arc::default(), destroyed: Arc::default() },
             is_stopped: AtomicBool::new(false),
-            state: Mutex::new(State { primary: None, secondaries: Vec::new(), wants, next_feed: 0 }),
+            state: Mutex::new(State {
+                primary: None,
+                secondaries: Vec::new(),
+                wants,
+                next_feed: 0,
+                doubtful: BTreeMap::new(),
+            }),
         }
     }
 
@@ -114,9 +138,12 @@ impl Keeper {
         let loss = match opened.waiting {
             -1 => Some(Loss::TimedOut),
             // Only a durable client finds a queue that is its own.
-            0.. if self.is_durable() => None,
+            0.. if self.is_durable() && !opened.was_doubtful => None,
             _ => Some(loss),
         };
+        if loss.is_none() {
+            state.doubtful.remove(&server.address);
+        }
         let mut lease = server.lease(self.config(), &self.pool().identity).await?;
         for want in self.possible(state) {
             want.register(&mut lease, self.is_durable(), self.config()).await?;
@@ -128,6 +155,8 @@ impl Keeper {
         // The feed is gone already when nobody takes this; its end is reported by itself.
         let _ = opened.go.send(loss);
         state.primary = Some(opened.feed);
+        // What it lacks is told.
+        state.doubtful.remove(&server.address);
         Ok(())
     }
 
@@ -135,12 +164,23 @@ impl Keeper {
     async fn open(&self, state: &mut State, server: &Arc<Server>, mode: Mode) -> Result<Opened, Error> {
         // An operations connection tells who the server is, which a subscription does not.
         let member = server.lease(self.config(), &self.pool().identity).await?.member();
-        let connection = Connection::open(&server.address, self.config(), &self.pool().identity, mode).await?;
+        let (address, config) = (&server.address, self.config());
+        let stream = open_stream(address, config).await?;
+        let was_doubtful = state.doubtful.contains_key(address);
+        if !was_doubtful {
+            state.doubt(address);
+        }
+        let connection = Connection::greet(stream, address, config, &self.pool().identity, mode).await;
+        // Only where no answer came may the server have begun a queue all the same.
+        if connection.as_ref().is_err_and(|error| !matches!(error, Error::Unreachable(_))) && !was_doubtful {
+            state.doubtful.remove(address);
+        }
+        let connection = connection?;
         let waiting = connection.welcome.queue.waiting;
         state.next_feed += 1;
         let (go, wait) = oneshot::channel();
         let feed = Feed::start(state.next_feed, Arc::clone(server), connection, member, self.sinks.clone(), wait);
-        Ok(Opened { feed, go, waiting })
+        Ok(Opened { feed, go, waiting, was_doubtful })
     }
 
     /// The servers to try for the queue: those that have it first, the primary of them before all.
@@ -204,8 +244,34 @@ impl Keeper {
             // The primary answers with the entries.
             want.register(&mut lease, self.is_durable(), self.config()).await?;
         }
+        // A copy that a durable client finds was begun before.
+        if opened.waiting < 0 || !self.is_durable() {
+            state.doubt(&server.address);
+        }
+        // A primary that was there when the copy was begun, and answers after it, could give it what it had.
+        if self.is_primary_there(state, &server.address).await {
+            state.doubtful.remove(&server.address);
+        }
         let _ = opened.go.send(None);
         Ok(opened.feed)
+    }
+
+    /// Whether the server of the primary queue is the process that it was when a copy was begun, and is not closing.
+    async fn is_primary_there(&self, state: &State, copy: &Address) -> bool {
+        let Some(primary) = &state.primary else { return false };
+        if state.doubtful.get(copy) != Some(&Some(primary.member.clone())) {
+            return false;
+        }
+        let Ok(mut lease) = primary.server.lease(self.config(), &self.pool().identity).await else { return false };
+        // A closing server still answers pings. It touches no region any more.
+        let possible = self.possible(state);
+        let interest = possible.into_iter().find_map(|want| want.request_again(self.is_durable()));
+        let (request, is_chunked) = match interest {
+            Some(request) => (request, true),
+            None => (Request::new(message::PING), false),
+        };
+        let answer = lease.exchange(&request, is_chunked, self.config()).await;
+        lease.member() == primary.member && answer.and_then(|reply| check(reply, is_chunked)).is_ok()
     }
 
     /// Looks after a feed that has ended, and opens what is missing.
@@ -271,7 +337,7 @@ impl Keeper {
     async fn promote(&self, state: &mut State) -> bool {
         while !state.secondaries.is_empty() {
             let feed = state.secondaries.remove(0);
-            if self.make_primary(&feed.server).await.is_ok() {
+            if !state.is_doubtful(&feed) && self.make_primary(&feed.server).await.is_ok() {
                 state.primary = Some(feed);
                 return true;
             }
@@ -289,7 +355,8 @@ impl Keeper {
     pub(super) async fn is_redundant(&self) -> bool {
         let state = self.state.lock().await;
         let others = self.pool().servers().len().saturating_sub(1);
-        state.primary.is_some() && state.secondaries.len() >= self.redundancy.min(others)
+        let copies = state.secondaries.iter().filter(|feed| !state.is_doubtful(feed)).count();
+        state.primary.is_some() && copies >= self.redundancy.min(others)
     }
 
     /// A connection for requests to the server of the primary queue.

@@ -51,14 +51,17 @@ fn config(cluster: &Cluster, roots: &Path) -> Config {
     config.user(USER, USER)
 }
 
-/// What `tidelock doctor` says with this password, and these options.
-fn doctor(cluster: &Cluster, folder: &Path, password: &str, options: &str) -> String {
+/// A user who may read but one entry of Tidelock's state.
+const USER_OF_KEYS: &str = "datawrite,datamanage,cluster,datareaddocs,dataread_tl_clients,dataread_tl_intents,dataread_tl_conflicts,dataread_tl_state~probe";
+
+/// What `tidelock doctor` says to this user with this password, and these options.
+fn doctor(cluster: &Cluster, folder: &Path, (user, password): (&str, &str), options: &str) -> String {
     let binary = std::env::var_os("TIDELOCK_BIN").expect("TIDELOCK_BIN names the server's binary");
     let config = folder.join("tidelock.toml");
     let text = format!(
         "[auth]\nalgorithms = [\"HS256\"]\nsecret = \"0b4b7235229ae0cc777989ace3485896251610e28a316744ec85689202816931\"\n\
          [databases.app]\npath = \"app.db\"\n\
-         [databases.app.cluster]\nkind = \"geode\"\naddresses = [\"{}\"]\nnode = \"tls\"\nuser = \"{USER}\"\npassword_file = \"password\"\noptions = {{ {options} }}\n\
+         [databases.app.cluster]\nkind = \"geode\"\naddresses = [\"{}\"]\nnode = \"tls\"\nuser = \"{user}\"\npassword_file = \"password\"\noptions = {{ {options} }}\n\
          [databases.app.collections.docs]\n",
         cluster.locator()
     );
@@ -112,17 +115,18 @@ async fn requests_and_events_go_over_tls_to_who_is_trusted() {
     assert_eq!(change.key, key);
     assert_eq!(change.value.as_ref(), Some(&text));
 
-    let complaints = doctor(&cluster, &folder, USER, "ca_file = \"server.pem\"");
+    let complaints = doctor(&cluster, &folder, (USER, USER), "ca_file = \"server.pem\"");
     assert!(complaints.contains("wrong: transactions on /_tl_clients do not work"), "{complaints}");
     assert!(complaints.contains("ALLOW_PERSISTENT_TRANSACTIONS=true"), "{complaints}");
     assert!(complaints.contains("wrong: JSON documents cannot be stored"), "{complaints}");
     assert!(complaints.contains("configure pdx --read-serialized=true --disk-store=DEFAULT"), "{complaints}");
-    for (password, options, expected) in [
-        (USER, "ca_file = \"stranger.pem\"", "certificate"),
-        (USER, "", "the option `ca_file` has to be set where they speak TLS"),
-        ("wrong", "ca_file = \"server.pem\"", "`user` and `password_file` have to name a user of the cluster"),
+    for (user, password, options, expected) in [
+        (USER, USER, "ca_file = \"stranger.pem\"", "certificate"),
+        (USER, USER, "", "the option `ca_file` has to be set where they speak TLS"),
+        (USER_OF_KEYS, USER_OF_KEYS, "ca_file = \"server.pem\"", "wrong: the user may not subscribe to /_tl_state: "),
+        (USER, "wrong", "ca_file = \"server.pem\"", "`user` and `password_file` have to name a user of the cluster"),
     ] {
-        let complaints = doctor(&cluster, &folder, password, options);
+        let complaints = doctor(&cluster, &folder, (user, password), options);
         assert!(complaints.contains(expected), "{complaints}");
     }
 

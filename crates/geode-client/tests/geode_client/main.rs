@@ -2,8 +2,8 @@
 
 mod connections;
 mod entries;
+mod java;
 mod local_faults;
-mod local_java;
 mod local_shapes;
 #[cfg(feature = "tls")]
 mod local_tls;

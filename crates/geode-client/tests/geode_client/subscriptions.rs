@@ -4,8 +4,12 @@
 use std::time::Duration;
 
 use tidelock_geode_client::{
-    Change, ChangeKind, Client, Event, Found, Interest, Key, Loss, SnapshotKind, Subscribe, Subscription, Value,
+    Address, Change, ChangeKind, Client, Config, Event, Found, Interest, Key, Loss, SnapshotKind, Subscribe,
+    Subscription, Value,
 };
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, copy_bidirectional};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
 use tokio::time::timeout;
 
 use crate::support::{client, config};
@@ -163,4 +167,70 @@ async fn a_continuous_query_tells_what_enters_and_leaves_its_result() {
         }
     }
     subscription.drop_query("old").await.unwrap();
+}
+
+/// The first byte of the connection by which a server keeps a copy of a queue.
+const COPY: u8 = 102;
+const GREETING_MAX: usize = 4096;
+
+/// Passes everything on between a client and a server, until it is cut. Once the server has a copy of a queue, the other relay is cut.
+async fn relay(server: Address, is_cut: watch::Receiver<bool>, other: watch::Sender<bool>) -> Address {
+    let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
+    let address = Address::new("127.0.0.1", listener.local_addr().unwrap().port());
+    tokio::spawn(async move {
+        while let Ok((near, _)) = listener.accept().await {
+            let (mut is_cut, other, server) = (is_cut.clone(), other.clone(), server.clone());
+            tokio::spawn(async move {
+                tokio::select! {
+                    biased;
+                    _ = is_cut.wait_for(|is_cut| *is_cut) => {}
+                    // Its end is that of one of the two connections.
+                    _ = pass(near, &server, &other) => {}
+                }
+            });
+        }
+    });
+    address
+}
+
+async fn pass(mut near: TcpStream, server: &Address, other: &watch::Sender<bool>) -> std::io::Result<()> {
+    let mut far = TcpStream::connect((server.host.as_str(), server.port)).await?;
+    let kind = near.read_u8().await?;
+    far.write_u8(kind).await?;
+    if kind == COPY {
+        let mut greeting = vec![0; GREETING_MAX];
+        let count = near.read(&mut greeting).await?;
+        far.write_all(greeting.get(..count).unwrap_or_default()).await?;
+        let answer = far.read_u8().await?;
+        other.send_replace(true);
+        near.write_u8(answer).await?;
+    }
+    copy_bidirectional(&mut near, &mut far).await.map(drop)
+}
+
+#[tokio::test]
+async fn a_copy_that_is_begun_while_the_primary_goes_is_not_trusted() {
+    let writer = client().await;
+    let [first, second] = writer.servers().try_into().expect("two servers");
+    let (cut_first, first_is_cut) = watch::channel(false);
+    let (cut_second, second_is_cut) = watch::channel(false);
+    // The primary goes, whichever it is, at the moment at which the other server has a copy.
+    let servers = vec![relay(first, first_is_cut, cut_second).await, relay(second, second_is_cut, cut_first).await];
+    let through = config().durable(&format!("test-doubtful-{}", std::process::id()), Duration::from_secs(300));
+    let through = Config { locators: Vec::new(), servers, single_hop: false, ..through };
+    let listener = Client::connect(through).await.unwrap();
+    let mut subscription = listener.subscribe(all("docs", 1)).await.unwrap();
+    assert_eq!(next(&mut subscription).await, Event::Lost(Loss::NoQueue), "the first time");
+    loop {
+        match next(&mut subscription).await {
+            Event::Lost(loss) => break assert_eq!(loss, Loss::NoQueue, "the copy may lack events"),
+            Event::CaughtUp | Event::Change(_) => {}
+            other @ Event::Region { .. } => panic!("{other:?}"),
+        }
+    }
+    let key = Key::from("doubtful");
+    writer.region("docs").put(&key, &Value::string("told")).await.unwrap();
+    while next_change(&mut subscription).await.key != key {}
+    drop(subscription);
+    listener.close(false).await;
 }

@@ -4,12 +4,15 @@
 use std::sync::{Mutex, OnceLock, PoisonError};
 
 use tidelock_geode_client::{Address, Client, Config, Json};
-use tidelock_geode_cluster::{Cluster, Foreign};
+use tidelock_geode_cluster::{Artifacts, Cluster, Foreign};
+
+fn locator_text() -> String {
+    std::env::var("TIDELOCK_TEST_GEODE")
+        .expect("TIDELOCK_TEST_GEODE names no locator: run `cargo xtask test --stage geode`")
+}
 
 pub(crate) fn locator() -> Address {
-    let text = std::env::var("TIDELOCK_TEST_GEODE")
-        .expect("TIDELOCK_TEST_GEODE names no locator: run `cargo xtask test --stage geode`");
-    text.parse().unwrap()
+    locator_text().parse().unwrap()
 }
 
 /// `TIDELOCK_TEST_GEODE_USER=name:password` is for a cluster with a security manager.
@@ -38,13 +41,14 @@ pub(crate) fn cluster() -> Cluster {
     Cluster::attach(std::path::Path::new(&folder)).unwrap()
 }
 
-/// Gives the Java application a command; it is started once, and shared by the tests.
+/// Gives the Java application a command; it is started once, and shared by the tests. `TIDELOCK_GEODE_JARS` names the folder with its jars.
 pub(crate) fn java(words: &[&str]) -> String {
     static FOREIGN: OnceLock<Mutex<Foreign>> = OnceLock::new();
     let start = || {
-        let cluster = cluster();
-        let folder = cluster.folder().join("foreign");
-        Mutex::new(Foreign::start(cluster.artifacts(), cluster.locator_port(), &folder).unwrap())
+        let jars = std::env::var_os("TIDELOCK_GEODE_JARS").expect("TIDELOCK_GEODE_JARS names no folder");
+        let artifacts = Artifacts::in_folder(std::path::Path::new(&jars));
+        let folder = artifacts.folder().join("foreign");
+        Mutex::new(Foreign::start_on(&artifacts, &locator_text(), &folder).unwrap())
     };
     FOREIGN.get_or_init(start).lock().unwrap_or_else(PoisonError::into_inner).run(words).unwrap()
 }

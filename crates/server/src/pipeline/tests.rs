@@ -63,19 +63,7 @@ fn put(key: &str, expected: Version, body: &str) -> Write {
 }
 
 fn foreign(write: Write) -> Commit {
-    Commit {
-        jumps: false,
-        mutation: None,
-        session: SessionId(0),
-        acknowledged: Sequence(0),
-        writes: vec![write],
-        outcome: Outcome::Accepted,
-        named: Vec::new(),
-        fingerprint: None,
-        conflicts: Vec::new(),
-        actor: "another".to_owned(),
-        now_ms: 1,
-    }
+    Commit { actor: "another".to_owned(), ..Commit::new(vec![write], 1) }
 }
 
 /// A database that holds `notes/b`, and what another writer does before the first commit of the pipeline.

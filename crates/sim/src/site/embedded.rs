@@ -191,9 +191,9 @@ impl Drop for EmbeddedSite {
 
 #[cfg(test)]
 mod tests {
-    use tidelock_core::ids::{DocumentId, Sequence, SessionId, Version};
+    use tidelock_core::ids::{DocumentId, Version};
     use tidelock_core::version;
-    use tidelock_core::wire::Outcome;
+
     use tidelock_store::{Commit, Trace, Write};
 
     use super::*;
@@ -215,20 +215,7 @@ mod tests {
             edited_ms: 1,
             trace: Trace::None,
         };
-        let commit = Commit {
-            jumps: false,
-            mutation: None,
-            session: SessionId(0),
-            acknowledged: Sequence(0),
-            writes: vec![write],
-            outcome: Outcome::Accepted,
-            named: Vec::new(),
-            fingerprint: None,
-            conflicts: Vec::new(),
-            actor: String::new(),
-            now_ms: 1,
-        };
-        wait_for(store.commit(commit)).unwrap();
+        wait_for(store.commit(Commit::new(vec![write], 1))).unwrap();
     }
 
     /// Restored once as a backup, and once copied back: either way what came after the copy is gone, and the store knows that clients know

@@ -202,8 +202,10 @@ async fn nobody_adds_over_a_tombstone_that_he_has_not_seen() {
     let id = doc("a");
     let absent = get(&platform, &id).await.token;
     done(&platform, &id, tidelock_store::platform::PutContent::Keep, Some(b"mark")).await;
-    let outcome = platform.put_if(&[put(&id, &absent, content("1"), Some(b"m"))]).await.unwrap();
-    assert_eq!(outcome, PutOutcome::Mismatch);
+    for text in ["1", "{}", r#"{"n":1}"#] {
+        let outcome = platform.put_if(&[put(&id, &absent, content(text), Some(b"m"))]).await.unwrap();
+        assert_eq!(outcome, PutOutcome::Mismatch, "{text}");
+    }
     // A tombstone that was purged is not there any more.
     let mark = get(&platform, &id).await.token;
     done(&platform, &doc("b"), content("1"), None).await;

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use tidelock_store::platform::{FeedEvent, Platform as _, PutContent, PutOutcome, system};
+use tidelock_store::platform::{FeedEvent, Platform as _, PlatformError, PutContent, PutOutcome, system};
 
 use crate::support::{Ground, caught_up, collections, content, doc, done, get, is_change, put, text, until};
 
@@ -21,6 +21,46 @@ async fn a_document_is_plain_json_for_everybody_else() {
     done(&platform, &id, PutContent::Delete, Some(b"gone")).await;
     others.set(&id, b"{}").await;
     assert_eq!(get(&platform, &id).await.meta, None);
+}
+
+#[tokio::test]
+async fn bodies_of_every_form_are_made_and_brought_back_to_the_byte() {
+    let ground = Ground::new("forms").await;
+    let (platform, others) = (ground.platform().await, ground.others().await);
+    let mut feed = platform.feed(&collections(), None).await.unwrap();
+    caught_up(&mut feed).await;
+    let many: Vec<String> = (0..40).map(|n| format!("\"m{n}\":{n}")).collect();
+    let many = format!("{{{}}}", many.join(","));
+    let deep = |levels: usize| format!("{}1{}", "{\"d\":[".repeat(levels / 2), "]}".repeat(levels / 2));
+    let odd = r#"{"a.b[0]":1,"`":{"x":[1,{"y":null}]},"\"\\":"é","$z":-1.50e3}"#;
+    let texts = ["{}", odd, r#"{"":1}"#, r#"{"\u0001":1}"#, "[1,[2]]", "\"text\"", "null", "0", &many, &deep(24)];
+    for (n, text_of) in texts.into_iter().enumerate() {
+        for meta in [Some(&b"meta"[..]), None] {
+            let id = doc(&format!("form-{n}-{}", meta.is_some()));
+            for round in ["new", "over a tombstone", "over a document"] {
+                done(&platform, &id, content(text_of), meta).await;
+                assert_eq!(others.get(&id).await, text_of.as_bytes(), "{text_of}, {round}");
+                assert_eq!(get(&platform, &id).await.meta.as_deref(), meta, "{text_of}, {round}");
+                if round == "new" {
+                    done(&platform, &id, PutContent::Delete, meta).await;
+                }
+            }
+            // Nobody hears of a document that is not there before it is.
+            let is_of = |event: &FeedEvent| matches!(event, FeedEvent::Changed(changed, _) if *changed == id);
+            let first = until(&mut feed, is_of).await.pop();
+            assert!(
+                matches!(&first, Some(FeedEvent::Changed(_, Some(entry))) if entry.content.is_some()),
+                "{text_of}: {first:?}"
+            );
+        }
+    }
+    let id = doc("too deep");
+    let token = get(&platform, &id).await.token;
+    let refused = platform.put_if(&[put(&id, &token, content(&deep(26)), Some(b"m"))]).await;
+    assert!(matches!(&refused, Err(PlatformError::Refused(why)) if why.contains("24 levels")), "{refused:?}");
+    done(&platform, &id, content("{}"), Some(b"m")).await;
+    done(&platform, &id, content(&deep(90)), Some(b"m")).await;
+    assert_eq!(others.get(&id).await, deep(90).as_bytes());
 }
 
 #[tokio::test]

@@ -1,7 +1,8 @@
 //! Tests against a real cluster, whose locator `TIDELOCK_TEST_GEODE` names. `cargo xtask test --stage geode` starts one.
 
 mod alone;
-mod local_java;
+mod doctor;
+mod java;
 mod platform;
 mod suites;
 mod support;

@@ -5,14 +5,17 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use tidelock_core::ids::DocumentId;
 use tidelock_geode_client::Config;
-use tidelock_geode_cluster::{Cluster, Foreign};
+use tidelock_geode_cluster::{Artifacts, Foreign};
 use tidelock_store::platform::{Entry, Platform as _, PutContent, PutIf, PutOutcome, Token};
 use tidelock_store_geode::{GeodeOptions, GeodePlatform};
 
+fn locator() -> String {
+    std::env::var("TIDELOCK_TEST_GEODE")
+        .expect("TIDELOCK_TEST_GEODE names no locator: run `cargo xtask test --stage geode`")
+}
+
 pub(crate) fn options(node: &str) -> GeodeOptions {
-    let text = std::env::var("TIDELOCK_TEST_GEODE")
-        .expect("TIDELOCK_TEST_GEODE names no locator: run `cargo xtask test --stage geode`");
-    let config = Config::with_locator(text.parse().unwrap());
+    let config = Config::with_locator(locator().parse().unwrap());
     let config = match std::env::var("TIDELOCK_TEST_GEODE_USER") {
         Ok(user) => {
             let (name, password) = user.split_once(':').expect("write name:password");
@@ -27,19 +30,14 @@ pub(crate) async fn platform(node: &str) -> GeodePlatform {
     GeodePlatform::connect(options(node)).await.unwrap()
 }
 
-/// The cluster, whose processes a test may end and must start again.
-pub(crate) fn cluster() -> Cluster {
-    let folder = std::env::var_os("TIDELOCK_GEODE_CLUSTER").expect("TIDELOCK_GEODE_CLUSTER names no folder");
-    Cluster::attach(std::path::Path::new(&folder)).unwrap()
-}
-
-/// Gives the Java application a command; it is started once, and shared by the tests.
+/// Gives the Java application a command; it is started once, and shared by the tests. `TIDELOCK_GEODE_JARS` names the folder with its jars.
 pub(crate) fn java(words: &[&str]) -> String {
     static FOREIGN: OnceLock<Mutex<Foreign>> = OnceLock::new();
     let start = || {
-        let cluster = cluster();
-        let folder = cluster.folder().join("foreign-store");
-        Mutex::new(Foreign::start(cluster.artifacts(), cluster.locator_port(), &folder).unwrap())
+        let jars = std::env::var_os("TIDELOCK_GEODE_JARS").expect("TIDELOCK_GEODE_JARS names no folder");
+        let artifacts = Artifacts::in_folder(std::path::Path::new(&jars));
+        let folder = artifacts.folder().join("foreign-store");
+        Mutex::new(Foreign::start_on(&artifacts, &locator(), &folder).unwrap())
     };
     FOREIGN.get_or_init(start).lock().unwrap_or_else(PoisonError::into_inner).run(words).unwrap()
 }

@@ -3,9 +3,8 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use tidelock_core::ids::{DocumentId, Offset, Sequence, SessionId, Version};
+use tidelock_core::ids::{DocumentId, Offset, SessionId, Version};
 use tidelock_core::planted::{self, Bug};
-use tidelock_core::wire::Outcome;
 
 use super::ClusterStore;
 use super::limits::JOURNAL_ATTEMPTS_MAX;
@@ -34,7 +33,8 @@ impl<P: Platform> ClusterStore<P> {
             // What is not of this session, and comes at the same offset, has to reach it.
             let is_own = |write: &Write| own.get(&write.id).is_some_and(|own| own.version == write.version);
             let session = if writes.iter().all(is_own) { session } else { SessionId(0) };
-            let committed = self.journal.commit(journal_commit(writes.clone(), session, self.host.now_ms())).await?;
+            let committed =
+                self.journal.commit(Commit { session, ..Commit::new(writes.clone(), self.host.now_ms()) }).await?;
             match committed {
                 CommitOutcome::Committed(offset) if self.rulebook.revision() == revision => {
                     self.remember(taken);
@@ -87,7 +87,7 @@ impl<P: Platform> ClusterStore<P> {
             channels: self.channels(&write.id, body),
             ..write.clone()
         });
-        let commit = journal_commit(again.collect(), SessionId(0), self.host.now_ms());
+        let commit = Commit::new(again.collect(), self.host.now_ms());
         self.journal.commit(commit).await?;
         self.look_again(taken).await
     }
@@ -135,20 +135,4 @@ impl<P: Platform> ClusterStore<P> {
 /// What stands for a content that cannot be read: a damaged document, which can be replaced and deleted.
 fn unreadable() -> Document {
     Document { version: UNREADABLE, body: Arc::from(&b""[..]), edited_ms: 0 }
-}
-
-fn journal_commit(writes: Vec<Write>, session: SessionId, now_ms: u64) -> Commit {
-    Commit {
-        jumps: false,
-        mutation: None,
-        session,
-        acknowledged: Sequence(0),
-        writes,
-        outcome: Outcome::Accepted,
-        named: Vec::new(),
-        conflicts: Vec::new(),
-        fingerprint: None,
-        actor: String::new(),
-        now_ms,
-    }
 }

@@ -48,6 +48,7 @@ use self::clients::{client_id, client_row};
 use crate::changelog::{Changelog, Segment};
 use crate::error::StoreError;
 use crate::platform::{Platform, PlatformError, system};
+use crate::seldom::Seldom;
 use crate::store::{
     BoxFuture, Capabilities, ClientRecord, Commit, CommitOutcome, ConflictQuery, ConflictRecord, Document, ReadSet,
     Recorded, Store, Trace,
@@ -103,6 +104,8 @@ pub struct ClusterStore<P: Platform> {
     intents: intent::Intents,
     scans: scans::Scans,
     epoch: AtomicU64,
+    /// Contents that cannot be read.
+    passed_over: Seldom,
     /// Whether the journal has everything that was there when it was made, or opened after a long time.
     complete: watch::Sender<bool>,
 }
@@ -130,6 +133,7 @@ impl<P: Platform> ClusterStore<P> {
             intents: intent::Intents::default(),
             scans: scans::Scans::new(swept),
             epoch: AtomicU64::new(0),
+            passed_over: Seldom::default(),
             complete: watch::Sender::new(false),
         };
         if store.is_outdated().await? {

@@ -233,6 +233,12 @@ impl<P: Platform> ClusterStore<P> {
                 version.map_or(Content::Unreadable, |version| Content::Document(version, body))
             }
         };
+        if matches!(content, Content::Unreadable)
+            && let Some(others) = self.passed_over.due()
+        {
+            let why = entry.unreadable.as_deref().unwrap_or("JSON that is no document");
+            tracing::warn!(document = %id, why, others, "an entry that is no document is passed over");
+        }
         let meta = entry.meta.as_deref().and_then(Meta::read);
         State { id, token: entry.token, order: entry.order, meta, meta_bytes: entry.meta, content }
     }

@@ -28,7 +28,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use tidelock_core::ids::{ClientId, DocumentId, Incarnation, MutationId, Offset, Sequence, SessionId, Version};
-use tidelock_core::wire::{ConflictNote, Outcome};
+use tidelock_core::wire::ConflictNote;
 
 pub use model::{run_model, run_model_without_conflicts};
 pub use noting::{NotedRules, Noting};
@@ -155,19 +155,7 @@ fn strings(names: &[&str]) -> Vec<String> {
 
 /// A commit without a mutation.
 fn commit_of(writes: Vec<Write>) -> Commit {
-    Commit {
-        jumps: false,
-        mutation: None,
-        session: SessionId(5),
-        acknowledged: Sequence(0),
-        writes,
-        outcome: Outcome::Accepted,
-        named: Vec::new(),
-        fingerprint: None,
-        conflicts: Vec::new(),
-        actor: "ann".into(),
-        now_ms: 1_000,
-    }
+    Commit { session: SessionId(5), actor: "ann".into(), ..Commit::new(writes, 1_000) }
 }
 
 /// A commit of a mutation of client `client`, incarnation 1.

@@ -12,8 +12,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use futures_util::future::join_all;
 use rusqlite::Connection;
-use tidelock_core::ids::{ClientId, DocumentId, Incarnation, MutationId, Offset, Sequence, SessionId, Version};
-use tidelock_core::wire::{ConflictNote, Outcome};
+use tidelock_core::ids::{ClientId, DocumentId, Incarnation, MutationId, Offset, Sequence, Version};
+use tidelock_core::wire::ConflictNote;
 
 use super::{EmbeddedOptions, EmbeddedStore};
 use crate::changelog::{Changelog, ChannelSet, Filter};
@@ -80,26 +80,10 @@ fn delete(key: &str, expected: Version, channels: &[&str]) -> Write {
     Write { body: None, version: Version::ABSENT, ..put(key, expected, "", channels) }
 }
 
-fn commit_of(writes: Vec<Write>) -> Commit {
-    Commit {
-        jumps: false,
-        mutation: None,
-        session: SessionId(0),
-        acknowledged: Sequence(0),
-        writes,
-        outcome: Outcome::Accepted,
-        named: Vec::new(),
-        fingerprint: None,
-        conflicts: Vec::new(),
-        actor: String::new(),
-        now_ms: 1,
-    }
-}
-
 fn mutation_of(client: u8, sequence: u64, writes: Vec<Write>) -> Commit {
     let mutation =
         MutationId { client: ClientId([client; 16]), incarnation: Incarnation(1), sequence: Sequence(sequence) };
-    Commit { mutation: Some(mutation), ..commit_of(writes) }
+    Commit { mutation: Some(mutation), ..Commit::new(writes, 1) }
 }
 
 fn notes(channels: ChannelSet) -> Filter {
@@ -107,7 +91,7 @@ fn notes(channels: ChannelSet) -> Filter {
 }
 
 async fn write(store: &EmbeddedStore, writes: Vec<Write>) -> Offset {
-    match store.commit(commit_of(writes)).await.unwrap() {
+    match store.commit(Commit::new(writes, 1)).await.unwrap() {
         CommitOutcome::Committed(offset) => offset,
         other @ (CommitOutcome::Repeated(_) | CommitOutcome::OutOfOrder(_) | CommitOutcome::Mismatch(_)) => {
             panic!("{other:?}")
@@ -150,7 +134,7 @@ async fn a_second_server_is_kept_out() {
     assert!(matches!(&error, StoreError::Unavailable(text) if text.contains("another server")), "{error}");
     write(&store, vec![put("a", Version::ABSENT, "1", &[])]).await;
     store.close().await;
-    let error = store.commit(commit_of(Vec::new())).await.unwrap_err();
+    let error = store.commit(Commit::new(Vec::new(), 1)).await.unwrap_err();
     assert!(matches!(&error, StoreError::Unavailable(text) if text.contains("closed")), "{error}");
     let error = store.read(&[]).await.unwrap_err();
     assert!(matches!(&error, StoreError::Unavailable(text) if text.contains("closed")), "{error}");
@@ -253,9 +237,9 @@ async fn a_failure_in_a_group_does_not_touch_the_others() {
     let commits = (0..60_u64).map(|n| {
         let key = format!("k{n}");
         match n % 3 {
-            0 => commit_of(vec![put(&key, Version::ABSENT, "1", &[]), put("shared", Version(77), "1", &[])]),
+            0 => Commit::new(vec![put(&key, Version::ABSENT, "1", &[]), put("shared", Version(77), "1", &[])], 1),
             1 => mutation_of(9, 5, vec![put(&key, Version::ABSENT, "1", &[])]),
-            _ => commit_of(vec![put(&key, Version::ABSENT, "1", &[])]),
+            _ => Commit::new(vec![put(&key, Version::ABSENT, "1", &[])], 1),
         }
     });
     let outcomes = join_all(commits.map(|commit| store.commit(commit))).await;
@@ -287,7 +271,7 @@ async fn dropping_the_store_finishes_what_is_queued() {
     let scratch = Scratch::new();
     let store = scratch.open();
     for n in 0..300 {
-        drop(store.commit(commit_of(vec![put(&format!("k{n}"), Version::ABSENT, "1", &[])])));
+        drop(store.commit(Commit::new(vec![put(&format!("k{n}"), Version::ABSENT, "1", &[])], 1)));
     }
     drop(store);
     let store = scratch.open();
@@ -376,7 +360,7 @@ async fn the_conflict_log_keeps_the_latest() {
     };
     for _ in 0..8 {
         let conflicts = vec![note.clone(); 3];
-        store.commit(Commit { conflicts, ..commit_of(Vec::new()) }).await.unwrap();
+        store.commit(Commit { conflicts, ..Commit::new(Vec::new(), 1) }).await.unwrap();
     }
     let log = store.conflicts(&ConflictQuery { limit: 100, ..ConflictQuery::default() }).await.unwrap();
     assert_eq!(log.iter().map(|record| record.number).collect::<Vec<_>>(), (15..=24).rev().collect::<Vec<_>>());
@@ -396,7 +380,7 @@ async fn threads_storm_one_document_and_lose_no_update() {
                 let id = DocumentId::new("notes", "n");
                 let current = store.read(&[id]).await.unwrap().documents.pop().flatten().unwrap();
                 let longer = "x".repeat(current.body.len() + 1);
-                match store.commit(commit_of(vec![put("n", current.version, &longer, &[])])).await.unwrap() {
+                match store.commit(Commit::new(vec![put("n", current.version, &longer, &[])], 1)).await.unwrap() {
                     CommitOutcome::Committed(_) => done += 1,
                     CommitOutcome::Mismatch(_) => {}
                     other @ (CommitOutcome::Repeated(_) | CommitOutcome::OutOfOrder(_)) => panic!("{other:?}"),

@@ -9,6 +9,9 @@ import { build as vite } from "vite";
 import { distribution, flushed, page as html, withStack } from "./stack.ts";
 import type { Stack } from "./stack.ts";
 
+const DOCUMENT = fileURLToPath(new URL("../../../../docs/browser.md", import.meta.url));
+/** The two blocks of the document's page. */
+const PAGE = /## A first page\n[^]*?```html\n([^]*?)```[^]*?```js\n([^]*?)```/;
 const DRIVER = fileURLToPath(new URL("pages/sync-driver.ts", import.meta.url));
 
 void test("a plain script tag", { timeout: 60_000 }, async () => {
@@ -56,6 +59,26 @@ void test("a Vite build", { timeout: 90_000 }, async () => {
     const index = await readFile(join(stack.app, "built", "index.html"), "utf8");
     assert.match(index, /\/built\/assets\/index-/);
     await syncs(stack, "built/index.html");
+  });
+});
+
+void test("the first page of docs/browser.md", { timeout: 60_000 }, async () => {
+  const config = '[databases.board]\npath = "board.db"\nopen_collections = true\n';
+  await withStack({ config }, async (stack) => {
+    const [, markup, script] = PAGE.exec(await readFile(DOCUMENT, "utf8")) ?? [];
+    assert.ok(markup !== undefined && script !== undefined, "the document has the page and its script");
+    const folder = join(stack.app, "tidelock");
+    await writeFile(join(folder, "first.html"), markup);
+    await writeFile(join(folder, "cards.js"), script);
+    const [one, other] = await Promise.all([stack.browser(), stack.browser()]);
+    const pages = [
+      await one.open(`${stack.url}tidelock/first.html`),
+      await other.open(`${stack.url}tidelock/first.html`),
+    ];
+    for (const page of pages) await page.locator("#add").click();
+    const twice = /Made in a browser[^]*Made in a browser/;
+    for (const page of pages) await page.locator("#cards", { hasText: twice }).waitFor();
+    for (const page of pages) await page.locator("#status", { hasText: "live, 0 to send" }).waitFor();
   });
 });
 

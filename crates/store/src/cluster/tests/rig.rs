@@ -311,17 +311,10 @@ impl Node {
 /// An empty commit of a mutation.
 pub(super) fn commit_of(mutation: MutationId, now_ms: u64) -> Commit {
     Commit {
-        jumps: false,
         mutation: Some(mutation),
         session: SessionId(1),
-        acknowledged: Sequence(0),
-        writes: Vec::new(),
-        outcome: Outcome::Accepted,
-        named: Vec::new(),
-        fingerprint: None,
-        conflicts: Vec::new(),
         actor: "ann".to_owned(),
-        now_ms,
+        ..Commit::new(Vec::new(), now_ms)
     }
 }
 
