@@ -408,7 +408,7 @@ impl Feed {
         }
         self.last_connection += 1;
         let number = self.last_connection;
-        let producer = Producer::start(number, address.clone(), self.shared.clone());
+        let producer = Producer::start(number, address.clone(), self.shared.clone(), self.ids.clone());
         self.connections.insert(number, Node { address: address.clone(), producer, delivered: 0 });
         number
     }

@@ -1,6 +1,6 @@
 //! The scopes and collections that a node knows, for telling a dropped collection from a node that has not heard of it yet.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Deserialize;
 
@@ -9,7 +9,8 @@ use serde::Deserialize;
 pub(crate) struct Manifest {
     /// Grows with each change.
     pub(crate) uid: u64,
-    pub(crate) scopes: BTreeSet<u32>,
+    /// With the collections of each.
+    pub(crate) scopes: BTreeMap<u32, Vec<u32>>,
     pub(crate) collections: BTreeSet<u32>,
 }
 
@@ -37,10 +38,10 @@ impl Manifest {
         let hex = |text: &str| u32::from_str_radix(text, 16).ok();
         let mut manifest = Self { uid: u64::from_str_radix(&text.uid, 16).ok()?, ..Self::default() };
         for scope in &text.scopes {
-            manifest.scopes.insert(hex(&scope.uid)?);
-            for collection in &scope.collections {
-                manifest.collections.insert(hex(&collection.uid)?);
-            }
+            let collections: Vec<u32> =
+                scope.collections.iter().map(|collection| hex(&collection.uid)).collect::<Option<_>>()?;
+            manifest.collections.extend(&collections);
+            manifest.scopes.insert(hex(&scope.uid)?, collections);
         }
         Some(manifest)
     }
@@ -59,7 +60,7 @@ impl Ids {
     pub(crate) fn keep_existing(&mut self, manifest: &Manifest) -> Option<bool> {
         match self {
             Self::All => None,
-            Self::Scope(id) => (!manifest.scopes.contains(id)).then_some(false),
+            Self::Scope(id) => (!manifest.scopes.contains_key(id)).then_some(false),
             Self::Collections(ids) => {
                 let is_there = |id: &u32| manifest.collections.contains(id);
                 if !ids.iter().any(is_there) {
@@ -84,7 +85,8 @@ mod tests {
     #[test]
     fn a_manifest_is_read() {
         let manifest = Manifest::parse(TEXT.as_bytes()).unwrap();
-        assert_eq!((manifest.uid, manifest.scopes, manifest.collections), (31, [0, 8, 9].into(), [0, 10].into()));
+        let scopes = [(0, vec![0]), (8, vec![10]), (9, vec![])];
+        assert_eq!((manifest.uid, manifest.scopes, manifest.collections), (31, scopes.into(), [0, 10].into()));
         for text in ["", "{}", r#"{"uid":"x","scopes":[]}"#, r#"{"uid":"1","scopes":[{"uid":"100000000"}]}"#] {
             assert_eq!(Manifest::parse(text.as_bytes()), None, "{text}");
         }

@@ -18,7 +18,7 @@ use crate::config::Config;
 use crate::connection::{Connection, Purpose, success};
 use crate::error::Error;
 use crate::limits::{ACKNOWLEDGE_PART, BATCH_ITEMS_MAX, COMMANDS_MAX, OVERRUN_BYTES_MAX, SILENT_INTERVALS_MAX};
-use crate::manifest::Manifest;
+use crate::manifest::{Ids, Manifest};
 use crate::monitor::{Topologies, publish};
 use crate::wire::codes::{magic, opcode, open_flag, status};
 use crate::wire::message::{self, Message};
@@ -51,7 +51,7 @@ pub(crate) enum Item {
         /// Where it goes on.
         position: Position,
         log: Vec<Branch>,
-        /// The vbucket's sequence number not long ago.
+        /// The last sequence number not long ago of what the filter shows in the vbucket.
         high_seqno: Option<u64>,
     },
     Refused {
@@ -132,10 +132,10 @@ pub(crate) struct Shared {
 }
 
 impl Producer {
-    pub(crate) fn start(number: u64, address: Address, shared: Shared) -> Self {
+    pub(crate) fn start(number: u64, address: Address, shared: Shared, ids: Ids) -> Self {
         let (commands, orders) = mpsc::channel(COMMANDS_MAX);
         let window = Arc::new(Window::new(shared.config.buffer_bytes));
-        let mut session = Session::new(number, address, shared, Arc::clone(&window));
+        let mut session = Session::new(number, address, shared, Arc::clone(&window), ids);
         let task = tokio::spawn(async move {
             let error = match session.run(orders).await {
                 Ok(never) => match never {},
@@ -161,7 +161,11 @@ enum Pending {
         vbucket: u16,
         value: String,
     },
-    Seqnos,
+    /// Sequence numbers: how many of the requests were answered, and what was found.
+    Seqnos {
+        answered: usize,
+        found: HashMap<u16, u64>,
+    },
     /// What the node knows, for a stream that it has refused.
     Manifest {
         vbucket: u16,
@@ -178,7 +182,12 @@ struct Session {
     /// To be written.
     output: BytesMut,
     pending: HashMap<u32, Pending>,
-    /// The sequence numbers of the node's vbuckets, as they were when they were asked for.
+    ids: Ids,
+    /// The collections that the filter shows; all of them without.
+    collections: Option<Vec<u32>>,
+    /// The last sequence numbers of these in the node's vbuckets, as they were when they were asked for. That of the vbucket would be none to
+    /// wait for: of what a filter leaves out, a node tells nothing while it streams from memory (`kv_engine`
+    /// `engines/ep/src/dcp/active_stream.cc`, `processItemsInner`).
     high_seqnos: HashMap<u16, u64>,
     /// Bytes that came and are not acknowledged.
     unacknowledged: u64,
@@ -188,7 +197,7 @@ struct Session {
 const NO_STREAM: u32 = 0;
 
 impl Session {
-    fn new(number: u64, address: Address, shared: Shared, window: Arc<Window>) -> Self {
+    fn new(number: u64, address: Address, shared: Shared, window: Arc<Window>, ids: Ids) -> Self {
         Self {
             number,
             address,
@@ -197,6 +206,8 @@ impl Session {
             items: Vec::new(),
             output: BytesMut::new(),
             pending: HashMap::new(),
+            ids,
+            collections: None,
             high_seqnos: HashMap::new(),
             unacknowledged: 0,
         }
@@ -276,15 +287,45 @@ impl Session {
                 success(&answer, "DCP_CONTROL")?;
             }
         }
-        let seqnos = connection.request(&request::all_seqnos()).await?;
-        self.seqnos(&seqnos)
+        self.collections = match &self.ids {
+            Ids::All => None,
+            Ids::Collections(ids) => Some(ids.clone()),
+            Ids::Scope(id) => {
+                let manifest = read_manifest(&connection.request(&Outgoing::new(opcode::GET_MANIFEST)).await?)?;
+                Some(manifest.scopes.get(id).cloned().unwrap_or_default())
+            }
+        };
+        let mut found = HashMap::new();
+        for (number, request) in self.seqno_requests().iter().enumerate() {
+            let answer = connection.request(request).await?;
+            self.seqnos(number, &answer, &mut found)?;
+        }
+        self.high_seqnos = found;
+        Ok(())
     }
 
-    fn seqnos(&mut self, answer: &Packet) -> Result<(), Error> {
+    /// Which vbuckets are here, and how far each collection of the filter is in them.
+    fn seqno_requests(&self) -> Vec<Outgoing> {
+        let collections = self.collections.iter().flatten().map(|id| request::all_seqnos(Some(*id)));
+        std::iter::once(request::all_seqnos(None)).chain(collections).collect()
+    }
+
+    /// Takes the answer to one of [`Self::seqno_requests`] in.
+    fn seqnos(&self, number: usize, answer: &Packet, found: &mut HashMap<u16, u64>) -> Result<(), Error> {
+        // A collection that was dropped meanwhile: its streams hear of it.
+        if number > 0 && answer.vbucket == status::UNKNOWN_COLLECTION {
+            return Ok(());
+        }
         success(answer, "GET_ALL_VB_SEQNOS")?;
         let seqnos = request::read_seqnos(&answer.value);
         let seqnos = seqnos.ok_or_else(|| Error::Protocol("the list of sequence numbers is malformed".into()))?;
-        self.high_seqnos = seqnos.into_iter().collect();
+        for (vbucket, seqno) in seqnos {
+            if number == 0 {
+                found.insert(vbucket, if self.collections.is_some() { 0 } else { seqno });
+            } else if let Some(high) = found.get_mut(&vbucket) {
+                *high = seqno.max(*high);
+            }
+        }
         Ok(())
     }
 
@@ -299,8 +340,10 @@ impl Session {
             Command::Close { vbucket } => self.ask(&Outgoing { opaque: NO_STREAM, ..request::close_stream(vbucket) }),
             Command::Open { vbucket, opaque, position, value } => {
                 if !self.high_seqnos.contains_key(&vbucket) && !self.pending.contains_key(&NO_STREAM) {
-                    self.pending.insert(NO_STREAM, Pending::Seqnos);
-                    self.ask(&Outgoing { opaque: NO_STREAM, ..request::all_seqnos() });
+                    self.pending.insert(NO_STREAM, Pending::Seqnos { answered: 0, found: HashMap::new() });
+                    for request in self.seqno_requests() {
+                        self.ask(&Outgoing { opaque: NO_STREAM, ..request });
+                    }
                 }
                 if let Some(position) = position {
                     self.ask_for_stream(vbucket, opaque, position, value);
@@ -349,8 +392,17 @@ impl Session {
     fn answered(&mut self, packet: &Packet) -> Result<(), Error> {
         // Of the answers without a request that waits, closed streams', none matters.
         match self.pending.remove(&packet.opaque) {
-            Some(Pending::Seqnos) if packet.opcode == opcode::GET_ALL_VB_SEQNOS => self.seqnos(packet)?,
-            Some(waiting @ Pending::Seqnos) => drop(self.pending.insert(packet.opaque, waiting)),
+            Some(Pending::Seqnos { answered, mut found }) if packet.opcode == opcode::GET_ALL_VB_SEQNOS => {
+                self.seqnos(answered, packet, &mut found)?;
+                let answered = answered + 1;
+                // The requests are one more than the collections, and are answered in their order.
+                if answered > self.collections.as_ref().map_or(0, Vec::len) {
+                    self.high_seqnos = found;
+                } else {
+                    self.pending.insert(packet.opaque, Pending::Seqnos { answered, found });
+                }
+            }
+            Some(waiting @ Pending::Seqnos { .. }) => drop(self.pending.insert(packet.opaque, waiting)),
             Some(Pending::Log { vbucket, value }) => {
                 if packet.vbucket != status::SUCCESS {
                     self.refused(vbucket, packet)?;
@@ -372,10 +424,7 @@ impl Session {
                 self.items.push(Item::Opened { vbucket, opaque, position, log, high_seqno });
             }
             Some(Pending::Manifest { vbucket }) => {
-                success(packet, "GET_MANIFEST")?;
-                let manifest = Manifest::parse(&packet.value);
-                let manifest = manifest.ok_or_else(|| Error::Protocol("a manifest is malformed".into()))?;
-                let refusal = Refusal::UnknownCollection(manifest);
+                let refusal = Refusal::UnknownCollection(read_manifest(packet)?);
                 self.items.push(Item::Refused { vbucket, opaque: packet.opaque, refusal });
             }
             None => {}
@@ -422,6 +471,11 @@ impl Session {
             released -= u64::from(bytes);
         }
     }
+}
+
+fn read_manifest(packet: &Packet) -> Result<Manifest, Error> {
+    success(packet, "GET_MANIFEST")?;
+    Manifest::parse(&packet.value).ok_or_else(|| Error::Protocol("a manifest is malformed".into()))
 }
 
 fn failover_log(packet: &Packet) -> Result<Vec<Branch>, Error> {

@@ -72,6 +72,8 @@ pub(crate) struct Faults {
     pub(crate) end_streams: Vec<(u16, u32)>,
     /// DCP connections send nothing while this is set.
     pub(crate) is_dcp_paused: bool,
+    /// Streams begin with what is in memory, as if nothing had left it.
+    pub(crate) is_all_in_memory: bool,
     /// DCP connections do nothing at all while this is set.
     pub(crate) is_dcp_mute: bool,
     /// This node answers nothing and takes nothing in, on connections that stay open.

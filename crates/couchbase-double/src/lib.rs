@@ -261,6 +261,12 @@ impl Double {
         self.change(|state| state.faults.is_dcp_paused = on);
     }
 
+    /// Streams that begin while this is on have everything from memory, as with a server on which little was written lately; otherwise they have
+    /// what is there from the disk.
+    pub fn keep_in_memory(&self, on: bool) {
+        self.change(|state| state.faults.is_all_in_memory = on);
+    }
+
     /// DCP connections send nothing at all while this is on, not even NOOPs, and take nothing in: as a host that hangs.
     pub fn mute_dcp(&self, on: bool) {
         self.change(|state| state.faults.is_dcp_mute = on);

@@ -279,7 +279,9 @@ fn requests_of_a_beginning() {
 /// `get_seqno.md`, failover-log.md, and `observe_seqno` of `ep_engine.cc`.
 #[test]
 fn requests_about_histories() {
-    check_sent(&request::all_seqnos(), "80480000 04000000 00000004 00000000 0000000000000000 00000001");
+    check_sent(&request::all_seqnos(None), "80480000 04000000 00000004 00000000 0000000000000000 00000001");
+    let of_collection = "80480000 08000000 00000008 00000000 0000000000000000 00000001 0000000a";
+    check_sent(&request::all_seqnos(Some(10)), of_collection);
     check_sent(&request::failover_log(5), "80540000 00000005 00000000 00000000 0000000000000000");
     check_sent(
         &request::observe_seqno(5, 0xfeed_deca),

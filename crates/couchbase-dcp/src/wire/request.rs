@@ -36,9 +36,10 @@ pub(crate) fn control(key: &str, value: &str) -> Outgoing {
     Outgoing { key: key.as_bytes().to_vec(), value: value.as_bytes().to_vec(), ..Outgoing::new(opcode::DCP_CONTROL) }
 }
 
-/// The vbuckets that are active on the node.
-pub(crate) fn all_seqnos() -> Outgoing {
-    Outgoing { extras: 1_u32.to_be_bytes().to_vec(), ..Outgoing::new(opcode::GET_ALL_VB_SEQNOS) }
+/// The last sequence numbers of the vbuckets that are active on the node; or those of a collection in them.
+pub(crate) fn all_seqnos(collection: Option<u32>) -> Outgoing {
+    let extras = [Some(1), collection].into_iter().flatten().flat_map(u32::to_be_bytes).collect();
+    Outgoing { extras, ..Outgoing::new(opcode::GET_ALL_VB_SEQNOS) }
 }
 
 pub(crate) fn failover_log(vbucket: u16) -> Outgoing {

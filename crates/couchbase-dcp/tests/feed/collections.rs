@@ -1,6 +1,6 @@
 //! Filters, and collections that come and go.
 
-use tidelock_couchbase_dcp::{EndReason, Event, Feed, Filter, SystemChange};
+use tidelock_couchbase_dcp::{EndReason, Event, Feed, Filter, Start, SystemChange};
 
 use crate::support::{
     VBUCKETS, Writer, caught_up, change, cluster, config, config_with, is_change, keys, next, open, until,
@@ -47,9 +47,46 @@ async fn a_filter_shows_its_collections_and_moves_on_with_the_others() {
     let events = caught_up(&mut feed).await;
     let mut found = keys(&events);
     found.sort();
-    assert_eq!(found, ["in one", "in two"]);
+    assert_eq!(found, ["also in one", "in one", "in two"]);
     let created = |event: &&Event| matches!(event, Event::System(event) if matches!(event.change, SystemChange::CollectionCreated { .. }));
     assert_eq!(events.iter().filter(created).count(), usize::from(VBUCKETS) * 2);
+}
+
+/// Of what a filter leaves out, a node tells nothing while it streams from memory: no feed may wait for it.
+#[tokio::test]
+async fn a_feed_catches_up_with_its_collections_though_others_were_written_last() {
+    let double = cluster(2).await;
+    let one = double.create_collection("default", "app", "one");
+    let two = double.create_collection("default", "app", "two");
+    let mut in_one = Writer::connect(&double).await.into_collection(one);
+    let mut in_two = Writer::connect(&double).await.into_collection(two);
+    let mut in_default = Writer::connect(&double).await;
+    double.keep_in_memory(true);
+    in_one.set(1, "in one", "{}").await;
+    for vbucket in 0..VBUCKETS {
+        in_two.set(vbucket, "in two", "{}").await;
+        in_default.set(vbucket, "in default", "{}").await;
+    }
+    let mut feed = open(config(&double).collections(["app.one"])).await;
+    assert_eq!(keys(&caught_up(&mut feed).await), ["in one"]);
+    let checkpoint = feed.checkpoint();
+    in_two.set(1, "in two", "{}").await;
+    let mut feed = Feed::open(config(&double).collections(["app.one"]), &checkpoint).await.unwrap();
+    assert_eq!(keys(&caught_up(&mut feed).await), [] as [&str; 0]);
+    // A scope, and one without a collection; and from now on.
+    let of_scope = |scope: &str| config_with(&double, |config| config.filter = Filter::Scope(scope.into()));
+    let mut feed = open(of_scope("app")).await;
+    assert_eq!(keys(&caught_up(&mut feed).await).len(), 1 + usize::from(VBUCKETS));
+    double.create_collection("default", "empty", "gone");
+    double.drop_collection("default", "empty", "gone");
+    let mut feed = open(of_scope("empty")).await;
+    caught_up(&mut feed).await;
+    let mut feed = open(config_with(&double, |config| config.start = Start::Now).collections(["app.one"])).await;
+    assert_eq!(keys(&caught_up(&mut feed).await), [] as [&str; 0]);
+    // A node that a stream moves to is asked again.
+    double.rebalance();
+    in_one.set(1, "later", "{}").await;
+    change(&mut feed, "later").await;
 }
 
 #[tokio::test]

@@ -233,6 +233,9 @@ impl Asked {
         if self.start > self.end || self.start > high {
             return Err(Status::RANGE);
         }
+        if self.start == self.snapshot_start && self.snapshot_end > high {
+            self.snapshot_end = self.snapshot_start;
+        }
         Ok(())
     }
 
@@ -299,7 +302,7 @@ fn stream_request(session: &mut Session, state: &State, packet: &Packet) -> Resu
         return Err(Failure { status: Status::ROLLBACK, value: seqno.to_be_bytes().to_vec() });
     }
     asked.adjust(high, collections_high)?;
-    let is_backfilled = asked.start < high || asked.has(stream_flag::DISK_ONLY);
+    let is_backfilled = asked.start < high && !state.faults.is_all_in_memory || asked.has(stream_flag::DISK_ONLY);
     let stream = Stream {
         opaque: packet.opaque,
         vbucket: number,
@@ -307,9 +310,10 @@ fn stream_request(session: &mut Session, state: &State, packet: &Packet) -> Resu
         uuid: vbucket.uuid(),
         cursor: asked.start,
         snapshot_start: asked.snapshot_start,
+        snapshot_end: asked.snapshot_end,
         end_seqno: asked.end,
         is_active,
-        // Nothing is behind the consumer: what comes is from memory.
+        // With nothing behind the consumer, what comes is from memory.
         phase: if is_backfilled { Phase::Backfill } else { Phase::InMemory },
         queue: VecDeque::new(),
         has_sent_marker: false,

@@ -47,6 +47,8 @@ pub(super) struct Stream {
     pub(super) cursor: u64,
     /// The first marker reaches back to here.
     pub(super) snapshot_start: u64,
+    /// The end of the snapshot that the consumer goes on with.
+    pub(super) snapshot_end: u64,
     pub(super) end_seqno: u64,
     /// Whether the vbucket was active here when the stream began.
     pub(super) is_active: bool,
@@ -131,7 +133,7 @@ impl Stream {
                     self.take_disk(snapshot, place);
                 }
             } else {
-                self.take_memory(items);
+                self.take_memory(items, high, place);
             }
             self.cursor = high;
         }
@@ -179,12 +181,18 @@ impl Stream {
     }
 
     /// `ActiveStream::snapshot`: from the first item to the last that the stream shows. What it shows nothing of is not told
-    /// (`processItemsInner`).
-    fn take_memory(&mut self, items: Vec<Arc<Item>>) {
-        let (Some(first), Some(last)) = (items.first(), items.last()) else { return };
-        let (start, end) = (self.start_of(first.seqno), last.seqno);
-        self.queue.push_back(Message::Marker { start, end, is_disk: false, purge_seqno: 0 });
-        self.queue.extend(items.into_iter().map(|item| Message::Item { item, is_disk: false }));
+    /// (`processItemsInner`), unless a snapshot that the consumer has begun would stay without an end.
+    fn take_memory(&mut self, items: Vec<Arc<Item>>, high: u64, place: &Place) {
+        let is_in_snapshot = !self.has_sent_marker && self.cursor < self.snapshot_end && self.snapshot_end <= high;
+        if let (Some(first), Some(last)) = (items.first(), items.last()) {
+            let (start, end) = (self.start_of(first.seqno), last.seqno);
+            self.queue.push_back(Message::Marker { start, end, is_disk: false, purge_seqno: 0 });
+            self.queue.extend(items.into_iter().map(|item| Message::Item { item, is_disk: false }));
+        } else if is_in_snapshot && place.has_collections {
+            let start = self.start_of(self.cursor);
+            self.queue.push_back(Message::Marker { start, end: high, is_disk: false, purge_seqno: 0 });
+            self.queue.push_back(Message::SeqnoAdvanced(high));
+        }
     }
 
     /// Where a marker begins: the first one with the snapshot that the consumer goes on with (`adjustStartIfFirstSnapshot`).

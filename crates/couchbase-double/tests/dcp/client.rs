@@ -15,8 +15,8 @@ pub(crate) const SNAPPY: u16 = 0x0a;
 pub(crate) const JSON: u16 = 0x0b;
 pub(crate) const UNORDERED: u16 = 0x0e;
 pub(crate) const COLLECTIONS: u16 = 0x12;
-/// What a consumer of this project asks for: xattrs, snappy, JSON, collections.
-pub(crate) const USUAL: &[u16] = &[0x06, SNAPPY, JSON, COLLECTIONS];
+/// What a consumer of this project asks for: xattrs, extended errors, snappy, JSON, collections.
+pub(crate) const USUAL: &[u16] = &[0x06, 0x07, SNAPPY, JSON, COLLECTIONS];
 
 pub(crate) const PRODUCER: u32 = 0x01;
 pub(crate) const XATTRS: u32 = 0x04;

@@ -56,6 +56,39 @@ async fn snapshots_of_the_disk_reach_to_the_end_and_those_of_memory_to_the_last_
 }
 
 #[tokio::test]
+async fn from_memory_nothing_is_told_of_what_a_filter_leaves_out() {
+    let double = cluster(1).await;
+    let notes = double.create_collection("default", "app", "notes");
+    let mut writer = Client::connect(&double, 0, USUAL).await;
+    let collection = u8::try_from(notes).unwrap();
+    writer.set(0, collection, "a", "1").await;
+    for _ in 0..4 {
+        writer.set(0, 0, "other", "1").await;
+    }
+    double.keep_in_memory(true);
+    let mut client = Client::producer(&double, 0).await;
+    let log = client.done(Packet::request(0x54)).await;
+    let uuid = u64::from_be_bytes(log.value[..8].try_into().unwrap());
+    let value = format!(r#"{{"collections":["{notes:x}"]}}"#);
+    let from = |start, snapshot| Stream { value: value.clone(), uuid, start, snapshot, ..Stream::default() };
+    client.done(from(0, (0, 0))).await;
+    let messages = client.messages(3).await;
+    assert_eq!(outline(&messages), [(MARKER, 0), (EVENT, 2), (MUTATION, 3)]);
+    assert_eq!(messages[0].number(8), 3);
+    // A snapshot that the consumer has begun, and of which nothing more is for it, gets its end.
+    client.done(Packet::request(0x52)).await;
+    client.done(from(3, (0, 5))).await;
+    let messages = client.messages(2).await;
+    assert_eq!(outline(&messages), [(MARKER, 0), (ADVANCED, 7)]);
+    assert_eq!(messages[0].number(8), 7);
+    // Otherwise the next message is the next document.
+    client.done(Packet::request(0x52)).await;
+    client.done(from(3, (0, 3))).await;
+    writer.set(0, collection, "a", "2").await;
+    assert_eq!(outline(&client.messages(2).await), [(MARKER, 0), (MUTATION, 8)]);
+}
+
+#[tokio::test]
 async fn out_of_order_snapshots_are_of_one_collection_from_the_beginning() {
     let double = cluster(1).await;
     let notes = double.create_collection("default", "app", "notes");
