@@ -1,6 +1,9 @@
 //! Faults of the servers. They end processes of the cluster.
 
+use std::time::Duration;
+
 use tidelock_geode_client::{ChangeKind, Event, Key, Subscribe};
+use tokio::time::{sleep, timeout};
 
 use crate::subscriptions::{all, durable, next};
 use crate::support::{client, cluster, json};
@@ -36,6 +39,13 @@ async fn a_killed_primary_loses_and_repeats_nothing() {
             write(at).await;
         }
         cluster.start_server(name).unwrap();
+        // Copies are for the servers that the locator tells of, which is a moment later.
+        let is_known = async {
+            while listener.servers().len() < 2 {
+                sleep(Duration::from_millis(100)).await;
+            }
+        };
+        timeout(Duration::from_secs(60), is_known).await.expect("both servers are known within a minute");
         // The queue has its copy again once the other server could be lost, too.
         subscription.redundancy_restored().await;
     }
