@@ -71,6 +71,14 @@ impl Database {
         tombstones_kept: Duration,
         metrics: Arc<Metrics>,
     ) -> Self {
+        // What the store cannot hold is refused before anything is decided.
+        let capabilities = store.capabilities();
+        let limits = Limits {
+            key_bytes_max: limits.key_bytes_max.min(capabilities.key_bytes_max),
+            document_bytes_max: limits.document_bytes_max.min(capabilities.document_bytes_max),
+            ..limits
+        };
+        rules.limit(limits.document_bytes_max);
         let hub = Hub::new(changelog.head());
         let names = rules.get();
         let names = names.collections().map(|(collection, _)| collection.to_owned());

@@ -10,6 +10,9 @@ use crate::config::CouchbaseOptions;
 pub(crate) const KEY_BYTES_MAX: u32 = 246;
 /// Largest content, in bytes (`kv_engine` docs/DocumentSizeLimits.md).
 pub(crate) const CONTENT_BYTES_MAX: u32 = 20 << 20;
+/// Bodies that are not set as a whole may be nested so deep: the server edits 32 levels, of which the xattr takes two, and counts what is
+/// in the innermost one (`subjson` subdoc/path.h). The rest is for doubt about how it counts.
+pub(crate) const DEPTH_MAX: usize = 24;
 /// Largest meta, in bytes: system xattrs have 1 MiB, and base64 makes four bytes of three.
 pub(crate) const META_BYTES_MAX: u32 = 700 << 10;
 /// Longest name of a scope or a collection.

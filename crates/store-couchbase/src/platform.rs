@@ -16,7 +16,7 @@ use crate::config::CouchbaseOptions;
 use crate::entry::{read, refused};
 use crate::feed::CouchbaseFeed;
 use crate::history::Told;
-use crate::names::{CONTENT_BYTES_MAX, KEY_BYTES_MAX, META_BYTES_MAX, path_of};
+use crate::names::{CONTENT_BYTES_MAX, DEPTH_MAX, KEY_BYTES_MAX, META_BYTES_MAX, path_of};
 use crate::put::put;
 use crate::scan::CouchbaseScan;
 use crate::setup;
@@ -145,6 +145,7 @@ impl Platform for CouchbasePlatform {
             name: "couchbase",
             key_bytes_max: KEY_BYTES_MAX,
             content_bytes_max: CONTENT_BYTES_MAX,
+            depth_max: DEPTH_MAX,
             meta_bytes_max: META_BYTES_MAX,
             torn_ms_max: 0,
         }

@@ -20,7 +20,7 @@ use tidelock_store::platform::{Order, PlatformError, PutContent, PutIf, PutOutco
 use crate::config::{Durability, XATTR};
 use crate::entry::{BODY, CAS, CRC, PLACEHOLDER, Was, failed, is_busy, read, refused, staging, xattr_of};
 use crate::members::{depth, members};
-use crate::names::{CONTENT_BYTES_MAX, KEY_BYTES_MAX, META_BYTES_MAX};
+use crate::names::{CONTENT_BYTES_MAX, DEPTH_MAX, KEY_BYTES_MAX, META_BYTES_MAX};
 use crate::subdoc::{MACRO_CAS, MACRO_CRC, PATHS_MAX, change, doc_flag, frames, opcode, path_flag, status};
 
 /// A put that the server is too busy for is tried again after this time, then after twice as much, …
@@ -29,9 +29,6 @@ const BUSY_RETRY: Duration = Duration::from_millis(5);
 const BUSY_MAX: Duration = Duration::from_millis(2_500);
 /// After this time, in milliseconds, the server gives a durable write up.
 const DURABLE_MS_MAX: u16 = 8_000;
-/// Bodies that are not set as a whole may be nested so deep: the server edits 32 levels, of which the xattr takes two, and counts what is
-/// in the innermost one (`subjson` subdoc/path.h). The rest is for doubt about how it counts.
-const DEPTH_MAX: usize = 24;
 
 /// Writes one entry.
 pub(crate) async fn put(

@@ -125,6 +125,7 @@ impl Platform for GeodePlatform {
             name: "geode",
             key_bytes_max: KEY_BYTES_MAX,
             content_bytes_max: VALUE_BYTES_MAX,
+            depth_max: tidelock_core::limits::DEPTH_MAX,
             meta_bytes_max: VALUE_BYTES_MAX,
             torn_ms_max: TORN_MS_MAX,
         }

@@ -82,6 +82,8 @@ pub struct PlatformCapabilities {
     pub key_bytes_max: u32,
     /// Largest content, in bytes of JSON text.
     pub content_bytes_max: u32,
+    /// How many arrays and objects of a content may be in one another, one that was not there before included.
+    pub depth_max: usize,
     /// Largest meta, in bytes.
     pub meta_bytes_max: u32,
     /// How long a put is visible in part, in milliseconds: a read meanwhile shows the content of after it with the meta of before, or the

@@ -73,6 +73,8 @@ pub struct Capabilities {
     pub key_bytes_max: u32,
     /// Largest document body, in bytes.
     pub document_bytes_max: u32,
+    /// How many arrays and objects of a document may be in one another.
+    pub depth_max: usize,
 }
 
 /// A live document.

@@ -5,6 +5,7 @@ use std::sync::{Arc, OnceLock};
 
 use tidelock_core::ids::{ChangelogId, DocumentId, Offset, Sequence, Version};
 use tidelock_core::json::{self, Value};
+use tidelock_core::limits::DEPTH_MAX;
 use tidelock_core::merge::{self, Context, Current, MergeError, Merged};
 use tidelock_core::planted::{self, Bug};
 use tidelock_core::server::Submission;
@@ -340,6 +341,14 @@ fn plan_change(
     let bytes_max = database.limits.document_bytes_max as usize;
     if let Some(body) = body.as_ref().filter(|body| body.len() > bytes_max) {
         let message = format!("a document of {} bytes; at most {bytes_max}", body.len());
+        return Err(reject(ErrorCode::TooLarge, message));
+    }
+    let depth_max = database.store.capabilities().depth_max;
+    // Nothing that was parsed is deeper than the protocol allows.
+    if depth_max < DEPTH_MAX
+        && let Some(depth) = value.as_ref().map(Value::depth).filter(|depth| *depth > depth_max)
+    {
+        let message = format!("a document nested {depth} levels deep; at most {depth_max} on this platform");
         return Err(reject(ErrorCode::TooLarge, message));
     }
     let version = value.as_ref().map_or(Version::ABSENT, version::of);

@@ -1,6 +1,6 @@
 //! The rules in force: who serves a database asks them, and a store that takes documents in from elsewhere.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 
 use tidelock_core::ids::DocumentId;
@@ -18,19 +18,24 @@ pub struct RulesInForce {
     rules: RwLock<Arc<Rules>>,
     revision: AtomicU64,
     /// Largest body of a document, in bytes.
-    document_bytes_max: usize,
+    document_bytes_max: AtomicUsize,
 }
 
 impl RulesInForce {
     /// These rules, for documents up to a size.
     pub fn new(rules: Rules, document_bytes_max: u32) -> Self {
-        let document_bytes_max = document_bytes_max as usize;
+        let document_bytes_max = AtomicUsize::new(document_bytes_max as usize);
         Self { rules: RwLock::new(Arc::new(rules)), revision: AtomicU64::new(0), document_bytes_max }
     }
 
     /// Those of this moment.
     pub fn get(&self) -> Arc<Rules> {
         Arc::clone(&self.rules.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// No larger documents either.
+    pub(crate) fn limit(&self, document_bytes_max: u32) {
+        self.document_bytes_max.fetch_min(document_bytes_max as usize, Ordering::SeqCst);
     }
 
     pub(crate) fn replace(&self, rules: Arc<Rules>) {
@@ -76,7 +81,8 @@ impl Rulebook for RulesInForce {
             None => None,
             Some(value) => {
                 rules.validate(value).ok()?;
-                Some(json::write(value)).filter(|body| body.len() <= self.document_bytes_max)?.into()
+                let bytes_max = self.document_bytes_max.load(Ordering::SeqCst);
+                Some(json::write(value)).filter(|body| body.len() <= bytes_max)?.into()
             }
         };
         Some(Remerged { body: body.map(|body: Vec<u8>| body.into()), conflicts })

@@ -199,6 +199,7 @@ impl<P: Platform> Store for ClusterStore<P> {
             foreign_writers: true,
             key_bytes_max: platform.key_bytes_max,
             document_bytes_max: platform.content_bytes_max,
+            depth_max: platform.depth_max,
         }
     }
 

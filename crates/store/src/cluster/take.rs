@@ -245,6 +245,17 @@ impl<P: Platform> ClusterStore<P> {
 
     /// Documents as the platform has them.
     pub(super) async fn get(&self, ids: &[DocumentId]) -> Result<Vec<State>, StoreError> {
+        let key_bytes_max = self.platform.capabilities().key_bytes_max as usize;
+        let fits = |id: &DocumentId| id.key.len() <= key_bytes_max;
+        if !ids.iter().all(fits) {
+            // There are no documents under keys that the platform refuses.
+            let asked: Vec<DocumentId> = ids.iter().filter(|id| fits(id)).cloned().collect();
+            let mut found = Box::pin(self.get(&asked)).await?.into_iter();
+            let mut state = |id: &DocumentId| {
+                if fits(id) { found.next() } else { Some(self.state_of(id.clone(), Entry::default())) }
+            };
+            return Ok(ids.iter().filter_map(&mut state).collect());
+        }
         let mut states = Vec::with_capacity(ids.len());
         for ids in ids.chunks(GET_DOCUMENTS_MAX) {
             let entries = self.platform.get(ids).await?;

@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use serde_json::json;
-use tidelock_core::wire::Outcome;
+use tidelock_core::wire::{ErrorCode, Outcome};
 
 use crate::client::{Client, increment, put};
 use crate::ground::Ground;
@@ -35,6 +35,38 @@ async fn a_browsers_write_is_a_plain_document_and_a_foreign_one_reaches_the_brow
     assert_eq!(ground.get("theirs").await, Some(json!({"n": 8, "kept": [1]})));
     // What a check of the bucket writes is nobody's document, and no reason for a line in the log.
     assert!(!serve.log().contains("passed over"), "{}", serve.log());
+    serve.stop();
+}
+
+/// What the platform cannot hold is rejected before anything is written of the mutation, and stops nobody.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_the_platform_cannot_hold_is_rejected() {
+    let ground = Ground::new("limits").await;
+    let serve = ground.serve("one", "");
+    let mut client = Client::open(&serve, 1).await;
+    let (long, deep) = ("k".repeat(247), format!("{}{}", r#"{"a":"#.repeat(25), "1".to_owned() + &"}".repeat(25)));
+    for (sequence, beside, too_much) in [
+        (1, None, put(&long, "{}")),
+        (2, Some("a"), put(&long, "{}")),
+        (3, None, put("d", &deep)),
+        (4, Some("b"), put("d", &deep)),
+    ] {
+        let beside = beside.map(|key| put(key, "{}"));
+        client.push(sequence, beside.into_iter().chain([too_much]).collect()).await;
+        let expected = if sequence < 3 {
+            (ErrorCode::InvalidDocument, "247 bytes and the limit is 246")
+        } else {
+            (ErrorCode::TooLarge, "nested 25 levels deep; at most 24")
+        };
+        let outcome = client.outcome().await;
+        let Outcome::Rejected(code, message, _) = &outcome else { panic!("{sequence}: {outcome:?}") };
+        assert!(*code == expected.0 && message.contains(expected.1), "{sequence}: {outcome:?}");
+    }
+    let whole = &deep[5..deep.len() - 1];
+    client.push(5, vec![put(&long[1..], "{}"), put("d", whole)]).await;
+    assert_eq!(client.outcome().await, Outcome::Accepted);
+    assert_eq!(ground.get("d").await, Some(serde_json::from_str(whole).unwrap()));
+    assert_eq!(documents(&serve).len(), 2);
     serve.stop();
 }
 

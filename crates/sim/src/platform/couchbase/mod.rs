@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use tidelock_core::ids::DocumentId;
+use tidelock_core::limits::DEPTH_MAX;
 use tidelock_store::platform::{
     Entry, FeedEvent, Order, PlatformCapabilities, PlatformError, Position, PutContent, PutIf, PutOutcome, Token,
     Written,
@@ -267,6 +268,7 @@ impl Model for Couchbase {
             name: "couchbase model",
             key_bytes_max: 246,
             content_bytes_max: 20 << 20,
+            depth_max: DEPTH_MAX,
             meta_bytes_max: 1 << 20,
             torn_ms_max: 0,
         }

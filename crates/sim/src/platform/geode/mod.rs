@@ -9,6 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use tidelock_core::ids::DocumentId;
+use tidelock_core::limits::DEPTH_MAX;
 use tidelock_store::platform::{
     Entry, FeedEvent, Order, PlatformCapabilities, PlatformError, Position, PutContent, PutIf, PutOutcome, Token,
     Written,
@@ -267,6 +268,7 @@ impl Model for Geode {
             name: "geode model",
             key_bytes_max: 32_767,
             content_bytes_max: 16 << 20,
+            depth_max: DEPTH_MAX,
             meta_bytes_max: 1 << 20,
             torn_ms_max: TORN_MS_MAX,
         }

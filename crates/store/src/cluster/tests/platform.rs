@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::task::{Poll, Waker};
 
 use tidelock_core::ids::DocumentId;
+use tidelock_core::limits::DEPTH_MAX;
 
 use crate::cluster::meta::{IntentRow, unseal};
 use crate::platform::{
@@ -441,6 +442,7 @@ impl Platform for TestPlatform {
             name: "test",
             key_bytes_max: 250,
             content_bytes_max: 20 << 20,
+            depth_max: DEPTH_MAX,
             meta_bytes_max: 1 << 20,
             torn_ms_max: self.cluster.data().torn_ms,
         }
