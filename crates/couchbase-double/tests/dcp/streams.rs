@@ -263,6 +263,8 @@ async fn noops_come_in_their_interval_and_want_an_answer() {
     let mut client = Client::producer(&double, 0).await;
     client.done(Packet::control("set_noop_interval", "0.1")).await;
     let noop = client.message().await;
+    // The interval alone would not end it now.
+    client.done(Packet::control("set_noop_interval", "3600")).await;
     client.send(Packet { magic: 0x81, opaque: noop.opaque + 1, ..noop }).await;
     assert_eq!(client.next().await, None);
 }
