@@ -99,8 +99,10 @@ func (f *follower) until(what string, is func() bool) error {
 	}
 }
 
-// open goes on where the vbucket stands, further back where the server says so.
+// open goes on where the vbucket stands, further back where the server says so. A connection that the agent gives up with the former
+// configuration takes a request with it, which is sent again.
 func (f *follower) open(c clients, vbucket uint16) error {
+	deadline := time.Now().Add(patience)
 	for {
 		f.mutex.Lock()
 		h := f.vbuckets[vbucket]
@@ -117,6 +119,10 @@ func (f *follower) open(c clients, vbucket uint16) error {
 			defer f.mutex.Unlock()
 			h.uuid = log[0].VbUUID
 			return nil
+		}
+		if errors.Is(err, gocbcore.ErrMemdClientClosed) && time.Now().Before(deadline) {
+			time.Sleep(20 * time.Millisecond)
+			continue
 		}
 		if !errors.As(err, &rollback) {
 			return fmt.Errorf("vbucket %d: %w", vbucket, err)
@@ -318,24 +324,30 @@ func dcpFailover(c cluster) error {
 	return dcpCut(c, clients, f, count, all)
 }
 
-// untilServers waits until the DCP agent has a configuration with so many nodes. Without it the agent would ask the failed node, learn from
+// untilServers waits until both agents have a configuration with so many nodes. Without it an agent would ask the failed node, learn from
 // its refusal that the node is none any more, and close the connection from the goroutine that reads it, which then waits for itself
 // (gocbcore 10.8.1, memdclient.go).
 func (c clients) untilServers(count int) error {
 	for deadline := time.Now().Add(patience); time.Now().Before(deadline); time.Sleep(20 * time.Millisecond) {
-		snapshot, err := c.dcp.ConfigSnapshot()
-		if err != nil {
-			return err
+		isKnown := true
+		for _, agent := range []interface {
+			ConfigSnapshot() (*gocbcore.ConfigSnapshot, error)
+		}{c.dcp, c.kv} {
+			snapshot, err := agent.ConfigSnapshot()
+			if err != nil {
+				return err
+			}
+			servers, err := snapshot.NumServers()
+			if err != nil {
+				return err
+			}
+			isKnown = isKnown && servers == count
 		}
-		servers, err := snapshot.NumServers()
-		if err != nil {
-			return err
-		}
-		if servers == count {
+		if isKnown {
 			return nil
 		}
 	}
-	return fmt.Errorf("the agent has not heard that there are %d nodes", count)
+	return fmt.Errorf("an agent has not heard that there are %d nodes", count)
 }
 
 // Every connection breaks: the streams go on where they were.
