@@ -94,7 +94,8 @@ async fn out_of_order_snapshots_are_of_one_collection_from_the_beginning() {
     let notes = double.create_collection("default", "app", "notes");
     let mut writer = Client::connect(&double, 0, USUAL).await;
     let collection = u8::try_from(notes).unwrap();
-    for key in ["b", "a"] {
+    // Before the key of the collection's event in the order of bytes, and yet behind it.
+    for key in ["B", "A"] {
         writer.set(0, collection, key, "1").await;
     }
     writer.set(0, 0, "other", "1").await;
@@ -211,7 +212,9 @@ async fn a_stream_that_ends_sends_what_is_in_memory_and_not_what_is_of_the_disk(
         }
         assert_eq!(outline(&messages), rest, "{flags:#x}");
         assert_eq!(reason(messages.last().unwrap()), 2);
-        // Its place is free again.
+        // Its place is free again; and that of one whose end could not be told yet.
+        client.done(Stream::default()).await;
+        double.end_streams(0, 2);
         client.done(Stream::default()).await;
     }
 }
@@ -260,6 +263,8 @@ async fn noops_come_in_their_interval_and_want_an_answer() {
     let mut client = Client::producer(&double, 0).await;
     client.done(Packet::control("set_noop_interval", "0.1")).await;
     let noop = client.message().await;
+    // The interval alone would not end it now.
+    client.done(Packet::control("set_noop_interval", "3600")).await;
     client.send(Packet { magic: 0x81, opaque: noop.opaque + 1, ..noop }).await;
     assert_eq!(client.next().await, None);
 }

@@ -65,7 +65,7 @@ async fn writes_that_nobody_confirms_are_noticed_and_no_reason_not_to_serve() {
     assert!(findings.iter().any(is_told) && !findings.iter().any(|one| one.fatal), "{findings:?}");
 }
 
-/// Too few copies for now is no reason not to serve; too few nodes for ever is one.
+/// An outage is no reason not to serve; a bucket that is never going to confirm anything is one.
 #[tokio::test]
 async fn a_bucket_that_can_never_confirm_a_write_is_told_from_an_outage() {
     let mut ground = Ground::new("impossible").await;
