@@ -9,7 +9,6 @@ use tidelock_core::ids::{
 };
 use tokio::sync::broadcast;
 
-use tidelock_core::limits::DEPTH_MAX;
 use tidelock_core::planted::{self, Bug};
 use tidelock_core::server::{ChangePage, ChangeRecord, Filter, SnapshotPage, SymbolPage};
 
@@ -362,13 +361,7 @@ fn document((record, edited_ms): &(Arc<ChangeRecord>, u64)) -> Option<Document> 
 
 impl Store for MemoryStore {
     fn capabilities(&self) -> Capabilities {
-        Capabilities {
-            name: "memory",
-            foreign_writers: false,
-            key_bytes_max: u32::MAX,
-            document_bytes_max: u32::MAX,
-            depth_max: DEPTH_MAX,
-        }
+        Capabilities::own("memory")
     }
 
     fn epoch(&self) -> Epoch {

@@ -5,6 +5,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 
 use tidelock_core::ids::{ClientId, DocumentId, Epoch, Incarnation, MutationId, Offset, Sequence, SessionId, Version};
+use tidelock_core::limits::DEPTH_MAX;
 use tidelock_core::wire::{ConflictNote, DocumentChange, Outcome};
 
 use crate::error::StoreError;
@@ -75,6 +76,19 @@ pub struct Capabilities {
     pub document_bytes_max: u32,
     /// How many arrays and objects of a document may be in one another.
     pub depth_max: usize,
+}
+
+impl Capabilities {
+    /// Those of a store that is the server's own, with no limits but the protocol's.
+    pub fn own(name: &'static str) -> Self {
+        Self {
+            name,
+            foreign_writers: false,
+            key_bytes_max: u32::MAX,
+            document_bytes_max: u32::MAX,
+            depth_max: DEPTH_MAX,
+        }
+    }
 }
 
 /// A live document.

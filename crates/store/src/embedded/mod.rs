@@ -44,7 +44,6 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
 
 use tidelock_core::ids::{ChangelogId, ClientId, DocumentId, Epoch, History, Incarnation, Offset, Sequence};
-use tidelock_core::limits::DEPTH_MAX;
 use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{broadcast, mpsc, oneshot};
 
@@ -255,12 +254,10 @@ impl Drop for EmbeddedStore {
 impl Store for EmbeddedStore {
     fn capabilities(&self) -> Capabilities {
         Capabilities {
-            name: "embedded",
-            foreign_writers: false,
             key_bytes_max: 1 << 20,
             // SQLite's limit for a row is 10^9 bytes.
             document_bytes_max: 512 << 20,
-            depth_max: DEPTH_MAX,
+            ..Capabilities::own("embedded")
         }
     }
 
