@@ -169,7 +169,7 @@ pub(crate) fn store_refusal(error: &StoreError) -> Refusal {
     let (code, message, retry_after_ms) = match error {
         StoreError::Full(_) => (ErrorCode::StorageFull, "the store has no room left", 5_000),
         StoreError::Unavailable(_) => (ErrorCode::Unavailable, "the store does not answer", 1_000),
-        StoreError::Corrupt(_) => (ErrorCode::Internal, "the store cannot be read", 30_000),
+        StoreError::Corrupt(_) => (ErrorCode::Internal, "the store refuses; the log of the server says why", 30_000),
     };
     tracing::error!(%error, "store");
     Refusal { code, message: message.to_owned(), retry_after_ms: Some(retry_after_ms) }

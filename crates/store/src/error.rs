@@ -9,7 +9,7 @@ pub enum StoreError {
     /// The store does not answer, or answers that it cannot serve; the outcome of a commit is unknown, repeating it is safe.
     #[error("the store is unavailable: {0}")]
     Unavailable(String),
-    /// The data cannot be read.
-    #[error("the store is damaged: {0}")]
+    /// The data cannot be read, or the platform below refuses what it is asked for: repeating it does not help.
+    #[error("the store is damaged, or refuses: {0}")]
     Corrupt(String),
 }
