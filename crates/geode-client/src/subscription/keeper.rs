@@ -354,9 +354,8 @@ impl Keeper {
 
     pub(super) async fn is_redundant(&self) -> bool {
         let state = self.state.lock().await;
-        let others = self.pool().servers().len().saturating_sub(1);
         let copies = state.secondaries.iter().filter(|feed| !state.is_doubtful(feed)).count();
-        state.primary.is_some() && copies >= self.redundancy.min(others)
+        state.primary.is_some() && copies >= self.redundancy
     }
 
     /// A connection for requests to the server of the primary queue.

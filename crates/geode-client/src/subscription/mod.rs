@@ -131,7 +131,7 @@ impl Subscription {
         self.keeper.drop_query(name).await
     }
 
-    /// Waits until the queue has as many copies as were asked for, or as there are servers for.
+    /// Waits until the queue has as many copies as were asked for. Where there are fewer servers, it waits for more of them.
     pub async fn redundancy_restored(&self) {
         while !self.keeper.is_redundant().await {
             tokio::time::sleep(REPAIR_INTERVAL / 4).await;

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use tidelock_geode_client::{ChangeKind, Event, Key, Subscribe};
-use tokio::time::{sleep, timeout};
+use tokio::time::timeout;
 
 use crate::subscriptions::{all, durable, next};
 use crate::support::{client, cluster, json};
@@ -39,15 +39,9 @@ async fn a_killed_primary_loses_and_repeats_nothing() {
             write(at).await;
         }
         cluster.start_server(name).unwrap();
-        // Copies are for the servers that the locator tells of, which is a moment later.
-        let is_known = async {
-            while listener.servers().len() < 2 {
-                sleep(Duration::from_millis(100)).await;
-            }
-        };
-        timeout(Duration::from_secs(60), is_known).await.expect("both servers are known within a minute");
-        // The queue has its copy again once the other server could be lost, too.
-        subscription.redundancy_restored().await;
+        // Until the queue has its copy again, the other server could not be lost, too.
+        let restored = timeout(Duration::from_secs(60), subscription.redundancy_restored()).await;
+        restored.expect("the queue has its copy within a minute");
     }
     let expected: Vec<_> = (0..ALL).filter(is_expected).map(key).collect();
     let mut told = Vec::new();
