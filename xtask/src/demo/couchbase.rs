@@ -27,7 +27,8 @@ pub(super) struct Couchbase {
     is_double: bool,
     /// Without the password.
     address: String,
-    user: String,
+    /// The user; of the double with the password, which is no secret.
+    login: String,
     bucket: String,
     config: PathBuf,
     app: PathBuf,
@@ -69,8 +70,9 @@ impl Couchbase {
         if double.is_some() {
             app = noted(&app, &folder.join("app"))?;
         }
-        let (user, bucket) = (user.to_owned(), bucket.to_owned());
-        Ok(Self { is_double: double.is_some(), _double: double, address, user, bucket, config, app })
+        let login = if double.is_some() { format!("{user}, password {password}") } else { user.to_owned() };
+        let bucket = bucket.to_owned();
+        Ok(Self { is_double: double.is_some(), _double: double, address, login, bucket, config, app })
     }
 
     /// The demo application; on the double its page says so.
@@ -84,9 +86,9 @@ impl Couchbase {
 
     /// Where the cards are, and how to look at them.
     pub(super) fn about(&self) -> String {
-        let Self { address, user, bucket, .. } = self;
+        let Self { address, login, bucket, .. } = self;
         let mut about = format!(
-            "The cards are documents of {bucket}.board.cards on {address}, user {user}.\n\
+            "The cards are documents of {bucket}.board.cards on {address}, user {login}.\n\
              Any SDK reads and writes them: cluster.bucket({bucket:?}).scope(\"board\").collection(\"cards\")."
         );
         if self.is_double {
