@@ -18,9 +18,7 @@ use tidelock_core::server::{
     ChangeRecord, ChannelSet, DocumentPage, Effect, Filter, Grant, Opening, Session, SessionConfig, Sought,
 };
 use tidelock_core::version::{ItemHasher, of_body};
-use tidelock_core::wire::{
-    ChangeKind, ClientFrame, CollectionInfo, Outcome, Policy, ServerFrame, decode, unpack_changes,
-};
+use tidelock_core::wire::{ChangeKind, ClientFrame, CollectionInfo, Policy, ServerFrame, decode, unpack_changes};
 use tidelock_store::{BoxFuture, Changelog, Commit, CommitOutcome, MemoryStore, Store, StoreError, Trace, Write};
 
 use crate::rows::{COLLECTION, body, key, splitmix};
@@ -163,19 +161,7 @@ impl World {
                 trace: Trace::None,
             }
         });
-        let commit = Commit {
-            jumps: false,
-            mutation: None,
-            session: SessionId(0),
-            acknowledged: Sequence(0),
-            writes: writes.collect(),
-            outcome: Outcome::Accepted,
-            named: Vec::new(),
-            fingerprint: None,
-            conflicts: Vec::new(),
-            actor: "bench".into(),
-            now_ms: 0,
-        };
+        let commit = Commit::new(writes.collect(), 0);
         assert!(matches!(ready(self.store.commit(commit)), CommitOutcome::Committed(_)));
     }
 

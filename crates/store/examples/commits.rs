@@ -15,7 +15,6 @@ use std::{env, fs, process};
 
 use rusqlite::{Connection, params};
 use tidelock_core::ids::{ClientId, DocumentId, Incarnation, MutationId, Sequence, SessionId, Version};
-use tidelock_core::wire::Outcome;
 use tidelock_store::{Commit, CommitOutcome, EmbeddedOptions, EmbeddedStore, Store, Trace, Write};
 
 const DOCUMENTS: u64 = 20_000;
@@ -164,7 +163,6 @@ fn write(number: u64, expected: Version, version: Version) -> Write {
 
 fn commit(client: u64, sequence: u64, writes: Vec<Write>) -> Commit {
     Commit {
-        jumps: false,
         mutation: Some(MutationId {
             client: identity(client),
             incarnation: Incarnation(1),
@@ -172,13 +170,7 @@ fn commit(client: u64, sequence: u64, writes: Vec<Write>) -> Commit {
         }),
         session: SessionId(1),
         acknowledged: Sequence(sequence.saturating_sub(1)),
-        writes,
-        outcome: Outcome::Accepted,
-        named: Vec::new(),
-        fingerprint: None,
-        conflicts: Vec::new(),
-        actor: String::new(),
-        now_ms: 1,
+        ..Commit::new(writes, 1)
     }
 }
 

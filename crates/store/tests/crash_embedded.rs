@@ -20,7 +20,6 @@ use std::thread;
 use std::time::Duration;
 
 use tidelock_core::ids::{ClientId, DocumentId, Incarnation, MutationId, Offset, Sequence, SessionId, Version};
-use tidelock_core::wire::Outcome;
 use tidelock_store::{
     Changelog, ChannelSet, Commit, CommitOutcome, EmbeddedOptions, EmbeddedStore, Filter, Store, Trace, Write,
 };
@@ -207,7 +206,6 @@ fn mutation(client: u8, sequence: u64) -> Commit {
     let own = (0..documents(client, sequence))
         .map(|part| write(format!("{client}-{sequence}-{part}"), &body(client, sequence, part)));
     Commit {
-        jumps: false,
         mutation: Some(MutationId {
             client: ClientId([client; 16]),
             incarnation: Incarnation(1),
@@ -215,13 +213,8 @@ fn mutation(client: u8, sequence: u64) -> Commit {
         }),
         session: SessionId(1),
         acknowledged: Sequence(sequence.saturating_sub(2)),
-        writes: own.chain([counter]).collect(),
-        outcome: Outcome::Accepted,
-        named: Vec::new(),
-        fingerprint: None,
-        conflicts: Vec::new(),
         actor: "crash".into(),
-        now_ms: 1,
+        ..Commit::new(own.chain([counter]).collect(), 1)
     }
 }
 
