@@ -5,5 +5,7 @@
 
 mod client;
 mod messages;
+#[path = "../raw/packet.rs"]
+mod packet;
 mod refusals;
 mod streams;

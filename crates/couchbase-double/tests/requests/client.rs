@@ -1,13 +1,10 @@
 //! A client that sends what it is told to, right or wrong, and shares nothing with the double.
 
-use std::time::Duration;
-
 use tidelock_couchbase_double::{Double, Options};
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::io::AsyncWriteExt as _;
 use tokio::net::TcpStream;
-use tokio::time::timeout;
 
-const PATIENCE: Duration = Duration::from_secs(10);
+use crate::packet::Packet;
 
 pub(crate) const HELLO: u8 = 0x1f;
 pub(crate) const SASL_AUTH: u8 = 0x21;
@@ -18,21 +15,11 @@ pub(crate) const ALL: &[u16] = &[0x04, 0x06, 0x07, 0x0a, 0x0b, 0x12, 0x14];
 pub(crate) const PLAIN_ERRORS: &[u16] = &[0x06, 0x0b, 0x12];
 
 /// A request to a document, or to nothing.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct Request {
-    pub(crate) opcode: u8,
-    pub(crate) datatype: u8,
-    pub(crate) vbucket: u16,
-    pub(crate) cas: u64,
-    pub(crate) frames: Vec<u8>,
-    pub(crate) extras: Vec<u8>,
-    pub(crate) key: Vec<u8>,
-    pub(crate) value: Vec<u8>,
-}
+pub(crate) type Request = Packet;
 
 /// A request without a key.
 pub(crate) fn bare(opcode: u8) -> Request {
-    Request { opcode, ..Request::default() }
+    Request::request(opcode)
 }
 
 /// A request to a document of the default collection.
@@ -67,26 +54,6 @@ impl Request {
 
     pub(crate) fn vbucket(self, vbucket: u16) -> Self {
         Self { vbucket, ..self }
-    }
-
-    fn bytes(&self) -> Vec<u8> {
-        let length = |part: &[u8]| u8::try_from(part.len()).unwrap();
-        let body = self.frames.len() + self.extras.len() + self.key.len() + self.value.len();
-        let mut bytes = if self.frames.is_empty() {
-            let key = u16::try_from(self.key.len()).unwrap().to_be_bytes();
-            vec![0x80, self.opcode, key[0], key[1]]
-        } else {
-            vec![0x08, self.opcode, length(&self.frames), length(&self.key)]
-        };
-        bytes.extend([length(&self.extras), self.datatype]);
-        bytes.extend(self.vbucket.to_be_bytes());
-        bytes.extend(u32::try_from(body).unwrap().to_be_bytes());
-        bytes.extend([0; 4]);
-        bytes.extend(self.cas.to_be_bytes());
-        for part in [&self.frames, &self.extras, &self.key, &self.value] {
-            bytes.extend(part);
-        }
-        bytes
     }
 }
 
@@ -147,27 +114,12 @@ impl Client {
     /// The answer; `None` when the connection ends instead.
     pub(crate) async fn call(&mut self, request: &Request) -> Option<Answer> {
         self.stream.write_all(&request.bytes()).await.unwrap();
-        timeout(PATIENCE, self.read()).await.expect("an answer in time")
+        let Packet { vbucket: status, datatype, cas, extras, value, .. } = Packet::read(&mut self.stream).await?;
+        Some(Answer { status, datatype, cas, extras, value })
     }
 
     pub(crate) async fn status(&mut self, request: &Request) -> u16 {
         self.call(request).await.expect("an answer").status
-    }
-
-    async fn read(&mut self) -> Option<Answer> {
-        let mut head = [0; 24];
-        self.stream.read_exact(&mut head).await.ok()?;
-        let number = |at: usize| u16::from_be_bytes([head[at], head[at + 1]]);
-        let mut body = vec![0; u32::from_be_bytes(head[8..12].try_into().unwrap()) as usize];
-        self.stream.read_exact(&mut body).await.ok()?;
-        let (extras, rest) = body.split_at(usize::from(head[4]));
-        Some(Answer {
-            status: number(6),
-            datatype: head[5],
-            cas: u64::from_be_bytes(head[16..].try_into().unwrap()),
-            extras: extras.to_vec(),
-            value: rest[usize::from(number(2))..].to_vec(),
-        })
     }
 
     /// Sends every request of a table and compares its status.

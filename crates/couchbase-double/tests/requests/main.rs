@@ -6,5 +6,7 @@
 mod client;
 mod documents;
 mod forms;
+#[path = "../raw/packet.rs"]
+mod packet;
 mod sessions;
 mod subdoc;
