@@ -84,17 +84,16 @@ impl Bench {
         {
             let (mut of_java, mut of_rust) = (Duration::ZERO, Duration::ZERO);
             for turn in 0..WARM_UP + TURNS {
-                let begins = turn % 2 == 0;
-                let before = if begins { Some(docs.measure(&client, what, count).await) } else { None };
-                let words = ["bench", what.name(), REGION, &count.to_string()];
-                let javas = Duration::from_secs_f64(java.run(&words).unwrap().parse().unwrap());
-                let ours = match before {
-                    Some(took) => took,
-                    None => docs.measure(&client, what, count).await,
-                };
-                if turn >= WARM_UP {
-                    of_java += javas;
-                    of_rust += ours;
+                for who in [turn % 2, (turn + 1) % 2] {
+                    let (sum, took) = if who == 0 {
+                        (&mut of_rust, docs.measure(&client, what, count).await)
+                    } else {
+                        let words = ["bench", what.name(), REGION, &count.to_string()];
+                        (&mut of_java, Duration::from_secs_f64(java.run(&words).unwrap().parse().unwrap()))
+                    };
+                    if turn >= WARM_UP {
+                        *sum += took;
+                    }
                 }
             }
             let requests = f64::from(count) * TURNS as f64;
