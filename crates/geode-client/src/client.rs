@@ -193,6 +193,13 @@ impl Client {
         Ok(self.shared.routing.is_partitioned(region.path()))
     }
 
+    /// The path of the region at the head of those that a partitioned region is colocated with, which is its own path when it is colocated
+    /// with none; `None` when it is not partitioned. The servers know it by the regions' definitions, so it holds while buckets move.
+    pub async fn leader_of(&self, region: &Region) -> Result<Option<String>, Error> {
+        self.shared.routing.fetch(self, region.path()).await?;
+        Ok(self.shared.routing.leader_of(region.path()))
+    }
+
     /// How many buckets a region has; `None` when it is not partitioned, or when its keys do not choose their bucket by their own hash.
     pub async fn buckets_of(&self, region: &Region) -> Result<Option<usize>, Error> {
         self.shared.routing.fetch(self, region.path()).await?;

@@ -32,6 +32,8 @@ pub(crate) struct Routing {
 struct Known {
     /// Whether entries are in buckets.
     is_partitioned: bool,
+    /// The region at the head of those that this one is colocated with.
+    leader: Option<String>,
     /// The primary server of each bucket; empty when keys do not choose their bucket by their hash alone.
     primaries: Vec<Option<Address>>,
     fetched_at: Option<Instant>,
@@ -78,6 +80,12 @@ impl Routing {
         self.with(region, |known| known.is_partitioned)
     }
 
+    pub(crate) fn leader_of(&self, region: &str) -> Option<String> {
+        self.with(region, |known| {
+            known.is_partitioned.then(|| known.leader.clone().unwrap_or_else(|| region.to_owned()))
+        })
+    }
+
     pub(crate) fn buckets_of(&self, region: &str) -> Option<usize> {
         self.with(region, |known| Some(known.primaries.len()).filter(|count| *count > 0))
     }
@@ -118,7 +126,7 @@ impl Routing {
             known.is_stale = false;
         });
         let attributes = client.ask(Request::new(message::GET_PARTITION_ATTRIBUTES).text(region)).await?;
-        let (is_partitioned, buckets) = read_attributes(&attributes.reply)?;
+        let Attributes { is_partitioned, buckets, leader } = read_attributes(&attributes.reply)?;
         let mut primaries = Vec::new();
         if let Some(buckets) = buckets {
             let metadata = client.ask(Request::new(message::GET_PR_METADATA).text(region)).await?;
@@ -128,16 +136,26 @@ impl Routing {
             // Buckets come into being with their first entries.
             known.is_stale = primaries.iter().any(Option::is_none);
             known.is_partitioned = is_partitioned;
+            known.leader = leader;
             known.primaries = primaries;
         });
         Ok(())
     }
 }
 
-/// Whether the region is partitioned, and the number of its buckets, when keys choose theirs by their own hash.
-fn read_attributes(reply: &Reply) -> Result<(bool, Option<usize>), Error> {
+/// How a region is partitioned.
+#[derive(Debug, Default, PartialEq)]
+struct Attributes {
+    is_partitioned: bool,
+    /// How many buckets there are, when keys choose theirs by their own hash.
+    buckets: Option<usize>,
+    /// The path of the first of the regions that it is colocated with.
+    leader: Option<String>,
+}
+
+fn read_attributes(reply: &Reply) -> Result<Attributes, Error> {
     if reply.kind != message::PARTITION_ATTRIBUTES {
-        return Ok((false, None));
+        return Ok(Attributes::default());
     }
     let mut reader = Reader::new(&reply.part(0)?.bytes);
     if reader.u8()? != ds::INTEGER {
@@ -145,11 +163,16 @@ fn read_attributes(reply: &Reply) -> Result<(bool, Option<usize>), Error> {
     }
     // -1 for a region without buckets.
     let Some(count) = usize::try_from(reader.i32()?).ok().filter(|count| *count > 0) else {
-        return Ok((false, None));
+        return Ok(Attributes::default());
+    };
+    let leader = match reply.parts.get(1) {
+        Some(part) if !part.is_null() => Reader::new(&part.bytes).string()?,
+        _ => None,
     };
     // A third part is a resolver, whose code chooses the bucket, or a list of fixed partitions.
     let has_resolver = reply.parts.iter().skip(2).any(|part| !part.is_null() && !is_empty_set(&part.bytes));
-    Ok((true, (count <= BUCKETS_MAX && !has_resolver).then_some(count)))
+    let buckets = (count <= BUCKETS_MAX && !has_resolver).then_some(count);
+    Ok(Attributes { is_partitioned: true, buckets, leader })
 }
 
 fn is_empty_set(object: &[u8]) -> bool {
@@ -231,10 +254,18 @@ mod tests {
         let count = [ds::INTEGER, 0, 0, 0, 113];
         let mut resolver = Vec::new();
         resolver.string("com.app.Resolver");
+        let mut leader = Vec::new();
+        leader.string("/head");
         let of = |parts: &[&[u8]]| read_attributes(&reply(message::PARTITION_ATTRIBUTES, parts)).unwrap();
-        assert_eq!(of(&[&count, &[ds::NULL]]), (true, Some(113)));
-        assert_eq!(of(&[&count, &[ds::NULL], &resolver]), (true, None));
-        assert_eq!(of(&[&[ds::INTEGER, 0xFF, 0xFF, 0xFF, 0xFF], &[ds::NULL]]), (false, None));
+        let partitioned = |buckets, leader: Option<&str>| Attributes {
+            is_partitioned: true,
+            buckets,
+            leader: leader.map(ToOwned::to_owned),
+        };
+        assert_eq!(of(&[&count, &[ds::NULL]]), partitioned(Some(113), None));
+        assert_eq!(of(&[&count, &leader]), partitioned(Some(113), Some("/head")));
+        assert_eq!(of(&[&count, &[ds::NULL], &resolver]), partitioned(None, None));
+        assert_eq!(of(&[&[ds::INTEGER, 0xFF, 0xFF, 0xFF, 0xFF], &leader]), Attributes::default());
     }
 
     #[test]

@@ -167,10 +167,16 @@ impl Platform for GeodePlatform {
     }
 
     fn check<'a>(&'a self, collections: &'a [String]) -> BoxFuture<'a, Result<Vec<Finding>, PlatformError>> {
-        Box::pin(async move { Ok(setup::check(&self.client, &self.options, &self.places(collections)?).await) })
+        Box::pin(async move {
+            let places = self.places(collections)?;
+            setup::check(&self.client, &self.options, &places).await.map_err(|error| refused(&error))
+        })
     }
 
     fn configure<'a>(&'a self, collections: &'a [String]) -> BoxFuture<'a, Result<Vec<Finding>, PlatformError>> {
-        Box::pin(async move { Ok(setup::configure(&self.client, &self.options, &self.places(collections)?).await) })
+        Box::pin(async move {
+            let places = self.places(collections)?;
+            setup::configure(&self.client, &self.options, &places).await.map_err(|error| refused(&error))
+        })
     }
 }

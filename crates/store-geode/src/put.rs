@@ -112,8 +112,11 @@ pub(crate) async fn put_all(client: &Client, puts: &[Planned<'_>]) -> Result<Put
             Err(Error::NotColocated(why)) => {
                 let _ = transaction.rollback().await;
                 let path = put.place.content().path();
-                let what = format!("{path} and its meta region are not colocated, run `tidelock doctor`: {why}");
-                return Err(PlatformError::Refused(what));
+                // Colocated buckets come to another member one after the other.
+                let what = format!(
+                    "{path} and its meta region are on different members; if they stay there, run `tidelock doctor`: {why}"
+                );
+                return Err(PlatformError::Unavailable(what));
             }
             Err(error) => {
                 // Nothing was committed, whatever becomes of the transaction.

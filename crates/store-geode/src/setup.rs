@@ -19,8 +19,15 @@ const PROBE: &str = "~probe";
 const PROBE_CLASS: &str = "tidelock.NoSuchClass";
 /// How many buckets a region has when nobody says how many.
 const BUCKETS_DEFAULT: usize = 113;
-/// How many keys are compared to see whether two regions are colocated.
-const KEYS_COMPARED: usize = 64;
+
+/// Exceptions of servers that end, or whose data moves.
+const PASSING: [&str; 5] = [
+    "TransactionDataRebalancedException",
+    "TransactionDataNodeHasDepartedException",
+    "CacheClosedException",
+    "ServerConnectivityException",
+    "PartitionOfflineException",
+];
 
 /// How long the event of a write may take.
 const EVENT_LIMIT: Duration = Duration::from_secs(10);
@@ -33,43 +40,73 @@ fn fatal(what: impl Into<String>, remedy: impl Into<String>) -> Finding {
     Finding { fatal: true, what: what.into(), remedy: remedy.into() }
 }
 
-/// Tries what the collections need.
-pub(crate) async fn check(client: &Client, options: &GeodeOptions, places: &[(String, Place)]) -> Vec<Finding> {
+/// Whether an attempt failed by what passes, servers that end or data that moves: it says nothing of the configuration.
+fn passes(error: &Error) -> bool {
+    let of_servers = |exception: &str| PASSING.iter().any(|name| exception.contains(name));
+    matches!(
+        error,
+        Error::Unreachable(_)
+            | Error::OutcomeUnknown(_)
+            | Error::Closed
+            | Error::CommitConflict(_)
+            | Error::NotColocated(_)
+    ) || matches!(error, Error::Server { exception, .. } if of_servers(exception))
+}
+
+/// What an attempt says of the configuration: nothing, or why it failed. What passes ends the check.
+fn settled<T>(attempt: Result<T, Error>) -> Result<Option<Error>, Error> {
+    match attempt {
+        Ok(_) => Ok(None),
+        Err(error) if passes(&error) => Err(error),
+        Err(error) => Ok(Some(error)),
+    }
+}
+
+/// Tries what the collections need. The error is one after which to try again.
+pub(crate) async fn check(
+    client: &Client,
+    options: &GeodeOptions,
+    places: &[(String, Place)],
+) -> Result<Vec<Finding>, Error> {
     let mut findings = Vec::new();
-    let missing = missing(client, places, &mut findings).await;
+    let missing = missing(client, places, &mut findings).await?;
     if !missing.is_empty() {
         findings.push(absence(&missing, &script(&missing)));
-        return findings;
+        return Ok(findings);
     }
     for (collection, place) in places {
         if let Place::Documents { content, meta } = place {
-            findings.extend(colocation(client, collection, content, meta).await);
+            findings.extend(colocation(client, collection, content, meta).await?);
         }
     }
     if options.transactions {
-        findings.extend(transactions(client, places).await);
+        findings.extend(transactions(client, places).await?);
     }
-    findings.extend(pdx(client).await);
-    findings.extend(read_serialized(client).await);
-    findings.extend(subscriptions(client, options).await);
-    findings
+    findings.extend(pdx(client).await?);
+    findings.extend(read_serialized(client).await?);
+    findings.extend(subscriptions(client, options).await?);
+    Ok(findings)
 }
 
 /// The regions that are not there, in the order in which they have to be created.
-async fn missing(client: &Client, places: &[(String, Place)], findings: &mut Vec<Finding>) -> Vec<Missing> {
+async fn missing(
+    client: &Client,
+    places: &[(String, Place)],
+    findings: &mut Vec<Finding>,
+) -> Result<Vec<Missing>, Error> {
     let mut missing = Vec::new();
     for (_, place) in places {
         match place {
             Place::System(region) => {
-                missing.extend(look(client, region, None, findings).await);
+                missing.extend(look(client, region, None, findings).await?);
             }
             Place::Documents { content, meta } => {
-                missing.extend(look(client, content, None, findings).await);
-                missing.extend(look(client, meta, Some(content), findings).await);
+                missing.extend(look(client, content, None, findings).await?);
+                missing.extend(look(client, meta, Some(content), findings).await?);
             }
         }
     }
-    missing
+    Ok(missing)
 }
 
 fn absence(missing: &[Missing], remedy: &str) -> Finding {
@@ -93,10 +130,10 @@ async fn look(
     region: &Region,
     beside: Option<&Region>,
     findings: &mut Vec<Finding>,
-) -> Option<Missing> {
-    match region.get(&Key::from(PROBE)).await {
-        Ok(_) => None,
-        Err(Error::NoSuchRegion(_)) => {
+) -> Result<Option<Missing>, Error> {
+    Ok(match settled(region.get(&Key::from(PROBE)).await)? {
+        None => return Ok(None),
+        Some(Error::NoSuchRegion(_)) => {
             let mut missing =
                 Missing { path: region.path().to_owned(), beside: None, is_partitioned: true, buckets: None };
             // A region that is missing as well becomes a partitioned one.
@@ -113,16 +150,16 @@ async fn look(
             }
             Some(missing)
         }
-        Err(error @ (Error::NotAuthorized(_) | Error::Authentication(_))) => {
-            let remedy = "give the user DATA:READ and DATA:WRITE on the region, and CLUSTER:READ and CLUSTER:WRITE for PDX types";
+        Some(error) => {
+            let remedy = if matches!(error, Error::NotAuthorized(_) | Error::Authentication(_)) {
+                "give the user DATA:READ and DATA:WRITE on the region, and CLUSTER:READ and CLUSTER:WRITE for PDX types"
+            } else {
+                "see the server's log"
+            };
             findings.push(fatal(format!("{}: {error}", region.path()), remedy));
             None
         }
-        Err(error) => {
-            findings.push(fatal(format!("{}: {error}", region.path()), "see the server's log"));
-            None
-        }
-    }
+    })
 }
 
 impl Missing {
@@ -150,25 +187,32 @@ fn script(missing: &[Missing]) -> String {
     std::iter::once("in gfsh:".to_owned()).chain(commands).collect()
 }
 
-/// An entry and its meta have to be on one member, whatever the key.
-async fn colocation(client: &Client, collection: &str, content: &Region, meta: &Region) -> Option<Finding> {
-    for number in 0..KEYS_COMPARED {
-        let key = Key::String(format!("{PROBE}{number}"));
-        let primaries = (client.primary_of(content, &key).await, client.primary_of(meta, &key).await);
-        let (Ok(Some(one)), Ok(Some(other))) = primaries else { continue };
-        if one != other {
-            let (content, meta) = (content.path(), meta.path());
-            return Some(fatal(
-                format!("collection {collection}: {meta} is not colocated with {content}"),
-                format!("destroy region --name={meta}, and create it again with --colocated-with={content}"),
-            ));
-        }
+/// An entry and its meta have to be on one member, whatever the key. The regions' definitions are asked for, not where buckets are: while
+/// servers start, the primaries of colocated buckets are elected one after the other.
+async fn colocation(
+    client: &Client,
+    collection: &str,
+    content: &Region,
+    meta: &Region,
+) -> Result<Option<Finding>, Error> {
+    let (of_content, of_meta) = (client.leader_of(content).await?, client.leader_of(meta).await?);
+    // A meta region that every server has whole is on all members.
+    if of_meta.is_none() || of_content == of_meta {
+        return Ok(None);
     }
-    None
+    let (content, meta) = (content.path(), meta.path());
+    let again = match of_content {
+        Some(_) => format!("with --colocated-with={content}"),
+        None => format!("as {content} is, which is not partitioned"),
+    };
+    Ok(Some(fatal(
+        format!("collection {collection}: {meta} is not colocated with {content}"),
+        format!("destroy region --name={meta}, and create it again {again}"),
+    )))
 }
 
 /// Whether the servers allow transactions on these regions. Nothing is written to the application's.
-async fn transactions(client: &Client, places: &[(String, Place)]) -> Option<Finding> {
+async fn transactions(client: &Client, places: &[(String, Place)]) -> Result<Option<Finding>, Error> {
     for (_, place) in places {
         let (region, meta) = match place {
             Place::System(region) => (region, None),
@@ -182,17 +226,17 @@ async fn transactions(client: &Client, places: &[(String, Place)]) -> Option<Fin
             transaction.put(written, &key, &Value::Bytes(vec![0].into())).await?;
             transaction.rollback().await
         };
-        if let Err(error) = attempt.await {
+        if let Some(error) = settled(attempt.await)? {
             let what = format!("transactions on {} do not work: {error}", region.path());
             let remedy = "start every server with --J=-Dgemfire.ALLOW_PERSISTENT_TRANSACTIONS=true, or set the option `transactions` to false";
-            return Some(fatal(what, remedy));
+            return Ok(Some(fatal(what, remedy)));
         }
     }
-    None
+    Ok(None)
 }
 
 /// Whether JSON documents can be stored in persistent regions.
-async fn pdx(client: &Client) -> Option<Finding> {
+async fn pdx(client: &Client) -> Result<Option<Finding>, Error> {
     let region = client.region(system::STATE);
     let key = Key::from(PROBE);
     let attempt = async {
@@ -200,14 +244,14 @@ async fn pdx(client: &Client) -> Option<Finding> {
         region.put(&key, &probe).await?;
         region.destroy(&key).await
     };
-    let error = attempt.await.err()?;
     let remedy = "in gfsh: configure pdx --read-serialized=true --disk-store=DEFAULT, then restart the servers";
-    Some(fatal(format!("JSON documents cannot be stored: {error}"), remedy))
+    let finding = |error| fatal(format!("JSON documents cannot be stored: {error}"), remedy);
+    Ok(settled(attempt.await)?.map(finding))
 }
 
 /// Whether the servers leave PDX instances as they are. Otherwise they make objects of them, as soon as they compare, of classes that
 /// they may not have.
-async fn read_serialized(client: &Client) -> Option<Finding> {
+async fn read_serialized(client: &Client) -> Result<Option<Finding>, Error> {
     let attempt = async {
         let Value::Object(bytes) = client.encode(&probe()).await? else { return Ok(false) };
         let Some(type_id) = pdx::type_id_of(&bytes) else { return Ok(false) };
@@ -226,13 +270,13 @@ async fn read_serialized(client: &Client) -> Option<Finding> {
             .replace_if(&Key::from(PROBE), &Value::Object(object.into()), &Value::string(""))
             .await
     };
-    let error = attempt.await.err()?;
     // What else may go wrong, other attempts tell.
-    error.to_string().contains(PROBE_CLASS).then(|| Finding {
+    let error = settled(attempt.await)?.filter(|error| error.to_string().contains(PROBE_CLASS));
+    Ok(error.map(|error| Finding {
         fatal: false,
         what: format!("the servers make Java objects of PDX instances (read-serialized is off): {error}"),
         remedy: "documents that Java classes own need it. In gfsh: configure pdx --read-serialized=true --disk-store=DEFAULT, then restart the servers".to_owned(),
-    })
+    }))
 }
 
 /// A document that nobody else has.
@@ -241,7 +285,7 @@ fn probe() -> Json {
 }
 
 /// Whether the servers send the events of what is written.
-async fn subscriptions(client: &Client, options: &GeodeOptions) -> Option<Finding> {
+async fn subscriptions(client: &Client, options: &GeodeOptions) -> Result<Option<Finding>, Error> {
     let mut connection = options.connection.clone();
     connection.durable = None;
     let heard = async {
@@ -252,20 +296,20 @@ async fn subscriptions(client: &Client, options: &GeodeOptions) -> Option<Findin
         heard
     };
     let what = match heard.await {
-        Ok(true) => return None,
+        Ok(true) => return Ok(None),
         Ok(false) => {
             format!("subscriptions are off: what was written to /{} made no event in {EVENT_LIMIT:?}", system::STATE)
         }
         Err(error @ Error::NotAuthorized(_)) => {
             let remedy = "give the user DATA:READ on the regions as wholes, not on some of their keys";
-            return Some(fatal(format!("the user may not subscribe to /{}: {error}", system::STATE), remedy));
+            return Ok(Some(fatal(format!("the user may not subscribe to /{}: {error}", system::STATE), remedy)));
         }
         Err(error) => format!("subscriptions are off: no server keeps an event queue: {error}"),
     };
-    Some(fatal(
+    Ok(Some(fatal(
         what,
         "the servers have to keep queues for their clients, and nothing between them and this node may hold back the connections on which events come: see the servers' logs",
-    ))
+    )))
 }
 
 /// Whether one client hears of what another one writes.
@@ -288,15 +332,19 @@ async fn hears(listener: &Client, writer: &Client) -> Result<bool, Error> {
 }
 
 /// Creates what is missing, through a manager; what cannot be created is in the findings, with the commands for an administrator.
-pub(crate) async fn configure(client: &Client, options: &GeodeOptions, places: &[(String, Place)]) -> Vec<Finding> {
+pub(crate) async fn configure(
+    client: &Client,
+    options: &GeodeOptions,
+    places: &[(String, Place)],
+) -> Result<Vec<Finding>, Error> {
     let mut findings = Vec::new();
-    let missing = missing(client, places, &mut findings).await;
+    let missing = missing(client, places, &mut findings).await?;
     if missing.is_empty() {
         return check(client, options, places).await;
     }
     if let Err(reason) = create(options, &missing).await {
         findings.push(absence(&missing, &format!("{reason}\n{}", script(&missing))));
-        return findings;
+        return Ok(findings);
     }
     check(client, options, places).await
 }

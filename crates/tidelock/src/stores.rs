@@ -7,14 +7,19 @@ use tidelock_core::ids::{ChangelogId, Epoch};
 use tidelock_server::config::{ClusterConfig, DatabaseConfig};
 use tidelock_server::rules::RulesInForce;
 use tidelock_store::cluster::{ClusterOptions, ClusterStore, Machine};
-use tidelock_store::platform::Platform;
+use tidelock_store::platform::{Finding, Platform, PlatformError};
 use tidelock_store::{Changelog, EmbeddedOptions, EmbeddedStore, MemoryStore, Store};
 use tokio::task::JoinHandle;
+use tokio::time::Instant;
 
 use crate::platforms::{self, Connected};
 
 /// How often somebody who waits for the first scan is told so.
 const PATIENCE: Duration = Duration::from_secs(10);
+
+/// How long a platform that is unavailable is checked again, and how often.
+const CHECK_LIMIT: Duration = Duration::from_secs(20);
+const CHECK_INTERVAL: Duration = Duration::from_secs(1);
 
 /// A database's store, in its roles, with what closes it.
 pub(crate) struct Opened {
@@ -119,6 +124,21 @@ async fn on_cluster(
     }
 }
 
+/// What the platform's check finds. One that is between two states, as its servers start, is checked again for a while.
+async fn findings(config: &DatabaseConfig, platform: &impl Platform) -> Result<Vec<Finding>, PlatformError> {
+    let collections = platforms::collections(config);
+    let late = Instant::now() + CHECK_LIMIT;
+    loop {
+        match platform.check(&collections).await {
+            Err(PlatformError::Unavailable(reason)) if Instant::now() < late => {
+                tracing::warn!(database = config.name, reason, "the platform cannot be checked yet");
+                tokio::time::sleep(CHECK_INTERVAL).await;
+            }
+            checked => return checked,
+        }
+    }
+}
+
 async fn on_platform<P: Platform>(
     config: &DatabaseConfig,
     cluster: &ClusterConfig,
@@ -126,7 +146,7 @@ async fn on_platform<P: Platform>(
     rules: &Arc<RulesInForce>,
     in_memory: bool,
 ) -> Result<Opened, String> {
-    let findings = platform.check(&platforms::collections(config)).await.map_err(|error| error.to_string())?;
+    let findings = findings(config, &platform).await.map_err(|error| error.to_string())?;
     if findings.iter().any(|finding| finding.fatal) {
         return Err(format!("the platform is not ready\n{}", platforms::report(&findings)));
     }

@@ -52,7 +52,7 @@ fn config(cluster: &Cluster, roots: &Path) -> Config {
 }
 
 /// A user who may read but one entry of Tidelock's state.
-const USER_OF_KEYS: &str = "datawrite,datamanage,cluster,datareaddocs,dataread_tl_clients,dataread_tl_intents,dataread_tl_conflicts,dataread_tl_state~probe";
+const USER_OF_KEYS: &str = "datawrite,datamanage,cluster,datareaddocs,datareadcopies,dataread_tl_clients,dataread_tl_intents,dataread_tl_conflicts,dataread_tl_state~probe";
 
 /// What `tidelock doctor` says to this user with this password, and these options.
 fn doctor(cluster: &Cluster, folder: &Path, (user, password): (&str, &str), options: &str) -> String {
@@ -62,7 +62,8 @@ fn doctor(cluster: &Cluster, folder: &Path, (user, password): (&str, &str), opti
         "[auth]\nalgorithms = [\"HS256\"]\nsecret = \"0b4b7235229ae0cc777989ace3485896251610e28a316744ec85689202816931\"\n\
          [databases.app]\npath = \"app.db\"\n\
          [databases.app.cluster]\nkind = \"geode\"\naddresses = [\"{}\"]\nnode = \"tls\"\nuser = \"{user}\"\npassword_file = \"password\"\noptions = {{ {options} }}\n\
-         [databases.app.collections.docs]\n",
+         [databases.app.collections.docs]\n\
+         [databases.app.collections.copies]\n",
         cluster.locator()
     );
     fs::write(&config, text).unwrap();
@@ -120,6 +121,10 @@ async fn requests_and_events_go_over_tls_to_who_is_trusted() {
     assert!(complaints.contains("ALLOW_PERSISTENT_TRANSACTIONS=true"), "{complaints}");
     assert!(complaints.contains("wrong: JSON documents cannot be stored"), "{complaints}");
     assert!(complaints.contains("configure pdx --read-serialized=true --disk-store=DEFAULT"), "{complaints}");
+    let apart = "wrong: collection copies: /copies_tl is not colocated with /copies\n";
+    assert!(complaints.contains(apart), "{complaints}");
+    assert!(complaints.contains("create it again as /copies is, which is not partitioned"), "{complaints}");
+    assert!(!complaints.contains("/docs_tl is not colocated"), "{complaints}");
     for (user, password, options, expected) in [
         (USER, USER, "ca_file = \"stranger.pem\"", "certificate"),
         (USER, USER, "", "the option `ca_file` has to be set where they speak TLS"),
