@@ -166,7 +166,10 @@ impl Region {
         if !matches!(result, Err(Error::OutcomeUnknown(_))) {
             pool.give_back(lane);
         }
-        Ok(list_of(&result?)?.tags)
+        let mut tags = list_of(&result?)?.tags;
+        // Without concurrency checks there are none; the changes were made all the same.
+        tags.resize(share.items.len(), None);
+        Ok(tags)
     }
 }
 

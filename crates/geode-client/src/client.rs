@@ -228,7 +228,7 @@ impl Client {
 
     /// A cluster whose servers were all gone may have come back with an empty registry.
     fn follow_losses(&self) {
-        let losses = self.shared.pool.losses.load(Ordering::Relaxed);
+        let losses = self.shared.pool.signs.losses.load(Ordering::Relaxed);
         if self.shared.seen_losses.swap(losses, Ordering::Relaxed) != losses {
             self.shared.registry.forget();
         }

@@ -60,7 +60,7 @@ pub struct Config {
     pub single_hop: bool,
     /// How long a connection may take to open, handshake included.
     pub connect_timeout: Duration,
-    /// How long a server may take to answer.
+    /// How long a server may keep silent while it is asked. The whole of a long answer may take longer.
     pub request_timeout: Duration,
     /// How often a server hears of a client that says nothing else. Servers drop a client after 60 s of silence.
     pub ping_interval: Duration,

@@ -98,7 +98,9 @@ impl Error {
         let (exception, message) = first.split_once(": ").unwrap_or((first, ""));
         let (exception, message) = (exception.trim().to_owned(), message.trim().to_owned());
         let names = |name: &str| trace.contains(name);
-        if names("CommitConflictException") {
+        if names("TransactionInDoubtException") {
+            Self::OutcomeUnknown(message)
+        } else if names("CommitConflictException") {
             Self::CommitConflict(message)
         } else if names("TransactionDataNotColocatedException") {
             Self::NotColocated(message)
@@ -140,6 +142,8 @@ mod tests {
         );
         let wrapped = "a.ServerOperationException: remote\nCaused by: org.apache.geode.cache.TransactionDataNotColocatedException: Key";
         assert!(matches!(Error::of_trace(wrapped), Error::NotColocated(_)));
+        let in_doubt = "org.apache.geode.cache.TransactionInDoubtException: Commit failed on cache server";
+        assert!(matches!(Error::of_trace(in_doubt), Error::OutcomeUnknown(_)));
         let other = "java.lang.IllegalStateException: no\n\tat x";
         assert!(
             matches!(Error::of_trace(other), Error::Server { exception, message } if exception == "java.lang.IllegalStateException" && message == "no")

@@ -62,7 +62,7 @@ impl Routing {
         if !client.pool().config.single_hop {
             return None;
         }
-        let changes = client.pool().changes.load(Ordering::Relaxed);
+        let changes = client.pool().signs.changes.load(Ordering::Relaxed);
         let is_due = self.with(region, |known| match known.fetched_at {
             None => true,
             Some(at) => {
@@ -119,7 +119,7 @@ impl Routing {
     /// Fetches the metadata of a region.
     pub(crate) async fn fetch(&self, client: &Client, region: &str) -> Result<(), Error> {
         // Noted first: of many requests at once, one fetches.
-        let changes = client.pool().changes.load(Ordering::Relaxed);
+        let changes = client.pool().signs.changes.load(Ordering::Relaxed);
         self.with(region, |known| {
             known.fetched_at = Some(Instant::now());
             known.changes = changes;

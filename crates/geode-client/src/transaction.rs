@@ -81,12 +81,10 @@ impl Transaction {
         Ok(Destroyed { was_there: !reply.entry_not_found, tag: reply.tag })
     }
 
-    /// Makes all of it happen, or nothing. After [`Error::CommitConflict`] nothing has; after
+    /// Makes all of it happen, or nothing. After [`Error::CommitConflict`] and [`Error::Unreachable`] nothing has; after
     /// [`Error::OutcomeUnknown`] one of the two.
     pub async fn commit(mut self) -> Result<(), Error> {
-        let Some(open) = self.open.take() else {
-            return Err(Error::Unreachable("the connection has failed".to_owned()));
-        };
+        let open = self.take().ok_or_else(lost)?;
         let outcome = self.finish(open, message::COMMIT).await;
         match outcome {
             Err(Error::Unreachable(reason)) => Err(Error::OutcomeUnknown(reason)),
@@ -96,11 +94,16 @@ impl Transaction {
 
     /// Undoes all of it.
     pub async fn rollback(mut self) -> Result<(), Error> {
-        match self.open.take() {
+        match self.take() {
             Some(open) => self.finish(open, message::ROLLBACK).await,
             // A server undoes what a lost connection leaves open.
             None => Ok(()),
         }
+    }
+
+    /// Its connection, unless that failed, or an operation's caller went away before the reply.
+    fn take(&mut self) -> Option<Open> {
+        self.open.take().filter(|open| open.lease.is_usable())
     }
 
     async fn finish(&self, open: Open, kind: i32) -> Result<(), Error> {
@@ -108,12 +111,20 @@ impl Transaction {
     }
 
     async fn exchange(&mut self, build: impl FnOnce(&[u8]) -> Request) -> Result<(Reply, VersionSource), Error> {
-        let lost = || Error::Unreachable("the connection has failed".to_owned());
         let open = self.open.as_mut().ok_or_else(lost)?;
         open.has_begun = true;
         let request = build(&open.lane.take(1)).in_transaction(self.id);
         match open.lease.exchange(&request, false, &self.client.pool().config).await {
-            Ok(reply) => Ok((check(reply, false)?, open.lease.member())),
+            Ok(reply) => match check(reply, false) {
+                Ok(reply) => Ok((reply, open.lease.member())),
+                // The server has forgotten whom it let in. Another connection authenticates again, which is told of if it cannot.
+                Err(Error::Authentication(reason)) => {
+                    open.lease.discard();
+                    self.open = None;
+                    Err(Error::Unreachable(reason))
+                }
+                Err(error) => Err(error),
+            },
             Err(error) => {
                 // The lane goes with the connection: what became of its last sequence is not known.
                 self.open = None;
@@ -121,6 +132,10 @@ impl Transaction {
             }
         }
     }
+}
+
+fn lost() -> Error {
+    Error::Unreachable("the connection has failed".to_owned())
 }
 
 async fn finish(client: &Client, id: i32, mut open: Open, kind: i32) -> Result<(), Error> {
@@ -137,7 +152,7 @@ async fn finish(client: &Client, id: i32, mut open: Open, kind: i32) -> Result<(
 
 impl Drop for Transaction {
     fn drop(&mut self) {
-        let Some(open) = self.open.take() else { return };
+        let Some(open) = self.take() else { return };
         if let Ok(runtime) = tokio::runtime::Handle::try_current() {
             let (client, id) = (self.client.clone(), self.id);
             runtime.spawn(async move {

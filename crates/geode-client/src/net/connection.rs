@@ -112,7 +112,7 @@ impl Connection {
             let mut connection =
                 Self { stream: opening.stream, buffer: opening.buffer, secure: None, is_busy: false, welcome };
             if let (Mode::Operations, Some(credentials)) = (mode, &config.credentials) {
-                connection.authenticate(credentials).await?;
+                connection.authenticate(credentials, config.connect_timeout).await?;
             }
             Ok(connection)
         };
@@ -122,12 +122,12 @@ impl Connection {
         }
     }
 
-    async fn authenticate(&mut self, credentials: &[(String, String)]) -> Result<(), Error> {
+    async fn authenticate(&mut self, credentials: &[(String, String)], patience: Duration) -> Result<(), Error> {
         self.secure = Some(Secure { connection: FIRST_CONNECTION_ID, user: NO_USER });
         let mut properties = Vec::new();
         handshake::write_properties(credentials, &mut properties);
         let request = Request::new(message::USER_CREDENTIALS).raw(&properties);
-        let reply = self.exchange(&request, false).await?;
+        let reply = self.exchange(&request, false, patience).await?;
         if reply.kind != message::RESPONSE {
             let trace = reply.parts.get(1).map(crate::value::text_of).unwrap_or_default();
             return Err(Error::Authentication(trace.lines().next().unwrap_or_default().to_owned()));
@@ -142,11 +142,24 @@ impl Connection {
         Ok(())
     }
 
-    /// Sends a request and waits for its reply.
-    pub(crate) async fn exchange(&mut self, request: &Request, is_chunked: bool) -> Result<Reply, Error> {
+    /// Sends a request and waits for its reply. The server may keep silent, or not take what is sent, for `patience`; a long reply may take
+    /// longer as a whole.
+    pub(crate) async fn exchange(
+        &mut self,
+        request: &Request,
+        is_chunked: bool,
+        patience: Duration,
+    ) -> Result<Reply, Error> {
         self.is_busy = true;
-        self.send(request).await?;
-        let reply = if is_chunked { self.receive_chunks().await? } else { self.receive().await? };
+        within(patience, self.send(request)).await?;
+        let mut chunks = Chunks::default();
+        let reply = loop {
+            let taken = if is_chunked { chunks.take(&mut self.buffer) } else { take_message(&mut self.buffer) };
+            match taken? {
+                Some(reply) => break reply,
+                None => within(patience, self.fill()).await?,
+            }
+        };
         if let (Some(secure), Some(part)) = (&mut self.secure, &reply.secure) {
             secure.connection = Reader::new(part).i64()?;
         }
@@ -158,7 +171,12 @@ impl Connection {
     pub(crate) async fn send(&mut self, request: &Request) -> Result<(), Error> {
         let secure = self.secure.filter(|_| needs_authentication(request.kind())).map(Secure::part);
         let bytes = request.encode(secure.as_ref().map(<[u8; 16]>::as_slice));
-        self.stream.write_all(&bytes).await.map_err(|error| broken(&error))
+        let written = async {
+            self.stream.write_all(&bytes).await?;
+            // TLS may hold back what the socket did not take.
+            self.stream.flush().await
+        };
+        written.await.map_err(|error| broken(&error))
     }
 
     /// Waits for a message.
@@ -171,19 +189,14 @@ impl Connection {
         }
     }
 
-    async fn receive_chunks(&mut self) -> Result<Reply, Error> {
-        let mut chunks = Chunks::default();
-        loop {
-            if let Some(reply) = chunks.take(&mut self.buffer)? {
-                return Ok(reply);
-            }
-            self.fill().await?;
-        }
-    }
-
     async fn fill(&mut self) -> Result<(), Error> {
         fill(&mut self.stream, &mut self.buffer).await
     }
+}
+
+async fn within<T>(patience: Duration, step: impl Future<Output = Result<T, Error>>) -> Result<T, Error> {
+    let late = |_| Error::Unreachable(format!("no answer within {patience:?}"));
+    timeout(patience, step).await.map_err(late)?
 }
 
 async fn fill(stream: &mut Box<dyn Duplex>, buffer: &mut BytesMut) -> Result<(), Error> {
@@ -372,5 +385,30 @@ mod tests {
         }
         let (welcome, len) = read_welcome(&whole, &Address::new("h", 1), Mode::Primary).unwrap().unwrap();
         assert_eq!((welcome.queue.waiting, len, welcome.ping_interval), (-2, whole.len(), Duration::from_secs(60)));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_reply_may_take_long_but_not_stop_for_long() {
+        let (near, mut far) = tokio::io::duplex(1024);
+        let queue = QueueStatus { role: handshake::QueueRole::None, waiting: 0 };
+        let welcome = Welcome { member: None, queue, ping_interval: Duration::ZERO };
+        let mut connection =
+            Connection { stream: Box::new(near), buffer: BytesMut::new(), secure: None, is_busy: false, welcome };
+        let patience = Duration::from_secs(1);
+        let server = async {
+            // Kind, parts of a chunk, transaction; then chunks of one part each, the fourth of which is the last.
+            far.write_all(&[0, 0, 0, 1, 0, 0, 0, 1, 0xFF, 0xFF, 0xFF, 0xFF]).await.unwrap();
+            for is_last in [0, 0, 0, 1] {
+                tokio::time::sleep(patience * 9 / 10).await;
+                far.write_all(&[0, 0, 0, 6, is_last, 0, 0, 0, 1, 0, b'x']).await.unwrap();
+            }
+        };
+        let request = Request::new(message::KEY_SET);
+        let (reply, ()) = tokio::join!(connection.exchange(&request, true, patience), server);
+        assert_eq!(reply.unwrap().parts.len(), 4);
+        assert!(!connection.is_busy);
+        let silence = connection.exchange(&request, true, patience).await.unwrap_err();
+        assert!(matches!(silence, Error::Unreachable(why) if why == "no answer within 1s"));
+        assert!(connection.is_busy);
     }
 }

@@ -6,7 +6,9 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use super::connection::close_request;
 use super::locator;
-use super::server::{Lease, Server};
+use super::server::{Lease, Server, Signs};
+use tokio::task::JoinSet;
+
 use crate::config::Config;
 use crate::error::Error;
 use crate::value::{Key, text_of};
@@ -56,16 +58,13 @@ pub(crate) struct Pool {
     lanes: Mutex<Vec<Lane>>,
     next_thread: AtomicI64,
     is_closed: AtomicBool,
-    /// Counts how often no server was left: ids of types may have changed since.
-    pub(crate) losses: AtomicUsize,
-    /// Rises when a server fails, or comes, or goes: primaries may be elsewhere since.
-    pub(crate) changes: Arc<AtomicUsize>,
+    pub(crate) signs: Arc<Signs>,
 }
 
 impl Pool {
     pub(crate) fn new(config: Config, identity: ClientIdentity) -> Self {
-        let changes = Arc::new(AtomicUsize::new(0));
-        let server = |one: &Address| (one.clone(), Arc::new(Server::new(one.clone(), &config, &changes)));
+        let signs = Arc::default();
+        let server = |one: &Address| (one.clone(), Arc::new(Server::new(one.clone(), &config, &signs)));
         let servers = config.servers.iter().map(server);
         Self {
             locators: Mutex::new(config.locators.clone()),
@@ -76,8 +75,7 @@ impl Pool {
             lanes: Mutex::default(),
             next_thread: AtomicI64::new(1),
             is_closed: AtomicBool::new(false),
-            losses: AtomicUsize::new(0),
-            changes,
+            signs,
         }
     }
 
@@ -100,13 +98,11 @@ impl Pool {
         if let Answer::Servers(found) = answer {
             let mut servers = self.servers.lock().unwrap_or_else(PoisonError::into_inner);
             // A server that is gone from the list and serves a feed is kept until the feed notices.
-            let before = servers.len();
             servers.retain(|address, server| found.contains(address) || server.feeds.load(Ordering::Relaxed) > 0);
-            self.changes.fetch_add(before - servers.len(), Ordering::Relaxed);
             for address in found {
                 servers
                     .entry(address.clone())
-                    .or_insert_with(|| Arc::new(Server::new(address, &self.config, &self.changes)));
+                    .or_insert_with(|| Arc::new(Server::new(address, &self.config, &self.signs)));
             }
         }
         // Locators that were configured stay in the list: one that is down now may come back.
@@ -156,7 +152,6 @@ impl Pool {
                 Err(error) => return Err(error),
             }
         }
-        self.note_loss();
         if let Some(refusal) = refusal {
             return Err(refusal);
         }
@@ -167,12 +162,6 @@ impl Pool {
         }))
     }
 
-    fn note_loss(&self) {
-        if self.servers().iter().all(|server| !server.is_live.load(Ordering::Relaxed)) {
-            self.losses.fetch_add(1, Ordering::Relaxed);
-        }
-    }
-
     fn check_open(&self) -> Result<(), Error> {
         if self.is_closed.load(Ordering::Relaxed) { Err(Error::Closed) } else { Ok(()) }
     }
@@ -180,8 +169,11 @@ impl Pool {
     /// Sends a request to the preferred server, and on failure to others.
     pub(crate) async fn call(&self, mut call: Call, preferred: Option<&Address>) -> Result<Answered, Error> {
         let mut was_sent = false;
+        let mut was_renewed = false;
         let mut last = None;
-        for _ in 0..self.config.attempts_max {
+        let mut attempts = self.config.attempts_max;
+        while attempts > 0 {
+            attempts -= 1;
             let mut lease = match self.lease(preferred).await {
                 Ok(lease) => lease,
                 Err(Error::Unreachable(reason) | Error::Refused { reason, .. }) => {
@@ -206,13 +198,22 @@ impl Pool {
                     lease.server().failed();
                     last = Some(format!("{}: {exception}: {message}", lease.server().address));
                 }
+                // The server has forgotten whom it let in, and did nothing: another connection authenticates again. One on which that was
+                // just done is refused for good.
+                Err(Error::Authentication(reason)) if !was_renewed => {
+                    was_renewed = true;
+                    lease.server().forget_idle();
+                    lease.discard();
+                    last = Some(reason);
+                    attempts += 1;
+                    continue;
+                }
                 Err(error) => return Err(error),
             }
             was_sent = true;
             call.request.mark_retry();
         }
         let reason = last.unwrap_or_default();
-        self.note_loss();
         Err(if was_sent && call.is_change { Error::OutcomeUnknown(reason) } else { Error::Unreachable(reason) })
     }
 
@@ -254,16 +255,22 @@ pub(crate) async fn maintain(pool: Weak<Pool>) {
     loop {
         tokio::time::sleep(interval).await;
         let Some(pool) = pool.upgrade().filter(|pool| !pool.is_closed()) else { return };
-        pool.refresh_quietly().await;
+        // At once: what one of them has to wait for keeps no other one from being heard of.
+        let mut running = JoinSet::new();
         for server in pool.servers() {
-            if !server.has_idle() && server.feeds.load(Ordering::Relaxed) == 0 {
-                continue;
-            }
-            if let Ok(mut lease) = server.lease(&pool.config, &pool.identity).await {
-                // A failure marks the server by itself.
-                let _ = lease.exchange(&Request::new(message::PING), false, &pool.config).await;
+            if server.has_idle() || server.feeds.load(Ordering::Relaxed) > 0 {
+                running.spawn(ping(Arc::clone(&pool), server));
             }
         }
+        running.spawn(async move { pool.refresh_quietly().await });
+        running.join_all().await;
+    }
+}
+
+async fn ping(pool: Arc<Pool>, server: Arc<Server>) {
+    if let Ok(mut lease) = server.lease(&pool.config, &pool.identity).await {
+        // A failure marks the server by itself.
+        let _ = lease.exchange(&Request::new(message::PING), false, &pool.config).await;
     }
 }
 

@@ -28,14 +28,45 @@ pub(crate) struct Server {
     /// Feeds that this server serves: it must hear of this client even if there are no requests.
     pub(crate) feeds: AtomicUsize,
     /// It has answered since it last failed.
-    pub(crate) is_live: AtomicBool,
-    /// Shared by all servers: rises when one fails, or comes, or goes.
-    changes: Arc<AtomicUsize>,
+    is_live: AtomicBool,
+    signs: Arc<Signs>,
+}
+
+/// What all servers together have shown of the cluster.
+#[derive(Default)]
+pub(crate) struct Signs {
+    /// Rises when a server fails, or comes, or goes: primaries may be elsewhere since.
+    pub(crate) changes: AtomicUsize,
+    /// How many servers have answered since they last failed.
+    live: AtomicUsize,
+    /// Rises when the last of these fails or goes: the cluster may be another one since, with other ids of types.
+    pub(crate) losses: AtomicUsize,
+}
+
+impl Signs {
+    fn lives(&self, server: &AtomicBool) {
+        if !server.swap(true, Ordering::Relaxed) {
+            self.live.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    fn fails(&self, server: &AtomicBool) {
+        self.changes.fetch_add(1, Ordering::Relaxed);
+        if server.swap(false, Ordering::Relaxed) && self.live.fetch_sub(1, Ordering::Relaxed) == 1 {
+            self.losses.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        self.signs.fails(&self.is_live);
+    }
 }
 
 impl Server {
-    pub(crate) fn new(address: Address, config: &Config, changes: &Arc<AtomicUsize>) -> Self {
-        changes.fetch_add(1, Ordering::Relaxed);
+    pub(crate) fn new(address: Address, config: &Config, signs: &Arc<Signs>) -> Self {
+        signs.changes.fetch_add(1, Ordering::Relaxed);
         Self {
             address,
             idle: Mutex::default(),
@@ -43,7 +74,7 @@ impl Server {
             failed_at: Mutex::default(),
             feeds: AtomicUsize::new(0),
             is_live: AtomicBool::new(false),
-            changes: Arc::clone(changes),
+            signs: Arc::clone(signs),
         }
     }
 
@@ -64,12 +95,17 @@ impl Server {
                 }
             },
         };
-        self.is_live.store(true, Ordering::Relaxed);
+        self.signs.lives(&self.is_live);
         Ok(Lease { server: Arc::clone(self), connection: Some(connection), _permit: permit })
     }
 
     fn idle(&self) -> std::sync::MutexGuard<'_, Vec<Connection>> {
         self.idle.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Ends the idle connections.
+    pub(crate) fn forget_idle(&self) {
+        self.idle().clear();
     }
 
     pub(crate) fn has_idle(&self) -> bool {
@@ -78,9 +114,8 @@ impl Server {
 
     /// The other connections are probably dead, too.
     pub(crate) fn failed(&self) {
-        self.idle().clear();
-        self.is_live.store(false, Ordering::Relaxed);
-        self.changes.fetch_add(1, Ordering::Relaxed);
+        self.forget_idle();
+        self.signs.fails(&self.is_live);
         *self.failed_at.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
     }
 
@@ -120,6 +155,16 @@ impl Lease {
         self.connection.as_mut().ok_or(Error::Closed)
     }
 
+    /// Whether the connection can still be used: a request whose caller went away before its reply leaves it useless.
+    pub(crate) fn is_usable(&self) -> bool {
+        self.connection.as_ref().is_some_and(|connection| !connection.is_busy)
+    }
+
+    /// Ends the connection instead of giving it back.
+    pub(crate) fn discard(&mut self) {
+        self.connection = None;
+    }
+
     /// Sends a request and waits for its reply, for as long as the configuration allows.
     pub(crate) async fn exchange(
         &mut self,
@@ -128,11 +173,16 @@ impl Lease {
         config: &Config,
     ) -> Result<Reply, Error> {
         let connection = self.connection.as_mut().ok_or(Error::Closed)?;
-        let answer = timeout(config.request_timeout, connection.exchange(request, is_chunked)).await;
+        if connection.is_busy {
+            // The next message on it answers the request that was given up.
+            self.connection = None;
+            let address = &self.server.address;
+            return Err(Error::Unreachable(format!("{address}: an earlier request on the connection was given up")));
+        }
+        let answer = connection.exchange(request, is_chunked, config.request_timeout).await;
         let error = match answer {
-            Ok(Ok(reply)) => return Ok(reply),
-            Ok(Err(error)) => error,
-            Err(_) => Error::Unreachable(format!("no answer within {:?}", config.request_timeout)),
+            Ok(reply) => return Ok(reply),
+            Err(error) => error,
         };
         self.connection = None;
         self.server.failed();
@@ -148,5 +198,31 @@ impl Drop for Lease {
         {
             self.server.idle().push(connection);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_last_server_that_fails_is_a_loss() {
+        let config = Config::with_locator(Address::new("h", 1));
+        let signs = Arc::<Signs>::default();
+        let [one, other] = [2, 3].map(|port| Server::new(Address::new("h", port), &config, &signs));
+        let losses = || signs.losses.load(Ordering::Relaxed);
+        one.failed();
+        assert_eq!(losses(), 0, "nothing was known of the cluster");
+        signs.lives(&one.is_live);
+        signs.lives(&one.is_live);
+        signs.lives(&other.is_live);
+        one.failed();
+        one.failed();
+        assert_eq!(losses(), 0, "the other one lives");
+        other.failed();
+        assert_eq!(losses(), 1);
+        signs.lives(&other.is_live);
+        drop(other);
+        assert_eq!(losses(), 2, "it is no server of the cluster any more");
     }
 }

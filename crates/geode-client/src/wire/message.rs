@@ -173,8 +173,6 @@ pub(crate) fn take_message(buffer: &mut BytesMut) -> Result<Option<Reply>, Malfo
 pub(crate) struct Chunks {
     header: Option<(i32, usize, i32)>,
     parts: Vec<Part>,
-    /// Bytes of all chunks so far.
-    len: usize,
 }
 
 impl Chunks {
@@ -191,7 +189,6 @@ impl Chunks {
         loop {
             let Some(mut bytes) = buffer.get(..CHUNK_HEADER_LEN) else { return Ok(None) };
             let (len, flags) = (bounded(bytes.get_i32(), BYTES_MAX)?, bytes.get_u8());
-            self.len = self.len.max(len);
             if buffer.len() < CHUNK_HEADER_LEN + len {
                 buffer.reserve(CHUNK_HEADER_LEN + len - buffer.len());
                 return Ok(None);

@@ -8,6 +8,7 @@ use std::time::Duration;
 use tidelock_geode_client::{Address, Client, Config, Error, Event, Key, Protocol, Value};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
 use tokio::time::{Instant, sleep};
 
 use crate::subscriptions::{all, next, next_change};
@@ -90,4 +91,70 @@ async fn an_idle_client_is_heard_of() {
     }
     // The connection that was idle is the one that serves.
     client.region("docs").get(&Key::from("idle")).await.unwrap();
+}
+
+/// Passes everything on between a client and a server, but holds back what the server says while nothing flows, and tells so.
+async fn holding_relay(server: Address, flows: watch::Receiver<bool>, holds: watch::Sender<bool>) -> Address {
+    let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
+    let address = Address::new("127.0.0.1", listener.local_addr().unwrap().port());
+    tokio::spawn(async move {
+        while let Ok((near, _)) = listener.accept().await {
+            let far = TcpStream::connect((server.host.as_str(), server.port)).await.unwrap();
+            let ((mut near_in, mut near_out), (mut far_in, mut far_out)) = (near.into_split(), far.into_split());
+            tokio::spawn(async move { tokio::io::copy(&mut near_in, &mut far_out).await });
+            let (mut flows, holds) = (flows.clone(), holds.clone());
+            tokio::spawn(async move {
+                let mut bytes = vec![0; 64 << 10];
+                while let Ok(count @ 1..) = far_in.read(&mut bytes).await {
+                    holds.send_replace(!*flows.borrow());
+                    if flows.wait_for(|flows| *flows).await.is_err() {
+                        break;
+                    }
+                    if near_out.write_all(bytes.get(..count).unwrap_or_default()).await.is_err() {
+                        break;
+                    }
+                }
+            });
+        }
+    });
+    address
+}
+
+#[tokio::test]
+async fn the_reply_to_a_request_that_was_given_up_answers_no_other_one() {
+    let plain = client().await;
+    let (one, two) = (Key::from("given-up-1"), Key::from("given-up-2"));
+    for (key, text) in [(&one, "one"), (&two, "two")] {
+        plain.region("docs").put(key, &Value::string(text)).await.unwrap();
+    }
+    let (flow, flows) = watch::channel(true);
+    let (hold, mut holds) = watch::channel(false);
+    let servers = vec![holding_relay(plain.servers().remove(0), flows, hold.clone()).await];
+    // One connection: who comes next gets the one before.
+    let through =
+        Config { locators: Vec::new(), servers, connections_per_server_max: 1, single_hop: false, ..config() };
+    let client = Client::connect(through).await.unwrap();
+    let docs = client.region("docs");
+    for end in ["drop", "rollback", "commit", "another operation"] {
+        let mut transaction = client.begin(None).await.unwrap();
+        transaction.get(&docs, &two).await.unwrap();
+        flow.send_replace(false);
+        hold.send_replace(false);
+        tokio::select! {
+            found = transaction.get(&docs, &one) => panic!("{end}: {found:?}"),
+            held = holds.wait_for(|holds| *holds) => drop(held.unwrap()),
+        }
+        flow.send_replace(true);
+        match end {
+            "rollback" => transaction.rollback().await.unwrap(),
+            "commit" => assert!(matches!(transaction.commit().await, Err(Error::Unreachable(_)))),
+            "another operation" => {
+                assert!(matches!(transaction.get(&docs, &two).await, Err(Error::Unreachable(_))));
+            }
+            _ => drop(transaction),
+        }
+        for (key, text) in [(&two, "two"), (&one, "one")] {
+            assert_eq!(docs.get(key).await.unwrap().value(), Some(&Value::string(text)), "{end}");
+        }
+    }
 }
