@@ -127,9 +127,9 @@ async fn the_reply_to_a_request_that_was_given_up_answers_no_other_one() {
     for (key, text) in [(&one, "one"), (&two, "two")] {
         plain.region("docs").put(key, &Value::string(text)).await.unwrap();
     }
-    let (flow, flows) = watch::channel(true);
-    let (hold, mut holds) = watch::channel(false);
-    let servers = vec![holding_relay(plain.servers().remove(0), flows, hold.clone()).await];
+    let (passing, may_pass) = watch::channel(true);
+    let (held_back, mut holds) = watch::channel(false);
+    let servers = vec![holding_relay(plain.servers().remove(0), may_pass, held_back.clone()).await];
     // One connection: who comes next gets the one before.
     let through =
         Config { locators: Vec::new(), servers, connections_per_server_max: 1, single_hop: false, ..config() };
@@ -138,13 +138,13 @@ async fn the_reply_to_a_request_that_was_given_up_answers_no_other_one() {
     for end in ["drop", "rollback", "commit", "another operation"] {
         let mut transaction = client.begin(None).await.unwrap();
         transaction.get(&docs, &two).await.unwrap();
-        flow.send_replace(false);
-        hold.send_replace(false);
+        passing.send_replace(false);
+        held_back.send_replace(false);
         tokio::select! {
             found = transaction.get(&docs, &one) => panic!("{end}: {found:?}"),
             held = holds.wait_for(|holds| *holds) => drop(held.unwrap()),
         }
-        flow.send_replace(true);
+        passing.send_replace(true);
         match end {
             "rollback" => transaction.rollback().await.unwrap(),
             "commit" => assert!(matches!(transaction.commit().await, Err(Error::Unreachable(_)))),
