@@ -98,7 +98,7 @@ pub(super) async fn put(
 ) -> Response {
     let put = async {
         let call = Call::new(&app, &headers, &database).await?;
-        write(&call, &headers, DocumentId::new(collection, key), Operation::Put(body.to_vec())).await
+        write_through(call, headers, DocumentId::new(collection, key), Operation::Put(body.to_vec())).await
     };
     answer(put.await)
 }
@@ -111,9 +111,15 @@ pub(super) async fn delete(
 ) -> Response {
     let delete = async {
         let call = Call::new(&app, &headers, &database).await?;
-        write(&call, &headers, DocumentId::new(collection, key), Operation::Delete).await
+        write_through(call, headers, DocumentId::new(collection, key), Operation::Delete).await
     };
     answer(delete.await)
+}
+
+/// Writes, even when the client goes away meanwhile: what was begun on a platform is told to all clients as soon as it is done.
+async fn write_through(call: Call, headers: HeaderMap, id: DocumentId, operation: Operation) -> Answer {
+    let writing = tokio::spawn(async move { write(&call, &headers, id, operation).await });
+    writing.await.unwrap_or_else(|_| Err(Refusal::new(ErrorCode::Internal, "the write ended early")))
 }
 
 /// Commits one document on top of its current state, which the headers may restrict.

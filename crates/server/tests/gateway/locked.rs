@@ -1,11 +1,13 @@
-//! A store whose reads hold a document while they go on.
+//! Stores that take their time while a client goes away.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use tidelock_core::ids::{DocumentId, SubscriptionId};
 use tidelock_core::wire::{ClientFrame, Difference, Packed, ServerFrame, Subscribe, encode};
-use tidelock_store::{BoxFuture, MemoryStore, ReadSet, Store, StoreError};
+use tidelock_store::{BoxFuture, Commit, CommitOutcome, MemoryStore, ReadSet, Store, StoreError};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
 use tokio::sync::{Mutex, watch};
 
 use super::harness::{CONFIG, TestServer, items, put};
@@ -67,5 +69,47 @@ async fn a_read_for_a_client_that_is_gone_holds_nothing_up() {
     reads.wait_for(|begun| *begun == 2).await.unwrap();
     drop(ann);
     assert_eq!(items(&bob.changes().await.changes), ["a=1"]);
+    server.stop().await;
+}
+
+/// Commits are done once they may be.
+struct Held {
+    store: Arc<MemoryStore>,
+    begun: watch::Sender<bool>,
+    may_go_on: watch::Receiver<bool>,
+}
+
+impl Store for Held {
+    tidelock_store::forward_store! { store: capabilities epoch traces read client outcomes scan conflicts }
+
+    fn commit(&self, commit: Commit) -> BoxFuture<'_, Result<CommitOutcome, StoreError>> {
+        Box::pin(async move {
+            self.begun.send_replace(true);
+            let _ = self.may_go_on.clone().wait_for(|may| *may).await;
+            self.store.commit(commit).await
+        })
+    }
+}
+
+#[tokio::test]
+async fn a_write_over_http_goes_on_when_its_client_is_gone() {
+    let store = Arc::new(MemoryStore::default());
+    let ((begun, mut begins), (go_on, may_go_on)) = (watch::channel(false), watch::channel(false));
+    let held = Arc::new(Held { store: Arc::clone(&store), begun, may_go_on });
+    let server = TestServer::start_between(CONFIG, held, store, |_| {}).await;
+    let mut bob = server.session("bob", &[]).await;
+    assert!(bob.catch_up(&["notes"]).await.is_empty());
+    let mut stream = TcpStream::connect(server.address).await.unwrap();
+    let (path, token) = ("/v1/db/test/notes/a", server.token("ann", &[]));
+    let request = format!(
+        "PUT {path} HTTP/1.1\r\nhost: h\r\nauthorization: Bearer {token}\r\ncontent-length: 7\r\n\r\n{{\"v\":1}}"
+    );
+    stream.write_all(request.as_bytes()).await.unwrap();
+    begins.wait_for(|begun| *begun).await.unwrap();
+    stream.shutdown().await.unwrap();
+    // The server takes it for gone, and ends the connection with what was done for it.
+    assert_eq!(stream.read_to_end(&mut Vec::new()).await.unwrap(), 0);
+    go_on.send_replace(true);
+    assert_eq!(items(&bob.changes().await.changes), ["a={\"v\":1}"]);
     server.stop().await;
 }
