@@ -17,6 +17,15 @@ pub(crate) fn concerns(filter: &Filter, collection: &str, channels: &[String], l
     filter.matches(collection, channels) || filter.matches(collection, left)
 }
 
+/// Who may see an entry of the conflict log: it may hold values of the document's former state (`None`: it was not there) and of the one
+/// after it, so readers of both.
+pub(crate) fn channels_of_conflict(former: Option<&[String]>, mut after: Vec<String>) -> Vec<String> {
+    if let Some(former) = former {
+        after.retain(|channel| former.contains(channel));
+    }
+    after
+}
+
 #[cfg(test)]
 mod tests {
     use super::left_after;

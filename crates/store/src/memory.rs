@@ -13,7 +13,7 @@ use tidelock_core::planted::{self, Bug};
 use tidelock_core::server::{ChangePage, ChangeRecord, Filter, SnapshotPage, SymbolPage};
 
 use crate::changelog::{Changelog, Former, Segment};
-use crate::channels::{concerns, left_after};
+use crate::channels::{channels_of_conflict, concerns, left_after};
 use crate::error::StoreError;
 use crate::limits::{CONFLICTS_KEPT_DEFAULT, RECORD_BYTES_OVERHEAD, SEGMENTS_BUFFERED_MAX};
 use crate::sketches::Sketches;
@@ -130,8 +130,9 @@ impl State {
         if !commit.writes.iter().all(|write| self.stays(write)) {
             self.head = Offset(from.0 + 1);
         }
+        let placed: Vec<Option<Vec<String>>> = commit.conflicts.iter().map(|note| self.placed(&note.id)).collect();
         let (records, former) = self.write(&commit);
-        self.log_conflicts(&commit);
+        self.log_conflicts(&commit, placed);
         let offset = self.head;
         if let Some(mutation) = commit.mutation {
             self.record(
@@ -225,16 +226,24 @@ impl State {
         }
     }
 
-    fn log_conflicts(&mut self, commit: &Commit) {
-        for note in &commit.conflicts {
+    /// The channels of a document that is there.
+    fn placed(&self, id: &DocumentId) -> Option<Vec<String>> {
+        let (record, _) = self.documents.get(id).filter(|(record, _)| record.body.is_some())?;
+        Some(record.channels.clone())
+    }
+
+    /// `placed` is where the documents were before the commit.
+    fn log_conflicts(&mut self, commit: &Commit, placed: Vec<Option<Vec<String>>>) {
+        for (note, former) in commit.conflicts.iter().zip(placed) {
             self.conflict_number_last += 1;
+            let channels = self.documents.get(&note.id).map_or_else(Vec::new, |(record, _)| record.channels.clone());
             self.conflicts.push_back(ConflictRecord {
                 number: self.conflict_number_last,
                 at_ms: commit.now_ms,
                 actor: commit.actor.clone(),
                 mutation: commit.mutation,
                 note: note.clone(),
-                channels: self.documents.get(&note.id).map_or_else(Vec::new, |(record, _)| record.channels.clone()),
+                channels: channels_of_conflict(former.as_deref(), channels),
             });
         }
         let excess = self.conflicts.len().saturating_sub(usize::try_from(CONFLICTS_KEPT_DEFAULT).unwrap_or(usize::MAX));

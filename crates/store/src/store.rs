@@ -278,6 +278,6 @@ pub struct ConflictRecord {
     pub mutation: Option<MutationId>,
     /// Base, mine, theirs and outcome.
     pub note: ConflictNote,
-    /// Channels of the document when the entry was made: who may see it.
+    /// Channels that the document was in before the change and after it: who may see it.
     pub channels: Vec<String>,
 }

@@ -17,6 +17,7 @@ use super::intent::record_put;
 use super::limits::{FINISH_ATTEMPTS_MAX, FINISH_MS_MAX, REQUESTS_AT_ONCE_MAX};
 use super::meta::{ConflictRow, Group, IntentBody, IntentName, Meta, Part, Sight, Stage, unseal};
 use super::take::State;
+use crate::channels::channels_of_conflict;
 use crate::error::StoreError;
 use crate::platform::{Platform, PlatformError, PutContent, PutIf, PutOutcome};
 
@@ -222,12 +223,14 @@ impl<P: Platform> ClusterStore<P> {
             Some((content, _)) => content.as_ref().or_else(|| state.body()),
             None => state.body(),
         };
-        let described = content.and_then(|content| self.describe(&part.id, content));
+        let channels = |content: &[u8]| self.describe(&part.id, content).map(|described| described.channels);
+        let former = state.body().and_then(|content| channels(content));
+        let after = content.and_then(|content| channels(content)).unwrap_or_default();
         let row = ConflictRow {
             at_ms: body.at_ms,
             actor: body.actor.clone(),
             mutation: body.mutation,
-            channels: described.map(|described| described.channels).unwrap_or_default(),
+            channels: channels_of_conflict(former.as_deref(), after),
             notes: result.notes.clone(),
         };
         let logged: Option<ConflictRow> = entry.body().and_then(|body| unseal(body));

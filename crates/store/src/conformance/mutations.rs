@@ -3,7 +3,7 @@
 use tidelock_core::ids::{ClientId, Incarnation, MutationId, Offset, Sequence, Version};
 use tidelock_core::wire::{DocumentState, ErrorCode, Outcome};
 
-use super::{commit, conflict_on, mutation_of, note, put, text, version_of, within, write};
+use super::{commit, conflict_on, mutation_of, note, put, strings, text, version_of, within, write};
 use crate::changelog::Changelog;
 use crate::store::{ClientRecord, Commit, CommitOutcome, ConflictQuery, Recorded, Store};
 
@@ -168,4 +168,20 @@ pub(super) async fn conflicts_are_logged_and_paged<S: Store + Changelog>(store: 
     assert_eq!((record.at_ms, record.actor.as_str()), (5, "ann"));
     assert_eq!(record.note, conflict_on(note("odd")));
     assert!(first.iter().all(|record| record.channels == ["list:1"]));
+}
+
+/// What a conflict discards may be of the former state of its document or of the one after it.
+pub(super) async fn a_conflict_is_read_by_who_could_read_both_states<S: Store + Changelog>(store: &S) {
+    let id = note("moved");
+    let move_to = |sequence: u64, from: &str, text: &str, channels: &[&str]| {
+        let expected = if from.is_empty() { Version::ABSENT } else { version_of(from.as_bytes()) };
+        let writes = vec![within(put(id.clone(), expected, text), channels)];
+        Commit { conflicts: vec![conflict_on(id.clone())], now_ms: sequence, ..mutation_of(1, sequence, writes) }
+    };
+    commit(store, move_to(1, "", "1", &["hr"])).await;
+    commit(store, move_to(2, "1", "2", &["public", "staff"])).await;
+    commit(store, move_to(3, "2", "3", &["staff", "hr"])).await;
+    let page = store.conflicts(&ConflictQuery { limit: 10, ..ConflictQuery::default() }).await.unwrap();
+    let channels: Vec<_> = page.iter().map(|record| record.channels.clone()).collect();
+    assert_eq!(channels, [strings(&["staff"]), Vec::new(), strings(&["hr"])]);
 }

@@ -10,7 +10,7 @@ use tidelock_core::wire::{self, ConflictNote};
 
 use super::documents::{Documents, Latest};
 use super::rows::{Json, bound, conversion, names, names_to_sql, signed, unsigned};
-use crate::channels::left_after;
+use crate::channels::{channels_of_conflict, left_after};
 use crate::recent::Recent;
 use crate::store::{Commit, CommitOutcome, Recorded, Write};
 use crate::{ChangeRecord, Former, Segment};
@@ -126,6 +126,7 @@ impl<'c> Group<'c> {
         let stays = |(write, found): &(&Write, Option<Current>)| {
             write.leaves(found.as_ref().map_or(&[], |found| found.channels.as_slice()))
         };
+        let placed = self.placed(commit)?;
         let changed: Vec<_> = commit.writes.iter().zip(current).filter(|one| !stays(one)).collect();
         if !changed.is_empty() {
             self.position.head = Offset(self.position.head.0 + 1);
@@ -133,8 +134,8 @@ impl<'c> Group<'c> {
         for (write, found) in changed {
             self.write(commit, write, found)?;
         }
-        for note in &commit.conflicts {
-            self.log_conflict(commit, note)?;
+        for (note, former) in commit.conflicts.iter().zip(placed) {
+            self.log_conflict(commit, note, former.as_deref())?;
         }
         if let Some((mutation, tail)) = recording {
             self.record(commit, mutation, tail)?;
@@ -234,9 +235,19 @@ impl<'c> Group<'c> {
         Ok(())
     }
 
-    fn log_conflict(&mut self, commit: &Commit, note: &ConflictNote) -> Result<()> {
+    /// The channels of the documents that a commit has conflicts on, at this moment; `None` for those that are not there.
+    fn placed(&self, commit: &Commit) -> Result<Vec<Option<Vec<String>>>> {
+        let of = |note: &ConflictNote| {
+            let found = self.current(&note.id)?.filter(|found| found.version.exists());
+            Ok(found.map(|found| found.channels))
+        };
+        commit.conflicts.iter().map(of).collect()
+    }
+
+    fn log_conflict(&mut self, commit: &Commit, note: &ConflictNote, former: Option<&[String]>) -> Result<()> {
         self.position.conflict += 1;
         let channels = self.current(&note.id)?.map_or_else(Vec::new, |found| found.channels);
+        let channels = channels_of_conflict(former, channels);
         let sql = "INSERT INTO conflicts (number, at_ms, actor, client, incarnation, sequence, collection, key, path, strategy, \
                    base, mine, theirs, outcome, channels) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15)";
         self.connection.prepare_cached(sql)?.execute(params![
