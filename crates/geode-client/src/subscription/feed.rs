@@ -107,7 +107,7 @@ async fn run(
         let id = match &event {
             Event::Change(change) => Some(&change.id),
             Event::Region { id, .. } => Some(id),
-            Event::CaughtUp | Event::Lost(_) => None,
+            Event::CaughtUp | Event::Lost(_) | Event::Interrupted(_) => None,
         };
         let is_first = id.is_none_or(|id| sinks.duplicates.lock().unwrap_or_else(PoisonError::into_inner).is_first(id));
         if let Event::Region { region, change: RegionChange::Destroyed, .. } = &event {

@@ -1,6 +1,7 @@
 //! Keeps the feeds of a subscription: one primary, and as many secondaries as were asked for.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::mem::{Discriminant, discriminant};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, PoisonError, Weak};
 
@@ -39,6 +40,8 @@ struct State {
     /// Servers whose queues may lack events that nobody was told are lost: one was begun and nobody knows of it yet, or was begun as a copy
     /// while the primary went. Such a copy begins empty, and no server says so. With each the server of the primary when it was begun.
     doubtful: BTreeMap<Address, Option<VersionSource>>,
+    /// The kinds of reasons that were told in the present outage.
+    told: Vec<Discriminant<Error>>,
 }
 
 impl State {
@@ -46,6 +49,11 @@ impl State {
     fn doubt(&mut self, server: &Address) {
         let primary = self.primary.as_ref().map(|feed| feed.member.clone());
         self.doubtful.insert(server.clone(), primary);
+    }
+
+    fn end_feeds(&mut self) {
+        self.primary = None;
+        self.secondaries.clear();
     }
 
     fn is_doubtful(&self, feed: &Feed) -> bool {
@@ -83,6 +91,7 @@ impl Keeper {
                 wants,
                 next_feed: 0,
                 doubtful: BTreeMap::new(),
+                told: Vec::new(),
             }),
         }
     }
@@ -107,8 +116,7 @@ impl Keeper {
         self.is_stopped.store(true, Ordering::Relaxed);
         // Feeds that nobody ends here end with the keeper.
         if let Ok(mut state) = self.state.try_lock() {
-            state.primary = None;
-            state.secondaries.clear();
+            state.end_feeds();
         }
     }
 
@@ -291,10 +299,23 @@ impl Keeper {
         }
         if state.primary.is_none() && !self.promote(&mut state).await {
             // Tried again after the interval.
-            let _ = self.begin(&mut state, loss).await;
+            if let Err(error) = self.begin(&mut state, loss).await {
+                self.tell_interruption(&mut state, error);
+            }
+        }
+        if state.primary.is_some() {
+            state.told.clear();
         }
         self.replenish(&mut state).await;
         self.restore(&state).await;
+    }
+
+    fn tell_interruption(&self, state: &mut State, reason: Error) {
+        let kind = discriminant(&reason);
+        // Not waiting: whoever takes the events may be waiting for this state. Otherwise the next attempt tells it.
+        if !state.told.contains(&kind) && self.sinks.events.try_send(Event::Interrupted(reason)).is_ok() {
+            state.told.push(kind);
+        }
     }
 
     fn destroyed(&self) -> std::sync::MutexGuard<'_, BTreeSet<String>> {
@@ -422,6 +443,7 @@ pub(super) async fn keep(keeper: Weak<Keeper>, mut ends: mpsc::Receiver<End>) {
         let end = timeout(REPAIR_INTERVAL, ends.recv()).await.ok().flatten();
         let Some(keeper) = keeper.upgrade() else { return };
         if keeper.is_stopped.load(Ordering::Relaxed) || keeper.pool().is_closed() {
+            keeper.state.lock().await.end_feeds();
             return;
         }
         keeper.repair(end).await;
