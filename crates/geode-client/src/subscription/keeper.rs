@@ -38,7 +38,8 @@ struct State {
     wants: Vec<Want>,
     next_feed: FeedId,
     /// Servers whose queues may lack events that nobody was told are lost: one was begun and nobody knows of it yet, or was begun as a copy
-    /// while the primary went. Such a copy begins empty, and no server says so. With each the server of the primary when it was begun.
+    /// while the primary went, or lacks an interest. Such a copy begins empty, and no server says so. With each the server of the primary
+    /// when it was begun; none where no primary makes it whole.
     doubtful: BTreeMap<Address, Option<VersionSource>>,
     /// The kinds of reasons that were told in the present outage.
     told: Vec<Discriminant<Error>>,
@@ -347,8 +348,7 @@ impl Keeper {
     async fn register_again(&self, state: &State, region: &str) -> Result<(), Error> {
         for want in state.wants.iter().filter(|want| want.region() == Some(region)) {
             for feed in state.secondaries.iter().chain(&state.primary) {
-                let mut lease = feed.server.lease(self.config(), &self.pool().identity).await?;
-                want.register(&mut lease, self.is_durable(), self.config()).await?;
+                self.register_on(&feed.server, want).await?;
             }
         }
         Ok(())
@@ -392,18 +392,41 @@ impl Keeper {
     /// Registers something on all servers of the queue, the primary last: it answers with the entries.
     pub(super) async fn want(&self, want: Want) -> Result<Snapshot, Error> {
         let mut state = self.state.lock().await;
-        for feed in &state.secondaries {
-            if let Ok(mut lease) = feed.server.lease(self.config(), &self.pool().identity).await {
-                want.register(&mut lease, self.is_durable(), self.config()).await?;
-            }
-        }
+        self.want_on_copies(&mut state, &want).await?;
         let primary = state.primary.as_ref().map(|feed| Arc::clone(&feed.server));
         let primary = primary.ok_or_else(|| Error::Unreachable("no server has the event queue".to_owned()))?;
-        let mut lease = primary.lease(self.config(), &self.pool().identity).await?;
-        let snapshot = want.register(&mut lease, self.is_durable(), self.config()).await?;
+        let snapshot = self.register_on(&primary, &want).await?;
         state.wants.retain(|one| !same(one, &want));
         state.wants.push(want);
         Ok(snapshot)
+    }
+
+    /// Registers something on the copies. One that does not hear of it is given up, and what its server keeps of it is doubtful, as is what
+    /// any server may keep that has no feed at the moment: it lacks what only this tells of.
+    async fn want_on_copies(&self, state: &mut State, want: &Want) -> Result<(), Error> {
+        let mut have = BTreeSet::new();
+        for feed in &state.secondaries {
+            match self.register_on(&feed.server, want).await {
+                Ok(_) => drop(have.insert(feed.server.address.clone())),
+                Err(Error::Unreachable(_) | Error::Refused { .. }) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        if state.wants.iter().any(|one| same(one, want)) {
+            return Ok(());
+        }
+        have.extend(state.primary.as_ref().map(|feed| feed.server.address.clone()));
+        for server in self.pool().servers().into_iter().filter(|server| !have.contains(&server.address)) {
+            // No primary makes it whole: it could give the copy only what it had when the copy was begun.
+            state.doubtful.insert(server.address.clone(), None);
+        }
+        state.secondaries.retain(|feed| have.contains(&feed.server.address));
+        Ok(())
+    }
+
+    async fn register_on(&self, server: &Arc<Server>, want: &Want) -> Result<Snapshot, Error> {
+        let mut lease = server.lease(self.config(), &self.pool().identity).await?;
+        want.register(&mut lease, self.is_durable(), self.config()).await
     }
 
     pub(super) async fn drop_interest(&self, interest: &Interest) -> Result<(), Error> {

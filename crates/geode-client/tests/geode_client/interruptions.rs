@@ -4,7 +4,7 @@
 use std::mem::discriminant;
 use std::time::Duration;
 
-use tidelock_geode_client::{Address, Error, Event, Key, Loss, Subscription, Value};
+use tidelock_geode_client::{Address, Error, Event, Interest, Key, Loss, Subscription, Value};
 use tokio::time::{Instant, timeout};
 
 use crate::relays::{Gate, relays, through};
@@ -90,6 +90,40 @@ async fn why_no_server_has_the_queue_is_told_once_for_each_reason() {
     };
     // It may be one of which this process cannot know whether it has begun it itself.
     assert!(matches!(event, Event::Change(_) | Event::CaughtUp | Event::Lost(_)), "{event:?}");
+    drop(subscription);
+    listener.close(false).await;
+}
+
+#[tokio::test]
+async fn a_copy_that_lacks_an_interest_is_not_trusted() {
+    let relays = relays().await;
+    let listener = through(&relays, &fresh_id("test-lacking")).await;
+    let mut subscription = listener.subscribe(all("docs", 1)).await.unwrap();
+    assert_eq!(next(&mut subscription).await, Event::Lost(Loss::NoQueue));
+    timeout(Duration::from_secs(60), subscription.redundancy_restored()).await.expect("there is a copy");
+    let [first, second] = &relays;
+    let (primary, copy) = if first.seen().primaries > 0 { (first, second) } else { (second, first) };
+    // The server of the copy takes no more connections, and the client has noticed.
+    copy.set(Gate::NoRequests);
+    copy.until(|seen| seen.refused > 0).await;
+    subscription.register(Interest::all("people")).await.unwrap();
+    primary.set(Gate::Shut);
+    let writer = client().await;
+    let (missed, last) = (Key::from("lacking-missed"), Key::from("lacking-last"));
+    writer.region("people").put(&missed, &Value::string("missed")).await.unwrap();
+    writer.region("docs").put(&last, &Value::string("last")).await.unwrap();
+    copy.set(Gate::Open);
+    let mut is_told = false;
+    loop {
+        match next(&mut subscription).await {
+            Event::Change(change) if change.key == last => break,
+            Event::Change(change) => is_told |= change.key == missed,
+            Event::Lost(_) => is_told = true,
+            Event::CaughtUp | Event::Interrupted(_) => {}
+            unexpected @ Event::Region { .. } => panic!("{unexpected:?}"),
+        }
+    }
+    assert!(is_told, "neither the change of a person nor that one may be missing");
     drop(subscription);
     listener.close(false).await;
 }
