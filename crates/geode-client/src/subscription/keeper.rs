@@ -188,7 +188,9 @@ impl Keeper {
         let waiting = connection.welcome.queue.waiting;
         state.next_feed += 1;
         let (go, wait) = oneshot::channel();
-        let feed = Feed::start(state.next_feed, Arc::clone(server), connection, member, self.sinks.clone(), wait);
+        let (id, server, sinks, pool) =
+            (state.next_feed, Arc::clone(server), self.sinks.clone(), Arc::clone(self.pool()));
+        let feed = Feed::start(id, server, connection, member, sinks, pool, wait);
         Ok(Opened { feed, go, waiting, was_doubtful })
     }
 

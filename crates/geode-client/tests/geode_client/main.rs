@@ -4,6 +4,7 @@ mod connections;
 mod entries;
 mod interruptions;
 mod java;
+mod local_expiry;
 mod local_faults;
 mod local_shapes;
 #[cfg(feature = "tls")]
