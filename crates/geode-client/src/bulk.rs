@@ -241,3 +241,22 @@ impl Request {
         self.int(i32::try_from(count).unwrap_or(i32::MAX))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::wire::random_tests::wrong;
+
+    proptest::proptest! {
+        #[test]
+        fn random_lists_of_keys_are_no_panic_and_no_more_than_their_bytes(
+            bytes in wrong(vec![vec![ds::ARRAY_LIST, 3, ds::STRING_BYTES, 0, 1, b'a', ds::INTEGER, 0, 0, 0, 7, ds::NULL]]),
+            is_object in proptest::bool::ANY,
+        ) {
+            let mut keys = Vec::new();
+            let len = bytes.len();
+            let _ = read_keys(&Part { is_object, bytes: bytes.into() }, &mut keys);
+            proptest::prop_assert!(keys.len() <= len);
+        }
+    }
+}

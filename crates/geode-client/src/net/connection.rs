@@ -341,6 +341,7 @@ pub(crate) fn close_request(keep: bool) -> Request {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::wire::random_tests::wrong;
 
     fn welcome(code: u8, mode: Mode, body: &[u8]) -> Result<Option<(Welcome, usize)>, Error> {
         let mut bytes = vec![code];
@@ -372,5 +373,22 @@ mod tests {
         }
         let (welcome, len) = read_welcome(&whole, &Address::new("h", 1), Mode::Primary).unwrap().unwrap();
         assert_eq!((welcome.queue.waiting, len, welcome.ping_interval), (-2, whole.len(), Duration::from_secs(60)));
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn random_answers_to_a_handshake_are_no_panic(
+            bytes in wrong(vec![
+                vec![105, 2, 0xFF, 0xFF, 0xFF, 0xFE, 0, 0, 1, 41, 41, 0, 0, 0, 0, 0xEA, 0x60],
+                vec![59, 0, 0, 0, 0, 0, 0, 0, 2, b'o', b'k', 0],
+                vec![62, 0, 0, 0, 0, 0, 1, 9, 0, 2, b'n', b'o'],
+            ]),
+        ) {
+            for mode in [Mode::Operations, Mode::Primary, Mode::Secondary] {
+                if let Ok(Some((_, len))) = read_welcome(&bytes, &Address::new("h", 1), mode) {
+                    proptest::prop_assert!(len <= bytes.len());
+                }
+            }
+        }
     }
 }
