@@ -46,8 +46,8 @@ impl Region {
         for key in keys {
             key.write_object(&mut object);
         }
-        // The last part: this is no registration of interest.
-        let request = Request::new(message::GET_ALL).text(self.path()).object(&object).int(0);
+        // The last part: values with their lengths, so that one that only Java can read does not hide those after it.
+        let request = Request::new(message::GET_ALL).text(self.path()).object(&object).int(1);
         let call = Call { request, is_chunked: true, is_change: false };
         let answered = self.client.pool().call(call, server).await?;
         let list = list_of(&answered)?;
