@@ -145,6 +145,8 @@ impl Subscription {
     }
 
     /// Waits until the queue has as many copies as were asked for. Where there are fewer servers, it waits for more of them.
+    /// A copy that may lack events does not count: one that a server keeps of a durable queue, and that could not be told of an interest,
+    /// never does.
     pub async fn redundancy_restored(&self) {
         while !self.keeper.is_redundant().await {
             tokio::time::sleep(REPAIR_INTERVAL / 4).await;
