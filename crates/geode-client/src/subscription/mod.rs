@@ -5,6 +5,8 @@ mod duplicates;
 mod feed;
 mod interest;
 mod keeper;
+#[cfg(test)]
+mod tests;
 
 use std::sync::Arc;
 use std::time::Duration;
