@@ -46,8 +46,8 @@ impl Region {
         for key in keys {
             key.write_object(&mut object);
         }
-        // The last part: this is no registration of interest.
-        let request = Request::new(message::GET_ALL).text(self.path()).object(&object).int(0);
+        // The last part: values with their lengths, so that one that only Java can read does not hide those after it.
+        let request = Request::new(message::GET_ALL).text(self.path()).object(&object).int(1);
         let call = Call { request, is_chunked: true, is_change: false };
         let answered = self.client.pool().call(call, server).await?;
         let list = list_of(&answered)?;
@@ -242,5 +242,24 @@ impl Request {
     /// A number of entries, which has been checked.
     fn len(self, count: usize) -> Self {
         self.int(i32::try_from(count).unwrap_or(i32::MAX))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::wire::random_tests::wrong;
+
+    proptest::proptest! {
+        #[test]
+        fn random_lists_of_keys_are_no_panic_and_no_more_than_their_bytes(
+            bytes in wrong(vec![vec![ds::ARRAY_LIST, 3, ds::STRING_BYTES, 0, 1, b'a', ds::INTEGER, 0, 0, 0, 7, ds::NULL]]),
+            is_object in proptest::bool::ANY,
+        ) {
+            let mut keys = Vec::new();
+            let len = bytes.len();
+            let _ = read_keys(&Part { is_object, bytes: bytes.into() }, &mut keys);
+            proptest::prop_assert!(keys.len() <= len);
+        }
     }
 }

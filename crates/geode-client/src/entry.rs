@@ -143,3 +143,30 @@ impl ChangeReply {
         matches!(&self.old, Some(Value::Object(bytes)) if **bytes == [ds::BOOLEAN, 1])
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::wire::random_tests::wrong_reply;
+
+    /// Flags of all kinds, and what may follow them.
+    fn golden() -> Vec<Vec<u8>> {
+        let tag = vec![ds::FIXED_ID_BYTE, 0x88, 0, 5, 0, 0, 0, 0, 3, 0, 0, 0, 1, 0];
+        let flags = (0..16).map(|flags| vec![0, 0, 0, flags]);
+        flags
+            .chain([tag, vec![1, 0], vec![ds::BOOLEAN, 1], vec![ds::BYTE_ARRAY, 2, 7, 8], vec![ds::NULL], vec![]])
+            .collect()
+    }
+
+    proptest! {
+        #[test]
+        fn random_replies_are_no_panic(reply in wrong_reply(&[1, 6], golden())) {
+            let sender = VersionSource::DiskStore([0; 16]);
+            let _ = read_found(&reply, &sender);
+            let _ = ChangeReply::of_put(&reply, &sender).map(|reply| reply.is_true());
+            let _ = ChangeReply::of_destroy(&reply, &sender);
+        }
+    }
+}

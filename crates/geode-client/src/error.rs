@@ -5,7 +5,7 @@ use crate::wire::Malformed;
 use crate::wire::locator::Address;
 
 /// Why an operation did not succeed.
-#[derive(Debug, thiserror::Error)]
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
     /// The configuration cannot work; it says what to change.

@@ -128,6 +128,7 @@ fn read_value(reader: &mut Reader<'_>, whole: &Bytes) -> Result<Option<Value>, M
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::wire::random_tests::wrong_reply;
     use crate::wire::writer::Write as _;
 
     fn part(bytes: Vec<u8>) -> Part {
@@ -167,5 +168,27 @@ mod tests {
         let parts = vec![collection_of(-61, &[]), part(list)];
         let rows = read_rows(&Reply { kind: 1, transaction: -1, parts, secure: None }).unwrap();
         assert_eq!(rows.rows, [vec![Some(Value::Object(Bytes::from_static(&[ds::BYTE, 1])))], vec![None]]);
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn random_rows_are_no_panic_and_no_more_than_their_bytes(reply in wrong_reply(&[1], golden())) {
+            let len: usize = reply.parts.iter().map(|part| part.bytes.len()).sum();
+            if let Ok(rows) = read_rows(&reply) {
+                proptest::prop_assert!(rows.rows.len() + rows.rows.iter().map(Vec::len).sum::<usize>() <= 2 * len);
+                proptest::prop_assert!(rows.columns.len() <= len);
+            }
+        }
+    }
+
+    fn golden() -> Vec<Vec<u8>> {
+        let mut structs = vec![ds::OBJECT_ARRAY, 1, ds::CLASS];
+        structs.string("java.lang.Object");
+        structs.bytes(&[ds::OBJECT_ARRAY, 2, ds::CLASS]);
+        structs.string("java.lang.Object");
+        structs.bytes(&[ds::BYTE, 7, ds::FIXED_ID_BYTE, 31]);
+        let list = vec![ds::FIXED_ID_BYTE, 25, 0, 0, 0, 0, 2, 0, ds::BYTE, 1, 0, ds::NULL];
+        let kinds = [collection_of(fixed::STRUCT_TYPE, &["a", "b"]), collection_of(-61, &[])];
+        kinds.map(|kind| kind.bytes.to_vec()).into_iter().chain([structs, list]).collect()
     }
 }

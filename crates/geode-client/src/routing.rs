@@ -222,6 +222,7 @@ mod tests {
 
     use super::*;
     use crate::wire::message::Part;
+    use crate::wire::random_tests::{wrong, wrong_reply};
     use crate::wire::writer::Write as _;
 
     fn reply(kind: i32, parts: &[&[u8]]) -> Reply {
@@ -281,5 +282,31 @@ mod tests {
         };
         assert!(routing.check_tag("/r", Some(&tag)).is_ok());
         assert!(matches!(routing.check_tag("/r", None), Err(Error::Dropped)));
+    }
+
+    fn golden() -> Vec<Vec<u8>> {
+        let mut list = vec![ds::ARRAY_LIST, 1];
+        list.bytes(&[ds::DATA_SERIALIZABLE, ds::CLASS]);
+        list.string("org.apache.geode.internal.cache.BucketServerLocation66");
+        list.string("h");
+        list.i32(1);
+        list.i32(1);
+        list.bytes(&[1, 7, 1]);
+        list.string("group");
+        vec![list.split_off(2), vec![ds::INTEGER, 0, 0, 0, 113], [&[ds::ARRAY_LIST, 1][..], &list].concat()]
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn random_metadata_is_no_panic(
+            reply in wrong_reply(&[message::PARTITION_ATTRIBUTES, message::PR_METADATA], golden()),
+            bytes in wrong(golden()),
+        ) {
+            if let Ok(attributes) = read_attributes(&reply) {
+                proptest::prop_assert!(attributes.buckets.is_none_or(|buckets| buckets <= BUCKETS_MAX));
+            }
+            let _ = read_primaries(&reply, 3).map(|primaries| assert_eq!(primaries.len(), 3));
+            let _ = read_location(&mut Reader::new(&bytes));
+        }
     }
 }

@@ -110,6 +110,10 @@ impl GeodeFeed {
                 self.ahead.push_back(FeedEvent::CaughtUp);
                 Ok(Some(FeedEvent::Lost(None)))
             }
+            Event::Interrupted(error) => {
+                tracing::warn!(%error, "no server of the cluster tells changes; it is tried again until one does");
+                Ok(None)
+            }
         }
     }
 }

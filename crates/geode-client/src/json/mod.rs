@@ -64,6 +64,7 @@ impl std::str::FromStr for Json {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::wire::random_tests::wrong;
 
     #[test]
     fn texts_come_back() {
@@ -117,5 +118,21 @@ mod tests {
         let deep = "[".repeat(100_000);
         assert!(Json::parse(&deep).is_err());
         assert!(Json::parse(&"9".repeat(100_000)).is_err());
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn random_texts_are_no_panic_and_what_is_read_comes_back(
+            bytes in wrong(vec![
+                br#"{"a":1,"b":[true,false,null,-5.5e-7,123456789012345678901234567890],"c":{"d":"x\"\\\n\ud83d\ude00"}}"#.to_vec(),
+                "[[[\"é😀\"],{}],-0,1E+2]".as_bytes().to_vec(),
+            ]),
+        ) {
+            let text = String::from_utf8_lossy(&bytes);
+            match Json::parse(&text) {
+                Ok(json) => proptest::prop_assert_eq!(Json::parse(&json.to_string()), Ok(json)),
+                Err(error) => proptest::prop_assert!(error.offset <= text.len() + 1),
+            }
+        }
     }
 }

@@ -354,6 +354,7 @@ pub(crate) fn close_request(keep: bool) -> Request {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::wire::random_tests::wrong;
 
     fn welcome(code: u8, mode: Mode, body: &[u8]) -> Result<Option<(Welcome, usize)>, Error> {
         let mut bytes = vec![code];
@@ -410,5 +411,22 @@ mod tests {
         let silence = connection.exchange(&request, true, patience).await.unwrap_err();
         assert!(matches!(silence, Error::Unreachable(why) if why == "no answer within 1s"));
         assert!(connection.is_busy);
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn random_answers_to_a_handshake_are_no_panic(
+            bytes in wrong(vec![
+                vec![105, 2, 0xFF, 0xFF, 0xFF, 0xFE, 0, 0, 1, 41, 41, 0, 0, 0, 0, 0xEA, 0x60],
+                vec![59, 0, 0, 0, 0, 0, 0, 0, 2, b'o', b'k', 0],
+                vec![62, 0, 0, 0, 0, 0, 1, 9, 0, 2, b'n', b'o'],
+            ]),
+        ) {
+            for mode in [Mode::Operations, Mode::Primary, Mode::Secondary] {
+                if let Ok(Some((_, len))) = read_welcome(&bytes, &Address::new("h", 1), mode) {
+                    proptest::prop_assert!(len <= bytes.len());
+                }
+            }
+        }
     }
 }

@@ -10,6 +10,7 @@ use super::encode::{Encoder, Shapes, TypeMode};
 use super::types::{FieldType, PdxType};
 use crate::json::Json;
 use crate::wire::Reader;
+use crate::wire::random_tests::wrong;
 
 /// Types that are known to the tests alone, by their number.
 #[derive(Default)]
@@ -120,6 +121,14 @@ proptest! {
         let _ = decode(&instance, &known);
         let _ = PdxType::read_object(&mut Reader::new(&bytes));
         let _ = crate::wire::skip::take_object(&mut Reader::new(&bytes));
+    }
+
+    #[test]
+    fn random_enums_are_no_panic(bytes in wrong(vec![vec![1, 0x8F, 87, 0, 1, b'C', 87, 0, 1, b'N', 0], vec![45, 43, 87, 0, 1, b'E', 87, 0, 1, b'C', 41]])) {
+        if let Ok(name) = super::read_enum_info(&mut Reader::new(&bytes)) {
+            // A byte may become a character of two.
+            prop_assert!(name.len() <= 2 * bytes.len());
+        }
     }
 
     #[test]

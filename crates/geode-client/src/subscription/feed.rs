@@ -13,7 +13,9 @@ use super::duplicates::Duplicates;
 use super::{Event, Loss};
 use crate::error::Error;
 use crate::net::connection::Connection;
+use crate::net::pool::Pool;
 use crate::net::server::Server;
+use crate::wire::handshake::Mode;
 use crate::wire::notification::{self, Notification, RegionChange};
 use crate::wire::version_tag::VersionSource;
 
@@ -55,12 +57,13 @@ impl Feed {
         connection: Connection,
         member: VersionSource,
         sinks: Sinks,
+        pool: Arc<Pool>,
         go: oneshot::Receiver<Option<Loss>>,
     ) -> Self {
         server.feeds.fetch_add(1, Ordering::Relaxed);
-        let of_server = member.clone();
+        let of = (Arc::clone(&server), member.clone());
         let task = tokio::spawn(async move {
-            let is_unreadable = run(connection, of_server, &sinks, go).await;
+            let is_unreadable = run(connection, (&of.0, &of.1), &sinks, &pool, go).await;
             // The keeper is gone when nobody hears it.
             let _ = sinks.ends.send(End { feed: id, is_unreadable }).await;
         });
@@ -78,8 +81,9 @@ impl Drop for Feed {
 /// Reads until the connection ends; answers whether something could not be read.
 async fn run(
     mut connection: Connection,
-    member: VersionSource,
+    (server, member): (&Server, &VersionSource),
     sinks: &Sinks,
+    pool: &Pool,
     go: oneshot::Receiver<Option<Loss>>,
 ) -> bool {
     let Ok(loss) = go.await else { return false };
@@ -89,6 +93,8 @@ async fn run(
             return false;
         }
     }
+    // Kept: the server gives the queue up with the last of the client's connections for requests.
+    let mut authenticated = None;
     // The server pings; one that is silent for longer is gone, as Geode's own clients see it.
     let silence_max = connection.welcome.ping_interval.mul_f32(1.25) + Duration::from_secs(1);
     loop {
@@ -97,17 +103,21 @@ async fn run(
             Ok(Err(Error::Protocol(_))) => return true,
             Ok(Err(_)) | Err(_) => return false,
         };
-        let event = match notification::read(&reply, &member) {
+        let event = match notification::read(&reply, member) {
             Ok(Notification::Entry(change)) => Event::Change(change),
             Ok(Notification::Region { region, change, id }) => Event::Region { region, change, id },
             Ok(Notification::Marker) => Event::CaughtUp,
+            Ok(Notification::Reauthenticate) => {
+                authenticated = authenticate_again(server, pool).await.or(authenticated);
+                continue;
+            }
             Ok(Notification::Nothing) => continue,
             Err(_) => return true,
         };
         let id = match &event {
             Event::Change(change) => Some(&change.id),
             Event::Region { id, .. } => Some(id),
-            Event::CaughtUp | Event::Lost(_) => None,
+            Event::CaughtUp | Event::Lost(_) | Event::Interrupted(_) => None,
         };
         let is_first = id.is_none_or(|id| sinks.duplicates.lock().unwrap_or_else(PoisonError::into_inner).is_first(id));
         if let Event::Region { region, change: RegionChange::Destroyed, .. } = &event {
@@ -118,4 +128,10 @@ async fn run(
             return false;
         }
     }
+}
+
+/// Whatever connection of this client authenticates, the server takes it for the queue. One that is open has done so before.
+async fn authenticate_again(server: &Server, pool: &Pool) -> Option<Connection> {
+    // A server that was not satisfied in time closes the connection of the feed: what a new one meets with is told.
+    Connection::open(&server.address, &pool.config, &pool.identity, Mode::Operations).await.ok()
 }

@@ -1,6 +1,7 @@
 //! Keeps the feeds of a subscription: one primary, and as many secondaries as were asked for.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::mem::{Discriminant, discriminant};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, PoisonError, Weak};
 
@@ -37,8 +38,11 @@ struct State {
     wants: Vec<Want>,
     next_feed: FeedId,
     /// Servers whose queues may lack events that nobody was told are lost: one was begun and nobody knows of it yet, or was begun as a copy
-    /// while the primary went. Such a copy begins empty, and no server says so. With each the server of the primary when it was begun.
+    /// while the primary went, or lacks an interest. Such a copy begins empty, and no server says so. With each the server of the primary
+    /// when it was begun; none where no primary makes it whole.
     doubtful: BTreeMap<Address, Option<VersionSource>>,
+    /// The kinds of reasons that were told in the present outage.
+    told: Vec<Discriminant<Error>>,
 }
 
 impl State {
@@ -46,6 +50,11 @@ impl State {
     fn doubt(&mut self, server: &Address) {
         let primary = self.primary.as_ref().map(|feed| feed.member.clone());
         self.doubtful.insert(server.clone(), primary);
+    }
+
+    fn end_feeds(&mut self) {
+        self.primary = None;
+        self.secondaries.clear();
     }
 
     fn is_doubtful(&self, feed: &Feed) -> bool {
@@ -83,6 +92,7 @@ impl Keeper {
                 wants,
                 next_feed: 0,
                 doubtful: BTreeMap::new(),
+                told: Vec::new(),
             }),
         }
     }
@@ -107,8 +117,7 @@ impl Keeper {
         self.is_stopped.store(true, Ordering::Relaxed);
         // Feeds that nobody ends here end with the keeper.
         if let Ok(mut state) = self.state.try_lock() {
-            state.primary = None;
-            state.secondaries.clear();
+            state.end_feeds();
         }
     }
 
@@ -179,7 +188,9 @@ impl Keeper {
         let waiting = connection.welcome.queue.waiting;
         state.next_feed += 1;
         let (go, wait) = oneshot::channel();
-        let feed = Feed::start(state.next_feed, Arc::clone(server), connection, member, self.sinks.clone(), wait);
+        let (id, server, sinks, pool) =
+            (state.next_feed, Arc::clone(server), self.sinks.clone(), Arc::clone(self.pool()));
+        let feed = Feed::start(id, server, connection, member, sinks, pool, wait);
         Ok(Opened { feed, go, waiting, was_doubtful })
     }
 
@@ -291,10 +302,23 @@ impl Keeper {
         }
         if state.primary.is_none() && !self.promote(&mut state).await {
             // Tried again after the interval.
-            let _ = self.begin(&mut state, loss).await;
+            if let Err(error) = self.begin(&mut state, loss).await {
+                self.tell_interruption(&mut state, error);
+            }
+        }
+        if state.primary.is_some() {
+            state.told.clear();
         }
         self.replenish(&mut state).await;
         self.restore(&state).await;
+    }
+
+    fn tell_interruption(&self, state: &mut State, reason: Error) {
+        let kind = discriminant(&reason);
+        // Not waiting: whoever takes the events may be waiting for this state. Otherwise the next attempt tells it.
+        if !state.told.contains(&kind) && self.sinks.events.try_send(Event::Interrupted(reason)).is_ok() {
+            state.told.push(kind);
+        }
     }
 
     fn destroyed(&self) -> std::sync::MutexGuard<'_, BTreeSet<String>> {
@@ -326,8 +350,7 @@ impl Keeper {
     async fn register_again(&self, state: &State, region: &str) -> Result<(), Error> {
         for want in state.wants.iter().filter(|want| want.region() == Some(region)) {
             for feed in state.secondaries.iter().chain(&state.primary) {
-                let mut lease = feed.server.lease(self.config(), &self.pool().identity).await?;
-                want.register(&mut lease, self.is_durable(), self.config()).await?;
+                self.register_on(&feed.server, want).await?;
             }
         }
         Ok(())
@@ -371,18 +394,41 @@ impl Keeper {
     /// Registers something on all servers of the queue, the primary last: it answers with the entries.
     pub(super) async fn want(&self, want: Want) -> Result<Snapshot, Error> {
         let mut state = self.state.lock().await;
-        for feed in &state.secondaries {
-            if let Ok(mut lease) = feed.server.lease(self.config(), &self.pool().identity).await {
-                want.register(&mut lease, self.is_durable(), self.config()).await?;
-            }
-        }
+        self.want_on_copies(&mut state, &want).await?;
         let primary = state.primary.as_ref().map(|feed| Arc::clone(&feed.server));
         let primary = primary.ok_or_else(|| Error::Unreachable("no server has the event queue".to_owned()))?;
-        let mut lease = primary.lease(self.config(), &self.pool().identity).await?;
-        let snapshot = want.register(&mut lease, self.is_durable(), self.config()).await?;
+        let snapshot = self.register_on(&primary, &want).await?;
         state.wants.retain(|one| !same(one, &want));
         state.wants.push(want);
         Ok(snapshot)
+    }
+
+    /// Registers something on the copies. One that does not hear of it is given up, and what its server keeps of it is doubtful, as is what
+    /// any server may keep that has no feed at the moment: it lacks what only this tells of.
+    async fn want_on_copies(&self, state: &mut State, want: &Want) -> Result<(), Error> {
+        let mut have = BTreeSet::new();
+        for feed in &state.secondaries {
+            match self.register_on(&feed.server, want).await {
+                Ok(_) => drop(have.insert(feed.server.address.clone())),
+                Err(Error::Unreachable(_) | Error::Refused { .. }) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        if state.wants.iter().any(|one| same(one, want)) {
+            return Ok(());
+        }
+        have.extend(state.primary.as_ref().map(|feed| feed.server.address.clone()));
+        for server in self.pool().servers().into_iter().filter(|server| !have.contains(&server.address)) {
+            // No primary makes it whole: it could give the copy only what it had when the copy was begun.
+            state.doubtful.insert(server.address.clone(), None);
+        }
+        state.secondaries.retain(|feed| have.contains(&feed.server.address));
+        Ok(())
+    }
+
+    async fn register_on(&self, server: &Arc<Server>, want: &Want) -> Result<Snapshot, Error> {
+        let mut lease = server.lease(self.config(), &self.pool().identity).await?;
+        want.register(&mut lease, self.is_durable(), self.config()).await
     }
 
     pub(super) async fn drop_interest(&self, interest: &Interest) -> Result<(), Error> {
@@ -422,6 +468,7 @@ pub(super) async fn keep(keeper: Weak<Keeper>, mut ends: mpsc::Receiver<End>) {
         let end = timeout(REPAIR_INTERVAL, ends.recv()).await.ok().flatten();
         let Some(keeper) = keeper.upgrade() else { return };
         if keeper.is_stopped.load(Ordering::Relaxed) || keeper.pool().is_closed() {
+            keeper.state.lock().await.end_feeds();
             return;
         }
         keeper.repair(end).await;

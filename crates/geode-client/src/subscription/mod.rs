@@ -5,11 +5,14 @@ mod duplicates;
 mod feed;
 mod interest;
 mod keeper;
+#[cfg(test)]
+mod tests;
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::mpsc;
+use tokio::time::timeout;
 
 pub use interest::{InitialEntry, Interest, InterestIn, Snapshot, SnapshotKind};
 
@@ -30,6 +33,8 @@ const EVENTS_MAX: usize = 1024;
 const ENDS_MAX: usize = 64;
 /// How often missing servers are looked for.
 const REPAIR_INTERVAL: Duration = Duration::from_secs(1);
+/// How often who waits for an event looks whether the client is closed.
+const CLOSED_CHECK_INTERVAL: Duration = Duration::from_millis(250);
 /// The most acknowledgements in one message.
 const ACKNOWLEDGED_MAX: usize = 1000;
 
@@ -51,6 +56,10 @@ pub enum Event {
     CaughtUp,
     /// Events may be missing before this point. The servers remember from here on: read all entries again.
     Lost(Loss),
+    /// No server has the queue, and none takes it, for this reason: no events come. It is tried again every second, and told once in an
+    /// outage for each kind of reason. [`CaughtUp`](Self::CaughtUp) or [`Lost`](Self::Lost) comes when it is over. Where the reason is
+    /// [`Error::Authentication`] or [`Error::DurableIdInUse`] somebody has to do something about it.
+    Interrupted(Error),
 }
 
 /// Why events may be missing.
@@ -99,9 +108,15 @@ impl Client {
 }
 
 impl Subscription {
-    /// Waits for the next event. `None` once the client is closed.
+    /// Waits for the next event. `None` once the client is closed, which is noticed within a second, and what was waiting has been told.
     pub async fn next(&mut self) -> Option<Event> {
-        self.events.recv().await
+        loop {
+            match timeout(CLOSED_CHECK_INTERVAL, self.events.recv()).await {
+                Ok(event) => return event,
+                Err(_) if self.keeper.client().pool().is_closed() => return None,
+                Err(_) => {}
+            }
+        }
     }
 
     /// Whether an event is waiting, so that [`next`](Self::next) would answer at once.
@@ -132,6 +147,8 @@ impl Subscription {
     }
 
     /// Waits until the queue has as many copies as were asked for. Where there are fewer servers, it waits for more of them.
+    /// A copy that may lack events does not count: one that a server keeps of a durable queue, and that could not be told of an interest,
+    /// never does.
     pub async fn redundancy_restored(&self) {
         while !self.keeper.is_redundant().await {
             tokio::time::sleep(REPAIR_INTERVAL / 4).await;

@@ -127,6 +127,7 @@ pub(crate) mod message {
     pub(crate) const PDX_ENUM_BY_ID: i32 = 98;
     pub(crate) const GET_ALL: i32 = 100;
     pub(crate) const REMOVE_ALL: i32 = 109;
+    pub(crate) const CLIENT_RE_AUTHENTICATE: i32 = 110;
 
     /// Answers that carry a sentence instead of a result (`…_DATA_ERROR` and the like).
     pub(crate) fn is_error(kind: i32) -> bool {

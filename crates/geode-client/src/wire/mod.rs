@@ -18,7 +18,7 @@ pub(crate) mod version_tag;
 pub(crate) mod writer;
 
 #[cfg(test)]
-mod random_tests;
+pub(crate) mod random_tests;
 
 pub(crate) use reader::Reader;
 

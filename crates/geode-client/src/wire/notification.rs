@@ -62,6 +62,8 @@ pub(crate) enum Notification {
     },
     /// Everything that waited has been sent.
     Marker,
+    /// The server takes the client's authentication for expired, and sends nothing until it has authenticated again.
+    Reauthenticate,
     /// Nothing that a client without local copies acts on: pings, notices for other languages.
     Nothing,
 }
@@ -77,6 +79,7 @@ pub(crate) fn read(reply: &Reply, sender: &VersionSource) -> Result<Notification
         message::LOCAL_DESTROY_REGION => region(reply, RegionChange::Destroyed),
         message::INVALIDATE_REGION => region(reply, RegionChange::Invalidated),
         message::CLIENT_MARKER => Ok(Notification::Marker),
+        message::CLIENT_RE_AUTHENTICATE => Ok(Notification::Reauthenticate),
         _ => Ok(Notification::Nothing),
     }
 }

@@ -157,6 +157,18 @@ mod tests {
     }
 
     #[test]
+    fn a_value_that_only_java_reads_hides_none_after_it() {
+        let mut bytes = vec![ds::FIXED_ID_BYTE, 7, HAS_VALUES | VALUES_HAVE_LENGTHS, 4];
+        bytes.bytes(&[1, 3, ds::SERIALIZABLE, 0xAC, 0xED, 0, 2, 7, 8, 1, 2, ds::BOOLEAN, 1, 1, 0xFF]);
+        let mut list = ObjectList::default();
+        list.append(&bytes.into(), &VersionSource::DiskStore([0; 16])).unwrap();
+        let object = |bytes: &'static [u8]| Item::Value(Some(Value::Object(Bytes::from_static(bytes))));
+        let raw = Item::Value(Some(Value::Bytes(Bytes::from_static(&[7, 8]))));
+        let expected = [object(&[ds::SERIALIZABLE, 0xAC, 0xED]), raw, object(&[ds::BOOLEAN, 1]), Item::Value(None)];
+        assert_eq!(list.items, expected);
+    }
+
+    #[test]
     fn a_length_beyond_the_input_is_refused() {
         let bytes = Bytes::from_static(&[1, 7, HAS_KEYS, 0xFF, 0xFF, 0xFF, 0x7F, 0]);
         assert!(ObjectList::default().append(&bytes, &VersionSource::DiskStore([0; 16])).is_err());

@@ -1,4 +1,4 @@
-//! Random input for the decoders of messages.
+//! Random input for decoders.
 
 use bytes::{Bytes, BytesMut};
 use proptest::prelude::*;
@@ -7,6 +7,39 @@ use super::message::{Chunks, Part, Reply, take_message};
 use super::object_list::ObjectList;
 use super::version_tag::{VersionSource, VersionTag};
 use super::{Reader, event_id::EventId, identity, locator, notification};
+
+/// Random bytes, and bytes that mean something of which some are replaced, left out or doubled, and the rest is cut off.
+pub(crate) fn wrong(golden: Vec<Vec<u8>>) -> impl Strategy<Value = Vec<u8>> {
+    // Bytes that mean something to the format come up more often than by chance.
+    let byte =
+        || prop_oneof![any::<u8>(), prop::sample::select(vec![0, 1, 0x29, 0x2A, 0x34, 0x57, 0x7F, 0xFD, 0xFE, 0xFF])];
+    let change = (any::<prop::sample::Index>(), 0..4, byte());
+    let changed =
+        (prop::sample::select(golden), prop::collection::vec(change, 0..6)).prop_map(|(mut bytes, changes)| {
+            for (place, how, byte) in changes {
+                if bytes.is_empty() {
+                    break;
+                }
+                let place = place.index(bytes.len());
+                match how {
+                    0 => bytes.truncate(place),
+                    1 => drop(bytes.remove(place)),
+                    2 => bytes.insert(place, byte),
+                    _ => bytes[place] = byte,
+                }
+            }
+            bytes
+        });
+    prop_oneof![prop::collection::vec(byte(), 0..200), changed]
+}
+
+/// A reply of such parts.
+pub(crate) fn wrong_reply(kinds: &'static [i32], golden: Vec<Vec<u8>>) -> impl Strategy<Value = Reply> {
+    let part = (any::<bool>(), wrong(golden)).prop_map(|(is_object, bytes)| Part { is_object, bytes: bytes.into() });
+    let kind = prop::sample::select(kinds.to_vec());
+    let parts = prop::collection::vec(part, 0..6);
+    (kind, parts).prop_map(|(kind, parts)| Reply { kind, transaction: -1, parts, secure: None })
+}
 
 proptest! {
     #[test]

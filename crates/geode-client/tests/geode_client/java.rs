@@ -78,9 +78,18 @@ async fn a_domain_object_becomes_json() {
 async fn an_object_that_only_java_reads_is_named() {
     let client = client().await;
     java(&["put-opaque", "people", "opaque"]);
-    let value = client.region("people").get(&Key::from("opaque")).await.unwrap();
+    let people = client.region("people");
+    let keys = ["opaque", "opaque-after", "opaque-bytes", "opaque-none"].map(Key::from);
+    let (after, bytes) = (Value::string("after"), Value::Bytes(vec![1, 2].into()));
+    people.put(&keys[1], &after).await.unwrap();
+    people.put(&keys[2], &bytes).await.unwrap();
+    let value = people.get(&keys[0]).await.unwrap();
     let error = client.decode(value.value().unwrap()).await.unwrap_err();
     assert!(matches!(&error, Error::Opaque { class } if class == "java.lang.StringBuilder"), "{error}");
+    // It is in its place among others.
+    let all = people.get_all(&keys).await.unwrap();
+    assert_eq!(all[0], value);
+    assert_eq!([all[1].value(), all[2].value(), all[3].value()], [Some(&after), Some(&bytes), None]);
 }
 
 #[tokio::test]

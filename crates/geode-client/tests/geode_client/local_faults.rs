@@ -51,7 +51,9 @@ async fn a_killed_primary_loses_and_repeats_nothing() {
             Event::Change(change) if change.kind == ChangeKind::Destroy => {}
             Event::Change(change) => told.push(change.key),
             Event::CaughtUp => {}
-            other @ (Event::Region { .. } | Event::Lost(_)) => panic!("after {} events: {other:?}", told.len()),
+            other @ (Event::Region { .. } | Event::Lost(_) | Event::Interrupted(_)) => {
+                panic!("after {} events: {other:?}", told.len())
+            }
         }
     }
     assert_eq!(told, expected);

@@ -2,11 +2,14 @@
 
 mod connections;
 mod entries;
+mod interruptions;
 mod java;
+mod local_expiry;
 mod local_faults;
 mod local_shapes;
 #[cfg(feature = "tls")]
 mod local_tls;
+mod relays;
 mod subscriptions;
 mod support;
 mod transactions;
