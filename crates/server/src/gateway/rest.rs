@@ -11,7 +11,7 @@ use axum::response::{IntoResponse, Response};
 use serde::Deserialize;
 use serde_json::{Value, json};
 use tidelock_core::ids::{ClientId, DocumentId, Incarnation, MutationId, Sequence, SessionId, Version};
-use tidelock_core::server::{Refusal, Submission};
+use tidelock_core::server::{ChangeRecord, Refusal, SnapshotPage, Submission};
 use tidelock_core::wire::{DocumentChange, ErrorCode, Mutation, Operation, Outcome};
 use tidelock_store::{CommitOutcome, ConflictQuery, ConflictRecord};
 
@@ -24,6 +24,8 @@ use crate::pipeline::{self, Caller};
 
 /// Documents of one scan page, unless the caller asks for fewer.
 const SCAN_LIMIT_MAX: usize = 1_000;
+/// Bytes of bodies of one scan page, about.
+const SCAN_BYTES_MAX: usize = 8 << 20;
 /// Entries of one page of the conflict log.
 const CONFLICTS_LIMIT_MAX: usize = 1_000;
 /// Attempts of a write whose document changes under it.
@@ -63,6 +65,29 @@ impl Call {
         let Some(rules) = rules.collection(&id.collection) else { return false };
         let Ok(value) = tidelock_core::json::parse(body) else { return false };
         self.caller.filter.matches(&id.collection, &rules.channels(&id.key, &value))
+    }
+}
+
+impl Call {
+    /// Documents of a collection that the identity may read, after one; and whether there are no more of them.
+    async fn page(
+        &self,
+        collection: &str,
+        mut after: Option<DocumentId>,
+        limit: usize,
+    ) -> Result<(Vec<ChangeRecord>, bool), Refusal> {
+        let filter = self.caller.filter.narrowed(&[collection.to_owned()], None);
+        loop {
+            let page = self.database.changelog.snapshot(after.as_ref(), &filter, SCAN_BYTES_MAX).await;
+            let SnapshotPage { mut records, through, .. } = page.map_err(|error| store_refusal(&error))?;
+            records.retain(|record| record.body.as_deref().is_some_and(|body| self.sees(&record.id, body)));
+            if !records.is_empty() || through.is_none() {
+                let is_last = through.is_none() && records.len() <= limit;
+                records.truncate(limit);
+                return Ok((records, is_last));
+            }
+            after = through;
+        }
     }
 }
 
@@ -132,7 +157,8 @@ async fn write(call: &Call, headers: &HeaderMap, id: DocumentId, operation: Oper
         let mut view = pipeline::read(database, std::iter::once(&id)).await?;
         let state = view.state(&id);
         let visible = state.body.as_deref().is_none_or(|body| call.sees(&id, body));
-        if !precondition(headers, if visible { state.version } else { Version::ABSENT }) {
+        let seen = if visible { state.version } else { Version::ABSENT };
+        if !precondition(headers, seen, state.version) {
             let message = "the document is not at the version that the request names";
             return Ok(refuse_with(StatusCode::PRECONDITION_FAILED, &Refusal::new(ErrorCode::Conflict, message)));
         }
@@ -178,9 +204,10 @@ fn written_response(version: Version, created: bool) -> Response {
     (status, [(header::ETAG, etag(version))]).into_response()
 }
 
-/// Whether `If-Match` and `If-None-Match` (RFC 9110 section 13.1) hold for the current version.
-fn precondition(headers: &HeaderMap, version: Version) -> bool {
-    let matched = headers.get(header::IF_MATCH).is_none_or(|value| lists(value, version));
+/// Whether `If-Match` and `If-None-Match` (RFC 9110 section 13.1) hold: the one for the version that the caller may see, the other for the
+/// one that there is, as what is to be created must not replace what the caller does not see.
+fn precondition(headers: &HeaderMap, seen: Version, version: Version) -> bool {
+    let matched = headers.get(header::IF_MATCH).is_none_or(|value| lists(value, seen));
     let unmatched = headers.get(header::IF_NONE_MATCH).is_none_or(|value| !lists(value, version));
     matched && unmatched
 }
@@ -204,7 +231,8 @@ pub(super) struct ScanQuery {
     limit: Option<usize>,
 }
 
-/// `GET /v1/db/{database}/{collection}`: `{"documents": [{"key", "version", "value"}], "after": key or null}`, by rising key.
+/// `GET /v1/db/{database}/{collection}`: `{"documents": [{"key", "version", "value"}], "after": key or null}`, by rising key. There is more
+/// while `after` is a key, which is that of the last document in the page: others are not named.
 pub(super) async fn scan(
     State(app): State<Arc<App>>,
     Path((database, collection)): Path<(String, String)>,
@@ -217,23 +245,19 @@ pub(super) async fn scan(
             return Err(Refusal::new(ErrorCode::UnknownCollection, "no such collection"));
         }
         let limit = query.limit.unwrap_or(SCAN_LIMIT_MAX).clamp(1, SCAN_LIMIT_MAX);
-        let store = &call.database.store;
-        let page =
-            store.scan(&collection, query.after.as_deref(), limit).await.map_err(|error| store_refusal(&error))?;
-        let after = if page.len() < limit { None } else { page.last().map(|(key, _)| key.clone()) };
+        let after = query.after.map(|key| DocumentId::new(&*collection, key));
+        let (records, is_last) = call.page(&collection, after, limit).await?;
         let mut text = String::from("{\"documents\":[");
-        for (key, document) in page {
-            if call.sees(&DocumentId::new(&*collection, &*key), &document.body) {
-                if !text.ends_with('[') {
-                    text.push(',');
-                }
-                let key = Value::String(key);
-                // The body goes as it is: no number is rounded on the way.
-                let body = String::from_utf8_lossy(&document.body);
-                let _ = write!(text, "{{\"key\":{key},\"version\":\"{:016x}\",\"value\":{body}}}", document.version.0);
+        for record in &records {
+            if !text.ends_with('[') {
+                text.push(',');
             }
+            let key = Value::from(&*record.id.key);
+            // The body goes as it is: no number is rounded on the way.
+            let body = String::from_utf8_lossy(record.body.as_deref().unwrap_or_default());
+            let _ = write!(text, "{{\"key\":{key},\"version\":\"{:016x}\",\"value\":{body}}}", record.version.0);
         }
-        let after = after.map_or(Value::Null, Value::String);
+        let after = records.last().filter(|_| !is_last).map_or(Value::Null, |record| Value::from(&*record.id.key));
         let _ = write!(text, "],\"after\":{after}}}");
         Ok(json_response(StatusCode::OK, text))
     };

@@ -77,6 +77,24 @@ async fn rest_and_sync_see_each_other() {
     assert_eq!(keys(server.rest("GET", "cards", &token, &[], "").await.2), ["a", "b"]);
     assert_eq!(keys(server.rest("GET", "cards?limit=1&after=a", &token, &[], "").await.2), ["b"]);
     assert_eq!(server.rest("GET", "locked", &token, &[], "").await.0, 404);
+
+    // Nor by where a page ends, nor by a write that shall create.
+    assert_eq!(server.rest("PUT", "cards/c", &token, &[], r#"{"channel":"x"}"#).await.0, 201);
+    let mut after = String::new();
+    let mut ends = Vec::new();
+    loop {
+        let page = parsed(&server.rest("GET", &format!("cards?limit=1{after}"), &reader, &[], "").await.2);
+        let Some(key) = page["after"].as_str() else { break };
+        after = format!("&after={key}");
+        ends.push(key.to_owned());
+    }
+    assert_eq!(ends, ["a"], "c is the last one");
+    let stranger = server.token("eve", &["z"]);
+    let page = parsed(&server.rest("GET", "cards?limit=1", &stranger, &[], "").await.2);
+    assert_eq!(page, serde_json::json!({ "documents": [], "after": null }));
+    let create = [("if-none-match", "*")];
+    assert_eq!(server.rest("PUT", "cards/b", &stranger, &create, r#"{"channel":"z"}"#).await.0, 412);
+    assert_eq!(server.rest("GET", "cards/b", &token, &[], "").await.2, r#"{"channel":"y"}"#);
     server.stop().await;
 }
 
