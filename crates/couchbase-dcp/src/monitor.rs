@@ -24,7 +24,7 @@ pub(crate) type Topologies = watch::Sender<Arc<Topology>>;
 /// Takes a configuration that some node has sent, if it is newer.
 pub(crate) fn publish(topologies: &Topologies, text: &[u8], from: &Address, config: &Config) {
     // A node that has no bucket yet, or has it no more, sends what is no configuration of it.
-    let Ok(found) = Topology::parse(text, &from.host, config) else { return };
+    let Ok(found) = topologies.borrow().next(text, from, config) else { return };
     topologies.send_if_modified(|known| {
         let is_newer = found.version > known.version;
         if is_newer {
@@ -73,7 +73,7 @@ async fn start_at(address: &Address, config: &Config) -> Result<Beginning, Error
     let starting = async {
         let answer = connection.request(&Outgoing::new(opcode::GET_CLUSTER_CONFIG)).await?;
         success(&answer, "GET_CLUSTER_CONFIG")?;
-        let topology = Topology::parse(&answer.value, &address.host, config)?;
+        let topology = Topology::first(&answer.value, address, config)?;
         let mut manifest_uid = 0;
         let mut id_of = async |code, path: &str| {
             let (uid, id) = id_of(&mut connection, code, path).await?;
