@@ -256,7 +256,7 @@ pub async fn management(config: &Config) -> Result<Vec<(String, u16)>, Error> {
     let config = Config { bucket: "none".into(), ..config.clone() };
     config.check()?;
     let mut last = Error::Connection("the connection string names no node".into());
-    for address in seeds(&config).await? {
+    for address in seeds(&config).await.addresses {
         let asking = async {
             let mut connection = Connection::without_bucket(&address, &config, Purpose::Streams).await?;
             let answer = connection.request(&Outgoing::new(opcode::GET_CLUSTER_CONFIG)).await?;

@@ -45,27 +45,50 @@ pub(crate) struct Beginning {
 /// Finds a node that answers, reads the configuration from it and the ids of what the filter names.
 pub(crate) async fn bootstrap(config: &Config) -> Result<Beginning, Error> {
     config.check()?;
+    let Seeds { addresses, unknown } = seeds(config).await;
     let mut last = Error::Connection("the connection string names no node".into());
-    for address in seeds(config).await? {
+    for address in addresses {
         match start_at(&address, config).await {
             Ok(started) => return Ok(started),
             Err(error) if error.is_transient() => last = error,
             Err(error) => return Err(error),
         }
     }
-    Err(last)
+    Err(match (last, unknown) {
+        (Error::Connection(why), Some(unknown)) => Error::Connection(format!("{why}; {unknown}")),
+        (last, _) => last,
+    })
 }
 
-/// The nodes of a DNS record, when the connection string may name one; otherwise those that it names.
-pub(crate) async fn seeds(config: &Config) -> Result<Vec<Address>, Error> {
+/// Where to begin.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Seeds {
+    pub(crate) addresses: Vec<Address>,
+    /// Why nobody knows whether a DNS record names others.
+    pub(crate) unknown: Option<Error>,
+}
+
+/// The nodes of a DNS record, when the connection string may name one; otherwise those that it names. Without an answer the name is taken
+/// for that of a host: most are, and where no name server answers, only the host can be meant.
+pub(crate) async fn seeds(config: &Config) -> Seeds {
     #[cfg(feature = "srv")]
     if let Some(name) = config.seeds.srv_name() {
-        let found = crate::srv::look_up(&name, config.timeout).await?;
-        if !found.is_empty() {
-            return Ok(found);
+        return recorded(&crate::srv::name_servers().await, &name, config).await;
+    }
+    Seeds { addresses: config.seeds.addresses(), unknown: None }
+}
+
+#[cfg(feature = "srv")]
+async fn recorded(servers: &[std::net::SocketAddr], name: &str, config: &Config) -> Seeds {
+    let patience = config.timeout.min(crate::limits::DNS_PATIENCE);
+    match crate::srv::look_up(servers, name, patience).await {
+        Ok(found) if !found.is_empty() => Seeds { addresses: found, unknown: None },
+        Ok(_) => Seeds { addresses: config.seeds.addresses(), unknown: None },
+        Err(error) => {
+            let unknown = Some(Error::Connection(format!("the DNS record {name}: {error}")));
+            Seeds { addresses: config.seeds.addresses(), unknown }
         }
     }
-    Ok(config.seeds.addresses())
 }
 
 async fn start_at(address: &Address, config: &Config) -> Result<Beginning, Error> {
@@ -172,5 +195,44 @@ fn has_config(packet: &Packet) -> bool {
         packet.opcode == opcode::GET_CLUSTER_CONFIG && packet.vbucket == status::SUCCESS && !packet.value.is_empty()
     } else {
         packet.opcode == opcode::CONFIG_CHANGED && !packet.value.is_empty()
+    }
+}
+
+#[cfg(all(test, feature = "srv"))]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::srv::tests::{NameServer, Says};
+
+    #[tokio::test]
+    async fn a_host_is_asked_itself_where_no_record_names_others() {
+        for (says, addresses, part) in [
+            (Says::Targets, "a.example:11210 b.example:11211", None),
+            (Says::NotThere, "cb.example:11210", None),
+            (Says::Failure, "cb.example:11210", Some("ServerFailure")),
+            (Says::Truncated, "cb.example:11210", Some("no answer in time")),
+            (Says::Nothing, "cb.example:11210", Some("no answer in time")),
+        ] {
+            let server = NameServer::start(says, Says::Nothing).await;
+            let mut config = Config::new("couchbase://cb.example").unwrap();
+            if !matches!(says, Says::Targets | Says::NotThere | Says::Failure) {
+                config.timeout = Duration::from_millis(50);
+            }
+            let name = config.seeds.srv_name().unwrap();
+            let found = recorded(&[server.at], &name, &config).await;
+            let hosts: Vec<String> = found.addresses.iter().map(ToString::to_string).collect();
+            assert_eq!(hosts.join(" "), addresses, "{says:?}");
+            let why = found.unknown.map(|error| error.to_string());
+            assert_eq!(why.is_some(), part.is_some(), "{says:?}: {why:?}");
+            assert!(
+                part.is_none_or(|part| why.is_some_and(|why| why.contains(part) && why.contains(&name))),
+                "{says:?}"
+            );
+        }
+        // A system that names no name server.
+        let config = Config::new("couchbase://cb.example").unwrap();
+        let found = recorded(&[], "_couchbase._tcp.cb.example", &config).await;
+        assert_eq!((found.addresses, found.unknown.is_some()), (config.seeds.addresses(), true));
     }
 }
