@@ -112,10 +112,22 @@ impl PacketReader {
 impl Connection {
     /// Connects, agrees on features, authenticates, and selects the bucket, within the configured time.
     pub(crate) async fn open(address: &Address, config: &Config, purpose: Purpose) -> Result<Self, Error> {
+        let opened = Self::select_at(address, config, purpose).await?;
+        opened.ok_or_else(|| Error::Access(format!("there is no bucket {}, or the user may not use it", config.bucket)))
+    }
+
+    /// As [`Self::open`], at a node that has the bucket by the bucket's configuration: one that knows none of its name has only just started.
+    pub(crate) async fn open_member(address: &Address, config: &Config, purpose: Purpose) -> Result<Self, Error> {
+        let opened = Self::select_at(address, config, purpose).await?;
+        opened.ok_or_else(|| Error::Connection(format!("{address} has no bucket {} yet", config.bucket)))
+    }
+
+    /// Nothing when the node knows no bucket of the name.
+    async fn select_at(address: &Address, config: &Config, purpose: Purpose) -> Result<Option<Self>, Error> {
         let opening = async {
             let mut connection = Self::without_bucket(address, config, purpose).await?;
-            connection.select(config).await?;
-            Ok(connection)
+            let is_there = connection.select(config).await?;
+            Ok(is_there.then_some(connection))
         };
         timeout(config.timeout, opening).await.map_err(|_| Error::Timeout(format!("connecting to {address}")))?
     }
@@ -183,13 +195,13 @@ impl Connection {
         scram.verify(&last.value)
     }
 
-    async fn select(&mut self, config: &Config) -> Result<(), Error> {
+    /// Whether the node knows the bucket.
+    async fn select(&mut self, config: &Config) -> Result<bool, Error> {
         let answer = self.request(&request::select_bucket(&config.bucket)).await?;
         match answer.vbucket {
-            status::NO_ACCESS | status::KEY_NOT_FOUND | status::NO_BUCKET => {
-                Err(Error::Access(format!("there is no bucket {}, or the user may not use it", config.bucket)))
-            }
-            _ => success(&answer, "SELECT_BUCKET"),
+            status::KEY_NOT_FOUND | status::NO_BUCKET => Ok(false),
+            status::NO_ACCESS => Err(Error::Access(format!("the user may not use the bucket {}", config.bucket))),
+            _ => success(&answer, "SELECT_BUCKET").map(|()| true),
         }
     }
 }

@@ -46,17 +46,20 @@ pub(crate) struct Beginning {
 pub(crate) async fn bootstrap(config: &Config) -> Result<Beginning, Error> {
     config.check()?;
     let Seeds { addresses, unknown } = seeds(config).await;
-    let mut last = Error::Connection("the connection string names no node".into());
+    let (mut last, mut denied) = (None, None);
     for address in addresses {
         match start_at(&address, config).await {
             Ok(started) => return Ok(started),
-            Err(error) if error.is_transient() => last = error,
+            // Nodes without the data service have no bucket, and say so as those where there is none.
+            Err(error @ Error::Access(_)) => denied = Some(error),
+            Err(error) if error.is_transient() => last = Some(error),
             Err(error) => return Err(error),
         }
     }
     Err(match (last, unknown) {
-        (Error::Connection(why), Some(unknown)) => Error::Connection(format!("{why}; {unknown}")),
-        (last, _) => last,
+        (Some(Error::Connection(why)), Some(unknown)) => Error::Connection(format!("{why}; {unknown}")),
+        // A node that could not be asked may have the bucket.
+        (last, _) => last.or(denied).unwrap_or_else(|| Error::Connection("the connection string names no node".into())),
     })
 }
 
@@ -93,30 +96,58 @@ async fn recorded(servers: &[std::net::SocketAddr], name: &str, config: &Config)
 
 async fn start_at(address: &Address, config: &Config) -> Result<Beginning, Error> {
     let mut connection = Connection::open(address, config, Purpose::Streams).await?;
-    let starting = async {
+    let asking = async {
         let answer = connection.request(&Outgoing::new(opcode::GET_CLUSTER_CONFIG)).await?;
         success(&answer, "GET_CLUSTER_CONFIG")?;
-        let topology = Topology::first(&answer.value, address, config)?;
-        let mut manifest_uid = 0;
-        let mut id_of = async |code, path: &str| {
-            let (uid, id) = id_of(&mut connection, code, path).await?;
-            manifest_uid = uid.max(manifest_uid);
-            Ok::<_, Error>(id)
-        };
-        let ids = match &config.filter {
-            Filter::All => Ids::All,
-            Filter::Scope(name) => Ids::Scope(id_of(opcode::GET_SCOPE_ID, name).await?),
-            Filter::Collections(paths) => {
-                let mut ids = Vec::with_capacity(paths.len());
-                for path in paths {
-                    ids.push(id_of(opcode::GET_COLLECTION_ID, path).await?);
-                }
-                Ids::Collections(ids)
-            }
-        };
-        Ok(Beginning { topology, ids, manifest_uid })
+        Topology::first(&answer.value, address, config)
     };
-    timeout(config.timeout, starting).await.map_err(|_| Error::Timeout(format!("the configuration of {address}")))?
+    let late = || Error::Timeout(format!("the configuration of {address}"));
+    let topology = timeout(config.timeout, asking).await.map_err(|_| late())??;
+    let found = timeout(config.timeout, find(&mut connection, &config.filter)).await.map_err(|_| late())?;
+    let (manifest_uid, ids) = match found {
+        // Nodes without the data service know no collections.
+        Err(Error::Status { status: status::CONFIG_ONLY, .. }) => find_at_member(&topology, config).await?,
+        found => found?,
+    };
+    Ok(Beginning { topology, ids, manifest_uid })
+}
+
+/// Asks the bucket's own nodes, one after the other, until one has an answer.
+async fn find_at_member(topology: &Topology, config: &Config) -> Result<(u64, Ids), Error> {
+    let mut last = Error::Connection("the bucket has no nodes".into());
+    for address in &topology.nodes {
+        let asking = async {
+            let mut connection = Connection::open_member(address, config, Purpose::Streams).await?;
+            find(&mut connection, &config.filter).await
+        };
+        let asked = timeout(config.timeout, asking).await;
+        match asked.unwrap_or_else(|_| Err(Error::Timeout(format!("the ids of collections at {address}")))) {
+            Ok(found) => return Ok(found),
+            Err(error) if error.is_transient() => last = error,
+            Err(error) => return Err(error),
+        }
+    }
+    Err(last)
+}
+
+/// The ids of what a filter names, and the newest manifest that they were found in.
+async fn find(connection: &mut Connection, filter: &Filter) -> Result<(u64, Ids), Error> {
+    match filter {
+        Filter::All => Ok((0, Ids::All)),
+        Filter::Scope(name) => {
+            let (uid, id) = id_of(connection, opcode::GET_SCOPE_ID, name).await?;
+            Ok((uid, Ids::Scope(id)))
+        }
+        Filter::Collections(paths) => {
+            let (mut newest, mut ids) = (0, Vec::with_capacity(paths.len()));
+            for path in paths {
+                let (uid, id) = id_of(connection, opcode::GET_COLLECTION_ID, path).await?;
+                newest = uid.max(newest);
+                ids.push(id);
+            }
+            Ok((newest, Ids::Collections(ids)))
+        }
+    }
 }
 
 async fn id_of(connection: &mut Connection, code: u8, path: &str) -> Result<(u64, u32), Error> {
@@ -146,7 +177,7 @@ pub(crate) async fn watch_cluster(config: Arc<Config>, topologies: Topologies) {
             topology.nodes.get(turn % topology.nodes.len().max(1)).cloned()
         };
         if let Some(address) = address
-            && let Ok(connection) = Connection::open(&address, &config, Purpose::Monitor).await
+            && let Ok(connection) = Connection::open_member(&address, &config, Purpose::Monitor).await
         {
             delay = RETRY_DELAY_MIN;
             // It ends with an error in any case; the next node is asked then.

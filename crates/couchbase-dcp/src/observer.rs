@@ -50,7 +50,7 @@ impl Observer {
         let task = tokio::spawn(async move {
             loop {
                 // A node that is away shows nothing; what waits for it waits until it is back, or no member any more.
-                let Ok(mut connection) = Connection::open(&node, &config, Purpose::Streams).await else {
+                let Ok(mut connection) = Connection::open_member(&node, &config, Purpose::Streams).await else {
                     sleep(interval).await;
                     continue;
                 };

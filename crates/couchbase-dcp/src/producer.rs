@@ -216,7 +216,7 @@ impl Session {
     async fn run(&mut self, mut commands: mpsc::Receiver<Command>) -> Result<std::convert::Infallible, Error> {
         let shared = self.shared.clone();
         let config = &shared.config;
-        let mut connection = Connection::open(&self.address, config, Purpose::Streams).await?;
+        let mut connection = Connection::open_member(&self.address, config, Purpose::Streams).await?;
         timeout(config.timeout, self.set_up(&mut connection))
             .await
             .map_err(|_| Error::Timeout(format!("opening DCP at {}", self.address)))??;

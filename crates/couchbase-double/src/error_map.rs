@@ -16,6 +16,7 @@ const ENTRIES: &[(u16, &str, &[&str])] = &[
     (0x08, "NO_BUCKET", &["conn-state-invalidated"]),
     (0x09, "LOCKED", &["item-locked", "item-only", "retry-now"]),
     (0x0a, "STREAM_NOT_FOUND", &["conn-state-invalidated"]),
+    (0x0d, "ECONFIG_ONLY", &["fetch-config", "retry-now"]),
     (0x0e, "NOT_LOCKED", &["item-only"]),
     (0x20, "AUTH_ERROR", &["conn-state-invalidated", "auth"]),
     (0x21, "AUTH_CONTINUE", &["special-handling"]),

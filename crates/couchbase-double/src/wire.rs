@@ -109,6 +109,7 @@ impl Status {
     pub(crate) const LOCKED: Self = Self(0x09);
     pub(crate) const STREAM_NOT_FOUND: Self = Self(0x0a);
     pub(crate) const OPAQUE_NO_MATCH: Self = Self(0x0b);
+    pub(crate) const CONFIG_ONLY: Self = Self(0x0d);
     pub(crate) const NOT_LOCKED: Self = Self(0x0e);
     pub(crate) const AUTH_ERROR: Self = Self(0x20);
     pub(crate) const AUTH_CONTINUE: Self = Self(0x21);

@@ -60,7 +60,7 @@ impl Node {
         let named = address.clone();
         let task = tokio::spawn(async move {
             let mut sent = HashMap::new();
-            let error = match Connection::open(&address, &config, Purpose::Documents).await {
+            let error = match Connection::open_member(&address, &config, Purpose::Documents).await {
                 Ok(connection) => match run(connection, &mut given, &mut sent).await {
                     Ok(never) => match never {},
                     Err(error) => error,
