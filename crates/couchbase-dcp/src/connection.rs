@@ -3,7 +3,7 @@
 use std::io;
 
 use bytes::BytesMut;
-use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, ReadHalf, WriteHalf};
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, ReadHalf, WriteHalf};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
@@ -11,6 +11,7 @@ use crate::address::Address;
 use crate::config::{Config, Credentials};
 use crate::error::Error;
 use crate::limits::READ_BYTES;
+use crate::output::send_all;
 use crate::scram::{Hash, Scram};
 use crate::wire::codes::{feature, opcode, status};
 use crate::wire::packet::{Outgoing, Packet};
@@ -134,11 +135,15 @@ impl Connection {
 
     /// Connects, agrees on features and authenticates, however long it takes.
     pub(crate) async fn without_bucket(address: &Address, config: &Config, purpose: Purpose) -> Result<Self, Error> {
-        let (reader, writer) = tokio::io::split(socket(address, config).await?);
-        let mut connection = Self { reader: PacketReader { half: reader, buffer: BytesMut::new() }, writer };
+        let mut connection = Self::over(socket(address, config).await?);
         connection.hello(config, purpose).await?;
         connection.authenticate(config).await?;
         Ok(connection)
+    }
+
+    pub(crate) fn over(io: Box<dyn Io>) -> Self {
+        let (reader, writer) = tokio::io::split(io);
+        Self { reader: PacketReader { half: reader, buffer: BytesMut::new() }, writer }
     }
 
     /// Sends a request and waits for its answer, whatever its status. What else comes meanwhile is dropped: this is for the time before
@@ -146,7 +151,7 @@ impl Connection {
     pub(crate) async fn request(&mut self, request: &Outgoing) -> Result<Packet, Error> {
         let mut bytes = Vec::new();
         request.write(&mut bytes);
-        self.writer.write_all(&bytes).await?;
+        send_all(&mut self.writer, &bytes).await?;
         loop {
             let packet = self.reader.next().await?;
             if packet.is_response() && packet.opcode == request.opcode && packet.opaque == request.opaque {

@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use tokio::io::AsyncWriteExt as _;
 use tokio::sync::watch;
 use tokio::time::{interval, sleep, timeout};
 
@@ -12,6 +11,7 @@ use crate::connection::{Connection, Purpose, success};
 use crate::error::Error;
 use crate::limits::{CONFIG_INTERVAL, RETRY_DELAY_MAX, RETRY_DELAY_MIN};
 use crate::manifest::Ids;
+use crate::output::send_all;
 use crate::topology::Topology;
 use crate::wire::codes::{opcode, status};
 use crate::wire::packet::{Outgoing, Packet};
@@ -215,7 +215,7 @@ async fn listen(
                     return Err(Error::Timeout("the configuration".into()));
                 }
                 is_asked = true;
-                timeout(config.timeout, connection.writer.write_all(&ask)).await.map_err(|_| Error::Timeout("a write".into()))??;
+                timeout(config.timeout, send_all(&mut connection.writer, &ask)).await.map_err(|_| Error::Timeout("a write".into()))??;
             }
         }
     }
