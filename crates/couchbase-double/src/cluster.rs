@@ -10,7 +10,7 @@ use tokio::sync::watch;
 use crate::manifest::{Manifest, ManifestError, SystemEvent};
 use crate::privilege::Privilege;
 use crate::vbucket::{VBucket, random_uuid};
-use crate::{Options, Withheld};
+use crate::{Guardrail, Options, Withheld};
 
 /// What all connections share.
 pub(crate) struct Shared {
@@ -95,6 +95,8 @@ pub(crate) struct Faults {
     pub(crate) denied: Vec<Privilege>,
     /// How much of its memory every bucket uses, in percent.
     pub(crate) memory_percent: u8,
+    /// Why buckets take no more data.
+    pub(crate) guardrail: Option<Guardrail>,
     /// What these nodes answer to whoever selects a bucket.
     pub(crate) withheld: BTreeMap<usize, Withheld>,
 }

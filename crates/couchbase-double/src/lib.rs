@@ -107,6 +107,19 @@ pub enum Withheld {
     NoAccess,
 }
 
+/// Why a bucket takes no more data (from 7.6 on the guardrails of `ns_server`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Guardrail {
+    /// It has as much as it may have.
+    SizeLimit,
+    /// Too little of it fits into its memory.
+    ResidentRatio,
+    /// There is too much of it on a node.
+    DataSize,
+    /// Too little room is left on a disk.
+    DiskSpace,
+}
+
 /// A running cluster; it ends when this is dropped.
 pub struct Double {
     shared: Arc<Shared>,
@@ -323,6 +336,11 @@ impl Double {
         let mut refused = self.shared.state().refused_selections.subscribe();
         // It ends with the cluster at the latest.
         let _ = refused.changed().await;
+    }
+
+    /// Buckets take no more data while there is a reason: everything but what makes documents smaller or removes them is refused.
+    pub fn refuse_data(&self, guardrail: Option<Guardrail>) {
+        self.change(|state| state.faults.guardrail = guardrail);
     }
 
     /// Says of every bucket that it uses so much of its memory.
