@@ -73,6 +73,10 @@ pub(crate) struct Seeds {
 
 /// The nodes of a DNS record, when the connection string may name one; otherwise those that it names. Without an answer the name is taken
 /// for that of a host: most are, and where no name server answers, only the host can be meant.
+#[cfg_attr(
+    not(feature = "srv"),
+    expect(clippy::unused_async, reason = "DNS records are asked for with the feature srv")
+)]
 pub(crate) async fn seeds(config: &Config) -> Seeds {
     #[cfg(feature = "srv")]
     if let Some(name) = config.seeds.srv_name() {
