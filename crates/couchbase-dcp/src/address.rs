@@ -71,7 +71,11 @@ impl std::str::FromStr for ConnectionString {
         for option in options.split('&').filter(|option| !option.is_empty()) {
             match option.split_once('=') {
                 Some(("network", name)) => network = Some(name.to_owned()),
-                _ => return Err(wrong(&format!("the option {option} is unknown (there is network=default|external)"))),
+                _ => {
+                    return Err(wrong(&format!(
+                        "the option {option} is unknown (there is network=auto|default|external)"
+                    )));
+                }
             }
         }
         let bucket = if bucket.is_empty() { None } else { Some(decode(bucket)?) };

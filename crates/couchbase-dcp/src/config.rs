@@ -107,7 +107,8 @@ pub struct Config {
 impl Config {
     /// A feed of the bucket that the connection string names, or that is set afterwards: `couchbase://user:password@host1,host2/bucket`.
     /// `couchbases://` is for TLS. A single name without a port may be a DNS SRV record (feature `srv`). `network=external` takes the
-    /// nodes' alternate addresses. User and password may be set afterwards, too.
+    /// nodes' alternate addresses, `network=default` their own names; without it, or with `network=auto`, they are those of the network in
+    /// which the cluster knows the host that answers. User and password may be set afterwards, too.
     pub fn new(connection_string: &str) -> Result<Self, Error> {
         let mut seeds: ConnectionString = connection_string.parse()?;
         let random = getrandom::u64().map_err(|error| Error::Configuration(format!("no random numbers: {error}")))?;

@@ -3,7 +3,7 @@
 use std::io;
 
 use bytes::BytesMut;
-use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, ReadHalf, WriteHalf};
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, ReadHalf, WriteHalf};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
@@ -11,6 +11,7 @@ use crate::address::Address;
 use crate::config::{Config, Credentials};
 use crate::error::Error;
 use crate::limits::READ_BYTES;
+use crate::output::send_all;
 use crate::scram::{Hash, Scram};
 use crate::wire::codes::{feature, opcode, status};
 use crate::wire::packet::{Outgoing, Packet};
@@ -112,21 +113,37 @@ impl PacketReader {
 impl Connection {
     /// Connects, agrees on features, authenticates, and selects the bucket, within the configured time.
     pub(crate) async fn open(address: &Address, config: &Config, purpose: Purpose) -> Result<Self, Error> {
+        let opened = Self::select_at(address, config, purpose).await?;
+        opened.ok_or_else(|| Error::Access(format!("there is no bucket {}, or the user may not use it", config.bucket)))
+    }
+
+    /// As [`Self::open`], at a node that has the bucket by the bucket's configuration: one that knows none of its name has only just started.
+    pub(crate) async fn open_member(address: &Address, config: &Config, purpose: Purpose) -> Result<Self, Error> {
+        let opened = Self::select_at(address, config, purpose).await?;
+        opened.ok_or_else(|| Error::Connection(format!("{address} has no bucket {} yet", config.bucket)))
+    }
+
+    /// Nothing when the node knows no bucket of the name.
+    async fn select_at(address: &Address, config: &Config, purpose: Purpose) -> Result<Option<Self>, Error> {
         let opening = async {
             let mut connection = Self::without_bucket(address, config, purpose).await?;
-            connection.select(config).await?;
-            Ok(connection)
+            let is_there = connection.select(config).await?;
+            Ok(is_there.then_some(connection))
         };
         timeout(config.timeout, opening).await.map_err(|_| Error::Timeout(format!("connecting to {address}")))?
     }
 
     /// Connects, agrees on features and authenticates, however long it takes.
     pub(crate) async fn without_bucket(address: &Address, config: &Config, purpose: Purpose) -> Result<Self, Error> {
-        let (reader, writer) = tokio::io::split(socket(address, config).await?);
-        let mut connection = Self { reader: PacketReader { half: reader, buffer: BytesMut::new() }, writer };
+        let mut connection = Self::over(socket(address, config).await?);
         connection.hello(config, purpose).await?;
         connection.authenticate(config).await?;
         Ok(connection)
+    }
+
+    pub(crate) fn over(io: Box<dyn Io>) -> Self {
+        let (reader, writer) = tokio::io::split(io);
+        Self { reader: PacketReader { half: reader, buffer: BytesMut::new() }, writer }
     }
 
     /// Sends a request and waits for its answer, whatever its status. What else comes meanwhile is dropped: this is for the time before
@@ -134,7 +151,7 @@ impl Connection {
     pub(crate) async fn request(&mut self, request: &Outgoing) -> Result<Packet, Error> {
         let mut bytes = Vec::new();
         request.write(&mut bytes);
-        self.writer.write_all(&bytes).await?;
+        send_all(&mut self.writer, &bytes).await?;
         loop {
             let packet = self.reader.next().await?;
             if packet.is_response() && packet.opcode == request.opcode && packet.opaque == request.opaque {
@@ -183,13 +200,13 @@ impl Connection {
         scram.verify(&last.value)
     }
 
-    async fn select(&mut self, config: &Config) -> Result<(), Error> {
+    /// Whether the node knows the bucket.
+    async fn select(&mut self, config: &Config) -> Result<bool, Error> {
         let answer = self.request(&request::select_bucket(&config.bucket)).await?;
         match answer.vbucket {
-            status::NO_ACCESS | status::KEY_NOT_FOUND | status::NO_BUCKET => {
-                Err(Error::Access(format!("there is no bucket {}, or the user may not use it", config.bucket)))
-            }
-            _ => success(&answer, "SELECT_BUCKET"),
+            status::KEY_NOT_FOUND | status::NO_BUCKET => Ok(false),
+            status::NO_ACCESS => Err(Error::Access(format!("the user may not use the bucket {}", config.bucket))),
+            _ => success(&answer, "SELECT_BUCKET").map(|()| true),
         }
     }
 }

@@ -184,7 +184,7 @@ impl Client {
         let collection = match node.id_of(&request.collection, deadline).await {
             Ok(id) => id,
             Err(Unanswered::NotSent(error) | Unanswered::Unknown(error)) => {
-                return if error.is_transient() { Ok(Attempt::Again(error)) } else { Err(error) };
+                return if may_pass(&error) { Ok(Attempt::Again(error)) } else { Err(error) };
             }
         };
         let outgoing = Outgoing {
@@ -206,8 +206,12 @@ impl Client {
                 node.forget(&request.collection);
                 Ok(Attempt::UnknownCollection)
             }
+            // The node is about to make the bucket, or has lost it.
+            Ok(Packet { vbucket: status::CONFIG_ONLY | status::NO_BUCKET, .. }) => {
+                Ok(Attempt::Again(Error::Connection(format!("{address} has no bucket {} yet", self.config.bucket))))
+            }
             Ok(answer) => Ok(Attempt::Answered(answer)),
-            Err(Unanswered::NotSent(error)) if error.is_transient() => Ok(Attempt::Again(error)),
+            Err(Unanswered::NotSent(error)) if may_pass(&error) => Ok(Attempt::Again(error)),
             Err(Unanswered::Unknown(error)) if error.is_transient() && request.is_repeatable => {
                 Ok(Attempt::Again(error))
             }
@@ -226,6 +230,11 @@ impl Client {
         nodes.insert(address.clone(), Arc::clone(&node));
         node
     }
+}
+
+/// Whether it may be otherwise a moment later. The bucket was there, and open to the user: a node that denies it may have only just started.
+fn may_pass(error: &Error) -> bool {
+    error.is_transient() || matches!(error, Error::Access(_))
 }
 
 enum Attempt {
@@ -256,7 +265,7 @@ pub async fn management(config: &Config) -> Result<Vec<(String, u16)>, Error> {
     let config = Config { bucket: "none".into(), ..config.clone() };
     config.check()?;
     let mut last = Error::Connection("the connection string names no node".into());
-    for address in seeds(&config).await? {
+    for address in seeds(&config).await.addresses {
         let asking = async {
             let mut connection = Connection::without_bucket(&address, &config, Purpose::Streams).await?;
             let answer = connection.request(&Outgoing::new(opcode::GET_CLUSTER_CONFIG)).await?;

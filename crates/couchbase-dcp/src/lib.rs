@@ -13,6 +13,7 @@ mod limits;
 mod manifest;
 mod monitor;
 mod observer;
+mod output;
 mod producer;
 mod scram;
 #[cfg(feature = "srv")]

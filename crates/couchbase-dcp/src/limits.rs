@@ -45,3 +45,9 @@ pub(crate) const KEY_BYTES_MAX: usize = 250;
 pub(crate) const SCRAM_ITERATIONS_MAX: u32 = 1_000_000;
 /// A connection is dead after so many NOOP intervals without a byte (`kv_engine` docs/dcp/documentation/dead-connections.md).
 pub(crate) const SILENT_INTERVALS_MAX: u32 = 2;
+/// How long a name server may take for an answer.
+#[cfg(feature = "srv")]
+pub(crate) const DNS_PATIENCE: Duration = Duration::from_secs(2);
+/// Datagrams of name servers are not longer.
+#[cfg(feature = "srv")]
+pub(crate) const DNS_DATAGRAM_BYTES_MAX: usize = 4 << 10;

@@ -4,7 +4,6 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use tokio::io::AsyncWriteExt as _;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tokio::time::{sleep, timeout};
@@ -13,6 +12,7 @@ use crate::address::Address;
 use crate::config::Config;
 use crate::connection::{Connection, Purpose};
 use crate::error::Error;
+use crate::output::send_all;
 use crate::wire::codes::{opcode, status};
 use crate::wire::packet::Outgoing;
 use crate::wire::request::{self, Observed};
@@ -50,7 +50,7 @@ impl Observer {
         let task = tokio::spawn(async move {
             loop {
                 // A node that is away shows nothing; what waits for it waits until it is back, or no member any more.
-                let Ok(mut connection) = Connection::open(&node, &config, Purpose::Streams).await else {
+                let Ok(mut connection) = Connection::open_member(&node, &config, Purpose::Streams).await else {
                     sleep(interval).await;
                     continue;
                 };
@@ -83,7 +83,7 @@ async fn look(connection: &mut Connection, asked: &[(u16, u64)]) -> Result<Vec<(
     }
     let Connection { reader, writer } = connection;
     // Written and read at once: so many answers may not fit into the buffers between the two.
-    let (written, seen) = tokio::join!(writer.write_all(&bytes), async {
+    let (written, seen) = tokio::join!(send_all(writer, &bytes), async {
         let mut seen = Vec::with_capacity(asked.len());
         let mut waiting = asked.len();
         while waiting > 0 {
@@ -105,4 +105,26 @@ async fn look(connection: &mut Connection, asked: &[(u16, u64)]) -> Result<Vec<(
     });
     written?;
     seen
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::AsyncReadExt as _;
+
+    use super::*;
+    use crate::output::tests::{Buffering, PATIENCE};
+
+    #[tokio::test]
+    async fn questions_do_not_stay_in_the_encryption() {
+        let (io, mut node) = Buffering::new();
+        let mut connection = Connection::over(Box::new(io));
+        let asked: Vec<(u16, u64)> = (0..20).map(|vbucket| (vbucket, 7)).collect();
+        let mut all = Vec::new();
+        request::observe_seqno(0, 7).write(&mut all);
+        let mut found = vec![0; all.len() * asked.len()];
+        tokio::select! {
+            looked = look(&mut connection, &asked) => panic!("nobody has answered: {looked:?}"),
+            read = timeout(PATIENCE, node.read_exact(&mut found)) => assert!(read.expect("all of it comes").is_ok()),
+        }
+    }
 }

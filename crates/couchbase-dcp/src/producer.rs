@@ -6,8 +6,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use bytes::{Buf as _, BytesMut};
-use tokio::io::AsyncWriteExt as _;
 use tokio::sync::{Notify, mpsc};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep_until, timeout};
@@ -20,6 +18,7 @@ use crate::error::Error;
 use crate::limits::{ACKNOWLEDGE_PART, BATCH_ITEMS_MAX, COMMANDS_MAX, OVERRUN_BYTES_MAX, SILENT_INTERVALS_MAX};
 use crate::manifest::{Ids, Manifest};
 use crate::monitor::{Topologies, publish};
+use crate::output::Output;
 use crate::wire::codes::{magic, opcode, open_flag, status};
 use crate::wire::message::{self, Message};
 use crate::wire::packet::{Outgoing, Packet};
@@ -179,8 +178,7 @@ struct Session {
     window: Arc<Window>,
     /// Read, and not yet handed on.
     items: Vec<Item>,
-    /// To be written.
-    output: BytesMut,
+    output: Output,
     pending: HashMap<u32, Pending>,
     ids: Ids,
     /// The collections that the filter shows; all of them without.
@@ -204,7 +202,7 @@ impl Session {
             shared,
             window,
             items: Vec::new(),
-            output: BytesMut::new(),
+            output: Output::default(),
             pending: HashMap::new(),
             ids,
             collections: None,
@@ -213,16 +211,24 @@ impl Session {
         }
     }
 
-    async fn run(&mut self, mut commands: mpsc::Receiver<Command>) -> Result<std::convert::Infallible, Error> {
-        let shared = self.shared.clone();
-        let config = &shared.config;
-        let mut connection = Connection::open(&self.address, config, Purpose::Streams).await?;
+    async fn run(&mut self, commands: mpsc::Receiver<Command>) -> Result<std::convert::Infallible, Error> {
+        let config = &Arc::clone(&self.shared.config);
+        let mut connection = Connection::open_member(&self.address, config, Purpose::Streams).await?;
         timeout(config.timeout, self.set_up(&mut connection))
             .await
             .map_err(|_| Error::Timeout(format!("opening DCP at {}", self.address)))??;
+        self.stream(connection, commands).await
+    }
+
+    /// What a connection does on which DCP is open.
+    async fn stream(
+        &mut self,
+        connection: Connection,
+        mut commands: mpsc::Receiver<Command>,
+    ) -> Result<std::convert::Infallible, Error> {
         let Connection { mut reader, mut writer } = connection;
-        let window = Arc::clone(&self.window);
-        let silence = (config.noop_interval * SILENT_INTERVALS_MAX).max(Duration::from_millis(1));
+        let (shared, window) = (self.shared.clone(), Arc::clone(&self.window));
+        let silence = (shared.config.noop_interval * SILENT_INTERVALS_MAX).max(Duration::from_millis(1));
         let mut deadline = Instant::now() + silence;
         loop {
             tokio::select! {
@@ -239,7 +245,7 @@ impl Session {
                     let items = std::mem::replace(&mut self.items, rest);
                     permit.send(Batch { connection: self.number, items });
                 }
-                written = writer.write(&self.output), if !self.output.is_empty() => self.output.advance(written?),
+                sent = self.output.send(&mut writer), if !self.output.is_sent() => sent?,
                 command = commands.recv() => {
                     let command = command.ok_or_else(|| Error::Connection("the feed is gone".into()))?;
                     self.obey(command);
@@ -330,9 +336,7 @@ impl Session {
     }
 
     fn ask(&mut self, request: &Outgoing) {
-        let mut bytes = Vec::new();
-        request.write(&mut bytes);
-        self.output.extend_from_slice(&bytes);
+        self.output.push(request);
     }
 
     fn obey(&mut self, command: Command) {
@@ -368,7 +372,7 @@ impl Session {
         if packet.opcode == opcode::DCP_NOOP {
             let mut bytes = Vec::new();
             Outgoing::write_answer(packet, &mut bytes);
-            self.output.extend_from_slice(&bytes);
+            self.output.extend(&bytes);
             return Ok(());
         }
         if packet.magic == magic::SERVER_REQUEST {
@@ -481,3 +485,6 @@ fn read_manifest(packet: &Packet) -> Result<Manifest, Error> {
 fn failover_log(packet: &Packet) -> Result<Vec<Branch>, Error> {
     request::read_failover_log(&packet.value).ok_or_else(|| Error::Protocol("a failover log is malformed".into()))
 }
+
+#[cfg(test)]
+mod tests;

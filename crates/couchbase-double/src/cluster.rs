@@ -7,10 +7,10 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use tokio::sync::watch;
 
-use crate::Options;
 use crate::manifest::{Manifest, ManifestError, SystemEvent};
 use crate::privilege::Privilege;
 use crate::vbucket::{VBucket, random_uuid};
+use crate::{Guardrail, Options, Withheld};
 
 /// What all connections share.
 pub(crate) struct Shared {
@@ -49,14 +49,19 @@ pub(crate) struct State {
     pub(crate) faults: Faults,
     /// The connection that holds a DCP name, by node, bucket and name.
     pub(crate) dcp_names: HashMap<(usize, String, String), u64>,
+    /// Counts refusals to select a bucket.
+    pub(crate) refused_selections: watch::Sender<u64>,
     next_connection: u64,
 }
 
+#[expect(clippy::struct_excessive_bools, reason = "each says something of its own")]
 pub(crate) struct Node {
     pub(crate) kv_port: u16,
     pub(crate) mgmt_port: u16,
     /// Where somebody in front of the node speaks TLS.
     pub(crate) kv_tls_port: Option<u16>,
+    /// Whether it has the data service, and so buckets.
+    pub(crate) has_data: bool,
     /// Whether the node answers at all.
     pub(crate) is_up: bool,
     /// Whether the cluster counts it in.
@@ -90,6 +95,10 @@ pub(crate) struct Faults {
     pub(crate) denied: Vec<Privilege>,
     /// How much of its memory every bucket uses, in percent.
     pub(crate) memory_percent: u8,
+    /// Why buckets take no more data.
+    pub(crate) guardrail: Option<Guardrail>,
+    /// What these nodes answer to whoever selects a bucket.
+    pub(crate) withheld: BTreeMap<usize, Withheld>,
 }
 
 pub(crate) struct Bucket {
@@ -105,20 +114,22 @@ pub(crate) struct Bucket {
 
 impl State {
     pub(crate) fn new(options: Options, ports: &[(u16, u16)]) -> Self {
-        let node = |&(kv_port, mgmt_port): &(u16, u16)| Node {
+        let node = |(at, &(kv_port, mgmt_port)): (usize, &(u16, u16))| Node {
             kv_port,
             mgmt_port,
             kv_tls_port: None,
+            has_data: at < options.nodes.max(1),
             is_up: true,
             is_member: true,
             is_known: true,
         };
         let mut state = Self {
-            nodes: ports.iter().map(node).collect(),
+            nodes: ports.iter().enumerate().map(node).collect(),
             buckets: BTreeMap::new(),
             cluster_uuid: format!("{:032x}", random_uuid()),
             faults: Faults::default(),
             dcp_names: HashMap::new(),
+            refused_selections: watch::Sender::new(0),
             next_connection: 1,
             options,
         };
@@ -137,7 +148,7 @@ impl State {
         if self.buckets.contains_key(name) {
             return false;
         }
-        let members = self.members();
+        let members = self.data_members();
         let replicas = self.options.replicas.min(members.len().saturating_sub(1));
         let place = |vbucket: usize| (0..=replicas).map(|copy| spread(&members, vbucket + copy)).collect();
         let bucket = Bucket {
@@ -154,6 +165,17 @@ impl State {
 
     fn members(&self) -> Vec<usize> {
         self.nodes.iter().enumerate().filter(|(_, node)| node.is_member).map(|(at, _)| at).collect()
+    }
+
+    fn data_members(&self) -> Vec<usize> {
+        let has_data = |at: &usize| self.nodes.get(*at).is_some_and(|node| node.has_data);
+        self.members().into_iter().filter(has_data).collect()
+    }
+
+    /// Whether nodes without data know the configurations of buckets, by buckets that have nothing else; before 7.6 they know no bucket.
+    pub(crate) fn has_config_only_buckets(&self) -> bool {
+        let mut numbers = self.options.version.split('.').map(|number| number.parse().unwrap_or(0_u32));
+        (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0)) >= (7, 6)
     }
 
     /// Fails a node over: its replicas become active, with what they have (docs/dcp/documentation/failure-scenarios.md).
@@ -186,7 +208,7 @@ impl State {
         for node in &mut self.nodes {
             (node.is_member, node.is_known) = (node.is_up, node.is_up);
         }
-        let members = self.members();
+        let members = self.data_members();
         for bucket in self.buckets.values_mut() {
             let replicas = self.options.replicas.min(members.len().saturating_sub(1));
             // Turned by one place against the first distribution, so that vbuckets move even when nobody joined.
@@ -227,7 +249,7 @@ impl State {
     /// (docs/BucketConfiguration.md and gocbcore's config.go).
     pub(crate) fn config(&self, name: &str, this_node: usize) -> Option<Value> {
         let bucket = self.buckets.get(name)?;
-        let members = self.members();
+        let members = self.data_members();
         let place = |node: &i32| {
             let node = usize::try_from(*node).ok();
             let at = node.and_then(|node| members.iter().position(|member| *member == node));
@@ -279,11 +301,14 @@ impl State {
             .map(|(at, node)| {
                 let mut value = json!({
                     "hostname": "127.0.0.1",
-                    "services": {"kv": node.kv_port, "mgmt": node.mgmt_port},
+                    "services": {"mgmt": node.mgmt_port},
                     "nodeUUID": format!("{at:032x}"),
                 });
-                if let (Some(port), Some(services)) = (node.kv_tls_port, value.get_mut("services")) {
-                    merge(services, json!({"kvSSL": port}));
+                if let Some(services) = value.get_mut("services").filter(|_| node.has_data) {
+                    merge(services, json!({"kv": node.kv_port}));
+                    if let Some(port) = node.kv_tls_port {
+                        merge(services, json!({"kvSSL": port}));
+                    }
                 }
                 if *at == this_node {
                     merge(&mut value, json!({"thisNode": true}));

@@ -64,8 +64,11 @@ const EXPIRY_INTERVAL: Duration = Duration::from_secs(1);
 /// What a cluster is made of.
 #[derive(Debug, Clone)]
 pub struct Options {
-    /// The number of nodes, at least 1.
+    /// The number of nodes with the data service, at least 1.
     pub nodes: usize,
+    /// The number of nodes without it, after the others. The key-value port is open there, too: from version 7.6 on they have the
+    /// configurations of buckets, before it no bucket.
+    pub other_nodes: usize,
     /// The number of vbuckets of each bucket; the real server has 1024, or 128 with the Magma engine.
     pub vbuckets: u16,
     /// Copies besides the active one, limited by the number of nodes.
@@ -84,6 +87,7 @@ impl Default for Options {
     fn default() -> Self {
         Self {
             nodes: 2,
+            other_nodes: 0,
             vbuckets: 64,
             replicas: 1,
             bucket: "default".into(),
@@ -92,6 +96,28 @@ impl Default for Options {
             version: "7.6.4-5146-enterprise".into(),
         }
     }
+}
+
+/// What a node that has a bucket not, or not yet, answers to whoever selects it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Withheld {
+    /// There is none: the answer for a user who may use it.
+    NotFound,
+    /// No access: the answer for a user who may not.
+    NoAccess,
+}
+
+/// Why a bucket takes no more data (from 7.6 on the guardrails of `ns_server`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Guardrail {
+    /// It has as much as it may have.
+    SizeLimit,
+    /// Too little of it fits into its memory.
+    ResidentRatio,
+    /// There is too much of it on a node.
+    DataSize,
+    /// Too little room is left on a disk.
+    DiskSpace,
 }
 
 /// A running cluster; it ends when this is dropped.
@@ -125,7 +151,7 @@ impl Double {
     pub async fn start(options: Options) -> io::Result<Self> {
         let mut listeners = Vec::new();
         let mut ports = Vec::new();
-        for _ in 0..options.nodes.max(1) {
+        for _ in 0..options.nodes.max(1) + options.other_nodes {
             let kv = TcpListener::bind("127.0.0.1:0").await?;
             let mgmt = TcpListener::bind("127.0.0.1:0").await?;
             ports.push((kv.local_addr()?.port(), mgmt.local_addr()?.port()));
@@ -294,6 +320,27 @@ impl Double {
     /// Takes these privileges away from the user, and gives back all others.
     pub fn deny(&self, privileges: &[Privilege]) {
         self.change(|state| state.faults.denied = privileges.to_vec());
+    }
+
+    /// Takes the buckets away from a node, or gives them back, with all that they hold: after a restart of `memcached` the node has none
+    /// until `ns_server` has created them. Connections that have selected one end.
+    pub fn withhold_buckets(&self, node: usize, answer: Option<Withheld>) {
+        self.change(|state| match answer {
+            Some(answer) => drop(state.faults.withheld.insert(node, answer)),
+            None => drop(state.faults.withheld.remove(&node)),
+        });
+    }
+
+    /// Waits until somebody selects a bucket that he does not get.
+    pub async fn selection_refused(&self) {
+        let mut refused = self.shared.state().refused_selections.subscribe();
+        // It ends with the cluster at the latest.
+        let _ = refused.changed().await;
+    }
+
+    /// Buckets take no more data while there is a reason: everything but what makes documents smaller or removes them is refused.
+    pub fn refuse_data(&self, guardrail: Option<Guardrail>) {
+        self.change(|state| state.faults.guardrail = guardrail);
     }
 
     /// Says of every bucket that it uses so much of its memory.

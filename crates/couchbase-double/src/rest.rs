@@ -99,7 +99,7 @@ async fn pool(Extract(service): Extract<Service>) -> Response {
                 "hostname": format!("127.0.0.1:{}", node.mgmt_port),
                 "status": if node.is_up { "healthy" } else { "unhealthy" },
                 "clusterMembership": if node.is_member { "active" } else { "inactiveFailed" },
-                "services": ["kv"],
+                "services": [if node.has_data { "kv" } else { "n1ql" }],
                 "ports": {"direct": node.kv_port},
                 "thisNode": at == service.node,
                 "version": state.options.version,

@@ -3,6 +3,7 @@
 
 use std::collections::BTreeSet;
 
+use crate::Withheld;
 use crate::cluster::{Shared, State};
 use crate::dcp::Producer;
 use crate::error_map;
@@ -46,6 +47,8 @@ pub(crate) struct Session {
     pub(crate) bucket: Option<String>,
     /// Of the bucket: one that is made again under its name is another one.
     bucket_uuid: String,
+    /// It has a configuration and nothing else.
+    is_config_only: bool,
     pub(crate) dcp: Option<Producer>,
     user: Option<String>,
     scram: Option<Scram>,
@@ -67,6 +70,7 @@ impl Session {
             node,
             bucket: None,
             bucket_uuid: String::new(),
+            is_config_only: false,
             dcp: None,
             user: None,
             scram: None,
@@ -78,7 +82,8 @@ impl Session {
     /// Whether the bucket was deleted: that ends the connections that have selected it (`daemon/bucket_manager.cc`, `disconnectBucket`).
     pub(crate) fn is_bucket_gone(&self, state: &State) -> bool {
         let Some(name) = &self.bucket else { return false };
-        state.buckets.get(name).is_none_or(|bucket| bucket.uuid != self.bucket_uuid)
+        state.faults.withheld.contains_key(&self.node)
+            || state.buckets.get(name).is_none_or(|bucket| bucket.uuid != self.bucket_uuid)
     }
 
     fn has(&self, feature: u16) -> bool {
@@ -190,6 +195,7 @@ impl Session {
         if !validate::is_command(packet.opcode) {
             return Err(Status::UNKNOWN_COMMAND.into());
         }
+        self.check_config_only(packet)?;
         let is_dcp = (opcode::DCP_OPEN..=opcode::DCP_OSO_SNAPSHOT).contains(&packet.opcode);
         if !is_dcp {
             validate::check(self, packet)?;
@@ -217,6 +223,16 @@ impl Session {
             opcode::SUBDOC_GET..=opcode::SUBDOC_REPLACE_BODY_WITH_XATTR => one(subdoc::run(self, state, packet)),
             _ if is_dcp => crate::dcp::run(self, state, packet),
             _ => one(kv::run(self, state, packet)),
+        }
+    }
+
+    /// What a bucket has that is a configuration and nothing else (daemon/cookie.cc, `validateClientRequest`).
+    fn check_config_only(&self, packet: &Packet) -> Result<(), Failure> {
+        match packet.opcode {
+            opcode::HELLO | opcode::GET_ERROR_MAP | opcode::GET_CLUSTER_CONFIG | opcode::SELECT_BUCKET => Ok(()),
+            _ if !self.is_config_only => Ok(()),
+            _ if self.has(feature::EXTENDED_ERRORS) => Err(Status::CONFIG_ONLY.into()),
+            _ => Err(Status::NOT_SUPPORTED.into()),
         }
     }
 
@@ -274,12 +290,21 @@ impl Session {
             return Err(Status::NOT_SUPPORTED.into());
         }
         if packet.key == b"@no bucket@" {
-            self.bucket = None;
+            (self.bucket, self.is_config_only) = (None, false);
             return Ok(packet.answer(Status::SUCCESS));
         }
         let name = String::from_utf8_lossy(&packet.key).into_owned();
+        let has_data = state.nodes.get(self.node).is_some_and(|node| node.has_data);
         // The user may see all buckets: who may not would hear `NO_ACCESS` of one that is not there, too.
-        let bucket = state.buckets.get(&name).ok_or(Status::KEY_NOT_FOUND)?;
+        let bucket = match (state.faults.withheld.get(&self.node), state.buckets.get(&name)) {
+            (None, Some(bucket)) if has_data || state.has_config_only_buckets() => bucket,
+            (withheld, _) => {
+                state.refused_selections.send_modify(|count| *count += 1);
+                let is_denied = withheld == Some(&Withheld::NoAccess);
+                return Err(if is_denied { Status::NO_ACCESS } else { Status::KEY_NOT_FOUND }.into());
+            }
+        };
+        self.is_config_only = !has_data;
         self.bucket_uuid.clone_from(&bucket.uuid);
         self.bucket = Some(name);
         self.told_rev = 0;

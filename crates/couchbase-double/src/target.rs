@@ -1,5 +1,6 @@
 //! What a document command works on: the vbucket, the key with its collection, and what the server refuses first.
 
+use crate::Guardrail;
 use crate::cluster::{Bucket, Faults, Node, State, id};
 use crate::item::Xattrs;
 use crate::session::Session;
@@ -37,6 +38,31 @@ pub(crate) struct Target<'a> {
     can_be_durable: bool,
 }
 
+/// Whether a guardrail stands against it (protocol/mcbp/opcode.cc, `ClientWritingData`).
+fn brings_data(code: u8) -> bool {
+    match code {
+        opcode::SUBDOC_DELETE | opcode::SUBDOC_MULTI_LOOKUP | opcode::SUBDOC_GET_COUNT => false,
+        opcode::SUBDOC_DICT_ADD..=opcode::SUBDOC_REPLACE_BODY_WITH_XATTR
+        | opcode::SET
+        | opcode::ADD
+        | opcode::REPLACE
+        | opcode::APPEND
+        | opcode::PREPEND
+        | opcode::INCREMENT
+        | opcode::DECREMENT => true,
+        _ => false,
+    }
+}
+
+fn refusal(guardrail: Guardrail) -> Status {
+    match guardrail {
+        Guardrail::SizeLimit => Status::SIZE_LIMIT_EXCEEDED,
+        Guardrail::ResidentRatio => Status::RESIDENT_RATIO_TOO_LOW,
+        Guardrail::DataSize => Status::DATA_SIZE_TOO_BIG,
+        Guardrail::DiskSpace => Status::DISK_SPACE_TOO_LOW,
+    }
+}
+
 impl<'a> Target<'a> {
     /// Finds what the packet names, on the active node.
     pub(crate) fn active(session: &Session, state: &'a mut State, packet: &Packet) -> Result<Self, Failure> {
@@ -72,6 +98,9 @@ impl<'a> Target<'a> {
         }
         if !is_here(bucket, packet.vbucket, node) {
             return Err(session.not_my_vbucket(state));
+        }
+        if let Some(guardrail) = state.faults.guardrail.filter(|_| brings_data(packet.opcode)) {
+            return Err(refusal(guardrail).into());
         }
         let State { buckets, faults, nodes, .. } = state;
         let bucket = buckets.get_mut(name).ok_or(Status::NO_BUCKET)?;

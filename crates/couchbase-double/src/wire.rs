@@ -109,12 +109,17 @@ impl Status {
     pub(crate) const LOCKED: Self = Self(0x09);
     pub(crate) const STREAM_NOT_FOUND: Self = Self(0x0a);
     pub(crate) const OPAQUE_NO_MATCH: Self = Self(0x0b);
+    pub(crate) const CONFIG_ONLY: Self = Self(0x0d);
     pub(crate) const NOT_LOCKED: Self = Self(0x0e);
     pub(crate) const AUTH_ERROR: Self = Self(0x20);
     pub(crate) const AUTH_CONTINUE: Self = Self(0x21);
     pub(crate) const RANGE: Self = Self(0x22);
     pub(crate) const ROLLBACK: Self = Self(0x23);
     pub(crate) const NO_ACCESS: Self = Self(0x24);
+    pub(crate) const SIZE_LIMIT_EXCEEDED: Self = Self(0x35);
+    pub(crate) const RESIDENT_RATIO_TOO_LOW: Self = Self(0x36);
+    pub(crate) const DATA_SIZE_TOO_BIG: Self = Self(0x37);
+    pub(crate) const DISK_SPACE_TOO_LOW: Self = Self(0x38);
     pub(crate) const UNKNOWN_FRAME_INFO: Self = Self(0x80);
     pub(crate) const UNKNOWN_COMMAND: Self = Self(0x81);
     pub(crate) const NOT_SUPPORTED: Self = Self(0x83);

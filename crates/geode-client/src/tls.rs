@@ -5,6 +5,7 @@ use std::sync::Arc;
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
+use tokio_rustls::rustls::crypto::{CryptoProvider, ring};
 use tokio_rustls::rustls::pki_types::pem::PemObject as _;
 use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use tokio_rustls::rustls::{ClientConfig, RootCertStore};
@@ -39,7 +40,12 @@ impl Tls {
             let root = root.map_err(|error| wrong("root certificates", &error))?;
             store.add(root).map_err(|error| wrong("root certificates", &error))?;
         }
-        let builder = ClientConfig::builder().with_root_certificates(store);
+        // Asked for none, rustls panics in a program that has several and has installed no default.
+        let provider = CryptoProvider::get_default().cloned().unwrap_or_else(|| Arc::new(ring::default_provider()));
+        let builder = ClientConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .map_err(|error| wrong("protocol versions", &error))?
+            .with_root_certificates(store);
         let config = match identity {
             None => builder.with_no_client_auth(),
             Some((chain, key)) => {
@@ -55,5 +61,17 @@ impl Tls {
     pub(crate) async fn connect(&self, host: &str, stream: TcpStream) -> std::io::Result<TlsStream<TcpStream>> {
         let name = ServerName::try_from(host.to_owned()).map_err(std::io::Error::other)?;
         self.connector.connect(name, stream).await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_program_has_its_choice_of_cryptography() {
+        Tls::with_pem(b"", None).unwrap();
+        // rustls installs a default where it is left to find one, and panics where it finds several.
+        assert!(CryptoProvider::get_default().is_none());
     }
 }

@@ -36,6 +36,13 @@ pub(crate) fn failed(what: &str, status: u16) -> PlatformError {
         status::NO_ACCESS => PlatformError::Refused(format!("{what}: {LACKS}; run `tidelock doctor`")),
         status::TOO_BIG => PlatformError::Refused(format!("{what}: the server takes no document of that size")),
         status::NO_MEMORY => PlatformError::Full(format!("{what}: the bucket has no memory left")),
+        status::SIZE_LIMIT_EXCEEDED | status::DATA_SIZE_TOO_BIG => {
+            PlatformError::Full(format!("{what}: the bucket has more data than the cluster allows"))
+        }
+        status::RESIDENT_RATIO_TOO_LOW => {
+            PlatformError::Full(format!("{what}: too little of the bucket fits into its memory"))
+        }
+        status::DISK_SPACE_TOO_LOW => PlatformError::Full(format!("{what}: a disk of the cluster is almost full")),
         status::DURABILITY_INVALID_LEVEL => {
             PlatformError::Refused(format!("{what}: the bucket does not offer the configured durability"))
         }

@@ -25,6 +25,10 @@ pub(crate) mod status {
     pub(crate) const LOCKED: u16 = 0x09;
     pub(crate) const NO_ACCESS: u16 = 0x24;
     pub(crate) const NOT_INITIALIZED: u16 = 0x25;
+    pub(crate) const SIZE_LIMIT_EXCEEDED: u16 = 0x35;
+    pub(crate) const RESIDENT_RATIO_TOO_LOW: u16 = 0x36;
+    pub(crate) const DATA_SIZE_TOO_BIG: u16 = 0x37;
+    pub(crate) const DISK_SPACE_TOO_LOW: u16 = 0x38;
     pub(crate) const NO_MEMORY: u16 = 0x82;
     pub(crate) const BUSY: u16 = 0x85;
     pub(crate) const TEMPORARY_FAILURE: u16 = 0x86;

@@ -4,18 +4,17 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use bytes::{Buf as _, BytesMut};
-use tokio::io::{AsyncWriteExt as _, WriteHalf};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout_at};
 
 use crate::address::Address;
 use crate::config::Config;
-use crate::connection::{Connection, Io, Purpose};
+use crate::connection::{Connection, Purpose};
 use crate::error::Error;
 use crate::limits::{OUTPUT_BYTES_MAX, REQUESTS_WAITING_MAX};
 use crate::monitor::read_id;
+use crate::output::Output;
 use crate::wire::codes::opcode;
 use crate::wire::packet::{Outgoing, Packet};
 use crate::wire::request;
@@ -60,7 +59,7 @@ impl Node {
         let named = address.clone();
         let task = tokio::spawn(async move {
             let mut sent = HashMap::new();
-            let error = match Connection::open(&address, &config, Purpose::Documents).await {
+            let error = match Connection::open_member(&address, &config, Purpose::Documents).await {
                 Ok(connection) => match run(connection, &mut given, &mut sent).await {
                     Ok(never) => match never {},
                     Err(error) => error,
@@ -127,11 +126,6 @@ impl Node {
     }
 }
 
-/// Writes some bytes; without any, flushes. Cancel-safe.
-async fn write(writer: &mut WriteHalf<Box<dyn Io>>, bytes: &[u8]) -> std::io::Result<usize> {
-    if bytes.is_empty() { writer.flush().await.map(|()| 0) } else { writer.write(bytes).await }
-}
-
 type Waiting = HashMap<u32, oneshot::Sender<Result<Packet, Unanswered>>>;
 
 async fn run(
@@ -140,10 +134,8 @@ async fn run(
     sent: &mut Waiting,
 ) -> Result<std::convert::Infallible, Error> {
     let Connection { mut reader, mut writer } = connection;
-    let mut output = BytesMut::new();
+    let mut output = Output::default();
     let mut opaque = 0_u32;
-    // What was written may wait in the encryption until it is flushed.
-    let mut is_flushed = true;
     loop {
         tokio::select! {
             filled = reader.fill() => {
@@ -157,15 +149,10 @@ async fn run(
             order = orders.recv(), if output.len() < OUTPUT_BYTES_MAX => {
                 let Order { request, answer } = order.ok_or_else(|| Error::Connection("the client is gone".into()))?;
                 opaque = opaque.wrapping_add(1);
-                let mut bytes = Vec::new();
-                Outgoing { opaque, ..request }.write(&mut bytes);
-                output.extend_from_slice(&bytes);
+                output.push(&Outgoing { opaque, ..request });
                 sent.insert(opaque, answer);
             }
-            written = write(&mut writer, &output), if !output.is_empty() || !is_flushed => {
-                is_flushed = output.is_empty();
-                output.advance(written?);
-            }
+            sent = output.send(&mut writer), if !output.is_sent() => sent?,
         }
     }
 }

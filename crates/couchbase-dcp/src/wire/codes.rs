@@ -79,6 +79,8 @@ pub(crate) mod status {
     pub(crate) const INVALID: u16 = 0x04;
     pub(crate) const NOT_MY_VBUCKET: u16 = 0x07;
     pub(crate) const NO_BUCKET: u16 = 0x08;
+    /// The node has the bucket's configuration, and nothing else of it.
+    pub(crate) const CONFIG_ONLY: u16 = 0x0d;
     pub(crate) const AUTH_ERROR: u16 = 0x20;
     pub(crate) const AUTH_CONTINUE: u16 = 0x21;
     pub(crate) const RANGE: u16 = 0x22;

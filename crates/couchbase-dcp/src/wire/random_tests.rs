@@ -7,6 +7,7 @@ use super::codes::{datatype, opcode};
 use super::message::decode;
 use super::packet::Packet;
 use super::{reader, request, value};
+use crate::address::Address;
 use crate::config::Config;
 use crate::manifest::Manifest;
 use crate::scram::{Hash, Scram};
@@ -29,6 +30,10 @@ fn parts() -> impl Strategy<Value = Packet> {
 
 fn sized(length: usize) -> impl Strategy<Value = Bytes> {
     proptest::collection::vec(any::<u8>(), length..=length).prop_map(Bytes::from)
+}
+
+fn asked() -> Address {
+    Address { host: "h".into(), port: 11210 }
 }
 
 proptest! {
@@ -59,7 +64,7 @@ proptest! {
     #[test]
     fn any_bytes_as_texts(bytes in proptest::collection::vec(any::<u8>(), 0..100)) {
         let _ = Manifest::parse(&bytes);
-        let _ = Topology::parse(&bytes, "h", &Config::new("couchbase://h").unwrap());
+        let _ = Topology::first(&bytes, &asked(), &Config::new("couchbase://h").unwrap());
         let _ = Scram::new(Hash::Sha1, "u", "p").unwrap().last(&bytes);
         let _ = value::split(&Bytes::from(bytes), datatype::XATTR | datatype::SNAPPY);
     }
@@ -102,7 +107,7 @@ proptest! {
     fn any_text_as_a_configuration(map in proptest::collection::vec(proptest::collection::vec(-2..9_i32, 0..4), 0..5), server in ".{0,12}") {
         let config = Config::new("couchbase://h").unwrap();
         let text = serde_json::json!({"vBucketServerMap": {"serverList": [server], "vBucketMap": map}}).to_string();
-        if let Ok(topology) = Topology::parse(text.as_bytes(), "h", &config) {
+        if let Ok(topology) = Topology::first(text.as_bytes(), &asked(), &config) {
             for vbucket in 0..6 {
                 let _ = topology.active(vbucket);
             }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use tidelock_couchbase_dcp::kv::{Client, Request, Response, management};
 use tidelock_couchbase_dcp::{Config, Error};
-use tidelock_couchbase_double::{Double, Options};
+use tidelock_couchbase_double::{Double, Options, Withheld};
 
 const GET: u8 = 0x00;
 const SET: u8 = 0x01;
@@ -105,6 +105,78 @@ async fn a_node_that_is_away_is_an_error_after_the_timeout() {
     assert!(error.is_transient(), "{error}");
     double.revive(0).await.unwrap();
     check_all(&client).await;
+}
+
+#[tokio::test]
+async fn a_request_waits_for_the_bucket_of_a_node_that_restarts() {
+    let mut double = cluster(2).await;
+    let client = connect(&double).await;
+    set_all(&client).await;
+    for answer in [Withheld::NotFound, Withheld::NoAccess] {
+        double.kill(0);
+        double.withhold_buckets(0, Some(answer));
+        double.revive(0).await.unwrap();
+        let made = async {
+            double.selection_refused().await;
+            double.withhold_buckets(0, None);
+        };
+        tokio::join!(set_all(&client), made);
+        check_all(&client).await;
+    }
+}
+
+#[tokio::test]
+async fn a_bucket_that_does_not_come_back_in_time_may_come_later() {
+    let double = cluster(1).await;
+    let mut config = config(&double);
+    config.timeout = Duration::from_millis(500);
+    let client = Client::connect(config.clone()).await.unwrap();
+    set_all(&client).await;
+    double.withhold_buckets(0, Some(Withheld::NotFound));
+    let error = loop {
+        // The client hears of the end of its connection a moment later.
+        match set(&client, "_default._default", "k1", "1").await {
+            Ok(_) => {}
+            Err(error) if error.to_string().contains("has no bucket default yet") => break error,
+            Err(error) => assert!(error.is_transient(), "{error}"),
+        }
+    };
+    assert!(error.is_transient());
+    double.withhold_buckets(0, Some(Withheld::NoAccess));
+    assert!(matches!(set(&client, "_default._default", "k1", "1").await, Err(Error::Access(_))));
+    // Who has not used it yet hears at once that it is not there.
+    double.withhold_buckets(0, Some(Withheld::NotFound));
+    assert!(matches!(Client::connect(config).await, Err(Error::Access(_))));
+    double.withhold_buckets(0, None);
+    check_all(&client).await;
+}
+
+/// A node that has no data, before those that have.
+fn config_elsewhere(double: &Double) -> Config {
+    let ports = double.kv_ports();
+    let hosts: Vec<String> = ports.iter().rev().map(|port| format!("127.0.0.1:{port}")).collect();
+    Config::new(&format!("couchbase://Administrator:password@{}/default", hosts.join(","))).unwrap()
+}
+
+#[tokio::test]
+async fn a_node_without_data_may_be_asked_first() {
+    // Before 7.6 it knows no bucket, from then on the configuration and no collection.
+    for version in ["7.2.0-5325-enterprise", "7.6.4-5146-enterprise"] {
+        let options = Options { other_nodes: 1, vbuckets: 16, version: version.into(), ..Options::default() };
+        let mut double = Double::start(options).await.unwrap();
+        let notes = double.create_collection("default", "app", "notes");
+        let client = Client::connect(config_elsewhere(&double)).await.unwrap();
+        set_all(&client).await;
+        check_all(&client).await;
+        assert_eq!(client.id_of("app.notes").await, Ok(notes), "{version}");
+        let missing = config_elsewhere(&double).bucket("missing");
+        assert!(matches!(Client::connect(missing).await, Err(Error::Access(_))), "{version}");
+        // Whether the others have it, nobody can tell.
+        double.kill(0);
+        double.kill(1);
+        let alone = Client::connect(config_elsewhere(&double).bucket("missing")).await;
+        assert!(matches!(alone, Err(Error::Connection(_))), "{version}: {alone:?}");
+    }
 }
 
 #[tokio::test]

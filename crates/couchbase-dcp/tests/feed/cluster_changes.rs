@@ -1,10 +1,12 @@
 //! Nodes and vbuckets that move, streams and connections that end.
 
 use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
 
-use tidelock_couchbase_dcp::{EndReason, Event};
+use tidelock_couchbase_dcp::{Config, EndReason, Event, Filter};
+use tidelock_couchbase_double::{Double, Options, Withheld};
 
-use crate::support::{VBUCKETS, Writer, caught_up, change, cluster, config, next, open, until};
+use crate::support::{VBUCKETS, Writer, caught_up, change, cluster, config, config_with, next, open, until};
 
 /// Takes events until each key has its last value, and checks that no vbucket goes back.
 async fn follow(feed: &mut tidelock_couchbase_dcp::Feed, last: &BTreeMap<String, String>) {
@@ -137,4 +139,44 @@ async fn a_node_that_joins_gets_its_streams() {
     }
     let last = (0..VBUCKETS).map(|vbucket| (format!("k{vbucket}"), "{}".to_owned())).collect();
     follow(&mut feed, &last).await;
+}
+
+#[tokio::test]
+async fn a_feed_waits_for_the_bucket_of_a_node_that_restarts() {
+    const TIMEOUT: Duration = Duration::from_millis(200);
+    let mut double = cluster(1).await;
+    let mut feed = open(config_with(&double, |config| config.timeout = TIMEOUT)).await;
+    caught_up(&mut feed).await;
+    double.kill(0);
+    double.withhold_buckets(0, Some(Withheld::NotFound));
+    double.revive(0).await.unwrap();
+    // For as long as it takes: well above the time after which what does not pass is the end of a feed.
+    let begin = Instant::now();
+    let is_without = |event: &Event| matches!(event, Event::Disconnected { error, .. } if error.to_string().contains("has no bucket default yet"));
+    until(&mut feed, |event| is_without(event) && begin.elapsed() > 3 * TIMEOUT).await;
+    double.withhold_buckets(0, None);
+    let mut writer = Writer::connect(&double).await;
+    writer.set(0, "after", "{}").await;
+    change(&mut feed, "after").await;
+}
+
+#[tokio::test]
+async fn a_node_without_data_may_be_asked_first() {
+    // Before 7.6 it knows no bucket; from then on it has the configuration and no collection, and is enough of a beginning by itself.
+    for (version, seeds) in [("7.2.0-5325-enterprise", 3), ("7.6.4-5146-enterprise", 1)] {
+        let options = Options { other_nodes: 1, vbuckets: VBUCKETS, version: version.into(), ..Options::default() };
+        let double = Double::start(options).await.unwrap();
+        let id = double.create_collection("default", "app", "notes");
+        let ports = double.kv_ports();
+        let hosts: Vec<String> = ports.iter().rev().take(seeds).map(|port| format!("127.0.0.1:{port}")).collect();
+        let string = format!("couchbase://Administrator:password@{}/default", hosts.join(","));
+        let mut writer = Writer::connect(&double).await.into_collection(id);
+        writer.set(0, "there", "{}").await;
+        for filter in [Filter::All, Filter::Scope("app".into()), Filter::Collections(vec!["app.notes".into()])] {
+            let mut config = Config::new(&string).unwrap();
+            config.filter = filter;
+            let mut feed = open(config).await;
+            change(&mut feed, "there").await;
+        }
+    }
 }

@@ -118,6 +118,11 @@ impl Client {
         Some(Answer { status, datatype, cas, extras, value })
     }
 
+    /// Waits for the end of the connection; nothing comes before it.
+    pub(crate) async fn ended(&mut self) {
+        assert!(Packet::read(&mut self.stream).await.is_none());
+    }
+
     pub(crate) async fn status(&mut self, request: &Request) -> u16 {
         self.call(request).await.expect("an answer").status
     }

@@ -1,6 +1,6 @@
 //! Connections: before a user and a bucket are known, features, and what a client hears that knows no extended errors.
 
-use tidelock_couchbase_double::{Double, Options, Privilege};
+use tidelock_couchbase_double::{Double, Options, Privilege, Withheld};
 
 use crate::client::{ALL, Client, HELLO, PLAIN_ERRORS, SASL_AUTH, SELECT_BUCKET, bare, double, on};
 
@@ -15,6 +15,7 @@ const SASL_STEP: u8 = 0x22;
 const GET_LOCKED: u8 = 0x94;
 const UNLOCK: u8 = 0x95;
 const GET_CLUSTER_CONFIG: u8 = 0xb5;
+const GET_COLLECTION_ID: u8 = 0xbb;
 const SUBDOC_MULTI_MUTATION: u8 = 0xd1;
 const DCP_OPEN: u8 = 0x50;
 
@@ -24,6 +25,7 @@ const EXISTS: u16 = 0x02;
 const INVALID: u16 = 0x04;
 const NO_BUCKET: u16 = 0x08;
 const LOCKED: u16 = 0x09;
+const CONFIG_ONLY: u16 = 0x0d;
 const NOT_LOCKED: u16 = 0x0e;
 const AUTH_ERROR: u16 = 0x20;
 const AUTH_CONTINUE: u16 = 0x21;
@@ -183,6 +185,53 @@ async fn a_vbucket_that_is_elsewhere_comes_with_the_map() {
     let why: serde_json::Value = serde_json::from_slice(&unknown.value).unwrap();
     assert_eq!((why["manifest_uid"].as_str(), unknown.datatype), (Some("2"), 1));
     assert!(why["error"]["context"].is_string());
+}
+
+#[tokio::test]
+async fn nodes_without_data_have_no_bucket_or_its_configuration_alone() {
+    let start = async |version: &str| {
+        let options = Options { nodes: 1, other_nodes: 1, vbuckets: 2, version: version.into(), ..Options::default() };
+        Double::start(options).await.unwrap()
+    };
+    let select = || bare(SELECT_BUCKET).key(b"default");
+    let double = start("7.2.0-5325-enterprise").await;
+    let mut client = Client::silent(&double, 1).await;
+    client.hello(ALL).await;
+    client.log_in().await;
+    client.check(vec![("no bucket", select(), NOT_FOUND), ("none still", on(GET, "k"), NO_BUCKET)]).await;
+    let double = start("7.6.4-5146-enterprise").await;
+    for (features, refused) in [(ALL, CONFIG_ONLY), (PLAIN_ERRORS, NOT_SUPPORTED)] {
+        let mut client = Client::silent(&double, 1).await;
+        client.hello(features).await;
+        client.log_in().await;
+        let refusals = [bare(GET_COLLECTION_ID).value(b"_default._default"), on(GET, "k"), bare(DCP_OPEN), bare(NOOP)];
+        client.check(vec![("the configuration", select(), OK)]).await;
+        client.check(refusals.into_iter().map(|request| ("the rest", request, refused)).collect()).await;
+        let config = client.call(&bare(GET_CLUSTER_CONFIG)).await.unwrap();
+        let config: serde_json::Value = serde_json::from_slice(&config.value).unwrap();
+        let servers = config["vBucketServerMap"]["serverList"].as_array().unwrap();
+        let nodes = config["nodesExt"].as_array().unwrap();
+        assert_eq!((servers.len(), nodes.len(), &nodes[1]["thisNode"]), (1, 2, &true.into()));
+        assert_eq!((nodes[0]["services"]["kv"].is_u64(), nodes[1]["services"]["kv"].is_u64()), (true, false));
+    }
+}
+
+#[tokio::test]
+async fn a_bucket_that_is_withheld_ends_connections_and_comes_back_with_its_documents() {
+    let double = double().await;
+    let mut client = Client::new(&double, ALL).await;
+    assert_eq!(client.status(&on(SET, "k").extras(&[0; 8])).await, OK);
+    for (answer, status) in [(Withheld::NotFound, NOT_FOUND), (Withheld::NoAccess, NO_ACCESS)] {
+        double.withhold_buckets(0, Some(answer));
+        client.ended().await;
+        client = Client::silent(&double, 0).await;
+        client.hello(ALL).await;
+        client.log_in().await;
+        assert_eq!(client.status(&bare(SELECT_BUCKET).key(b"default")).await, status);
+        double.withhold_buckets(0, None);
+        client = Client::new(&double, ALL).await;
+        assert_eq!(client.status(&on(GET, "k")).await, OK);
+    }
 }
 
 #[tokio::test]

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use tidelock_couchbase_double::Guardrail;
 use tidelock_store::platform::{Feed, FeedEvent, Platform as _, PlatformError, Position, PutOutcome};
 
 use crate::support::{Ground, caught_up, collections, content, doc, done, get, is_change, next, put, text, until};
@@ -79,6 +80,33 @@ async fn a_hasty_write_that_the_feed_never_told_is_missed_all_the_same() {
     ground.double().pause_dcp(false);
     let events = until(&mut feed, |event| matches!(event, FeedEvent::Lost(None))).await;
     assert!(!names(&events).is_empty(), "{events:?}");
+}
+
+#[tokio::test]
+async fn a_bucket_that_takes_no_more_data_is_full() {
+    let ground = Ground::new("full").await;
+    let platform = ground.platform().await;
+    let (id, other) = (doc("a"), doc("b"));
+    let token = done(&platform, &id, content("1"), Some(b"m")).await;
+    let absent = get(&platform, &other).await.token;
+    for (guardrail, part) in [
+        (Guardrail::SizeLimit, "more data"),
+        (Guardrail::ResidentRatio, "its memory"),
+        (Guardrail::DataSize, "more data"),
+        (Guardrail::DiskSpace, "a disk"),
+    ] {
+        ground.double().refuse_data(Some(guardrail));
+        for (id, token) in [(&id, &token), (&other, &absent)] {
+            let outcome = platform.put_if(&[put(id, token, content("2"), Some(b"m"))]).await;
+            assert!(
+                matches!(&outcome, Err(PlatformError::Full(why)) if why.contains(part)),
+                "{guardrail:?}: {outcome:?}"
+            );
+        }
+        assert_eq!(text(&get(&platform, &id).await).as_deref(), Some("1"), "it is read all the same");
+    }
+    ground.double().refuse_data(None);
+    done(&platform, &id, content("2"), Some(b"m")).await;
 }
 
 #[tokio::test]

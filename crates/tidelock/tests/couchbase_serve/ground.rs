@@ -38,14 +38,20 @@ impl Ground {
     }
 
     pub(crate) async fn bare(scope: &str) -> Self {
-        let (double, text) = test_cluster(Options { vbuckets: 16, ..Options::default() }).await.unwrap();
+        Self::of(scope, Options::default()).await
+    }
+
+    /// A double with such options. The nodes without data are asked first.
+    pub(crate) async fn of(scope: &str, options: Options) -> Self {
+        let (double, text) = test_cluster(Options { vbuckets: 16, ..options }).await.unwrap();
         let mut connection = Config::new(&text).unwrap();
         if connection.bucket.is_empty() {
             "default".clone_into(&mut connection.bucket);
         }
         // The password goes where a configuration has it.
         let hosts = text.rsplit_once('@').unwrap().1.split(['/', '?']).next().unwrap();
-        let address = format!("couchbase://{hosts}");
+        let hosts: Vec<&str> = if double.is_some() { hosts.rsplit(',').collect() } else { vec![hosts] };
+        let address = format!("couchbase://{}", hosts.join(","));
         let others = Client::connect(connection.clone()).await.unwrap();
         let scratch = Scratch::new();
         Self { double, connection, address, scope: scope.to_owned(), others, scratch }

@@ -2,6 +2,7 @@
 
 use serde_json::json;
 use tidelock_core::wire::{ErrorCode, Outcome};
+use tidelock_couchbase_double::{Options, Withheld};
 use tidelock_store::platform::{FeedEvent, Platform as _, system};
 
 use crate::client::{Client, increment, put};
@@ -78,6 +79,52 @@ async fn a_fail_over_loses_no_durable_write_and_is_slept_through() {
     }
     assert_eq!(documents(&serve).len(), 20);
     serve.stop();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn sessions_go_on_while_a_node_restarts_and_has_no_bucket_yet() {
+    let mut ground = Ground::new("restarted").await;
+    let serve = ground.serve("one", "");
+    let (mut writer, mut reader) = (Client::open(&serve, 1).await, Client::open(&serve, 2).await);
+    reader.subscribe().await;
+    ground.double().kill(0);
+    ground.double().withhold_buckets(0, Some(Withheld::NotFound));
+    ground.double().revive(0).await.unwrap();
+    for sequence in 1..=10 {
+        writer.push(sequence, vec![put(&format!("k{sequence}"), FIRST)]).await;
+    }
+    ground.double().selection_refused().await;
+    ground.double().withhold_buckets(0, None);
+    for _ in 1..=10 {
+        assert_eq!(writer.outcome().await, Outcome::Accepted);
+    }
+    reader.hears("k10", Some(&json!({"n": 1}))).await;
+    ground.set("theirs", FIRST).await;
+    reader.hears("theirs", Some(&json!({"n": 1}))).await;
+    assert_eq!(documents(&serve).len(), 11);
+    serve.stop();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_without_data_may_be_asked_first() {
+    // Before 7.6 it knows no bucket, from then on the configuration and no collection.
+    for (scope, version) in [("bucketless", "7.2.0-5325-enterprise"), ("config-only", "7.6.4-5146-enterprise")] {
+        let options = Options { other_nodes: 1, version: version.into(), ..Options::default() };
+        let ground = Ground::of(scope, options).await;
+        let config = ground.config("one", "");
+        for command in ["init", "doctor"] {
+            let (succeeded, said) = Ground::run(command, &config);
+            assert!(succeeded, "{version}: {said}");
+        }
+        let serve = ground.serve("one", "");
+        let mut client = Client::open(&serve, 1).await;
+        client.subscribe().await;
+        client.push(1, vec![put("card", FIRST)]).await;
+        assert_eq!(client.outcome().await, Outcome::Accepted);
+        ground.set("theirs", FIRST).await;
+        client.hears("theirs", Some(&json!({"n": 1}))).await;
+        serve.stop();
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
