@@ -23,7 +23,7 @@
 //! - **Macros about a document that is being made** (`${$document…}`) fail; the server writes the zeros that it has then.
 //! - **Collections of the system**, limits on the number of scopes and collections, histories: there are none.
 //! - **Management**: what clients, a set-up and a check ask for, with the fields that they read (`ns_server`
-//!   apps/ns_server/src/menelaus_web.erl has the paths, and who may). Buckets are of the type couchbase, their settings stay as they are, and
+//!   `menelaus_web.erl` has the paths, and who may). Buckets are of the type couchbase, their settings stay as they are, and
 //!   memory is never too little for one.
 
 mod cluster;

@@ -249,7 +249,7 @@ fn known_name(name: &str) -> Result<&str, Missing> {
     }
 }
 
-/// `ns_server` apps/ns_server/src/menelaus_web_collections.erl, `scope_validators`.
+/// `ns_server` `menelaus_web_collections.erl`, `scope_validators`.
 fn check_name(name: &str) -> Result<(), ManifestError> {
     let allowed = |one: char| one.is_ascii_alphanumeric() || "_-%".contains(one);
     let length = name.chars().count();

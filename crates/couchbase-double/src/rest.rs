@@ -196,9 +196,10 @@ fn describe(state: &State, name: &str, node: usize) -> Option<Value> {
     let mut value = state.config(name, node)?;
     let settings = &bucket.settings;
     let (raw, nodes) = (settings.ram_mib << 20, bucket_nodes(state));
-    let controllers = match settings.is_flushable {
-        true => json!({"flush": format!("/pools/default/buckets/{name}/controller/doFlush")}),
-        false => json!({}),
+    let controllers = if settings.is_flushable {
+        json!({"flush": format!("/pools/default/buckets/{name}/controller/doFlush")})
+    } else {
+        json!({})
     };
     let details = json!({
         "bucketType": "membase",

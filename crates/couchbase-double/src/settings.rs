@@ -1,4 +1,4 @@
-//! The settings of a bucket, as the form that makes it has them (`ns_server` apps/ns_server/src/menelaus_web_buckets.erl,
+//! The settings of a bucket, as the form that makes it has them (`ns_server` `menelaus_web_buckets.erl`,
 //! `parse_bucket_params`, and `menelaus_web_autocompaction.erl`).
 
 use serde_json::{Map, Value, json};

@@ -26,7 +26,7 @@ const LOOKED_EVERY: Duration = Duration::from_millis(100);
 const MEMORY_PERCENT_MAX: f64 = 85.0;
 const DAY_S: f64 = 24.0 * 60.0 * 60.0;
 /// The least and the most whole days of a purge interval that every server takes (`ns_server`
-/// apps/ns_server/src/menelaus_web_autocompaction.erl, `parse_validate_purge_interval`).
+/// `menelaus_web_autocompaction.erl`, `parse_validate_purge_interval`).
 const PURGE_DAYS: (f64, f64) = (1.0, 60.0);
 /// How much of its files a bucket may have that is of no use, in percent: what the server has for the cluster unless it is told otherwise.
 const FRAGMENTATION: &str = "30";
@@ -189,7 +189,7 @@ async fn settings(platform: &CouchbasePlatform) -> Vec<Finding> {
         Err(error) => return unseen(error.to_string()),
     };
     // A bucket without settings of compaction of its own has the cluster's, and does not show them (ns_server
-    // apps/ns_server/src/menelaus_web_buckets.erl, `build_purge_interval_info`).
+    // `menelaus_web_buckets.erl`, `build_purge_interval_info`).
     let interval = match at(&answer, "/purgeInterval").as_f64() {
         Some(days) => Some(days),
         None => match management.get("/settings/autoCompaction").await {

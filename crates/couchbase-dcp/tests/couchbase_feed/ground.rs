@@ -130,7 +130,7 @@ impl Ground {
                 (0..8).fold(crc ^ u32::from(byte), |crc, _| (crc >> 1) ^ (0xedb8_8320 & (crc & 1).wrapping_neg()))
             })
         };
-        let is_first = |key: &String| (crc(key) >> 16 & 0x7fff) as usize % self.client.vbuckets() == 0;
+        let is_first = |key: &String| ((crc(key) >> 16 & 0x7fff) as usize).is_multiple_of(self.client.vbuckets());
         (0..).map(|n| format!("k{n}")).filter(is_first).take(count).collect()
     }
 

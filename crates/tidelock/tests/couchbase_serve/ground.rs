@@ -82,7 +82,7 @@ impl Ground {
     pub(crate) fn config(&self, node: &str, options: &str) -> PathBuf {
         let Credentials::Password { user, password } = &self.connection.credentials else { panic!("a password") };
         let (address, scope, bucket) = (&self.address, &self.scope, &self.connection.bucket);
-        let roots = self.roots.as_ref().map(|path| format!("ca_file = {path:?}\n")).unwrap_or_default();
+        let roots = self.roots.as_ref().map(|path| format!("ca_file = \"{}\"\n", path.display())).unwrap_or_default();
         let database = format!(
             "[databases.test.cluster]\nkind = \"couchbase\"\naddresses = [\"{address}\"]\nnode = \"{node}\"\nuser = \"{user}\"\n\
              password = \"{password}\"\n[databases.test.cluster.options]\nbucket = \"{bucket}\"\nscope = \"{scope}\"\n{roots}{options}\n\
