@@ -32,9 +32,12 @@ pub(crate) struct Arguments {
     /// Where the data is kept.
     #[arg(long, value_enum, default_value_t = StoreKind::Embedded)]
     store: StoreKind,
-    /// The Couchbase cluster, as `couchbase://user:password@host/bucket`; a double of one without it.
+    /// The Couchbase cluster, as `couchbase://user:password@host/bucket` or `couchbases://…`; a double of one without it.
     #[arg(long)]
     cluster: Option<String>,
+    /// The root certificates (PEM) of a cluster that is named as `couchbases://…`.
+    #[arg(long, requires = "cluster")]
+    ca: Option<PathBuf>,
     /// Do not open a browser window.
     #[arg(long)]
     no_open: bool,
@@ -77,7 +80,7 @@ pub(crate) fn run(project: &Project, arguments: &Arguments) -> TaskResult {
             geode_cluster = Some(cluster);
         }
         StoreKind::Couchbase => {
-            let couchbase = Couchbase::start(project, arguments.cluster.as_deref(), &binary)?;
+            let couchbase = Couchbase::start(project, arguments.cluster.as_deref(), arguments.ca.as_deref(), &binary)?;
             server.arg("--config").arg(couchbase.config());
             couchbase.app().clone_into(&mut app);
             couchbase_cluster = Some(couchbase);

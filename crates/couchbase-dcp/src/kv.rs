@@ -5,7 +5,7 @@
 
 mod node;
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -21,7 +21,7 @@ use crate::connection::{Connection, Purpose, success};
 use crate::error::Error;
 use crate::limits::{KEY_BYTES_MAX, RETRY_DELAY_MIN};
 use crate::monitor::{Topologies, bootstrap, publish, seeds, watch_cluster};
-use crate::topology::Topology;
+use crate::topology::{NodeText, Topology, network};
 use crate::wire::codes::{opcode, status};
 use crate::wire::packet::{Outgoing, Packet};
 use node::{Node, Unanswered};
@@ -252,14 +252,8 @@ struct ServicesText {
     nodes_ext: Vec<NodeText>,
 }
 
-#[derive(Deserialize)]
-struct NodeText {
-    hostname: Option<String>,
-    #[serde(default)]
-    services: BTreeMap<String, u16>,
-}
-
-/// Where the cluster's management REST is: host and port of each node, for TLS when the connection string is. It needs no bucket.
+/// Where the cluster's management REST is: host and port of each node that has one, for TLS when the connection string is, in the network
+/// that is chosen as for the key-value service. It needs no bucket.
 pub async fn management(config: &Config) -> Result<Vec<(String, u16)>, Error> {
     // The bucket may be one that is still to be made.
     let config = Config { bucket: "none".into(), ..config.clone() };
@@ -270,7 +264,7 @@ pub async fn management(config: &Config) -> Result<Vec<(String, u16)>, Error> {
             let mut connection = Connection::without_bucket(&address, &config, Purpose::Streams).await?;
             let answer = connection.request(&Outgoing::new(opcode::GET_CLUSTER_CONFIG)).await?;
             success(&answer, "GET_CLUSTER_CONFIG")?;
-            read_management(&answer.value, &address.host, config.is_tls())
+            read_management(&answer.value, &address, &config)
         };
         let asked = timeout(config.timeout, asking).await;
         match asked.unwrap_or_else(|_| Err(Error::Timeout(format!("the configuration of {address}")))) {
@@ -282,15 +276,16 @@ pub async fn management(config: &Config) -> Result<Vec<(String, u16)>, Error> {
     Err(last)
 }
 
-fn read_management(text: &[u8], from: &str, is_tls: bool) -> Result<Vec<(String, u16)>, Error> {
+fn read_management(text: &[u8], from: &Address, config: &Config) -> Result<Vec<(String, u16)>, Error> {
     let text: ServicesText = serde_json::from_slice(text)
         .map_err(|error| Error::Protocol(format!("a configuration is malformed: {error}")))?;
-    let service = if is_tls { "mgmtSSL" } else { "mgmt" };
-    let address = |node: NodeText| {
-        let port = *node.services.get(service)?;
-        Some((node.hostname.unwrap_or_else(|| from.to_owned()), port))
+    let network = network(&text.nodes_ext, from, config)?;
+    let service = if config.is_tls() { "mgmtSSL" } else { "mgmt" };
+    let address = |node: &NodeText| {
+        let (host, ports) = node.in_network(from, &network)?;
+        Some((host.to_owned(), *ports.get(service)?))
     };
-    Ok(text.nodes_ext.into_iter().filter_map(address).collect())
+    Ok(text.nodes_ext.iter().filter_map(address).collect())
 }
 
 #[cfg(test)]
@@ -315,11 +310,28 @@ mod tests {
 
     #[test]
     fn management_is_found_by_its_name() {
-        let text = br#"{"nodesExt":[{"services":{"mgmt":8091,"mgmtSSL":18091,"kv":11210},"thisNode":true},
+        let text = r#"{"nodesExt":[{"services":{"mgmt":8091,"mgmtSSL":18091,"kv":11210},"thisNode":true},
             {"hostname":"b","services":{"mgmt":9000}},{"hostname":"c","services":{"kv":1}}]}"#;
-        let found = |is_tls| read_management(text, "a", is_tls).unwrap();
-        assert_eq!(found(false), [("a".to_owned(), 8091), ("b".to_owned(), 9000)]);
-        assert_eq!(found(true), [("a".to_owned(), 18091)]);
-        assert!(read_management(b"{", "a", false).is_err());
+        let asked = Address { host: "a".into(), port: 11210 };
+        let found = |text: &str, string| read_management(text.as_bytes(), &asked, &Config::new(string).unwrap());
+        let plain = [("a".to_owned(), 8091), ("b".to_owned(), 9000)];
+        assert_eq!(found(text, "couchbase://a").unwrap(), plain);
+        assert_eq!(found(text, "couchbases://a").unwrap(), [("a".to_owned(), 18091)]);
+        assert!(found("{", "couchbase://a").is_err());
+        // In another network a node has the ports that it has there, or else the usual ones.
+        let text = text.replace(
+            r#""thisNode":true"#,
+            r#""alternateAddresses":{"external":{"hostname":"out","ports":{"kv":3,"mgmt":4,"mgmtSSL":5}}}"#,
+        );
+        let text = text
+            .replace(r#""hostname":"b""#, r#""hostname":"b","alternateAddresses":{"external":{"hostname":"out2"}}"#);
+        let outside = [("out".to_owned(), 4), ("out2".to_owned(), 9000)];
+        assert_eq!(found(&text, "couchbase://a?network=external").unwrap(), outside);
+        assert_eq!(found(&text, "couchbases://a?network=external").unwrap(), [("out".to_owned(), 5)]);
+        assert_eq!(found(&text, "couchbase://a").unwrap(), plain);
+        let asked = Address { host: "out".into(), port: 3 };
+        let config = Config::new("couchbase://out").unwrap();
+        assert_eq!(read_management(text.as_bytes(), &asked, &config).unwrap(), outside);
+        assert!(matches!(found(&text, "couchbase://a?network=inside"), Err(Error::Configuration(_))));
     }
 }

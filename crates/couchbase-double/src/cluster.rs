@@ -9,6 +9,7 @@ use tokio::sync::watch;
 
 use crate::manifest::{Manifest, ManifestError, SystemEvent};
 use crate::privilege::Privilege;
+use crate::settings::Settings;
 use crate::vbucket::{VBucket, random_uuid};
 use crate::{Guardrail, Options, Withheld};
 
@@ -46,6 +47,8 @@ pub(crate) struct State {
     pub(crate) nodes: Vec<Node>,
     pub(crate) buckets: BTreeMap<String, Bucket>,
     pub(crate) cluster_uuid: String,
+    /// The network that clients have to be in; without one it is that of the nodes' own names.
+    pub(crate) network: Option<String>,
     pub(crate) faults: Faults,
     /// The connection that holds a DCP name, by node, bucket and name.
     pub(crate) dcp_names: HashMap<(usize, String, String), u64>,
@@ -58,8 +61,8 @@ pub(crate) struct State {
 pub(crate) struct Node {
     pub(crate) kv_port: u16,
     pub(crate) mgmt_port: u16,
-    /// Where somebody in front of the node speaks TLS.
-    pub(crate) kv_tls_port: Option<u16>,
+    /// The ports, of both services, where somebody in front of the node speaks TLS.
+    pub(crate) tls_ports: Option<(u16, u16)>,
     /// Whether it has the data service, and so buckets.
     pub(crate) has_data: bool,
     /// Whether the node answers at all.
@@ -107,7 +110,7 @@ pub(crate) struct Bucket {
     pub(crate) vbuckets: Vec<VBucket>,
     /// For each vbucket the nodes that have it: the active first, -1 for none.
     pub(crate) map: Vec<Vec<i32>>,
-    pub(crate) replicas: usize,
+    pub(crate) settings: Settings,
     /// Revision of the configuration.
     pub(crate) rev: u64,
 }
@@ -117,7 +120,7 @@ impl State {
         let node = |(at, &(kv_port, mgmt_port)): (usize, &(u16, u16))| Node {
             kv_port,
             mgmt_port,
-            kv_tls_port: None,
+            tls_ports: None,
             has_data: at < options.nodes.max(1),
             is_up: true,
             is_member: true,
@@ -127,6 +130,7 @@ impl State {
             nodes: ports.iter().enumerate().map(node).collect(),
             buckets: BTreeMap::new(),
             cluster_uuid: format!("{:032x}", random_uuid()),
+            network: None,
             faults: Faults::default(),
             dcp_names: HashMap::new(),
             refused_selections: watch::Sender::new(0),
@@ -134,8 +138,15 @@ impl State {
             options,
         };
         let name = state.options.bucket.clone();
-        state.create_bucket(&name);
+        let settings = state.first_settings();
+        state.create_bucket(&name, settings);
         state
+    }
+
+    /// Those of the bucket that is there from the beginning: it may be flushed, and has as many replicas as the nodes allow.
+    pub(crate) fn first_settings(&self) -> Settings {
+        let replicas = self.options.replicas.min(self.members().len().saturating_sub(1));
+        Settings { ram_mib: 256, replicas, is_flushable: true, compaction: None }
     }
 
     pub(crate) fn take_connection(&mut self) -> u64 {
@@ -144,19 +155,21 @@ impl State {
     }
 
     /// Adds a bucket; false when it is there already.
-    pub(crate) fn create_bucket(&mut self, name: &str) -> bool {
+    pub(crate) fn create_bucket(&mut self, name: &str, settings: Settings) -> bool {
         if self.buckets.contains_key(name) {
             return false;
         }
         let members = self.data_members();
-        let replicas = self.options.replicas.min(members.len().saturating_sub(1));
-        let place = |vbucket: usize| (0..=replicas).map(|copy| spread(&members, vbucket + copy)).collect();
+        let copies = settings.replicas.min(members.len().saturating_sub(1)) + 1;
+        // Copies without a node stay away.
+        let copy = |vbucket: usize, copy: usize| if copy < copies { spread(&members, vbucket + copy) } else { -1 };
+        let place = |vbucket: usize| (0..=settings.replicas).map(|at| copy(vbucket, at)).collect();
         let bucket = Bucket {
             uuid: format!("{:032x}", random_uuid()),
             manifest: Manifest::default(),
             vbuckets: (0..self.options.vbuckets).map(|_| VBucket::new()).collect(),
             map: (0..usize::from(self.options.vbuckets)).map(place).collect(),
-            replicas,
+            settings,
             rev: 1,
         };
         self.buckets.insert(name.to_owned(), bucket);
@@ -223,7 +236,7 @@ impl State {
                 }
                 *copies = placed;
             }
-            bucket.replicas = replicas;
+            bucket.settings.replicas = replicas;
             bucket.rev += 1;
         }
     }
@@ -231,7 +244,7 @@ impl State {
     /// Wants so many replicas of a bucket, whatever the nodes allow: copies without a node stay away.
     pub(crate) fn set_replicas(&mut self, name: &str, replicas: usize) {
         let Some(bucket) = self.buckets.get_mut(name) else { return };
-        bucket.replicas = replicas;
+        bucket.settings.replicas = replicas;
         bucket.map.iter_mut().for_each(|copies| copies.resize(replicas + 1, -1));
         bucket.rev += 1;
     }
@@ -256,15 +269,16 @@ impl State {
             at.map_or(-1, id)
         };
         let map: Vec<Vec<i32>> = bucket.map.iter().map(|copies| copies.iter().map(place).collect()).collect();
-        let server = |node: &Node| format!("127.0.0.1:{}", node.kv_port);
-        let in_order: Vec<&Node> = members.iter().filter_map(|at| self.nodes.get(*at)).collect();
-        let servers: Vec<String> = in_order.iter().map(|node| server(node)).collect();
+        let in_order: Vec<(&usize, &Node)> =
+            members.iter().filter_map(|at| self.nodes.get(*at).map(|node| (at, node))).collect();
+        let server = |(at, node): &(&usize, &Node)| format!("{}:{}", self.own_name(**at), node.kv_port);
+        let servers: Vec<String> = in_order.iter().map(server).collect();
         let nodes: Vec<Value> = in_order
             .iter()
-            .map(|node| {
+            .map(|(at, node)| {
                 json!({
                     "couchApiBase": "",
-                    "hostname": format!("127.0.0.1:{}", node.mgmt_port),
+                    "hostname": format!("{}:{}", self.own_name(**at), node.mgmt_port),
                     "ports": {"direct": node.kv_port},
                 })
             })
@@ -283,13 +297,18 @@ impl State {
             "nodes": nodes,
             "vBucketServerMap": {
                 "hashAlgorithm": "CRC",
-                "numReplicas": bucket.replicas,
+                "numReplicas": bucket.settings.replicas,
                 "serverList": servers,
                 "vBucketMap": map,
             },
         });
         merge(&mut config, bucket_part);
         Some(config)
+    }
+
+    /// What the cluster calls a node: nobody can resolve it who has to be in another network.
+    fn own_name(&self, node: usize) -> String {
+        if self.network.is_some() { format!("node{node}.invalid") } else { HOST.to_owned() }
     }
 
     /// The part of a configuration that is the same for all buckets, and all of it before one is selected.
@@ -299,16 +318,24 @@ impl State {
             .iter()
             .filter_map(|at| self.nodes.get(*at).map(|node| (at, node)))
             .map(|(at, node)| {
+                let mut ports = json!({"mgmt": node.mgmt_port});
+                if node.has_data {
+                    merge(&mut ports, json!({"kv": node.kv_port}));
+                }
+                if let Some((kv, mgmt)) = node.tls_ports {
+                    merge(&mut ports, json!({"mgmtSSL": mgmt}));
+                    if node.has_data {
+                        merge(&mut ports, json!({"kvSSL": kv}));
+                    }
+                }
                 let mut value = json!({
-                    "hostname": "127.0.0.1",
-                    "services": {"mgmt": node.mgmt_port},
+                    "hostname": self.own_name(*at),
+                    "services": ports,
                     "nodeUUID": format!("{at:032x}"),
                 });
-                if let Some(services) = value.get_mut("services").filter(|_| node.has_data) {
-                    merge(services, json!({"kv": node.kv_port}));
-                    if let Some(port) = node.kv_tls_port {
-                        merge(services, json!({"kvSSL": port}));
-                    }
+                if let Some(network) = &self.network {
+                    let address = json!({"hostname": HOST, "ports": ports});
+                    merge(&mut value, json!({"alternateAddresses": {network: address}}));
                 }
                 if *at == this_node {
                     merge(&mut value, json!({"thisNode": true}));
@@ -371,6 +398,9 @@ impl Bucket {
         self.rev += 1;
     }
 }
+
+/// Where every node is.
+const HOST: &str = "127.0.0.1";
 
 /// What clients may use; each of these is served (docs/BucketConfiguration.md).
 const BUCKET_CAPABILITIES: &[&str] = &[

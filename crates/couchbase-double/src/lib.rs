@@ -22,6 +22,9 @@
 //! - **Memory and load**: nothing is ever evicted, refused for want of memory or put off, unless by command. Requests are carried out in order.
 //! - **Macros about a document that is being made** (`${$document…}`) fail; the server writes the zeros that it has then.
 //! - **Collections of the system**, limits on the number of scopes and collections, histories: there are none.
+//! - **Management**: what clients, a set-up and a check ask for, with the fields that they read (`ns_server`
+//!   `menelaus_web.erl` has the paths, and who may). Buckets are of the type couchbase, their settings stay as they are, and
+//!   memory is never too little for one.
 
 mod cluster;
 mod connection;
@@ -39,11 +42,13 @@ mod privilege;
 mod rest;
 mod sasl;
 mod session;
+mod settings;
 mod subdoc;
 mod subdoc_command;
 mod subdoc_flags;
 mod subdoc_validate;
 mod target;
+pub mod tls;
 mod validate;
 mod vbucket;
 mod wire;
@@ -125,6 +130,7 @@ pub struct Double {
     shared: Arc<Shared>,
     nodes: Vec<RunningNode>,
     pager: JoinSet<()>,
+    fronts: JoinSet<()>,
 }
 
 /// The tasks of a node that is up.
@@ -158,7 +164,7 @@ impl Double {
             listeners.push((kv, mgmt));
         }
         let shared = Arc::new(Shared::new(State::new(options, &ports)));
-        let mut double = Self { shared, nodes: Vec::new(), pager: JoinSet::new() };
+        let mut double = Self { shared, nodes: Vec::new(), pager: JoinSet::new(), fronts: JoinSet::new() };
         for (node, (kv, mgmt)) in listeners.into_iter().enumerate() {
             double.nodes.push(RunningNode::default());
             double.run_node(node, kv, mgmt);
@@ -198,13 +204,30 @@ impl Double {
         self.shared.state().nodes.iter().map(|node| node.kv_port).collect()
     }
 
-    /// Names, by node, the ports where somebody in front of the double speaks TLS for its key-value services.
-    pub fn announce_tls(&self, ports: &[u16]) {
-        self.change(|state| {
-            for (node, port) in state.nodes.iter_mut().zip(ports) {
-                node.kv_tls_port = Some(*port);
-            }
-        });
+    /// Has the nodes' addresses be those of a network, as alternate addresses; their own names are ones that nobody can resolve.
+    pub fn hide_in(&self, network: &str) {
+        self.change(|state| state.network = Some(network.to_owned()));
+    }
+
+    /// Has somebody who speaks TLS stand in front of both services of every node ([`tls`]), until the double ends.
+    pub async fn encrypt(&mut self) -> io::Result<()> {
+        let ports: Vec<(u16, u16)> =
+            self.shared.state().nodes.iter().map(|node| (node.kv_port, node.mgmt_port)).collect();
+        let acceptor = tls::acceptor()?;
+        for (node, (kv, mgmt)) in ports.into_iter().enumerate() {
+            let kv = tls::stand(&mut self.fronts, &acceptor, kv, tls::Who::LoggedIn).await?;
+            let mgmt = tls::stand(&mut self.fronts, &acceptor, mgmt, tls::Who::AsTheySay).await?;
+            self.change(|state| state.nodes.get_mut(node).map(|node| node.tls_ports = Some((kv, mgmt))));
+        }
+        Ok(())
+    }
+
+    /// `couchbases://user:password@host:port,…`, after [`encrypt`](Self::encrypt): all nodes' key-value ports for TLS.
+    pub fn encrypted_connection_string(&self) -> String {
+        let state = self.shared.state();
+        let ports = state.nodes.iter().filter_map(|node| node.tls_ports);
+        let hosts: Vec<String> = ports.map(|(kv, _)| format!("127.0.0.1:{kv}")).collect();
+        format!("couchbases://{}:{}@{}", state.options.user, state.options.password, hosts.join(","))
     }
 
     /// Stops a node: its ports refuse connections, the open ones are cut. The cluster still counts it in.
@@ -356,8 +379,9 @@ impl Double {
     /// Deletes a bucket, and makes another one under its name.
     pub fn replace_bucket(&self, bucket: &str) {
         self.change(|state| {
-            state.buckets.remove(bucket);
-            state.create_bucket(bucket);
+            let old = state.buckets.remove(bucket);
+            let settings = old.map_or_else(|| state.first_settings(), |old| old.settings);
+            state.create_bucket(bucket, settings);
         });
     }
 

@@ -74,10 +74,10 @@ pub(crate) enum ManifestError {
     CollectionExists(String, String),
     #[error("Collection with name \"{1}\" in scope \"{0}\" is not found")]
     CollectionNotFound(String, String),
-    #[error("Deleting the default scope is not allowed")]
+    #[error("Deleting _default scope is not allowed")]
     DefaultScope,
-    #[error("First character must not be _ or %, and a name has 1 to 251 characters of [A-Za-z0-9_-%]")]
-    Name,
+    #[error("{0}")]
+    Name(String),
 }
 
 impl From<SystemEvent> for Vec<SystemEvent> {
@@ -249,12 +249,20 @@ fn known_name(name: &str) -> Result<&str, Missing> {
     }
 }
 
+/// `ns_server` `menelaus_web_collections.erl`, `scope_validators`.
 fn check_name(name: &str) -> Result<(), ManifestError> {
     let allowed = |one: char| one.is_ascii_alphanumeric() || "_-%".contains(one);
-    if name.is_empty() || name.len() > 251 || name.starts_with(['_', '%']) || !name.chars().all(allowed) {
-        return Err(ManifestError::Name);
-    }
-    Ok(())
+    let length = name.chars().count();
+    let wrong = if !(1..=251).contains(&length) {
+        format!("Name length ({length}) must be in the range from 1 to 251, inclusive")
+    } else if !name.chars().all(allowed) {
+        "Can only contain characters A-Z, a-z, 0-9 and the following symbols _ - %".to_owned()
+    } else if name.starts_with(['_', '%']) {
+        "First character must not be _ or %".to_owned()
+    } else {
+        return Ok(());
+    };
+    Err(ManifestError::Name(wrong))
 }
 
 #[cfg(test)]
@@ -287,7 +295,7 @@ mod tests {
     fn names_of_the_system_are_refused() {
         let mut manifest = Manifest::default();
         for name in ["", "_x", "%x", "a b"] {
-            assert!(matches!(manifest.create_scope(name), Err(ManifestError::Name)), "{name}");
+            assert!(matches!(manifest.create_scope(name), Err(ManifestError::Name(_))), "{name}");
         }
         assert!(matches!(manifest.drop_scope("_default"), Err(ManifestError::DefaultScope)));
     }

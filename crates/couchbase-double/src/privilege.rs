@@ -21,11 +21,13 @@ pub enum Privilege {
     DcpStream,
     /// Seeing the settings of the bucket; this one is of the management.
     BucketSettings,
+    /// Seeing the cluster's settings of compaction; this one is of the management, and none of the roles for data has it.
+    CompactionSettings,
 }
 
 impl Privilege {
     /// All of them.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::Read,
         Self::Upsert,
         Self::Delete,
@@ -34,6 +36,7 @@ impl Privilege {
         Self::DcpProducer,
         Self::DcpStream,
         Self::BucketSettings,
+        Self::CompactionSettings,
     ];
 }
 

@@ -18,6 +18,10 @@ use serde_json::{Value, json};
 use crate::cluster::{Bucket, Shared, State};
 use crate::manifest::{Manifest, ManifestError, SystemEvent};
 use crate::privilege::Privilege;
+use crate::settings::{PURGE_DAYS, Settings, number, thresholds};
+
+/// The fragmentation at which the cluster compacts, in percent.
+const FRAGMENTATION: u64 = 30;
 
 /// One node's service.
 #[derive(Clone)]
@@ -42,6 +46,7 @@ pub(crate) fn router(service: Service) -> Router {
         .route(&format!("{bucket}/scopes/{{scope}}"), delete(drop_scope))
         .route(&format!("{bucket}/scopes/{{scope}}/collections"), post(create_collection))
         .route(&format!("{bucket}/scopes/{{scope}}/collections/{{collection}}"), delete(drop_collection))
+        .route("/settings/autoCompaction", get(compaction))
         .route("/whoami", get(whoami))
         .merge(crate::faults::router())
         .layer(middleware::from_fn_with_state(service.clone(), authenticate))
@@ -70,7 +75,27 @@ fn json_answer(value: &Value) -> Response {
 }
 
 fn not_found() -> Response {
-    (StatusCode::NOT_FOUND, "Requested resource not found.\r\n").into_response()
+    ([(header::CONTENT_TYPE, "text/plain")], (StatusCode::NOT_FOUND, "Requested resource not found.\r\n"))
+        .into_response()
+}
+
+/// The answer to a user who lacks a privilege, where he does (`menelaus_web_rbac.erl`, `forbidden_response`).
+fn denied(service: &Service, privilege: Privilege, permission: &str) -> Option<Response> {
+    if !service.shared.state().faults.denied.contains(&privilege) {
+        return None;
+    }
+    let needed = json!({"message": "Forbidden. User needs the following permissions", "permissions": [permission]});
+    Some((StatusCode::FORBIDDEN, json_answer(&needed)).into_response())
+}
+
+fn denied_bucket(service: &Service, bucket: &str) -> Option<Response> {
+    denied(service, Privilege::BucketSettings, &format!("cluster.bucket[{bucket}].settings!read"))
+}
+
+/// Errors by field.
+fn bad_request(errors: impl Into<Value>) -> Response {
+    let errors: Value = errors.into();
+    (StatusCode::BAD_REQUEST, json_answer(&json!({"errors": errors}))).into_response()
 }
 
 fn or_not_found(value: Option<Value>) -> Response {
@@ -79,8 +104,15 @@ fn or_not_found(value: Option<Value>) -> Response {
 
 async fn pools(Extract(service): Extract<Service>) -> Response {
     let state = service.shared.state();
+    let uuid = &state.cluster_uuid;
     json_answer(&json!({
-        "pools": [{"name": "default", "uri": "/pools/default", "streamingUri": "/poolsStreaming/default"}],
+        "isAdminCreds": true,
+        "isROAdminCreds": false,
+        "pools": [{
+            "name": "default",
+            "uri": format!("/pools/default?uuid={uuid}"),
+            "streamingUri": format!("/poolsStreaming/default?uuid={uuid}"),
+        }],
         "implementationVersion": state.options.version,
         "uuid": state.cluster_uuid,
         "isEnterprise": true,
@@ -112,8 +144,18 @@ async fn pool(Extract(service): Extract<Service>) -> Response {
         "nodes": nodes,
         "rebalanceStatus": "none",
         "storageTotals": {},
+        "autoCompactionSettings": thresholds(Some(FRAGMENTATION), Some(FRAGMENTATION)),
         "buckets": {"uri": "/pools/default/buckets"},
     }))
+}
+
+/// The cluster's settings of compaction, which buckets have that have none of their own. Only here is the purge interval of those.
+async fn compaction(Extract(service): Extract<Service>) -> Response {
+    if let Some(refusal) = denied(&service, Privilege::CompactionSettings, "cluster.settings.autocompaction!read") {
+        return refusal;
+    }
+    let settings = thresholds(Some(FRAGMENTATION), Some(FRAGMENTATION));
+    json_answer(&json!({"autoCompactionSettings": settings, "purgeInterval": number(PURGE_DAYS)}))
 }
 
 async fn node_services(Extract(service): Extract<Service>) -> Response {
@@ -122,11 +164,17 @@ async fn node_services(Extract(service): Extract<Service>) -> Response {
 }
 
 async fn terse(Extract(service): Extract<Service>, Path(bucket): Path<String>) -> Response {
+    if let Some(refusal) = denied_bucket(&service, &bucket) {
+        return refusal;
+    }
     or_not_found(service.shared.state().config(&bucket, service.node))
 }
 
 /// One configuration after the other, four newlines behind each, for as long as the client listens.
 async fn streaming(Extract(service): Extract<Service>, Path(bucket): Path<String>) -> Response {
+    if let Some(refusal) = denied_bucket(&service, &bucket) {
+        return refusal;
+    }
     if service.shared.state().config(&bucket, service.node).is_none() {
         return not_found();
     }
@@ -146,53 +194,81 @@ async fn streaming(Extract(service): Extract<Service>, Path(bucket): Path<String
 fn describe(state: &State, name: &str, node: usize) -> Option<Value> {
     let bucket = state.buckets.get(name)?;
     let mut value = state.config(name, node)?;
+    let settings = &bucket.settings;
+    let (raw, nodes) = (settings.ram_mib << 20, bucket_nodes(state));
+    let controllers = if settings.is_flushable {
+        json!({"flush": format!("/pools/default/buckets/{name}/controller/doFlush")})
+    } else {
+        json!({})
+    };
     let details = json!({
         "bucketType": "membase",
-        "replicaNumber": bucket.replicas,
-        "quota": {"ram": 268_435_456, "rawRAM": 268_435_456},
+        "replicaNumber": settings.replicas,
+        "quota": {"ram": raw * nodes, "rawRAM": raw},
         "storageBackend": "couchstore",
         "evictionPolicy": "valueOnly",
         "durabilityMinLevel": "none",
         "conflictResolutionType": "seqno",
         "compressionMode": "passive",
         "maxTTL": 0,
-        "flushCacheEnabled": true,
-        "purgeInterval": 3,
         "numVBuckets": bucket.vbuckets.len(),
-        "controllers": {"flush": format!("/pools/default/buckets/{name}/controller/doFlush")},
+        "controllers": controllers,
         "basicStats": {"itemCount": 0, "quotaPercentUsed": state.faults.memory_percent},
     });
     crate::cluster::merge(&mut value, details);
+    crate::cluster::merge(&mut value, settings.compaction_json());
     Some(value)
 }
 
+fn bucket_nodes(state: &State) -> u64 {
+    state.nodes.iter().filter(|node| node.is_member).map(|_| 1).sum()
+}
+
 async fn buckets(Extract(service): Extract<Service>) -> Response {
+    if let Some(refusal) = denied_bucket(&service, ".") {
+        return refusal;
+    }
     let state = service.shared.state();
     let all: Vec<Value> = state.buckets.keys().filter_map(|name| describe(&state, name, service.node)).collect();
     json_answer(&Value::from(all))
 }
 
 async fn one_bucket(Extract(service): Extract<Service>, Path(bucket): Path<String>) -> Response {
-    if service.shared.state().faults.denied.contains(&Privilege::BucketSettings) {
-        let needed = json!({"message": "Forbidden. User needs the following permissions", "permissions": ["cluster.bucket[.].settings!read"]});
-        return (StatusCode::FORBIDDEN, json_answer(&needed)).into_response();
+    if let Some(refusal) = denied_bucket(&service, &bucket) {
+        return refusal;
     }
     or_not_found(describe(&service.shared.state(), &bucket, service.node))
 }
 
 async fn create_bucket(Extract(service): Extract<Service>, body: String) -> Response {
     let name = field(&body, "name").unwrap_or_default();
-    let is_named = !name.is_empty() && name.chars().all(|one| one.is_ascii_alphanumeric() || "_-.%".contains(one));
-    if !is_named {
-        let errors = json!({"errors": {"name": "Bucket name needs to be specified"}});
-        return (StatusCode::BAD_REQUEST, json_answer(&errors)).into_response();
-    }
-    if !service.shared.state().create_bucket(&name) {
-        let errors = json!({"errors": {"name": "Bucket with given name already exists"}});
-        return (StatusCode::BAD_REQUEST, json_answer(&errors)).into_response();
+    let is_named = name.chars().all(|one| one.is_ascii_alphanumeric() || "_-.%".contains(one));
+    let wrong = if name.is_empty() {
+        Some("Bucket name needs to be specified")
+    } else if !is_named {
+        Some(
+            "Bucket name can only contain characters in range A-Z, a-z, 0-9 as well as underscore, period, dash & percent. \
+             Consult the documentation.",
+        )
+    } else if name.starts_with('.') {
+        Some("Bucket name cannot start with dot.")
+    } else {
+        None
+    };
+    let settings = match (wrong, Settings::read(&body)) {
+        (None, Ok(settings)) => settings,
+        (None, Err(errors)) => return bad_request(errors),
+        (Some(wrong), read) => {
+            let mut errors = read.err().unwrap_or_default();
+            errors.insert("name".into(), wrong.into());
+            return bad_request(errors);
+        }
+    };
+    if !service.shared.state().create_bucket(&name, settings) {
+        return bad_request(json!({"name": "Bucket with given name already exists"}));
     }
     service.shared.tell_cluster();
-    StatusCode::ACCEPTED.into_response()
+    (StatusCode::ACCEPTED, [(header::LOCATION, format!("/pools/default/buckets/{name}"))]).into_response()
 }
 
 async fn drop_bucket(Extract(service): Extract<Service>, Path(bucket): Path<String>) -> Response {
@@ -205,7 +281,11 @@ async fn drop_bucket(Extract(service): Extract<Service>, Path(bucket): Path<Stri
 
 async fn flush(Extract(service): Extract<Service>, Path(bucket): Path<String>) -> Response {
     match service.shared.state().buckets.get_mut(&bucket) {
-        Some(bucket) => bucket.flush(),
+        Some(bucket) if bucket.settings.is_flushable => bucket.flush(),
+        Some(_) => {
+            let refusal = json!({"_": "Flush is disabled for the bucket"});
+            return (StatusCode::BAD_REQUEST, json_answer(&refusal)).into_response();
+        }
         None => return not_found(),
     }
     service.shared.tell_cluster();
@@ -255,27 +335,28 @@ fn change<T: Into<Vec<SystemEvent>>>(
             json_answer(&json!({"uid": format!("{uid:x}")}))
         }
         Some(Err(error)) => {
-            let status = match error {
-                ManifestError::ScopeNotFound(_) | ManifestError::CollectionNotFound(..) => StatusCode::NOT_FOUND,
-                ManifestError::ScopeExists(_)
-                | ManifestError::CollectionExists(..)
-                | ManifestError::DefaultScope
-                | ManifestError::Name => StatusCode::BAD_REQUEST,
+            // What a field of the form has is said by its name.
+            let (status, of) = match error {
+                ManifestError::ScopeNotFound(_) | ManifestError::CollectionNotFound(..) => (StatusCode::NOT_FOUND, "_"),
+                ManifestError::ScopeExists(_) | ManifestError::CollectionExists(..) | ManifestError::DefaultScope => {
+                    (StatusCode::BAD_REQUEST, "_")
+                }
+                ManifestError::Name(_) => (StatusCode::BAD_REQUEST, "name"),
             };
-            (status, json_answer(&json!({"errors": {"_": error.to_string()}}))).into_response()
+            (status, json_answer(&json!({"errors": {of: error.to_string()}}))).into_response()
         }
     }
 }
 
 async fn whoami(Extract(service): Extract<Service>) -> Response {
     let user = service.shared.state().options.user.clone();
-    json_answer(&json!({"id": user, "domain": "local", "roles": [{"role": "admin"}]}))
+    json_answer(&json!({"id": user, "domain": "admin", "roles": [{"role": "admin"}]}))
 }
 
 /// A field of a form.
 pub(crate) fn field(form: &str, name: &str) -> Option<String> {
     let pairs = form.split('&').filter_map(|pair| pair.split_once('='));
-    pairs.filter(|(key, _)| *key == name).map(|(_, value)| unescape(value)).next()
+    pairs.filter(|(key, _)| unescape(key) == name).map(|(_, value)| unescape(value)).next()
 }
 
 /// `%41` and `+` of a form's value.
@@ -300,6 +381,7 @@ mod tests {
     #[test]
     fn fields_of_forms_are_unescaped() {
         assert_eq!(field("a=1&name=x%2By+z", "name").as_deref(), Some("x+y z"));
+        assert_eq!(field("a%5Bb%5D=1", "a[b]").as_deref(), Some("1"));
         assert_eq!(field("a=1", "name"), None);
         assert_eq!(field("name=%zz%4", "name").as_deref(), Some("%zz%4"));
     }

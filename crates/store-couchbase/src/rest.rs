@@ -58,7 +58,7 @@ impl<'a> Management<'a> {
     }
 
     pub(crate) async fn post(&self, path: &str, form: &[(&str, &str)]) -> Result<Answer, PlatformError> {
-        let fields = form.iter().map(|(name, value)| format!("{name}={}", escaped(value)));
+        let fields = form.iter().map(|(name, value)| format!("{}={}", escaped(name), escaped(value)));
         self.ask("POST", path, fields.collect::<Vec<_>>().join("&")).await
     }
 

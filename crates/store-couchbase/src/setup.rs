@@ -25,6 +25,11 @@ const LOOKED_EVERY: Duration = Duration::from_millis(100);
 /// Above this part of its memory a bucket is soon full, in percent.
 const MEMORY_PERCENT_MAX: f64 = 85.0;
 const DAY_S: f64 = 24.0 * 60.0 * 60.0;
+/// The least and the most whole days of a purge interval that every server takes (`ns_server`
+/// `menelaus_web_autocompaction.erl`, `parse_validate_purge_interval`).
+const PURGE_DAYS: (f64, f64) = (1.0, 60.0);
+/// How much of its files a bucket may have that is of no use, in percent: what the server has for the cluster unless it is told otherwise.
+const FRAGMENTATION: &str = "30";
 
 /// What the user of a node has to be.
 const ROLES: &str = "give the user the roles `data_writer`, `data_dcp_reader` and `replication_target` on the bucket; Community Edition: \
@@ -170,8 +175,7 @@ async fn following(platform: &CouchbasePlatform, collections: &[String]) -> Opti
 async fn settings(platform: &CouchbasePlatform) -> Vec<Finding> {
     let options = platform.options();
     let unseen = |why: String| {
-        let remedy =
-            "look at memory and purge interval yourself, or give the user a role that sees them, such as `data_reader`";
+        let remedy = "look at memory and purge interval yourself, or give the user one of the roles that see them, such as `data_writer`";
         vec![advice(format!("the bucket's settings could not be read: {why}"), remedy)]
     };
     let bucket = escaped(&options.connection.bucket);
@@ -184,7 +188,8 @@ async fn settings(platform: &CouchbasePlatform) -> Vec<Finding> {
         Ok(answer) => return unseen(format!("status {}", answer.status)),
         Err(error) => return unseen(error.to_string()),
     };
-    // A bucket without an interval of its own has the cluster's.
+    // A bucket without settings of compaction of its own has the cluster's, and does not show them (ns_server
+    // `menelaus_web_buckets.erl`, `build_purge_interval_info`).
     let interval = match at(&answer, "/purgeInterval").as_f64() {
         Some(days) => Some(days),
         None => match management.get("/settings/autoCompaction").await {
@@ -200,22 +205,32 @@ async fn settings(platform: &CouchbasePlatform) -> Vec<Finding> {
     let mut findings = judge(&answer, level.is_some());
     findings.extend(level.and_then(|level| never_durable(&answer, &options.connection.bucket, level, nodes)));
     let kept_days = options.tombstones_kept.as_secs_f64() / DAY_S;
+    let edit = format!(
+        "couchbase-cli bucket-edit --bucket {} --purge-interval {}",
+        options.connection.bucket,
+        purge_days(options.tombstones_kept)
+    );
     match interval {
         Some(days) if days < kept_days => findings.push(advice(
             format!("tombstones are purged after {days} days, and the database counts on them for {kept_days}"),
-            format!(
-                "couchbase-cli bucket-edit --bucket {} --purge-interval {} (1 hour to 60 days), or a lower `tombstones_kept_s`",
-                options.connection.bucket,
-                kept_days.ceil()
-            ),
+            format!("{edit} (1 hour to 60 days), or a lower `tombstones_kept_s`"),
         )),
         Some(_) => {}
         None => findings.push(advice(
-            "the purge interval of tombstones could not be read",
-            format!("it should be at least {kept_days} days"),
+            "the purge interval of tombstones could not be read: the bucket has the cluster's, which the user may not see",
+            format!(
+                "let an administrator look (`GET /settings/autoCompaction`; 3 days unless it was changed): it should be at least {kept_days} \
+                 days. Or give the bucket its own, which the user sees: {edit}. Of the roles for a bucket, `mobile_sync_gateway` and \
+                 `bucket_admin` see the cluster's"
+            ),
         )),
     }
     findings
+}
+
+/// The purge interval of a bucket that keeps tombstones for so long, in days: as near as the server allows.
+fn purge_days(kept: Duration) -> f64 {
+    (kept.as_secs_f64() / DAY_S).ceil().clamp(PURGE_DAYS.0, PURGE_DAYS.1)
 }
 
 /// How many nodes of the cluster have the data service, those that were failed over included: they may come back.
@@ -298,11 +313,19 @@ pub(crate) async fn configure(
     let bucket = format!("/pools/default/buckets/{}", escaped(&connection.bucket));
     if management.get(&bucket).await?.status == 404 {
         let memory = platform.options().bucket_memory_mib.to_string();
+        let purge_days = purge_days(platform.options().tombstones_kept).to_string();
         let form = [
             ("name", connection.bucket.as_str()),
             ("ramQuota", &memory),
             ("bucketType", "couchbase"),
             ("replicaNumber", "1"),
+            // A purge interval comes with all of the bucket's own settings of compaction. A threshold that is left out is none on 7.0: the
+            // bucket's files would grow for ever.
+            ("autoCompactionDefined", "true"),
+            ("parallelDBAndViewCompaction", "false"),
+            ("databaseFragmentationThreshold[percentage]", FRAGMENTATION),
+            ("viewFragmentationThreshold[percentage]", FRAGMENTATION),
+            ("purgeInterval", &purge_days),
         ];
         if let Some(finding) = create(&management, "/pools/default/buckets", &form).await? {
             return Ok(vec![finding]);

@@ -4,7 +4,8 @@
 //! The browser's tests, `packages/*/test/couchbase`, have other applications beside them, by those of these clients that are there.
 //!
 //! Tests of the platform run against the double, or against the cluster that `TIDELOCK_TEST_COUCHBASE` names. Those that give the double
-//! commands, in modules named `local_*`, are skipped then.
+//! commands, in modules named `local_*`, are skipped then. Those that need what the double has not, a query service, are ignored otherwise,
+//! with the reason.
 
 use std::collections::BTreeMap;
 use std::env;
@@ -31,7 +32,7 @@ const FEATURES: &str = "tidelock-couchbase-dcp/tls,tidelock-couchbase-dcp/srv,ti
 /// Names another cluster than the double.
 const CLUSTER: &str = "TIDELOCK_TEST_COUCHBASE";
 
-/// Tells the browser's tests how each other application is called.
+/// Tells tests how each other application is called.
 const APPLICATIONS: &str = "TIDELOCK_COUCHBASE_APPLICATIONS";
 
 /// A client: its name, the module of its tests, the variable that tells them where it is, and how to get it.
@@ -123,7 +124,12 @@ pub(super) fn run(project: &Project) -> Result<Tally, String> {
             }
         }
     }
+    command.env(APPLICATIONS, serde_json::json!(applications).to_string());
     if env::var_os(CLUSTER).is_some_and(|cluster| !cluster.is_empty()) {
+        // They ask by the client for Go.
+        if applications.contains_key("Go") {
+            command.arg("--include-ignored");
+        }
         command.args(["--skip", "local_"]);
         tally += Tally::skipped(format!(
             "tests in modules named local_*: {CLUSTER} names a cluster that takes no faults on command"

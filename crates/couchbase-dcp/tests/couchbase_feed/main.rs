@@ -3,7 +3,9 @@
 
 #![expect(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
+mod documents;
 mod ground;
+mod scopes;
 
 use std::collections::BTreeMap;
 use std::time::Duration;

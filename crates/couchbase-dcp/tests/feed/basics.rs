@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use tidelock_couchbase_dcp::{ChangeKind, Checkpoint, Config, Error, Event, Feed, Start};
+use tidelock_couchbase_dcp::{ChangeKind, Checkpoint, Config, Error, Event, Feed};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpListener;
 
@@ -39,60 +39,6 @@ async fn everything_is_told_then_what_happens() {
 }
 
 #[tokio::test]
-async fn deletions_and_expirations_are_told_apart() {
-    let double = cluster(1).await;
-    let mut writer = Writer::connect(&double).await;
-    let mut feed = open(config(&double)).await;
-    caught_up(&mut feed).await;
-    writer.set(0, "deleted", "{}").await;
-    writer.delete(0, "deleted").await;
-    until(
-        &mut feed,
-        |event| matches!(event, Event::Change(change) if change.kind == ChangeKind::Deletion { deleted_s: None }),
-    )
-    .await;
-    writer.set_expiring(1, "expired", 1).await;
-    let written = change(&mut feed, "expired").await;
-    assert!(matches!(written.kind, ChangeKind::Mutation { expiry_s, .. } if expiry_s > 0));
-    let removed = change(&mut feed, "expired").await;
-    assert!(matches!(removed.kind, ChangeKind::Expiration { .. }) && removed.kind.is_removal());
-    assert!(removed.body.is_empty());
-    // From the disk, the time is known.
-    let mut later = open(config(&double)).await;
-    let events = caught_up(&mut later).await;
-    for change in changes(&events) {
-        let (ChangeKind::Deletion { deleted_s: Some(time) } | ChangeKind::Expiration { deleted_s: Some(time) }) =
-            change.kind
-        else {
-            panic!("{change:?}")
-        };
-        assert!(time > 1_700_000_000);
-    }
-    assert_eq!(changes(&events).count(), 2);
-}
-
-#[tokio::test]
-async fn attributes_come_with_documents_and_stay_in_tombstones() {
-    let double = cluster(1).await;
-    let mut writer = Writer::connect(&double).await;
-    writer.set_with_xattr(0, "kept", ("_tl", r#"{"v":1}"#), r#"{"a":1}"#).await;
-    writer.set_with_xattr(0, "gone", ("_tl", "1"), "{}").await;
-    writer.delete_with_xattr(0, "gone", ("_tl", r#"{"v":2}"#)).await;
-    for compression in [false, true] {
-        let mut feed = open(config_with(&double, |config| config.compression = compression)).await;
-        let kept = change(&mut feed, "kept").await;
-        assert_eq!((kept.xattrs.get("_tl"), &kept.body[..]), (Some(&br#"{"v":1}"#[..]), &br#"{"a":1}"#[..]));
-        let gone = change(&mut feed, "gone").await;
-        assert!(gone.kind.is_removal() && gone.body.is_empty());
-        assert_eq!(gone.xattrs.get("_tl"), Some(&br#"{"v":2}"#[..]));
-        assert_eq!(gone.xattrs.iter().count(), 1);
-    }
-    let mut feed = open(config_with(&double, |config| config.without_bodies = true)).await;
-    let kept = change(&mut feed, "kept").await;
-    assert!(kept.body.is_empty() && kept.xattrs.get("_tl").is_some());
-}
-
-#[tokio::test]
 async fn versions_in_between_are_left_out() {
     let double = cluster(1).await;
     let mut writer = Writer::connect(&double).await;
@@ -125,25 +71,6 @@ async fn a_feed_may_end_with_what_is_there() {
     }
     assert_eq!(count, 20);
     assert_eq!(feed.next().await, Ok(None), "it stays at its end");
-}
-
-#[tokio::test]
-async fn a_feed_may_begin_with_what_comes() {
-    let double = cluster(2).await;
-    let mut writer = Writer::connect(&double).await;
-    for vbucket in 0..VBUCKETS {
-        writer.set(vbucket, "old", "{}").await;
-    }
-    let mut feed = open(config_with(&double, |config| config.start = Start::Now)).await;
-    let events = caught_up(&mut feed).await;
-    assert_eq!(changes(&events).count(), 0);
-    writer.set(5, "new", "{}").await;
-    let events = until(&mut feed, |event| is_change(event, "new")).await;
-    assert_eq!(keys(&events), ["new"]);
-    // And the place is one to go on from.
-    writer.set(5, "later", "{}").await;
-    let mut again = Feed::open(config(&double), &feed.checkpoint()).await.unwrap();
-    assert_eq!(keys(&caught_up(&mut again).await), ["later"]);
 }
 
 #[tokio::test]

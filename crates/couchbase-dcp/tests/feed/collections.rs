@@ -90,29 +90,6 @@ async fn a_feed_catches_up_with_its_collections_though_others_were_written_last(
 }
 
 #[tokio::test]
-async fn scopes_and_collections_come_and_go() {
-    let double = cluster(1).await;
-    let mut feed = open(config(&double)).await;
-    caught_up(&mut feed).await;
-    let id = double.create_collection("default", "app", "notes");
-    let mut changes = Vec::new();
-    until(&mut feed, |event| {
-        if let Event::System(event) = event
-            && event.vbucket == 0
-        {
-            changes.push(event.change.clone());
-        }
-        changes.len() == 2
-    })
-    .await;
-    let created = SystemChange::CollectionCreated { collection: id, name: "notes".into(), max_ttl_s: None };
-    assert_eq!(changes, [SystemChange::ScopeCreated { name: "app".into() }, created]);
-    double.drop_collection("default", "app", "notes");
-    let is_drop = |event: &Event| matches!(event, Event::System(event) if event.change == SystemChange::CollectionDropped { collection: id });
-    until(&mut feed, is_drop).await;
-}
-
-#[tokio::test]
 async fn a_feed_of_a_dropped_collection_ends() {
     let double = cluster(2).await;
     let id = double.create_collection("default", "app", "notes");

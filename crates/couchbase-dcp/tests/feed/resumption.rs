@@ -3,7 +3,7 @@
 use tidelock_couchbase_dcp::{Checkpoint, Event, Feed};
 use tidelock_couchbase_double::{Double, Options};
 
-use crate::support::{Writer, caught_up, change, changes, cluster, config, is_change, keys, next, open, until};
+use crate::support::{Writer, caught_up, change, cluster, config, is_change, keys, open, until};
 
 fn stored(feed: &Feed) -> Checkpoint {
     serde_json::from_str(&serde_json::to_string(&feed.checkpoint()).unwrap()).unwrap()
@@ -24,33 +24,6 @@ async fn a_feed_goes_on_from_its_checkpoint() {
     let events = caught_up(&mut feed).await;
     assert_eq!(keys(&events), ["meanwhile", "before"]);
     assert!(!events.iter().any(|event| matches!(event, Event::Rollback { .. })));
-}
-
-#[tokio::test]
-async fn every_place_inside_a_snapshot_is_one_to_go_on_from() {
-    const DOCUMENTS: u64 = 12;
-    let double = cluster(1).await;
-    let mut writer = Writer::connect(&double).await;
-    for count in 0..DOCUMENTS {
-        writer.set(1, &format!("k{count}"), "{}").await;
-    }
-    let mut feed = open(config(&double)).await;
-    let mut places = Vec::new();
-    while places.len() < 12 {
-        if let Event::Change(change) = next(&mut feed).await {
-            let position = feed.position(1).unwrap();
-            assert_eq!(position.seqno(), change.seqno);
-            assert_eq!(position.is_consistent(), change.seqno == DOCUMENTS);
-            places.push((change.seqno, stored(&feed)));
-        }
-    }
-    for (seqno, checkpoint) in places {
-        let mut feed = Feed::open(config(&double), &checkpoint).await.unwrap();
-        let events = caught_up(&mut feed).await;
-        let found: Vec<u64> = changes(&events).map(|change| change.seqno).collect();
-        assert_eq!(found, (seqno + 1..=DOCUMENTS).collect::<Vec<_>>());
-        assert!(!events.iter().any(|event| matches!(event, Event::Rollback { .. })));
-    }
 }
 
 #[tokio::test]

@@ -117,7 +117,7 @@ impl Writer {
             for node in &mut self.nodes {
                 match ask(node, code, vbucket, extras, &key, value).await {
                     Err(_) | Ok((NOT_MY_VBUCKET, ..)) => {}
-                    Ok((SUCCESS | 0xcd, cas, extras)) => {
+                    Ok((SUCCESS, cas, extras)) => {
                         let seqno = u64::from_be_bytes(extras[8..16].try_into().unwrap());
                         return Written { cas, seqno };
                     }
@@ -131,36 +131,9 @@ impl Writer {
         self.write(0x01, vbucket, &[0; 8], key, value.as_bytes()).await
     }
 
-    pub(crate) async fn set_expiring(&mut self, vbucket: u16, key: &str, seconds: u32) -> Written {
-        let extras = [0_u32.to_be_bytes(), seconds.to_be_bytes()].concat();
-        self.write(0x01, vbucket, &extras, key, b"{}").await
-    }
-
     pub(crate) async fn delete(&mut self, vbucket: u16, key: &str) -> Written {
         self.write(0x04, vbucket, &[], key, b"").await
     }
-
-    /// Body and one attribute in one step: the sub-document way.
-    pub(crate) async fn set_with_xattr(&mut self, vbucket: u16, key: &str, xattr: (&str, &str), body: &str) -> Written {
-        let specs = [spec(0xc8, 0x04, xattr.0, xattr.1), spec(0x01, 0, "", body)].concat();
-        // The document is created when it is missing.
-        self.write(0xd1, vbucket, &[0x01], key, &specs).await
-    }
-
-    /// The document goes, an attribute stays in its tombstone.
-    pub(crate) async fn delete_with_xattr(&mut self, vbucket: u16, key: &str, xattr: (&str, &str)) -> Written {
-        let specs = [spec(0xc8, 0x04, xattr.0, xattr.1), spec(0x04, 0, "", "")].concat();
-        self.write(0xd1, vbucket, &[], key, &specs).await
-    }
-}
-
-fn spec(code: u8, flags: u8, path: &str, value: &str) -> Vec<u8> {
-    let mut bytes = vec![code, flags];
-    bytes.extend(u16::try_from(path.len()).unwrap().to_be_bytes());
-    bytes.extend(u32::try_from(value.len()).unwrap().to_be_bytes());
-    bytes.extend(path.bytes());
-    bytes.extend(value.bytes());
-    bytes
 }
 
 /// Status, CAS and extras of the answer.

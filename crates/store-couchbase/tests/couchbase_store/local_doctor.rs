@@ -6,7 +6,7 @@ use tidelock_couchbase_double::Privilege;
 use tidelock_store::platform::{Finding, Platform as _, PlatformError};
 use tidelock_store_couchbase::CouchbasePlatform;
 
-use crate::support::{Ground, collections, content, doc, done};
+use crate::support::{Ground, collections, content, doc, done, rest};
 
 /// What is found while the user lacks a privilege.
 async fn without(ground: &Ground, privilege: Privilege) -> Vec<Finding> {
@@ -40,6 +40,65 @@ async fn every_privilege_that_is_missing_is_noticed() {
     let findings = without(&ground, Privilege::BucketSettings).await;
     let unseen = |finding: &Finding| !finding.fatal && finding.what.contains("settings could not be read: status 403");
     assert!(findings.len() == 1 && unseen(&findings[0]), "{findings:?}");
+}
+
+/// What is said of the purge interval, if anything.
+fn purged(findings: &[Finding]) -> Option<&Finding> {
+    findings.iter().find(|one| one.what.contains("purge"))
+}
+
+/// The roles for data see what the bucket has of its own, and not what it has from the cluster.
+#[tokio::test]
+async fn a_purge_interval_that_is_too_short_or_unseen_is_told() {
+    let ground = Ground::new("purge").await;
+    let findings = ground.platform().await.check(&collections()).await.unwrap();
+    let found = purged(&findings).unwrap();
+    assert!(!found.fatal && found.what.contains("after 3 days"), "{found:?}");
+    assert!(found.remedy.contains("--bucket default --purge-interval 30"), "{found:?}");
+    let findings = without(&ground, Privilege::CompactionSettings).await;
+    let found = purged(&findings).unwrap();
+    assert!(!found.fatal && found.what.contains("may not see"), "{found:?}");
+    assert!(
+        found.remedy.contains("--purge-interval 30") && found.remedy.contains("`mobile_sync_gateway`"),
+        "{found:?}"
+    );
+}
+
+/// With the settings that make it one to keep: nothing is left to say, to a user with the roles for data either.
+#[tokio::test]
+async fn a_bucket_that_is_made_keeps_tombstones_as_long_as_the_store_counts_on_them() {
+    for (kept_days, interval) in [(30.0, 30), (0.2, 1), (1.5, 2), (90.0, 60)] {
+        let mut ground = Ground::bare("made").await;
+        "made".clone_into(&mut ground.options.connection.bucket);
+        ground.options.tombstones_kept = Duration::from_secs_f64(kept_days * 24.0 * 60.0 * 60.0);
+        let findings = ground.platform().await.configure(&collections()).await.unwrap();
+        ground.double().deny(&[Privilege::CompactionSettings]);
+        let seen = ground.platform().await.check(&collections()).await.unwrap();
+        assert_eq!(findings, seen);
+        let expected = format!("after {interval} days");
+        match purged(&findings) {
+            None => assert!(kept_days <= 60.0 && findings.is_empty(), "{findings:?}"),
+            Some(found) => assert!(kept_days > 60.0 && found.what.contains(&expected), "{found:?}"),
+        }
+        let bucket = rest(&ground.options, "GET", "/pools/default/buckets/made").await;
+        assert!(bucket.contains(&format!("\"purgeInterval\":{interval},")), "{bucket}");
+        // Each threshold of the bucket's own, as the cluster has them.
+        assert_eq!(bucket.matches("\"percentage\":30").count(), 2, "{bucket}");
+    }
+}
+
+/// Clients of the network `external` cannot resolve the nodes' own names.
+#[tokio::test]
+async fn alternate_addresses_are_those_of_the_management_too() {
+    let mut ground = Ground::bare("outside").await;
+    ground.double().hide_in("external");
+    for (bucket, option) in [("named", "?network=external"), ("found", "")] {
+        let text = format!("{}/{bucket}{option}", ground.double().connection_string());
+        ground.options.connection = tidelock_store_couchbase::Config::new(&text).unwrap();
+        let findings = ground.platform().await.configure(&collections()).await.unwrap();
+        assert_eq!(findings, []);
+        assert_eq!(ground.platform().await.check(&collections()).await.unwrap(), []);
+    }
 }
 
 #[tokio::test]

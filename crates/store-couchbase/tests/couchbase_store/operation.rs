@@ -32,7 +32,7 @@ async fn advice_is_given_about_tombstones() {
     // A bucket keeps them for at most 60 days.
     let findings = advice(61).await;
     assert!(findings.iter().any(|one| !one.fatal && one.what.contains("tombstones are purged after")), "{findings:?}");
-    assert!(findings.iter().any(|one| one.remedy.contains("--purge-interval 61")), "{findings:?}");
+    assert!(findings.iter().any(|one| one.remedy.contains("--purge-interval 60")), "{findings:?}");
     assert_eq!(advice(0).await, [], "it is ready");
 }
 

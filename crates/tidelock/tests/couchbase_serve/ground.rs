@@ -6,7 +6,7 @@ use std::process::Command;
 use serde_json::Value;
 use tidelock_couchbase_dcp::kv::{Client, Request, Response};
 use tidelock_couchbase_dcp::{Config, Credentials};
-use tidelock_couchbase_double::{Double, Options, test_cluster};
+use tidelock_couchbase_double::{Double, Options, test_cluster, tls};
 use tidelock_store_couchbase::{CouchbaseOptions, CouchbasePlatform, Durability};
 
 use crate::process::{Scratch, Serve};
@@ -26,6 +26,8 @@ pub(crate) struct Ground {
     scope: String,
     others: Client,
     scratch: Scratch,
+    /// With it, connections are over TLS.
+    roots: Option<PathBuf>,
 }
 
 impl Ground {
@@ -54,7 +56,28 @@ impl Ground {
         let address = format!("couchbase://{}", hosts.join(","));
         let others = Client::connect(connection.clone()).await.unwrap();
         let scratch = Scratch::new();
-        Self { double, connection, address, scope: scope.to_owned(), others, scratch }
+        Self { double, connection, address, scope: scope.to_owned(), others, scratch, roots: None }
+    }
+
+    /// Servers come over TLS from here on.
+    pub(crate) async fn encrypt(&mut self) {
+        self.double().encrypt().await.unwrap();
+        let text = self.double().encrypted_connection_string();
+        self.address = format!("couchbases://{}", text.rsplit_once('@').unwrap().1);
+        self.trust(tls::ROOT);
+    }
+
+    /// Servers trust these root certificates.
+    pub(crate) fn trust(&mut self, roots: &str) {
+        let path = self.scratch.0.join("roots.pem");
+        std::fs::write(&path, roots).unwrap();
+        self.roots = Some(path);
+    }
+
+    /// What other applications have to know: address, user, password, bucket and scope.
+    pub(crate) fn place(&self) -> [&str; 5] {
+        let Credentials::Password { user, password } = &self.connection.credentials else { panic!("a password") };
+        [&self.address, user, password, &self.connection.bucket, &self.scope]
     }
 
     pub(crate) fn double(&mut self) -> &mut Double {
@@ -65,9 +88,10 @@ impl Ground {
     pub(crate) fn config(&self, node: &str, options: &str) -> PathBuf {
         let Credentials::Password { user, password } = &self.connection.credentials else { panic!("a password") };
         let (address, scope, bucket) = (&self.address, &self.scope, &self.connection.bucket);
+        let roots = self.roots.as_ref().map(|path| format!("ca_file = \"{}\"\n", path.display())).unwrap_or_default();
         let database = format!(
             "[databases.test.cluster]\nkind = \"couchbase\"\naddresses = [\"{address}\"]\nnode = \"{node}\"\nuser = \"{user}\"\n\
-             password = \"{password}\"\n[databases.test.cluster.options]\nbucket = \"{bucket}\"\nscope = \"{scope}\"\n{options}\n\
+             password = \"{password}\"\n[databases.test.cluster.options]\nbucket = \"{bucket}\"\nscope = \"{scope}\"\n{roots}{options}\n\
              [databases.test.collections.notes.conflict.fields]\nn = \"sum\"\n"
         );
         let path = self.scratch.0.join(format!("{node}.toml"));

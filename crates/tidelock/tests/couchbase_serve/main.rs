@@ -15,7 +15,9 @@ mod complaints;
 mod ground;
 mod local_complaints;
 mod local_faults;
+mod local_tls;
 mod local_user;
 #[allow(dead_code, reason = "the target serve uses all of it")]
 #[path = "../serve/process.rs"]
 mod process;
+mod sqlpp;

@@ -1,7 +1,8 @@
 // Another application by Couchbase's Go client, beside the tests of the browser: `application HOSTS USER PASSWORD BUCKET SCOPE`.
 //
 // Each line of the input is a command in JSON, each line of the output its answer: `{"ok": …}`, or `{"error": KIND, "message": …}`.
-// `packages/tidelock/test/couchbase/application.ts` lists the commands. It ends with its input.
+// `packages/tidelock/test/couchbase/application.ts` lists the commands; one more is of this program alone, as the double has no query
+// service: `query` with a statement of SQL++ in the scope, whose answer are the rows. It ends with its input.
 package main
 
 import (
@@ -31,6 +32,7 @@ type command struct {
 	Initial    int64               `json:"initial"`
 	Members    []string            `json:"members"`
 	Times      int                 `json:"times"`
+	Statement  string              `json:"statement"`
 }
 
 type answer struct {
@@ -70,7 +72,12 @@ func run(hosts, user, password, bucket, scope string) error {
 		} else if err != nil {
 			return err
 		}
-		ok, err := c.carryOut(collections.Collection(c.Collection))
+		var ok any
+		if c.Do == "query" {
+			ok, err = query(b, scope, c.Statement)
+		} else {
+			ok, err = c.carryOut(collections.Collection(c.Collection))
+		}
 		told := answer{Ok: ok}
 		if err != nil {
 			told = answer{Error: kind(err), Message: err.Error()}
@@ -79,6 +86,28 @@ func run(hosts, user, password, bucket, scope string) error {
 			return err
 		}
 	}
+}
+
+// query sees everything that was written before it.
+func query(b *gocb.Bucket, scope, statement string) ([]json.RawMessage, error) {
+	ready := &gocb.WaitUntilReadyOptions{ServiceTypes: []gocb.ServiceType{gocb.ServiceTypeQuery}}
+	if err := b.WaitUntilReady(patience, ready); err != nil {
+		return nil, fmt.Errorf("no query service is ready: %w", err)
+	}
+	consistent := &gocb.QueryOptions{ScanConsistency: gocb.QueryScanConsistencyRequestPlus}
+	result, err := b.Scope(scope).Query(statement, consistent)
+	if err != nil {
+		return nil, err
+	}
+	rows := []json.RawMessage{}
+	for result.Next() {
+		var row json.RawMessage
+		if err := result.Row(&row); err != nil {
+			return nil, err
+		}
+		rows = append(rows, row)
+	}
+	return rows, result.Err()
 }
 
 func kind(err error) string {
