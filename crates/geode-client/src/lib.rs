@@ -27,6 +27,7 @@ pub use json::{Json, ParseError};
 pub use pdx::TypeMode;
 pub use query::Rows;
 pub use region::{Destroyed, PutIfAbsent, Region};
+pub use routing::Partitioning;
 pub use subscription::{
     Event, InitialEntry, Interest, InterestIn, Loss, Snapshot, SnapshotKind, Subscribe, Subscription,
 };
