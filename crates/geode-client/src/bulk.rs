@@ -15,7 +15,6 @@ use crate::wire::message::{PARTS_MAX, Part, Request};
 use crate::wire::object_list::{Item, ObjectList};
 use crate::wire::version_tag::{VersionSource, VersionTag};
 use crate::wire::writer::Write as _;
-use crate::wire::{Malformed, Reader, skip};
 
 /// The client wants version tags. To one that says that it keeps no entries itself, servers send none.
 const CONCURRENCY_CHECKS: i32 = 2;
@@ -77,20 +76,6 @@ impl Region {
             keys.iter().fold(request, |request, key| key.add_to(request))
         })
         .await
-    }
-
-    /// All keys of the region.
-    pub async fn key_set(&self) -> Result<Vec<Key>, Error> {
-        let answered = self.bulk(Request::new(message::KEY_SET).text(self.path()), false).await?;
-        let mut keys = Vec::new();
-        for part in &answered.reply.parts {
-            read_keys(part, &mut keys)?;
-        }
-        Ok(keys)
-    }
-
-    async fn bulk(&self, request: Request, is_change: bool) -> Result<Answered, Error> {
-        self.client.pool().call(Call { request, is_chunked: true, is_change }, None).await
     }
 
     /// The items by the server of their primary copies, as far as it is known.
@@ -218,21 +203,6 @@ fn entries_of(list: ObjectList, count: usize) -> Result<Vec<Entry>, Error> {
             Ok(Entry { found, tag: tags.next().flatten() })
         })
         .collect()
-}
-
-/// Reads a list of keys.
-pub(crate) fn read_keys(part: &Part, keys: &mut Vec<Key>) -> Result<(), Malformed> {
-    let mut reader = Reader::new(&part.bytes);
-    if part.is_null() {
-        return Ok(());
-    }
-    if !matches!(reader.u8()?, ds::ARRAY_LIST | ds::LINKED_LIST | ds::VECTOR | ds::HASH_SET) {
-        return Err(Malformed("list of keys"));
-    }
-    for _ in 0..reader.array_len()?.unwrap_or_default() {
-        keys.push(Key::of_object(skip::take_object(&mut reader)?));
-    }
-    Ok(())
 }
 
 impl Request {
