@@ -106,7 +106,7 @@ impl GeodePlatform {
 fn not_connected(error: &Error) -> PlatformError {
     let advice = if matches!(error, Error::Unreachable(_) | Error::Refused { .. }) {
         "`addresses` has to name locators, not servers, that this machine reaches; the option `ca_file` has to be set where they speak TLS, \
-         and only there"
+         and only there, and `certificate_file` and `key_file` where they ask who connects"
     } else if matches!(error, Error::Authentication(_)) {
         "`user` and `password_file` have to name a user of the cluster"
     } else {
