@@ -3,7 +3,7 @@
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use tidelock_geode_client::tls::Tls;
@@ -84,8 +84,8 @@ fn doctor(cluster: &Cluster, folder: &Path, (user, password): (&str, &str), opti
     String::from_utf8([output.stdout, output.stderr].concat()).unwrap()
 }
 
-#[tokio::test]
-async fn requests_and_events_go_over_tls_to_who_is_trusted() {
+/// Starts the cluster; answers it, and the folder with the keys and certificates.
+fn start() -> (Cluster, PathBuf) {
     let plain = cluster();
     let folder = plain.folder().join("tls");
     let _ = fs::remove_dir_all(&folder);
@@ -111,7 +111,12 @@ async fn requests_and_events_go_over_tls_to_who_is_trusted() {
     let properties: Vec<&str> = properties.iter().map(String::as_str).collect();
     let artifacts = plain.artifacts().clone();
     let cluster = Cluster::start(&artifacts, &folder.join("cluster"), Regions::Unsuited, &properties).unwrap();
+    (cluster, folder)
+}
 
+#[tokio::test]
+async fn requests_and_events_go_over_tls_to_who_is_trusted() {
+    let (cluster, folder) = start();
     let trusted = config(&cluster, &folder.join("server.pem"));
     let (client, listener) = (Client::connect(trusted.clone()).await.unwrap(), Client::connect(trusted).await.unwrap());
     let interests = vec![Interest::all("docs")];
