@@ -1,4 +1,5 @@
 //! What a Java application does to our documents, and sees of them.
+#![allow(clippy::unwrap_used, reason = "helpers of tests fail as tests do")]
 
 use std::time::Duration;
 
