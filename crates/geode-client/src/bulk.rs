@@ -15,7 +15,6 @@ use crate::wire::message::{PARTS_MAX, Part, Request};
 use crate::wire::object_list::{Item, ObjectList};
 use crate::wire::version_tag::{VersionSource, VersionTag};
 use crate::wire::writer::Write as _;
-use crate::wire::{Malformed, Reader, skip};
 
 /// The client wants version tags. To one that says that it keeps no entries itself, servers send none.
 const CONCURRENCY_CHECKS: i32 = 2;
@@ -77,20 +76,6 @@ impl Region {
             keys.iter().fold(request, |request, key| key.add_to(request))
         })
         .await
-    }
-
-    /// All keys of the region.
-    pub async fn key_set(&self) -> Result<Vec<Key>, Error> {
-        let answered = self.bulk(Request::new(message::KEY_SET).text(self.path()), false).await?;
-        let mut keys = Vec::new();
-        for part in &answered.reply.parts {
-            read_keys(part, &mut keys)?;
-        }
-        Ok(keys)
-    }
-
-    async fn bulk(&self, request: Request, is_change: bool) -> Result<Answered, Error> {
-        self.client.pool().call(Call { request, is_chunked: true, is_change }, None).await
     }
 
     /// The items by the server of their primary copies, as far as it is known.
@@ -223,43 +208,9 @@ fn entries_of(list: ObjectList, count: usize) -> Result<Vec<Entry>, Error> {
         .collect()
 }
 
-/// Reads a list of keys.
-pub(crate) fn read_keys(part: &Part, keys: &mut Vec<Key>) -> Result<(), Malformed> {
-    let mut reader = Reader::new(&part.bytes);
-    if part.is_null() {
-        return Ok(());
-    }
-    if !matches!(reader.u8()?, ds::ARRAY_LIST | ds::LINKED_LIST | ds::VECTOR | ds::HASH_SET) {
-        return Err(Malformed("list of keys"));
-    }
-    for _ in 0..reader.array_len()?.unwrap_or_default() {
-        keys.push(Key::of_object(skip::take_object(&mut reader)?));
-    }
-    Ok(())
-}
-
 impl Request {
     /// A number of entries, which has been checked.
     fn len(self, count: usize) -> Self {
         self.int(i32::try_from(count).unwrap_or(i32::MAX))
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::wire::random_tests::wrong;
-
-    proptest::proptest! {
-        #[test]
-        fn random_lists_of_keys_are_no_panic_and_no_more_than_their_bytes(
-            bytes in wrong(vec![vec![ds::ARRAY_LIST, 3, ds::STRING_BYTES, 0, 1, b'a', ds::INTEGER, 0, 0, 0, 7, ds::NULL]]),
-            is_object in proptest::bool::ANY,
-        ) {
-            let mut keys = Vec::new();
-            let len = bytes.len();
-            let _ = read_keys(&Part { is_object, bytes: bytes.into() }, &mut keys);
-            proptest::prop_assert!(keys.len() <= len);
-        }
     }
 }

@@ -12,6 +12,7 @@ use crate::json::Json;
 use crate::net::pool::{Answered, Call, Pool, maintain};
 use crate::pdx::{DecodeError, EncodeError, Encoder, PdxType, Registry, Types as _, decode};
 use crate::region::Region;
+use crate::routing::Partitioning;
 use crate::routing::Routing;
 use crate::value::Value;
 use crate::wire::Reader;
@@ -187,23 +188,10 @@ impl Client {
         self.shared.routing.primary_of(region.path(), key)
     }
 
-    /// Whether a region is partitioned. If not, every server has all of it.
-    pub async fn is_partitioned(&self, region: &Region) -> Result<bool, Error> {
+    /// How a region is partitioned; `None` when it is not: then every server has all of it.
+    pub async fn partitioning_of(&self, region: &Region) -> Result<Option<Partitioning>, Error> {
         self.shared.routing.fetch(self, region.path()).await?;
-        Ok(self.shared.routing.is_partitioned(region.path()))
-    }
-
-    /// The path of the region at the head of those that a partitioned region is colocated with, which is its own path when it is colocated
-    /// with none; `None` when it is not partitioned. The servers know it by the regions' definitions, so it holds while buckets move.
-    pub async fn leader_of(&self, region: &Region) -> Result<Option<String>, Error> {
-        self.shared.routing.fetch(self, region.path()).await?;
-        Ok(self.shared.routing.leader_of(region.path()))
-    }
-
-    /// How many buckets a region has; `None` when it is not partitioned, or when its keys do not choose their bucket by their own hash.
-    pub async fn buckets_of(&self, region: &Region) -> Result<Option<usize>, Error> {
-        self.shared.routing.fetch(self, region.path()).await?;
-        Ok(self.shared.routing.buckets_of(region.path()))
+        Ok(self.shared.routing.partitioning_of(region.path()))
     }
 
     /// The id under which the cluster knows a type, which it gets if it has none: for PDX instances that the caller writes. It has it for

@@ -6,6 +6,7 @@ mod config;
 mod entry;
 mod error;
 mod json;
+mod keys;
 mod net;
 pub mod pdx;
 mod query;
@@ -24,9 +25,11 @@ pub use config::{Config, Durable, Protocol};
 pub use entry::{Entry, Found};
 pub use error::Error;
 pub use json::{Json, ParseError};
+pub use keys::StringKeys;
 pub use pdx::TypeMode;
 pub use query::Rows;
 pub use region::{Destroyed, PutIfAbsent, Region};
+pub use routing::Partitioning;
 pub use subscription::{
     Event, InitialEntry, Interest, InterestIn, Loss, Snapshot, SnapshotKind, Subscribe, Subscription,
 };

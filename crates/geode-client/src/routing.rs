@@ -11,7 +11,7 @@ use crate::error::Error;
 use crate::value::Key;
 use crate::wire::codes::{ds, message};
 use crate::wire::locator::Address;
-use crate::wire::message::{Reply, Request};
+use crate::wire::message::{Part, Reply, Request};
 use crate::wire::version_tag::VersionTag;
 use crate::wire::{Malformed, Reader};
 
@@ -28,12 +28,23 @@ pub(crate) struct Routing {
     regions: Mutex<HashMap<String, Known>>,
 }
 
+/// How a region is partitioned. The servers know it by the regions' definitions, so it holds while buckets move.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Partitioning {
+    /// How many buckets there are.
+    pub buckets: usize,
+    /// The path of the region at the head of those that it is colocated with; its own path when it is colocated with none.
+    pub leader: String,
+    /// The class of the application that chooses an entry's bucket; without one the hash of the key does.
+    pub resolver: Option<String>,
+    /// Members were given their buckets by name.
+    pub is_fixed: bool,
+}
+
 #[derive(Default)]
 struct Known {
-    /// Whether entries are in buckets.
-    is_partitioned: bool,
-    /// The region at the head of those that this one is colocated with.
-    leader: Option<String>,
+    /// `None` as well when entries are not in buckets.
+    partitioning: Option<Partitioning>,
     /// The primary server of each bucket; empty when keys do not choose their bucket by their hash alone.
     primaries: Vec<Option<Address>>,
     fetched_at: Option<Instant>,
@@ -76,18 +87,8 @@ impl Routing {
         self.primary_of(region, key).or_else(|| client.pool().home_of(key))
     }
 
-    pub(crate) fn is_partitioned(&self, region: &str) -> bool {
-        self.with(region, |known| known.is_partitioned)
-    }
-
-    pub(crate) fn leader_of(&self, region: &str) -> Option<String> {
-        self.with(region, |known| {
-            known.is_partitioned.then(|| known.leader.clone().unwrap_or_else(|| region.to_owned()))
-        })
-    }
-
-    pub(crate) fn buckets_of(&self, region: &str) -> Option<usize> {
-        self.with(region, |known| Some(known.primaries.len()).filter(|count| *count > 0))
+    pub(crate) fn partitioning_of(&self, region: &str) -> Option<Partitioning> {
+        self.with(region, |known| known.partitioning.clone())
     }
 
     pub(crate) fn primary_of(&self, region: &str, key: &Key) -> Option<Address> {
@@ -126,53 +127,51 @@ impl Routing {
             known.is_stale = false;
         });
         let attributes = client.ask(Request::new(message::GET_PARTITION_ATTRIBUTES).text(region)).await?;
-        let Attributes { is_partitioned, buckets, leader } = read_attributes(&attributes.reply)?;
+        let partitioning = read_partitioning(&attributes.reply, region)?;
         let mut primaries = Vec::new();
-        if let Some(buckets) = buckets {
+        if let Some(buckets) = partitioning.as_ref().and_then(Partitioning::hashed_buckets) {
             let metadata = client.ask(Request::new(message::GET_PR_METADATA).text(region)).await?;
             primaries = read_primaries(&metadata.reply, buckets)?;
         }
         self.with(region, |known| {
             // Buckets come into being with their first entries.
             known.is_stale = primaries.iter().any(Option::is_none);
-            known.is_partitioned = is_partitioned;
-            known.leader = leader;
+            known.partitioning = partitioning;
             known.primaries = primaries;
         });
         Ok(())
     }
 }
 
-/// How a region is partitioned.
-#[derive(Debug, Default, PartialEq)]
-struct Attributes {
-    is_partitioned: bool,
+impl Partitioning {
     /// How many buckets there are, when keys choose theirs by their own hash.
-    buckets: Option<usize>,
-    /// The path of the first of the regions that it is colocated with.
-    leader: Option<String>,
+    fn hashed_buckets(&self) -> Option<usize> {
+        let is_hashed = self.resolver.is_none() && !self.is_fixed;
+        Some(self.buckets).filter(|count| *count <= BUCKETS_MAX && is_hashed)
+    }
 }
 
-fn read_attributes(reply: &Reply) -> Result<Attributes, Error> {
+fn read_partitioning(reply: &Reply, region: &str) -> Result<Option<Partitioning>, Error> {
     if reply.kind != message::PARTITION_ATTRIBUTES {
-        return Ok(Attributes::default());
+        return Ok(None);
     }
     let mut reader = Reader::new(&reply.part(0)?.bytes);
     if reader.u8()? != ds::INTEGER {
         return Err(Malformed("number of buckets").into());
     }
     // -1 for a region without buckets.
-    let Some(count) = usize::try_from(reader.i32()?).ok().filter(|count| *count > 0) else {
-        return Ok(Attributes::default());
-    };
-    let leader = match reply.parts.get(1) {
-        Some(part) if !part.is_null() => Reader::new(&part.bytes).string()?,
-        _ => None,
-    };
-    // A third part is a resolver, whose code chooses the bucket, or a list of fixed partitions.
-    let has_resolver = reply.parts.iter().skip(2).any(|part| !part.is_null() && !is_empty_set(&part.bytes));
-    let buckets = (count <= BUCKETS_MAX && !has_resolver).then_some(count);
-    Ok(Attributes { is_partitioned: true, buckets, leader })
+    let Some(buckets) = usize::try_from(reader.i32()?).ok().filter(|count| *count > 0) else { return Ok(None) };
+    let text = |part: &Part| Reader::new(&part.bytes).string().ok().flatten();
+    let leader = reply.parts.get(1).and_then(text).unwrap_or_else(|| region.to_owned());
+    let (mut resolver, mut is_fixed) = (None, false);
+    // The class of a resolver, and a set of fixed partitions: each only where there is one.
+    for part in reply.parts.iter().skip(2).filter(|part| !part.is_null() && !is_empty_set(&part.bytes)) {
+        match text(part) {
+            Some(class) => resolver = Some(class),
+            None => is_fixed = true,
+        }
+    }
+    Ok(Some(Partitioning { buckets, leader, resolver, is_fixed }))
 }
 
 fn is_empty_set(object: &[u8]) -> bool {
@@ -257,16 +256,21 @@ mod tests {
         resolver.string("com.app.Resolver");
         let mut leader = Vec::new();
         leader.string("/head");
-        let of = |parts: &[&[u8]]| read_attributes(&reply(message::PARTITION_ATTRIBUTES, parts)).unwrap();
-        let partitioned = |buckets, leader: Option<&str>| Attributes {
-            is_partitioned: true,
-            buckets,
-            leader: leader.map(ToOwned::to_owned),
-        };
-        assert_eq!(of(&[&count, &[ds::NULL]]), partitioned(Some(113), None));
-        assert_eq!(of(&[&count, &leader]), partitioned(Some(113), Some("/head")));
-        assert_eq!(of(&[&count, &[ds::NULL], &resolver]), partitioned(None, None));
-        assert_eq!(of(&[&[ds::INTEGER, 0xFF, 0xFF, 0xFF, 0xFF], &leader]), Attributes::default());
+        let fixed = [ds::HASH_SET, 1, ds::NULL];
+        let of = |parts: &[&[u8]]| read_partitioning(&reply(message::PARTITION_ATTRIBUTES, parts), "/r").unwrap();
+        let hashed = |parts: &[&[u8]]| of(parts).unwrap().hashed_buckets();
+        let plain = Partitioning { buckets: 113, leader: "/r".to_owned(), resolver: None, is_fixed: false };
+        assert_eq!(of(&[&count, &[ds::NULL]]), Some(plain.clone()));
+        assert_eq!(hashed(&[&count, &[ds::NULL]]), Some(113));
+        assert_eq!(of(&[&count, &leader]).unwrap().leader, "/head");
+        let class = Some("com.app.Resolver".to_owned());
+        let routed = Partitioning { resolver: class.clone(), ..plain.clone() };
+        assert_eq!(of(&[&count, &[ds::NULL], &resolver]), Some(routed));
+        assert_eq!(hashed(&[&count, &[ds::NULL], &resolver]), None);
+        let fixed_and_routed = Partitioning { resolver: class, is_fixed: true, ..plain };
+        assert_eq!(of(&[&count, &[ds::NULL], &resolver, &fixed]), Some(fixed_and_routed));
+        assert_eq!(hashed(&[&count, &[ds::NULL], &fixed]), None);
+        assert_eq!(of(&[&[ds::INTEGER, 0xFF, 0xFF, 0xFF, 0xFF], &leader]), None);
     }
 
     #[test]
@@ -302,8 +306,8 @@ mod tests {
             reply in wrong_reply(&[message::PARTITION_ATTRIBUTES, message::PR_METADATA], golden()),
             bytes in wrong(golden()),
         ) {
-            if let Ok(attributes) = read_attributes(&reply) {
-                proptest::prop_assert!(attributes.buckets.is_none_or(|buckets| buckets <= BUCKETS_MAX));
+            if let Ok(Some(partitioning)) = read_partitioning(&reply, "/r") {
+                proptest::prop_assert!(partitioning.hashed_buckets().is_none_or(|buckets| buckets <= BUCKETS_MAX));
             }
             let _ = read_primaries(&reply, 3).map(|primaries| assert_eq!(primaries.len(), 3));
             let _ = read_location(&mut Reader::new(&bytes));

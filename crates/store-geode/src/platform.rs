@@ -14,7 +14,7 @@ use crate::config::GeodeOptions;
 use crate::entry::{read_many, refused};
 use crate::feed::GeodeFeed;
 use crate::put::{Planned, put_all};
-use crate::regions::{KEY_BYTES_MAX, Place, VALUE_BYTES_MAX, check_name, key_of};
+use crate::regions::{KEY_BYTES_MAX, Place, VALUE_BYTES_MAX, check_path, key_of};
 use crate::scan::GeodeScan;
 use crate::setup;
 
@@ -34,7 +34,7 @@ impl GeodePlatform {
     /// Finds the cluster. Needs a tokio runtime.
     pub async fn connect(options: GeodeOptions) -> Result<Self, PlatformError> {
         for path in options.regions.values() {
-            check_name(path.trim_start_matches('/'))?;
+            check_path(path)?;
         }
         if options.node.is_empty() {
             return Err(PlatformError::Refused("the node has no name".to_owned()));
@@ -52,7 +52,7 @@ impl GeodePlatform {
 
     fn place(&self, collection: &str) -> Result<Place, PlatformError> {
         if !self.options.regions.contains_key(collection) {
-            check_name(collection)?;
+            check_path(collection)?;
         }
         Ok(Place::of(&self.client, &self.options.regions, collection))
     }
@@ -106,7 +106,7 @@ impl GeodePlatform {
 fn not_connected(error: &Error) -> PlatformError {
     let advice = if matches!(error, Error::Unreachable(_) | Error::Refused { .. }) {
         "`addresses` has to name locators, not servers, that this machine reaches; the option `ca_file` has to be set where they speak TLS, \
-         and only there"
+         and only there, and `certificate_file` and `key_file` where they ask who connects"
     } else if matches!(error, Error::Authentication(_)) {
         "`user` and `password_file` have to name a user of the cluster"
     } else {

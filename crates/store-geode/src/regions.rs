@@ -55,13 +55,29 @@ pub(crate) fn document_key(key: &Key) -> Option<&str> {
     key::check(text, &limits).is_ok().then_some(text)
 }
 
-/// A name that a region can have.
-pub(crate) fn check_name(collection: &str) -> Result<(), PlatformError> {
+/// A path that a region can have: its name, or the names of those that it is in and its own, each after a `/`.
+pub(crate) fn check_path(path: &str) -> Result<(), PlatformError> {
     let fits = |letter: char| letter.is_ascii_alphanumeric() || matches!(letter, '-' | '_' | '.');
-    if !collection.is_empty() && !collection.starts_with("__") && collection.chars().all(fits) {
+    let is_name = |name: &str| !name.is_empty() && !name.starts_with("__") && name.chars().all(fits);
+    if path.strip_prefix('/').unwrap_or(path).split('/').all(is_name) {
         return Ok(());
     }
     Err(PlatformError::Refused(format!(
-        "a region cannot be called {collection:?}: name another one for this collection under `regions`"
+        "a region cannot be called {path:?}: name another one for this collection under `names`"
     )))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn paths_are_names_between_slashes() {
+        for path in ["docs", "/docs", "/a/b", "a/b.c/d-e_f", "_tl_state"] {
+            assert!(check_path(path).is_ok(), "{path}");
+        }
+        for path in ["", "/", "//docs", "/a//b", "/a/", "a b", "/a/__b", "__a", "/a/ü"] {
+            assert!(check_path(path).is_err(), "{path}");
+        }
+    }
 }

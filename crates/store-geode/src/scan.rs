@@ -41,14 +41,19 @@ impl Unreadable {
 impl GeodeScan {
     pub(crate) async fn begin(client: Client, place: Place) -> Result<Self, PlatformError> {
         let mut keys = BTreeSet::new();
-        let mut foreign = 0_u64;
+        let mut foreign = 0;
         let mut take = async |region: &Region, counts: bool| {
-            for key in region.key_set().await.map_err(|error| refused(&error))? {
+            let found = region.string_keys().await.map_err(|error| refused(&error))?;
+            let mut others = found.others;
+            for key in found.strings.into_iter().map(Key::String) {
                 if document_key(&key).is_some() {
                     keys.insert(key);
-                } else if counts {
-                    foreign += 1;
+                } else {
+                    others += 1;
                 }
+            }
+            if counts {
+                foreign = others;
             }
             Ok::<_, PlatformError>(())
         };

@@ -5,7 +5,7 @@
 use std::fmt::Write as _;
 use std::time::Duration;
 
-use tidelock_geode_client::{Client, Error, Event, Interest, Json, Key, Region, Subscribe, Value, pdx};
+use tidelock_geode_client::{Client, Error, Event, Interest, Json, Key, Partitioning, Region, Subscribe, Value, pdx};
 use tidelock_store::platform::{Finding, system};
 use tokio::time::{Instant, sleep, timeout};
 
@@ -74,13 +74,19 @@ pub(crate) async fn check(
         findings.push(absence(&missing, &script(&missing)));
         return Ok(findings);
     }
+    let mut together = Vec::new();
     for (collection, place) in places {
-        if let Place::Documents { content, meta } = place {
-            findings.extend(colocation(client, collection, content, meta).await?);
+        let apart = match place {
+            Place::Documents { content, meta } => colocation(client, collection, content, meta).await?,
+            Place::System(_) => None,
+        };
+        match apart {
+            Some(finding) => findings.push(finding),
+            None => together.push(place),
         }
     }
     if options.transactions {
-        findings.extend(transactions(client, places).await?);
+        findings.extend(transactions(client, &together).await?);
     }
     findings.extend(pdx(client).await?);
     findings.extend(read_serialized(client).await?);
@@ -114,14 +120,23 @@ fn absence(missing: &[Missing], remedy: &str) -> Finding {
     fatal(format!("missing regions: {}", names.join(", ")), remedy)
 }
 
-/// A region that is not there, and the one that it has to be colocated with.
+/// A region that is not there, and how to make it.
 struct Missing {
     path: String,
-    /// `None` where that one is not partitioned: then every server has both.
-    beside: Option<String>,
-    is_partitioned: bool,
-    /// Buckets of the other one, when they are not as many as Geode's default.
-    buckets: Option<usize>,
+    kind: Kind,
+}
+
+enum Kind {
+    /// Every server has all of it, as of the one that it is beside.
+    Replicated,
+    /// By itself.
+    Partitioned,
+    /// Colocated with another one.
+    Beside {
+        path: String,
+        /// `None` when that one is missing as well, and gets Geode's defaults.
+        partitioning: Option<Partitioning>,
+    },
 }
 
 /// Whether a region is there and may be read.
@@ -134,22 +149,14 @@ async fn look(
     Ok(match settled(region.get(&Key::from(PROBE)).await)? {
         None => return Ok(None),
         Some(Error::NoSuchRegion(_)) => {
-            let mut missing =
-                Missing { path: region.path().to_owned(), beside: None, is_partitioned: true, buckets: None };
-            // A region that is missing as well becomes a partitioned one.
-            if let Some(beside) = beside
-                && beside.get(&Key::from(PROBE)).await.is_ok()
-            {
-                missing.is_partitioned = client.is_partitioned(beside).await.unwrap_or(true);
-            }
-            if let Some(beside) = beside.filter(|_| missing.is_partitioned) {
-                missing.beside = Some(beside.path().to_owned());
-                // A region that is missing as well gets the default.
-                let buckets = client.buckets_of(beside).await.ok().flatten();
-                missing.buckets = buckets.filter(|count| *count != BUCKETS_DEFAULT);
-            }
-            Some(missing)
+            let kind = match beside {
+                None => Kind::Partitioned,
+                Some(beside) => kind_beside(client, beside).await,
+            };
+            Some(Missing { path: region.path().to_owned(), kind })
         }
+        // A resolver may refuse a key that the application would not use.
+        Some(Error::Server { .. }) if resolver_of(client, region).await?.is_some() => None,
         Some(error) => {
             let remedy = if matches!(error, Error::NotAuthorized(_) | Error::Authentication(_)) {
                 "give the user DATA:READ and DATA:WRITE on the region, and CLUSTER:READ and CLUSTER:WRITE for PDX types"
@@ -162,23 +169,54 @@ async fn look(
     })
 }
 
+/// What a region has to be beside another one.
+async fn kind_beside(client: &Client, beside: &Region) -> Kind {
+    let path = beside.path().to_owned();
+    match client.partitioning_of(beside).await {
+        Ok(partitioning @ Some(_)) => Kind::Beside { path, partitioning },
+        Ok(None) if !matches!(beside.get(&Key::from(PROBE)).await, Err(Error::NoSuchRegion(_))) => Kind::Replicated,
+        Ok(None) | Err(_) => Kind::Beside { path, partitioning: None },
+    }
+}
+
+/// The class that chooses where entries of a region are.
+async fn resolver_of(client: &Client, region: &Region) -> Result<Option<String>, Error> {
+    Ok(client.partitioning_of(region).await?.and_then(|partitioning| partitioning.resolver))
+}
+
 impl Missing {
+    /// The one that it is colocated with.
+    fn beside(&self) -> Option<&str> {
+        if let Kind::Beside { path, .. } = &self.kind { Some(path) } else { None }
+    }
+
     /// The command of gfsh that creates it.
     fn command(&self) -> String {
-        let name = self.path.trim_start_matches('/');
-        if !self.is_partitioned {
-            return format!("create region --name={name} --type=REPLICATE_PERSISTENT");
+        // A path is the name of a region within another one.
+        let name = self.path.strip_prefix('/').filter(|name| !name.contains('/')).unwrap_or(&self.path);
+        let partitioned = "--type=PARTITION_PERSISTENT --redundant-copies=1";
+        match &self.kind {
+            Kind::Replicated => format!("create region --name={name} --type=REPLICATE_PERSISTENT"),
+            Kind::Partitioned => format!("create region --name={name} {partitioned}"),
+            Kind::Beside { path, partitioning } => {
+                let like = partitioning.as_ref().map(like).unwrap_or_default();
+                format!("create region --name={name} {partitioned} --colocated-with={path}{like}")
+            }
         }
-        let mut command = format!("create region --name={name} --type=PARTITION_PERSISTENT --redundant-copies=1");
-        // Writing to a String cannot fail.
-        if let Some(beside) = &self.beside {
-            let _ = write!(command, " --colocated-with={beside}");
-        }
-        if let Some(buckets) = self.buckets {
-            let _ = write!(command, " --total-num-buckets={buckets}");
-        }
-        command
     }
+}
+
+/// What a region that is colocated with one of this partitioning has to have from it.
+fn like(partitioning: &Partitioning) -> String {
+    let mut options = String::new();
+    // Writing to a String cannot fail.
+    if partitioning.buckets != BUCKETS_DEFAULT {
+        let _ = write!(options, " --total-num-buckets={}", partitioning.buckets);
+    }
+    if let Some(class) = &partitioning.resolver {
+        let _ = write!(options, " --partition-resolver={class}");
+    }
+    options
 }
 
 /// What creates these regions.
@@ -195,27 +233,47 @@ async fn colocation(
     content: &Region,
     meta: &Region,
 ) -> Result<Option<Finding>, Error> {
-    let (of_content, of_meta) = (client.leader_of(content).await?, client.leader_of(meta).await?);
+    let (of_content, of_meta) = (client.partitioning_of(content).await?, client.partitioning_of(meta).await?);
     // A meta region that every server has whole is on all members.
-    if of_meta.is_none() || of_content == of_meta {
-        return Ok(None);
-    }
+    let Some(of_meta) = of_meta else { return Ok(None) };
     let (content, meta) = (content.path(), meta.path());
-    let again = match of_content {
-        Some(_) => format!("with --colocated-with={content}"),
-        None => format!("as {content} is, which is not partitioned"),
+    let (what, again) = match &of_content {
+        Some(of_content) if of_content.leader == of_meta.leader && of_content.resolver == of_meta.resolver => {
+            return Ok(None);
+        }
+        Some(of_content) => {
+            let again = format!("with --colocated-with={content}{}", like(of_content));
+            let class = |partitioning: &Partitioning| {
+                partitioning.resolver.as_ref().map_or_else(|| "none".to_owned(), |class| format!("the class {class}"))
+            };
+            let what = if of_content.leader == of_meta.leader {
+                format!(
+                    "{content} and {meta} have different partition resolvers, {} and {}",
+                    class(of_content),
+                    class(&of_meta)
+                )
+            } else {
+                format!("{meta} is not colocated with {content}")
+            };
+            (what, again)
+        }
+        None => {
+            (format!("{meta} is not colocated with {content}"), format!("as {content} is, which is not partitioned"))
+        }
     };
     Ok(Some(fatal(
-        format!("collection {collection}: {meta} is not colocated with {content}"),
+        format!("collection {collection}: {what}"),
         format!("destroy region --name={meta}, and create it again {again}"),
     )))
 }
 
 /// Whether the servers allow transactions on these regions. Nothing is written to the application's.
-async fn transactions(client: &Client, places: &[(String, Place)]) -> Result<Option<Finding>, Error> {
-    for (_, place) in places {
+async fn transactions(client: &Client, places: &[&Place]) -> Result<Option<Finding>, Error> {
+    for place in places {
         let (region, meta) = match place {
             Place::System(region) => (region, None),
+            // A resolver may refuse the key; the other regions tell whether there are transactions.
+            Place::Documents { content, .. } if resolver_of(client, content).await?.is_some() => continue,
             Place::Documents { content, meta } => (content, Some(meta)),
         };
         let attempt = async {
@@ -367,7 +425,7 @@ async fn create(options: &GeodeOptions, missing: &[Missing]) -> Result<(), Strin
 
 async fn create_by(manager: &Manager<'_>, missing: &[Missing]) -> Result<(), ManagerError> {
     for region in missing {
-        let is_beside_new = missing.iter().any(|other| Some(&other.path) == region.beside.as_ref());
+        let is_beside_new = missing.iter().any(|other| region.beside() == Some(other.path.as_str()));
         let late = Instant::now() + if is_beside_new { MANAGER_LAG } else { Duration::ZERO };
         loop {
             match manager.run(&region.command()).await {

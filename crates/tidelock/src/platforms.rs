@@ -12,8 +12,17 @@ use tidelock_store_geode::{GeodeOptions, GeodePlatform, MANAGER_PORT};
 /// The kinds of platforms.
 const KINDS: &[&str] = &["couchbase", "geode"];
 /// The options of Apache Geode.
-const GEODE_OPTIONS: &[&str] =
-    &["ca_file", "manager", "queue_copies", "queue_kept_s", "server_group", "stable_types", "transactions"];
+const GEODE_OPTIONS: &[&str] = &[
+    "ca_file",
+    "certificate_file",
+    "key_file",
+    "manager",
+    "queue_copies",
+    "queue_kept_s",
+    "server_group",
+    "stable_types",
+    "transactions",
+];
 /// The options of Couchbase.
 const COUCHBASE_OPTIONS: &[&str] = &["bucket", "bucket_memory_mib", "ca_file", "durability", "scope"];
 
@@ -123,12 +132,7 @@ fn geode_options(config: &ClusterConfig) -> Result<GeodeOptions, ConfigError> {
         let password = std::str::from_utf8(password.expose());
         connection = connection.user(user, password.map_err(|_| config.wrong(None, "the password is not UTF-8"))?);
     }
-    if let Some(path) = config.option_path("ca_file") {
-        let unreadable =
-            |error: &dyn std::fmt::Display| config.wrong(Some("ca_file"), format!("{}: {error}", path.display()));
-        let roots = std::fs::read(&path).map_err(|error| unreadable(&error))?;
-        connection.tls = Some(GeodeTls::with_pem(&roots, None).map_err(|error| unreadable(&error))?);
-    }
+    connection.tls = geode_tls(config)?;
     if let Some(group) = config.option("server_group") {
         group.clone_into(&mut connection.server_group);
     }
@@ -148,6 +152,33 @@ fn geode_options(config: &ClusterConfig) -> Result<GeodeOptions, ConfigError> {
     options.regions.clone_from(&config.names);
     options.managers = managers;
     Ok(options)
+}
+
+/// Whom to trust, and who this server is to those that ask.
+fn geode_tls(config: &ClusterConfig) -> Result<Option<GeodeTls>, ConfigError> {
+    let roots = option_file(config, "ca_file")?;
+    let identity = match (option_file(config, "certificate_file")?, option_file(config, "key_file")?) {
+        (Some(certificate), Some(key)) => Some((certificate, key)),
+        (None, None) => None,
+        (Some(_), None) => return Err(config.wrong(Some("certificate_file"), "expected `key_file` with it")),
+        (None, Some(_)) => return Err(config.wrong(Some("key_file"), "expected `certificate_file` with it")),
+    };
+    let Some(roots) = roots else {
+        let expected = "expected `ca_file` with it, the root certificates (PEM) that the cluster's are under";
+        return if identity.is_none() { Ok(None) } else { Err(config.wrong(Some("certificate_file"), expected)) };
+    };
+    let wrong = |option, error: &dyn std::fmt::Display| config.wrong(Some(option), error.to_string());
+    let anonymous = GeodeTls::with_pem(&roots, None).map_err(|error| wrong("ca_file", &error))?;
+    let Some((certificate, key)) = identity else { return Ok(Some(anonymous)) };
+    let known = GeodeTls::with_pem(&roots, Some((&certificate, &key)));
+    known.map(Some).map_err(|error| wrong("certificate_file", &error))
+}
+
+/// The content of the file that an option names.
+fn option_file(config: &ClusterConfig, option: &str) -> Result<Option<Vec<u8>>, ConfigError> {
+    let Some(path) = config.option_path(option) else { return Ok(None) };
+    let unreadable = |error| config.wrong(Some(option), format!("{} cannot be read: {error}", path.display()));
+    std::fs::read(&path).map(Some).map_err(unreadable)
 }
 
 fn parsed<T: std::str::FromStr>(config: &ClusterConfig, name: &str, expected: &str) -> Result<Option<T>, ConfigError> {

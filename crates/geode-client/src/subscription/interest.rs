@@ -1,9 +1,10 @@
 //! What a client wants to hear of.
 
-use crate::bulk::{joined, read_keys};
+use crate::bulk::joined;
 use crate::config::Config;
 use crate::entry::{Entry, Found};
 use crate::error::Error;
+use crate::keys::read_keys;
 use crate::net::pool::check;
 use crate::net::server::Lease;
 use crate::value::Key;

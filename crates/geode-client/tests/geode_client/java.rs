@@ -161,3 +161,42 @@ async fn the_golden_vectors_are_those_of_java() {
     }
     assert_eq!(std::fs::read_to_string(&path).unwrap(), found, "set TIDELOCK_BLESS to write the file anew");
 }
+
+#[tokio::test]
+async fn keys_of_javas_classes_are_counted_and_sent_back_as_they_came() {
+    let (client, listener) = (client().await, client().await);
+    let suite = client.region("suite4");
+    let mut subscription = listener.subscribe(all("suite4", 1)).await.unwrap();
+    assert!(matches!(next(&mut subscription).await, Event::Lost(_)));
+    java(&["put-json", "suite4", "text", "{}"]);
+    assert_eq!(next_change(&mut subscription).await.key, Key::from("text"));
+    let mut keys = Vec::new();
+    for (kind, text) in [("enum", "GREEN"), ("serializable", "s"), ("data-serializable", "d")] {
+        java(&["put-key", "suite4", kind, text, r#"{"a":1}"#]);
+        keys.push(next_change(&mut subscription).await.key);
+        let found = suite.string_keys().await.unwrap();
+        assert_eq!((found.strings, found.others), (vec!["text".to_owned()], keys.len()), "{kind}");
+    }
+    for entry in suite.get_all(&keys).await.unwrap() {
+        assert_eq!(client.decode(entry.value().unwrap()).await.unwrap(), json(r#"{"a":1}"#));
+    }
+    for key in &keys {
+        assert!(suite.destroy(key).await.unwrap().was_there, "{key:?}");
+        assert_eq!(&next_change(&mut subscription).await.key, key);
+    }
+    suite.destroy(&Key::from("text")).await.unwrap();
+}
+
+#[tokio::test]
+async fn there_are_no_keys_of_classes_that_the_servers_lack() {
+    let client = client().await;
+    let suite = client.region("suite4");
+    // A `DataSerializable`, of which nothing follows its class.
+    let class = "com.example.NoSuchKey";
+    let mut key = vec![45, 43, 87, 0, u8::try_from(class.len()).unwrap()];
+    key.extend_from_slice(class.as_bytes());
+    let key = Key::Object(key.into());
+    let error = suite.put(&key, &Value::string("x")).await.unwrap_err();
+    assert!(error.to_string().contains(class), "{error}");
+    assert_eq!(suite.string_keys().await.unwrap().others, 0);
+}

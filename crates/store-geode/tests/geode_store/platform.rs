@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use tidelock_core::ids::DocumentId;
 use tidelock_geode_client::{Client, Key, TypeMode, pdx};
 use tidelock_store::platform::{Feed, FeedEvent, Platform as _, PutContent, PutOutcome, system};
 use tidelock_store_geode::GeodePlatform;
@@ -185,4 +186,40 @@ async fn several_documents_are_written_in_one_step_where_their_primaries_are_tog
     ];
     assert_eq!(platform.put_if(&puts).await.unwrap(), PutOutcome::NotTogether);
     assert_eq!(text(&get(&platform, &ids[one[0]]).await).as_deref(), Some("{}"));
+}
+
+#[tokio::test]
+async fn documents_that_a_resolver_routes_are_written_with_their_meta() {
+    let platform = platform("routed").await;
+    let collections = ["routed".to_owned()];
+    assert_eq!(
+        platform.check(&collections).await.unwrap().iter().find(|finding| finding.what.contains("routed")),
+        None
+    );
+    // Some would be apart from their metas, were those not routed by the same resolver.
+    for at in 0..20 {
+        let id = DocumentId::new("routed", format!("customer-{at}|order-1"));
+        let token = get(&platform, &id).await.token;
+        let token = done(&platform, put(&id, &token, content(r#"{"a":1}"#), Some(b"m"))).await;
+        done(&platform, put(&id, &token, PutContent::Delete, None)).await;
+    }
+}
+
+#[tokio::test]
+async fn a_collection_may_be_a_region_within_another_one() {
+    let mut options = options("leaves");
+    options.regions.insert("leaves".to_owned(), "/tree/leaf".to_owned());
+    options.regions.insert("others".to_owned(), "/tree/other".to_owned());
+    let platform = GeodePlatform::connect(options.clone()).await.unwrap();
+    let mut collections = collections();
+    collections.push("leaves".to_owned());
+    assert_eq!(platform.check(&collections).await.unwrap(), []);
+    let findings = platform.check(&["others".to_owned()]).await.unwrap();
+    let [finding] = findings.as_slice() else { panic!("{findings:?}") };
+    assert!(finding.what.contains("/tree/other, /tree/other_tl"), "{finding:?}");
+    let command = "create region --name=/tree/other_tl --type=PARTITION_PERSISTENT --redundant-copies=1 --colocated-with=/tree/other";
+    assert!(finding.remedy.contains(command), "{finding:?}");
+    options.regions.insert("leaves".to_owned(), "/tree//leaf".to_owned());
+    let error = GeodePlatform::connect(options).await.unwrap_err().to_string();
+    assert!(error.contains("a region cannot be called \"/tree//leaf\""), "{error}");
 }

@@ -75,6 +75,8 @@ void test("what Java writes arrives as it is, or is named", { timeout: 180_000 }
       // None of these is a document; the next one is.
       await java.put("docs", "~x is no form", { never: true });
       await java.run("put-integer-key", "docs", "6", "six");
+      await java.run("put-key", "docs", "serializable", "while it is up", "{}");
+      await java.run("put-key", "docs", "data-serializable", "while it is up", "{}");
       await java.run("put-opaque", "docs", "opaque2");
       await java.run("put-person", "people", "ada");
       await java.put("docs", "last", { last: true });
@@ -135,7 +137,7 @@ void test("what Java writes arrives as it is, or is named", { timeout: 180_000 }
       assert.equal(await java.run("get-integer-key", "docs", "5"), "java.lang.String five");
       // The server's log has named what it passes over: what was there at the start, and what it heard of.
       const passedOver = [
-        "entries whose keys are no strings, or begin with '~', are not synced region=\"/docs\" entries=2",
+        "entries whose keys are no strings, or begin with '~', are not synced region=\"/docs\" entries=4",
         'entries that are no documents are passed over; this is the first region="/docs" entries=2 key="bytes"',
         "Integer(6)",
         "~x is no form",
@@ -152,6 +154,8 @@ void test("what Java writes arrives as it is, or is named", { timeout: 180_000 }
 async function noDocuments(java: Java): Promise<void> {
   await java.put("docs", "~n07", { never: true });
   await java.run("put-integer-key", "docs", "5", "five");
+  await java.run("put-key", "docs", "serializable", "at the start", "{}");
+  await java.run("put-key", "docs", "data-serializable", "at the start", "{}");
   await java.run("put-opaque", "docs", "opaque");
   await java.run("put-bytes", "docs", "bytes");
 }

@@ -20,6 +20,7 @@ import org.apache.geode.cache.Region;
 import org.apache.geode.cache.TransactionDataNotColocatedException;
 import org.apache.geode.cache.client.ClientCache;
 import org.apache.geode.cache.client.ClientCacheFactory;
+import org.apache.geode.cache.client.ClientRegionFactory;
 import org.apache.geode.cache.client.ClientRegionShortcut;
 import org.apache.geode.cache.query.SelectResults;
 import org.apache.geode.cache.snapshot.SnapshotOptions.SnapshotFormat;
@@ -67,9 +68,17 @@ public final class Foreign {
     Runtime.getRuntime().halt(0);
   }
 
-  private static Region<Object, Object> region(String name) {
-    return REGIONS.computeIfAbsent(name,
-        one -> cache.createClientRegionFactory(ClientRegionShortcut.PROXY).create(one));
+  /** A region by its name, or one within another by its path. */
+  private static Region<Object, Object> region(String path) {
+    Region<Object, Object> known = REGIONS.get(path);
+    if (known == null) {
+      int end = path.lastIndexOf('/');
+      ClientRegionFactory<Object, Object> factory = cache.createClientRegionFactory(ClientRegionShortcut.PROXY);
+      known = end <= 0 ? factory.create(path.substring(end + 1))
+          : factory.createSubregion(region(path.substring(0, end)), path.substring(end + 1));
+      REGIONS.put(path, known);
+    }
+    return known;
   }
 
   private static String run(String[] words) throws Exception {
@@ -95,6 +104,13 @@ public final class Foreign {
       case "put-text-of":
         // A text too long for one line of commands.
         region(words[1]).put(words[2], JSONFormatter.fromJSON(words[3].replace("@long", words[4].repeat(Integer.parseInt(words[5])))));
+        return "";
+      case "put-key":
+        // Under a key that is no string: its kind, its text, and the document.
+        region(words[1]).put(Keys.of(words[2], words[3]), JSONFormatter.fromJSON(words[4]));
+        return "";
+      case "destroy-key":
+        region(words[1]).destroy(Keys.of(words[2], words[3]));
         return "";
       case "put-integer-key":
         region(words[1]).put(Integer.valueOf(words[2]), words[3]);
