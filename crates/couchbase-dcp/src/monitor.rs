@@ -75,7 +75,7 @@ pub(crate) struct Seeds {
 /// for that of a host: most are, and where no name server answers, only the host can be meant.
 #[cfg_attr(
     not(feature = "srv"),
-    expect(clippy::unused_async, reason = "DNS records are asked for with the feature srv")
+    allow(clippy::unused_async, reason = "DNS records are asked for with the feature srv")
 )]
 pub(crate) async fn seeds(config: &Config) -> Seeds {
     #[cfg(feature = "srv")]
