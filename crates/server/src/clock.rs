@@ -4,7 +4,9 @@ use std::fmt::Debug;
 use std::future::poll_fn;
 use std::sync::Arc;
 use std::task::{Context, Poll};
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
+
+use tidelock_store::WallClock;
 
 /// Milliseconds since 1970 that never go back.
 #[derive(Clone, Debug)]
@@ -12,11 +14,7 @@ pub struct Clock(Source);
 
 #[derive(Clone, Debug)]
 enum Source {
-    /// The wall clock at the start, plus monotonic time.
-    System {
-        base_ms: u64,
-        started: Instant,
-    },
+    System(Arc<WallClock>),
     Given(Arc<dyn TimeSource>),
 }
 
@@ -31,9 +29,7 @@ pub trait TimeSource: Debug + Send + Sync {
 
 impl Default for Clock {
     fn default() -> Self {
-        let since_1970 = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        let base_ms = u64::try_from(since_1970.as_millis()).unwrap_or(u64::MAX);
-        Self(Source::System { base_ms, started: Instant::now() })
+        Self(Source::System(Arc::default()))
     }
 }
 
@@ -46,9 +42,7 @@ impl Clock {
     /// The time.
     pub fn now_ms(&self) -> u64 {
         match &self.0 {
-            Source::System { base_ms, started } => {
-                base_ms.saturating_add(u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX))
-            }
+            Source::System(clock) => clock.now_ms(),
             Source::Given(source) => source.now_ms(),
         }
     }
@@ -56,7 +50,7 @@ impl Clock {
     /// Waits until it is `at_ms`, or some milliseconds later. Safe to drop and call again.
     pub(crate) async fn sleep_until(&self, at_ms: u64) {
         match &self.0 {
-            Source::System { .. } => {
+            Source::System(_) => {
                 tokio::time::sleep(Duration::from_millis(at_ms.saturating_sub(self.now_ms()))).await;
             }
             Source::Given(source) => poll_fn(|context| source.poll_until(at_ms, context)).await,

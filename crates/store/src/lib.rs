@@ -6,6 +6,7 @@
 
 mod changelog;
 mod channels;
+mod clock;
 pub mod cluster;
 #[cfg(any(test, feature = "conformance"))]
 pub mod conformance;
@@ -22,6 +23,7 @@ mod store;
 pub use changelog::{
     ChangePage, ChangeRecord, Changelog, ChannelSet, Filter, Former, Segment, SnapshotPage, SymbolPage,
 };
+pub use clock::WallClock;
 pub use embedded::{EmbeddedOptions, EmbeddedStore};
 pub use error::StoreError;
 pub use memory::{MemoryCopy, MemoryStore};

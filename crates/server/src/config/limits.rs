@@ -91,12 +91,19 @@ pub(super) fn read(section: &Section<'_, '_>) -> LimitsConfig {
 
 /// Limits that contradict each other would refuse what they announce.
 fn check_order(section: &Section<'_, '_>, limits: &Limits) {
-    if limits.mutation_bytes_max < limits.document_bytes_max {
-        let location = section.raw("mutation_bytes_max").or_else(|| section.raw("document_bytes_max"));
-        let message = format!(
-            "`mutation_bytes_max` is {} and `document_bytes_max` is {}; expected a mutation to hold a document",
-            limits.mutation_bytes_max, limits.document_bytes_max
-        );
-        section.source().problem(location.map_or_else(|| section.location(), |found| found.location), message);
-    }
+    let check = |larger: (&'static str, u32), factor: u32, expected: &str| {
+        let ((name, value), document) = (larger, limits.document_bytes_max);
+        if value < document.saturating_mul(factor) {
+            let location = section.raw(name).or_else(|| section.raw("document_bytes_max"));
+            let message = format!("`{name}` is {value} and `document_bytes_max` is {document}; expected {expected}");
+            section.source().problem(location.map_or_else(|| section.location(), |found| found.location), message);
+        }
+    };
+    check(("mutation_bytes_max", limits.mutation_bytes_max), 1, "a mutation to hold a document");
+    // A change of a field holds the value that it replaces, too.
+    check(
+        ("frame_bytes_max", limits.frame_bytes_max),
+        3,
+        "a frame of three times as many bytes, which holds any change of a document",
+    );
 }

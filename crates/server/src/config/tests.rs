@@ -122,6 +122,10 @@ const WRONG_VALUES: &[(&str, &str)] = &[
         "t.toml:5:22: limits.mutation_bytes_max: `mutation_bytes_max` is 65536 and `document_bytes_max` is 1048576; expected a mutation to hold a document",
     ),
     (
+        "[limits]\ndocument_bytes_max = 2097152",
+        "t.toml:5:22: limits.document_bytes_max: `frame_bytes_max` is 4194304 and `document_bytes_max` is 2097152; expected a frame of three times as many bytes, which holds any change of a document",
+    ),
+    (
         "limits.x = 3",
         "t.toml:4:1: auth.limits: unknown key in [auth]; expected `algorithms`, `allow_no_expiry`, `anonymous`, `audience`, `issuer`, `jwks_file`, `leeway_s`, `public_key`, `public_key_file`, `secret` or `secret_file`",
     ),

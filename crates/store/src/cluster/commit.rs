@@ -149,7 +149,7 @@ impl<P: Platform> ClusterStore<P> {
             match self.try_write(&mut attempt, client).await? {
                 Step::Written(written) => return Ok(written),
                 Step::Again => self.backoff(count).await,
-                Step::Blocked(intent) => self.settle(&intent).await?,
+                Step::Blocked(intent) => self.settle(&intent, due_ms).await?,
             }
         }
         Err(StoreError::Unavailable("the documents of a mutation cannot be written now".to_owned()))

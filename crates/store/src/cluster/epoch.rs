@@ -35,6 +35,7 @@ pub(super) enum Look<'a> {
 impl<P: Platform> ClusterStore<P> {
     /// Looks at the record, and makes another epoch of it where it has to be one.
     pub(super) async fn look_at_epoch(&self, look: Look<'_>) -> Result<(), StoreError> {
+        let _turn = self.epoch_look.lock().await;
         for attempt in 0..ATTEMPTS_MAX {
             let remembered = self.remembered_epoch().await?;
             let state = self.get_one(DocumentId::new(system::STATE, KEY)).await?;

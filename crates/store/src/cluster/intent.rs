@@ -177,8 +177,9 @@ impl<P: Platform> ClusterStore<P> {
         }
     }
 
-    /// Brings an intent to its end: waits for its creator, aborts it after its lease, finishes it once it is committed.
-    pub(super) async fn settle(&self, name: &IntentName) -> Result<(), StoreError> {
+    /// Brings an intent to its end: waits for its creator, aborts it after its lease, finishes it once it is committed. Where that does not
+    /// come about until `late_ms`, as on a platform that takes no writes, whoever waits for it gives up.
+    pub(super) async fn settle(&self, name: &IntentName, late_ms: u64) -> Result<(), StoreError> {
         let met_ms = self.intents.meet(name, self.host.now_ms());
         let due_ms = met_ms.saturating_add(self.options.lease_ms);
         loop {
@@ -187,6 +188,10 @@ impl<P: Platform> ClusterStore<P> {
             let now_ms = self.host.now_ms();
             if row.stage == Stage::Committed && !planted::has(Bug::IntentAborted) {
                 self.finish(name).await?;
+            } else if now_ms >= late_ms {
+                return Err(StoreError::Unavailable(
+                    "what another mutation has begun cannot be settled now".to_owned(),
+                ));
             } else if now_ms < due_ms || self.turn_to(Stage::Aborted, &name.key, &row, token).await?.is_none() {
                 let pause_ms = LOOK_MS / 2 + self.host.random() % LOOK_MS;
                 let until_due_ms = due_ms.checked_sub(now_ms).filter(|left_ms| *left_ms > 0);

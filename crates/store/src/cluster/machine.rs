@@ -2,16 +2,18 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use super::host::Host;
+use crate::clock::WallClock;
 use crate::store::BoxFuture;
 
 /// The clock and the dice of this process. Needs a tokio runtime.
 #[derive(Debug, Default)]
 pub struct Machine {
-    /// The latest time told: it does not go back when the clock is set.
-    latest_ms: AtomicU64,
+    clock: WallClock,
+    /// Where there is no randomness.
+    count: AtomicU64,
 }
 
 impl Machine {
@@ -23,9 +25,7 @@ impl Machine {
 
 impl Host for Machine {
     fn now_ms(&self) -> u64 {
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        let now_ms = u64::try_from(now.as_millis()).unwrap_or(u64::MAX);
-        self.latest_ms.fetch_max(now_ms, Ordering::SeqCst).max(now_ms)
+        self.clock.now_ms()
     }
 
     fn sleep(&self, ms: u64) -> BoxFuture<'static, ()> {
@@ -34,10 +34,11 @@ impl Host for Machine {
 
     fn random(&self) -> u64 {
         let mut bytes = [0; 8];
-        match getrandom::fill(&mut bytes) {
-            Ok(()) => u64::from_le_bytes(bytes),
-            // What it names still differs from what was named before.
-            Err(_) => self.latest_ms.fetch_add(1, Ordering::SeqCst).wrapping_mul(0x9E37_79B9_7F4A_7C15),
+        if getrandom::fill(&mut bytes).is_ok() {
+            return u64::from_le_bytes(bytes);
         }
+        // What it names still differs from what was named before.
+        let count = self.count.fetch_add(1, Ordering::SeqCst);
+        self.now_ms().wrapping_add(count).wrapping_mul(0x9E37_79B9_7F4A_7C15)
     }
 }

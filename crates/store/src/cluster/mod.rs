@@ -104,6 +104,8 @@ pub struct ClusterStore<P: Platform> {
     intents: intent::Intents,
     scans: scans::Scans,
     epoch: AtomicU64,
+    /// Held by who looks at the record of the epoch: what one of them found is in force before the next one looks.
+    epoch_look: tokio::sync::Mutex<()>,
     /// Contents that cannot be read.
     passed_over: Seldom,
     /// Whether the journal has everything that was there when it was made, or opened after a long time.
@@ -133,6 +135,7 @@ impl<P: Platform> ClusterStore<P> {
             intents: intent::Intents::default(),
             scans: scans::Scans::new(swept),
             epoch: AtomicU64::new(0),
+            epoch_look: tokio::sync::Mutex::default(),
             passed_over: Seldom::default(),
             complete: watch::Sender::new(false),
         };

@@ -232,6 +232,17 @@ impl Node {
     async fn try_push(&self, push: &Push, host: &TestHost) -> Result<CommitOutcome, Option<Told>> {
         let ids: Vec<DocumentId> = push.changes.iter().map(|change| change.id.clone()).collect();
         let current = self.store.read(&ids).await.map_err(|_| None)?.documents;
+        self.push_onto(current, push, host).await
+    }
+
+    /// One attempt, on these documents; the error is an answer where there is one.
+    pub(super) async fn push_onto(
+        &self,
+        current: Vec<Option<Document>>,
+        push: &Push,
+        host: &TestHost,
+    ) -> Result<CommitOutcome, Option<Told>> {
+        let ids: Vec<DocumentId> = push.changes.iter().map(|change| change.id.clone()).collect();
         let mut commit = commit_of(push.id, host.now_ms());
         commit.named = ids;
         commit.fingerprint =

@@ -1,6 +1,7 @@
 //! The platform takes no writes for a while, and a mutation is half carried out: who reads, follows or comes back is not held up by that.
 
 use std::pin::pin;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
 use futures_util::future::{Either, select};
@@ -8,15 +9,22 @@ use tidelock_core::ids::{Offset, Sequence};
 use tidelock_core::server::{ChannelSet, Filter};
 
 use super::following::create;
-use super::rig::{Node, Rig, Told, counter, doc, increment, mutation};
+use super::platform::Fault;
+use super::rig::{Node, Push, Rig, Told, counter, doc, increment, mutation};
 use crate::changelog::Changelog;
 use crate::cluster::host::Host;
-use crate::cluster::limits::{CATCH_UP_MS_MAX, FEED_WAITS_MS_MAX, READER_WAITS_MS_MAX, STUCK_MS, TURN_WAITS_MS_MAX};
+use crate::cluster::limits::{
+    CATCH_UP_MS_MAX, COMMIT_MS_MAX, FEED_WAITS_MS_MAX, READER_WAITS_MS_MAX, STUCK_MS, TURN_WAITS_MS_MAX,
+};
 use crate::error::StoreError;
-use crate::store::Store;
+use crate::platform::system;
+use crate::store::{CommitOutcome, Store};
 
 /// What is answered without waiting takes less, in virtual milliseconds.
 const AT_ONCE_MS: u64 = 100;
+
+/// How long a put takes that is not done.
+const PUT_WAITS_MS: u64 = 2_500;
 
 /// What comes of something that may take so long.
 fn within<T>(rig: &mut Rig, ms: u64, what: impl Future<Output = T>) -> T {
@@ -90,4 +98,51 @@ fn what_is_known_is_told_and_what_is_not_in_bounded_time() {
     assert_eq!(other.documents()["b"].as_bytes(), counter(2));
     assert_eq!(rig.run(other.store.catch_up(&filter)), Ok(()));
     assert_eq!(rig.run(one.store.client(id.client, id.incarnation)).unwrap().finished, Sequence(1));
+}
+
+/// A node ends at any call of a mutation, and from then on the platform takes no writes: whoever brings the mutation again, or another one on
+/// one of its documents, is answered in bounded time all the same, whether what was begun can be settled or not.
+#[test]
+fn a_commit_does_not_wait_for_ever_for_what_another_one_has_begun() {
+    for push in [increment(mutation(1, 1), &["a", "b"], 0), increment(mutation(2, 1), &["a"], 0)] {
+        bring_to_a_stuck_platform(&push);
+    }
+}
+
+fn bring_to_a_stuck_platform(push: &Push) {
+    let mut refused = 0;
+    for call in 0_u64.. {
+        let mut rig = Rig::new(call, false);
+        for key in ["a", "b"] {
+            rig.cluster.set(&doc(key), Some("{\"n\":0}"), false);
+        }
+        let (first, second) = (rig.idle_node(), rig.node());
+        let ids: Vec<_> = push.changes.iter().map(|change| change.id.clone()).collect();
+        let current = rig.run(second.store.read(&ids)).unwrap().documents;
+        first.platform.fail(call, Fault::StopAfter);
+        rig.push_until_stopped(&first, &increment(mutation(1, 1), &["a", "b"], 0));
+        if !first.platform.is_played() {
+            break;
+        }
+        drop(first);
+        let is_live = rig.cluster.keys(system::INTENTS).iter().any(|key| rig.cluster.is_live(key));
+        // Whoever writes hears after a while that it was not done.
+        let held = Arc::new(AtomicBool::new(true));
+        rig.cluster.hold(|_| true);
+        let (cluster, host, is_held) = (Arc::clone(&rig.cluster), Arc::clone(&rig.host), Arc::clone(&held));
+        rig.spawn(async move {
+            while is_held.load(Ordering::SeqCst) {
+                host.sleep(PUT_WAITS_MS).await;
+                cluster.hold(if is_held.load(Ordering::SeqCst) { |_| true } else { |_| false });
+            }
+        });
+        let host = Arc::clone(&rig.host);
+        let limit_ms = 2 * COMMIT_MS_MAX;
+        let answer = within(&mut rig, limit_ms, second.push_onto(current, push, &host));
+        assert!(!matches!(answer, Ok(CommitOutcome::Committed(_))), "{call}: {answer:?}");
+        refused += u32::from(is_live && answer.is_err());
+        held.store(false, Ordering::SeqCst);
+        assert!(matches!(rig.push(&second, push), Told::Done | Told::Repeated), "{call}");
+    }
+    assert!(refused > 0, "no intent was in the way");
 }
