@@ -4,6 +4,7 @@
  */
 import { lossOf } from "../capture/loss.ts";
 import { STATE_STORE } from "../capture/names.ts";
+import { messageOf } from "../failure.ts";
 import type { Broadcast, Command, FromWorker, ToWorker, WorkerSetup } from "../messages.ts";
 import { channelName } from "../messages.ts";
 import type { ConflictEntry, RefusedRow } from "../types.ts";
@@ -15,7 +16,7 @@ import type { Core } from "./core.ts";
 import { guarded } from "./guard.ts";
 import { decodeKey } from "./key.ts";
 import { retryRejection } from "./rejections.ts";
-import { messageOf, runTask } from "./task.ts";
+import { runTask } from "./task.ts";
 import { decodeText, encodeValue } from "./value.ts";
 
 /** The leader shows that it is alive this often. Followers give up on it after a multiple of it. */
