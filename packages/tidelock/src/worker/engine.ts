@@ -2,8 +2,6 @@
  * The engine: hosts the core in the leader's worker. It owns the connection, the clock and the native database connection,
  * carries out the core's effects in their order, and decides nothing about sync itself.
  */
-import { lossOf } from "../capture/loss.ts";
-import { STATE_STORE } from "../capture/names.ts";
 import { messageOf } from "../failure.ts";
 import type { Broadcast, Command, FromWorker, ToWorker, WorkerSetup } from "../messages.ts";
 import { channelName } from "../messages.ts";
@@ -15,6 +13,7 @@ import { fetchConflicts } from "./conflicts.ts";
 import type { Core } from "./core.ts";
 import { guarded } from "./guard.ts";
 import { decodeKey } from "./key.ts";
+import { DatabaseGone, openNative } from "./native.ts";
 import { retryRejection } from "./rejections.ts";
 import { runTask } from "./task.ts";
 import { decodeText, encodeValue } from "./value.ts";
@@ -227,13 +226,12 @@ export class Engine {
     this.drain();
   }
 
-  /** The native connection; opened again after an upgrade by the application closed it. */
+  /**
+   * The native connection. When an upgrade closes it, this engine ends: the upgrade may make stores and their outboxes anew,
+   * and what the core remembers of them is read again by the next engine alone.
+   */
   private open(): Promise<IDBDatabase> {
-    this.database ??= openNative(this.setup.database, () => {
-      this.database = null;
-      // The application may have changed its stores: what they refused is tried again.
-      this.drive((now) => this.core.handle_schema_changed(now));
-    });
+    this.database ??= openNative(this.setup.database, () => this.handOver());
     return this.database;
   }
 
@@ -313,6 +311,13 @@ export class Engine {
     this.post({ kind: "failed", reason });
   }
 
+  /** Another engine goes on from what is stored. */
+  private handOver(): void {
+    if (this.stopped) return;
+    this.end();
+    this.post({ kind: "fenced" });
+  }
+
   private end(): void {
     this.stopped = true;
     clearTimeout(this.timer);
@@ -343,8 +348,7 @@ export class Engine {
       case "problem":
         return this.say({ kind: "problem", ...(detail as { code: string; message: string; retryable: boolean }) });
       case "fenced":
-        this.end();
-        return this.post({ kind: "fenced" });
+        return this.handOver();
       default:
         throw new TypeError(`the core reports ${kind}`);
     }
@@ -426,36 +430,6 @@ interface Question {
   readonly theirs: string | null;
 }
 
-/** The application deleted the database. */
-class DatabaseGone extends Error {}
-
 function valueOf(text: string | null): unknown {
   return text === null ? undefined : decodeText(text);
-}
-
-function openNative(name: string, closed: () => void): Promise<IDBDatabase> {
-  return new Promise((resolve, reject) => {
-    const request = indexedDB.open(name);
-    let by = "";
-    // A database that has to be made first was deleted since the tab opened it.
-    request.onupgradeneeded = (event) => {
-      const loss = lossOf(event);
-      if (loss !== null) by = `: the browser deleted it: ${loss}`;
-      request.transaction?.abort();
-    };
-    request.onerror = () => reject(new DatabaseGone(`the database ${name} is gone${by}`));
-    request.onsuccess = () => {
-      const database = request.result;
-      if (!database.objectStoreNames.contains(STATE_STORE)) {
-        database.close();
-        return reject(new DatabaseGone(`the database ${name} is not synced`));
-      }
-      database.onversionchange = () => {
-        database.close();
-        closed();
-      };
-      database.onclose = closed;
-      resolve(database);
-    };
-  });
 }
