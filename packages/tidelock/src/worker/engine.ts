@@ -6,6 +6,7 @@ import { messageOf } from "../failure.ts";
 import type { Broadcast, Command, FromWorker, ToWorker, WorkerSetup } from "../messages.ts";
 import { channelName } from "../messages.ts";
 import type { ConflictEntry, RefusedRow } from "../types.ts";
+import { Channels } from "./channels.ts";
 import { Clock } from "./clock.ts";
 import type { Bytes } from "./coding.ts";
 import { decodeMessage, encodeMessage, inOrder, subprotocols } from "./coding.ts";
@@ -40,15 +41,16 @@ export class Engine {
   private draining = false;
   private stopped = false;
   private online: boolean;
-  private channels: Set<string> | null;
+  /** `null` for everything. */
+  private readonly channels: Channels | null;
   private flushes: (() => void)[] = [];
 
   constructor(core: Core, setup: WorkerSetup, post: (message: FromWorker) => void) {
     this.setup = setup;
     this.post = post;
     this.online = !setup.offline;
-    this.channels = setup.channels === null ? null : new Set(setup.channels);
     this.storeOf = new Map(setup.stores);
+    this.channels = setup.channels === null ? null : new Channels(setup.channels);
     // Unguarded: a core that fails here fails the start.
     this.create(core);
     this.core = guarded(core, (reason) => this.broken(reason));
@@ -143,14 +145,11 @@ export class Engine {
     }
   }
 
-  private changeChannels(add: boolean, channels: readonly string[]): null {
-    const wanted = new Set(this.channels ?? []);
-    for (const channel of channels) {
-      if (add) wanted.add(channel);
-      else wanted.delete(channel);
-    }
-    this.channels = wanted;
-    this.drive((now) => this.core.set_channels(now, [...wanted]));
+  private async changeChannels(add: boolean, channels: readonly string[]): Promise<null> {
+    if (this.channels !== null) {
+      const wanted = await this.channels.change(await this.open(), add, channels);
+      this.drive((now) => this.core.set_channels(now, wanted));
+    } else if (!add) throw new Error("everything is subscribed: the option `channels` names less");
     return null;
   }
 
@@ -217,6 +216,8 @@ export class Engine {
     let database: IDBDatabase;
     try {
       database = await this.open();
+      const wanted = await this.channels?.recall(database);
+      if (wanted !== undefined) this.core.set_channels(this.now(), wanted);
     } catch (error) {
       this.database = null;
       if (error instanceof DatabaseGone) return this.stop(error.message);
