@@ -28,8 +28,7 @@ export type ToWorker =
       readonly key: string;
       readonly round: number;
       readonly value: unknown;
-    }
-  | { readonly kind: "stop" };
+    };
 
 /** From a worker to the tab that hosts it. */
 export type FromWorker =

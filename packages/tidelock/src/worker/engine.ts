@@ -23,6 +23,8 @@ import { decodeText, encodeValue } from "./value.ts";
 const BEAT_MS = 400;
 /** A change event with more keys than this names none. */
 const KEYS_MAX = 1000;
+/** How long a token may take; less than the core waits for a connection. */
+const TOKEN_MS_MAX = 10_000;
 
 export class Engine {
   private readonly core: Core;
@@ -36,14 +38,17 @@ export class Engine {
   private socket: WebSocket | null = null;
   private send: ((frame: Bytes) => void) | null = null;
   private tokenWaiters: { readonly resolve: (token: string) => void; readonly reject: (error: Error) => void }[] = [];
+  private tokenTimer: ReturnType<typeof setTimeout> | undefined;
   private timer: ReturnType<typeof setTimeout> | undefined;
   private readonly clock = new Clock();
   private draining = false;
   private stopped = false;
   private online: boolean;
+  private flushes: (() => void)[] = [];
   /** `null` for everything. */
   private readonly channels: Channels | null;
-  private flushes: (() => void)[] = [];
+  /** Commands that wait: one is asked again until it is answered. */
+  private readonly obeying = new Set<string>();
 
   constructor(core: Core, setup: WorkerSetup, post: (message: FromWorker) => void) {
     this.setup = setup;
@@ -77,40 +82,37 @@ export class Engine {
       case "setup":
         return;
       case "token":
+        clearTimeout(this.tokenTimer);
         for (const { resolve } of this.tokenWaiters.splice(0)) resolve(message.token);
         return;
       case "token-failed":
-        for (const { reject } of this.tokenWaiters.splice(0)) reject(new Error(`no token: ${message.message}`));
-        return;
+        return this.tokenFailed(message.message);
       case "resolved":
         return this.resolved(message.collection, message.key, message.round, message.value);
-      case "stop":
-        return this.stop("stopped");
     }
   }
 
   private heard(message: Broadcast): void {
-    switch (message.kind) {
-      case "captured":
-        return this.drive((now) => this.core.handle_captured(now));
-      case "hello":
-        this.core.status();
-        return this.sayStatus(this.core.text(0));
-      case "command":
-        void this.obey(message.command).then(
-          (value) => this.say({ kind: "reply", id: message.id, error: null, value }),
-          (error: unknown) => this.say({ kind: "reply", id: message.id, error: messageOf(error), value: null }),
-        );
-        return;
-      case "beat":
-      case "signed-out":
-      case "status":
-      case "changed":
-      case "rejected":
-      case "conflicts":
-      case "problem":
-      case "reply":
-    }
+    if (message.kind === "command") return this.answer(message.id, message.command);
+    if (message.kind === "hello") {
+      this.core.status();
+      this.sayStatus(this.core.text(0));
+    } else if (message.kind !== "captured") return;
+    // Also at a hello: a tab that ended between a commit and its event told nobody what it wrote.
+    this.drive((now) => this.core.handle_captured(now));
+  }
+
+  private answer(id: string, command: Command): void {
+    if (this.obeying.has(id)) return;
+    this.obeying.add(id);
+    const reply = (error: string | null, value: unknown): void => {
+      this.obeying.delete(id);
+      this.say({ kind: "reply", id, error, value });
+    };
+    this.obey(command).then(
+      (value) => reply(null, value),
+      (error: unknown) => reply(messageOf(error), null),
+    );
   }
 
   private async obey(command: Command): Promise<unknown> {
@@ -131,13 +133,11 @@ export class Engine {
       case "retry":
       case "discard": {
         const database = await this.open();
-        const removed = await retryRejection(
-          database,
-          [...this.storeOf.values()],
-          command.id,
-          command.name === "retry",
-        );
-        if (removed) this.drive((now) => this.core.handle_rejected_removed(now));
+        const stores = [...this.storeOf.values()];
+        const written = await retryRejection(database, stores, command.id, command.name === "retry");
+        if (written === null) return null;
+        for (const [store, keys] of written) this.say({ kind: "changed", store, keys });
+        this.drive((now) => this.core.handle_rejected_removed(now));
         return null;
       }
       case "conflicts":
@@ -238,7 +238,13 @@ export class Engine {
 
   private connect(): void {
     this.disconnect();
-    const socket = new WebSocket(this.setup.url, subprotocols());
+    let socket: WebSocket;
+    try {
+      socket = new WebSocket(this.setup.url, subprotocols());
+    } catch (error) {
+      // An address that is none, or one that the page may not connect to.
+      return this.disconnected(messageOf(error));
+    }
     socket.binaryType = "arraybuffer";
     this.socket = socket;
     const current = (): boolean => this.socket === socket;
@@ -273,8 +279,16 @@ export class Engine {
   private freshToken(): Promise<string> {
     return new Promise((resolve, reject) => {
       this.tokenWaiters.push({ resolve, reject });
-      if (this.tokenWaiters.length === 1) this.post({ kind: "need-token" });
+      if (this.tokenWaiters.length > 1) return;
+      this.post({ kind: "need-token" });
+      // The next one that needs a token asks again.
+      this.tokenTimer = setTimeout(() => this.tokenFailed("none came in time"), TOKEN_MS_MAX);
     });
+  }
+
+  private tokenFailed(message: string): void {
+    clearTimeout(this.tokenTimer);
+    for (const { reject } of this.tokenWaiters.splice(0)) reject(new Error(`no token: ${message}`));
   }
 
   private disconnect(): void {
@@ -322,6 +336,7 @@ export class Engine {
   private end(): void {
     this.stopped = true;
     clearTimeout(this.timer);
+    clearTimeout(this.tokenTimer);
     clearInterval(this.beat);
     this.disconnect();
     this.channel.close();
@@ -373,12 +388,6 @@ export class Engine {
   private conflict(note: Note, index: number): ConflictEntry {
     const at = this.now();
     const { path, strategy } = note;
-    const sides = {
-      base: valueOf(note.base),
-      mine: valueOf(note.mine),
-      theirs: valueOf(note.theirs),
-      outcome: valueOf(note.outcome),
-    };
     return {
       id: `local-${at}-${index}`,
       at,
@@ -387,7 +396,10 @@ export class Engine {
       path,
       strategy,
       by: "",
-      ...sides,
+      base: valueOf(note.base),
+      mine: valueOf(note.mine),
+      theirs: valueOf(note.theirs),
+      outcome: valueOf(note.outcome),
     };
   }
 
