@@ -55,7 +55,6 @@ export type Command =
   | { readonly name: "subscribe"; readonly channels: readonly string[] }
   | { readonly name: "unsubscribe"; readonly channels: readonly string[] }
   | { readonly name: "online"; readonly online: boolean }
-  | { readonly name: "hint" }
   | { readonly name: "flush" }
   | { readonly name: "retry"; readonly id: number }
   | { readonly name: "discard"; readonly id: number }

@@ -53,5 +53,5 @@ function request(
 ): Promise<unknown> {
   const transaction = database.transaction(STATE_STORE, mode);
   const asked = ask(transaction.objectStore(STATE_STORE));
-  return completed(transaction, "the channels cannot be stored", () => asked.result as unknown);
+  return completed(transaction, "the list of channels cannot be stored", () => asked.result as unknown);
 }

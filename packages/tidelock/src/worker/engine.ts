@@ -61,8 +61,9 @@ export class Engine {
     this.core = guarded(core, (reason) => this.broken(reason));
     this.channel = new BroadcastChannel(channelName(setup.database));
     this.channel.onmessage = (event: MessageEvent<Broadcast>) => this.heard(event.data);
-    this.beat = setInterval(() => this.say({ kind: "beat", worker: this.name }), BEAT_MS);
-    this.say({ kind: "beat", worker: this.name });
+    const beat = (): void => this.say({ kind: "beat", worker: this.name });
+    this.beat = setInterval(beat, BEAT_MS);
+    beat();
     self.addEventListener("online", () => this.drive((now) => this.core.handle_network_hint(now)));
     this.drain();
   }
@@ -105,14 +106,12 @@ export class Engine {
   private answer(id: string, command: Command): void {
     if (this.obeying.has(id)) return;
     this.obeying.add(id);
-    const reply = (error: string | null, value: unknown): void => {
-      this.obeying.delete(id);
-      this.say({ kind: "reply", id, error, value });
-    };
-    this.obey(command).then(
-      (value) => reply(null, value),
-      (error: unknown) => reply(messageOf(error), null),
-    );
+    void this.obey(command)
+      .then(
+        (value) => this.say({ kind: "reply", id, error: null, value }),
+        (error: unknown) => this.say({ kind: "reply", id, error: messageOf(error), value: null }),
+      )
+      .finally(() => this.obeying.delete(id));
   }
 
   private async obey(command: Command): Promise<unknown> {
@@ -123,8 +122,6 @@ export class Engine {
       case "online":
         this.online = command.online;
         return this.drive((now) => this.core.set_online(now, command.online));
-      case "hint":
-        return this.drive((now) => this.core.handle_network_hint(now));
       case "flush":
         return new Promise<null>((resolve) => {
           this.flushes.push(() => resolve(null));
@@ -149,7 +146,7 @@ export class Engine {
     if (this.channels !== null) {
       const wanted = await this.channels.change(await this.open(), add, channels);
       this.drive((now) => this.core.set_channels(now, wanted));
-    } else if (!add) throw new Error("everything is subscribed: the option `channels` names less");
+    } else if (!add) throw new Error("everything is subscribed: name channels in the options");
     return null;
   }
 

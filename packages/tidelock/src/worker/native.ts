@@ -9,15 +9,15 @@ export class DatabaseGone extends Error {}
 export function openNative(name: string, closed: () => void): Promise<IDBDatabase> {
   return new Promise((resolve, reject) => {
     const request = indexedDB.open(name);
-    let gone: DatabaseGone | null = null;
     // A database that has to be made first was deleted since the tab opened it.
     request.onupgradeneeded = (event) => {
       const loss = lossOf(event);
-      const by = loss === null ? "" : `: the browser deleted it: ${loss}`;
-      gone = new DatabaseGone(`the database ${name} is gone${by}`);
+      reject(
+        new DatabaseGone(`the database ${name} is gone${loss === null ? "" : `: the browser deleted it: ${loss}`}`),
+      );
       request.transaction?.abort();
     };
-    request.onerror = () => reject(gone ?? request.error ?? new Error(`the database ${name} cannot be opened`));
+    request.onerror = () => reject(request.error ?? new Error(`the database ${name} cannot be opened`));
     request.onsuccess = () => {
       const database = request.result;
       if (!database.objectStoreNames.contains(STATE_STORE)) {

@@ -358,8 +358,8 @@ class TaskRun {
       const [first, last, lowerOpen, upperOpen] = range ?? [undefined, undefined, false, false];
       // A bound without a platform form is none: more rows are looked at, and none is missed.
       const [lower, upper] = [first, last].map((bound) => (bound === undefined ? null : formOf(bound)));
-      const bounds = [lower, upper].filter((bound) => typeof bound === "string");
-      this.core.add_outbox_range(typeof lower === "string", typeof upper === "string", lowerOpen, upperOpen, bounds);
+      const bounds = [lower, upper].filter((bound) => bound != null);
+      this.core.add_outbox_range(lower != null, upper != null, lowerOpen, upperOpen, bounds);
     }
   }
 

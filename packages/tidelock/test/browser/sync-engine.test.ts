@@ -4,6 +4,7 @@ import { writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { test } from "node:test";
 import type { Page } from "playwright-core";
+import type { Command } from "../../src/messages.ts";
 import type { OpenSpec } from "./pages/sync-driver.ts";
 import { flushed, until, untilPhase, withStack } from "./stack.ts";
 
@@ -193,17 +194,17 @@ void test("a flush that is asked for again and again is one flush", { timeout: 6
       };
       Object.assign(globalThis, { channel, replies });
     });
-    const ask = (id: string, name: string): Promise<void> =>
+    const ask = (id: string, command: Command): Promise<void> =>
       page.evaluate(
         (message) => (globalThis as unknown as { channel: BroadcastChannel }).channel.postMessage(message),
-        { kind: "command", id, command: { name } },
+        { kind: "command", id, command },
       );
     const replies = (): Promise<string[]> =>
       page.evaluate(() => (globalThis as unknown as { replies: string[] }).replies);
-    for (let again = 0; again < 5; again++) await ask("flush", "flush");
+    for (let again = 0; again < 5; again++) await ask("flush", { name: "flush" });
     await page.evaluate(() => driver.online());
     await flushed(page);
-    await ask("last", "hint");
+    await ask("last", { name: "online", online: true });
     const all = await until("the last reply comes", replies, (ids) => ids.includes("last"));
     assert.equal(all.filter((id) => id === "flush").length, 1);
   });
