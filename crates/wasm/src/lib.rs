@@ -110,12 +110,6 @@ extern "C" fn handle_rejected_removed(now_ms: f64) {
     with(|core| core.client().handle_rejected_removed(unsigned(now_ms)));
 }
 
-/// The database was opened again: the application may have changed its schema.
-#[unsafe(no_mangle)]
-extern "C" fn handle_schema_changed(now_ms: f64) {
-    with(|core| core.client().handle_schema_changed(unsigned(now_ms)));
-}
-
 /// One result, JSON text: the first rows that the application's stores refused, each as (collection, key, reason).
 #[unsafe(no_mangle)]
 extern "C" fn quarantine() {

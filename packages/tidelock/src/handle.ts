@@ -1,6 +1,7 @@
 /** The sync of one local database, as one tab sees it: takes part in the election, hosts the worker when it leads, passes events on. */
 import { lossOf } from "./capture/index.ts";
 import type { CapturedKeys } from "./capture/index.ts";
+import { messageOf } from "./failure.ts";
 import { Election } from "./leader/election.ts";
 import type { Broadcast, Command, FromWorker, ToWorker, WorkerSetup } from "./messages.ts";
 import { channelName } from "./messages.ts";
@@ -79,7 +80,12 @@ export class Handle implements Tidelock {
     });
     // A page that is put away must not keep the lead: the lock would keep it out of the back/forward cache as well.
     globalThis.addEventListener?.("pagehide", () => this.election.stop());
-    globalThis.addEventListener?.("pageshow", () => this.resume());
+    globalThis.addEventListener?.("pageshow", (event) => {
+      this.resume();
+      // What happened meanwhile was told to nobody here.
+      if (event.persisted)
+        for (const store of storeNames(options)) this.changed({ store, keys: null, origin: "remote" });
+    });
     globalThis.document?.addEventListener("freeze", () => this.election.stop());
     globalThis.document?.addEventListener("resume", () => this.resume());
   }
@@ -97,7 +103,7 @@ export class Handle implements Tidelock {
 
   observe<T>(query: ObserveQuery, listener: (result: T[]) => void): () => void {
     const failed = (error: unknown): void => {
-      const message = error instanceof Error ? error.message : String(error);
+      const message = messageOf(error);
       this.emit("error", { code: "observe-failed", message, retryable: true });
     };
     const observer = new Observer<unknown>(
@@ -230,14 +236,21 @@ export class Handle implements Tidelock {
 
   private lead(): void {
     const { options } = this;
-    const worker =
-      options.workerUrl === undefined
-        ? new Worker(new URL("./worker.js", import.meta.url))
-        : new Worker(options.workerUrl);
+    let worker: Worker;
+    try {
+      const setup = this.workerSetup();
+      worker =
+        options.workerUrl === undefined
+          ? new Worker(new URL("./worker.js", import.meta.url))
+          : new Worker(options.workerUrl);
+      worker.postMessage(setup);
+    } catch (error) {
+      // An address of another origin, for one.
+      return this.engineFailed(null, messageOf(error));
+    }
     this.worker = worker;
     worker.onmessage = (event: MessageEvent<FromWorker>) => this.fromWorker(event.data, worker);
     worker.onerror = (event) => this.engineFailed(worker, event.message || "the worker cannot be loaded");
-    this.toWorker(this.workerSetup());
     // The worker's own signs of life begin when it is loaded; until then this keeps the others from stealing.
     this.say({ kind: "beat", worker: this.tab });
     this.emit("status", this.status);
@@ -252,12 +265,14 @@ export class Handle implements Tidelock {
   }
 
   /** An engine that cannot be loaded, or that broke, is started again after a while; this tab or another one does it. */
-  private engineFailed(worker: Worker, message: string): void {
+  private engineFailed(worker: Worker | null, message: string): void {
     if (worker !== this.worker) return;
-    // It may still beat, or fail again.
-    worker.onmessage = null;
-    worker.onerror = null;
-    worker.terminate();
+    if (worker !== null) {
+      // It may still beat, or fail again.
+      worker.onmessage = null;
+      worker.onerror = null;
+      worker.terminate();
+    }
     this.emit("error", { code: "engine-failed", message, retryable: true });
     const delay = Math.min(ENGINE_RETRY_MS * 2 ** this.engineFailures, ENGINE_RETRY_MS_MAX);
     this.engineFailures++;
@@ -271,7 +286,7 @@ export class Handle implements Tidelock {
     const wasmUrl = options.wasmUrl ?? new URL("./tidelock_core_bg.wasm", import.meta.url);
     return {
       kind: "setup",
-      wasmUrl: String(new URL(wasmUrl, document.baseURI)),
+      wasmUrl: String(new URL(wasmUrl, globalThis.document?.baseURI ?? location.href)),
       url: options.url,
       database: options.database,
       remote: options.remote ?? options.database,
@@ -311,7 +326,7 @@ export class Handle implements Tidelock {
     try {
       this.toWorker({ kind: "token", token: typeof token === "string" ? token : await token() });
     } catch (error) {
-      this.toWorker({ kind: "token-failed", message: error instanceof Error ? error.message : String(error) });
+      this.toWorker({ kind: "token-failed", message: messageOf(error) });
     }
   }
 
@@ -322,7 +337,7 @@ export class Handle implements Tidelock {
       this.toWorker({ kind: "resolved", collection, key, round, value });
     } catch (error) {
       // The conflict stays on the list; the resolver is asked again when the engine starts the next time.
-      const message = error instanceof Error ? error.message : String(error);
+      const message = messageOf(error);
       this.emit("error", {
         code: "resolver-failed",
         message: `the resolver failed for ${store}: ${message}`,

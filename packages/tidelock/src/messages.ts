@@ -28,8 +28,7 @@ export type ToWorker =
       readonly key: string;
       readonly round: number;
       readonly value: unknown;
-    }
-  | { readonly kind: "stop" };
+    };
 
 /** From a worker to the tab that hosts it. */
 export type FromWorker =
@@ -56,7 +55,6 @@ export type Command =
   | { readonly name: "subscribe"; readonly channels: readonly string[] }
   | { readonly name: "unsubscribe"; readonly channels: readonly string[] }
   | { readonly name: "online"; readonly online: boolean }
-  | { readonly name: "hint" }
   | { readonly name: "flush" }
   | { readonly name: "retry"; readonly id: number }
   | { readonly name: "discard"; readonly id: number }

@@ -12,7 +12,10 @@ export interface TidelockOptions {
   readonly token: string | (() => string | Promise<string>);
   /** The object stores to sync, and optionally the server's names for them. */
   readonly stores: readonly string[] | Readonly<Record<string, { readonly collection?: string }>>;
-  /** Channels to subscribe at first; by default everything that the identity may read. */
+  /**
+   * Channels to subscribe at first; by default everything that the identity may read. What `subscribe` and `unsubscribe` make of
+   * them is kept on this device until this option names others.
+   */
   readonly channels?: readonly string[];
   /** Decides conflicts of collections with policy `resolver`: the merged value, `undefined` to delete. */
   readonly resolver?: (conflict: ResolverInput) => unknown;
@@ -149,9 +152,9 @@ export interface Tidelock {
   on<E extends keyof Events>(event: E, listener: (event: Events[E]) => void): () => void;
   /** Live results of a query: once at first, then whenever something that it reads changed. The function returned stops it. */
   observe<T>(query: ObserveQuery, listener: (result: T[]) => void): () => void;
-  /** Adds channels to the subscription. */
+  /** Adds channels to the subscription. Without the option `channels` there is nothing to add. */
   subscribe(channels: readonly string[]): Promise<void>;
-  /** Takes channels off the subscription; their documents leave this device. */
+  /** Takes channels off the subscription; their documents leave this device. Fails without the option `channels`. */
   unsubscribe(channels: readonly string[]): Promise<void>;
   /** The mutations that were taken back. */
   rejected(): Promise<RejectedEntry[]>;

@@ -39,14 +39,6 @@ impl Client {
         self.quarantine.iter().map(|(id, reason)| (id, reason.as_str()))
     }
 
-    /// The application has changed its stores or indexes, or may have.
-    pub fn handle_schema_changed(&mut self, now_ms: u64) {
-        if !self.quarantine.is_empty() {
-            self.retry = Retry::Due;
-        }
-        self.advance(now_ms);
-    }
-
     /// These rows were written and not taken; `rebased` are those of the task that had unsent changes, as they were; `retried` tells
     /// that the task wrote what had been refused before.
     pub(super) fn refuse(

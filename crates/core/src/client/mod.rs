@@ -370,7 +370,9 @@ impl Client {
 
     /// Whether everything that the application wrote is confirmed by the server, as far as the client knows.
     pub fn is_synced(&self) -> bool {
+        // A task may be reading what was written.
         self.loaded
+            && self.task.is_none()
             && !self.captured
             && self.mirror.is_empty()
             && self.pending.is_empty()
@@ -407,7 +409,7 @@ impl Client {
                 self.effects.push_back(Effect::RunTask);
             }
         }
-        if self.is_synced() && self.task.is_none() {
+        if self.is_synced() {
             self.last_synced_at_ms = Some(self.now_ms);
         }
         self.report_status();

@@ -152,3 +152,18 @@ fn transactions_that_touch_one_document_are_joined() {
     sizes.sort_unstable();
     assert_eq!(sizes, [1, 3]);
 }
+
+#[test]
+fn nothing_counts_as_synced_while_the_outboxes_are_read() {
+    let mut script = Script::live();
+    script.write_unseen(|tx| tx.put("cards", "a", "{}"));
+    assert!(script.host.client().is_synced(), "nobody told it");
+    let now = script.now_ms;
+    script.host.tell(|client| client.handle_captured(now));
+    assert!(!script.host.client().is_synced(), "a task looks");
+    script.run();
+    assert!(!script.host.client().is_synced(), "the write is pushed");
+    script.result(1, 1, Outcome::Accepted);
+    script.changes(0, 1, &[(1, "cards/a", "same:{}")]);
+    assert!(script.host.client().is_synced());
+}

@@ -33,7 +33,6 @@ export interface Core {
   handle_timeout(now: number): void;
   handle_captured(now: number): void;
   handle_rejected_removed(now: number): void;
-  handle_schema_changed(now: number): void;
   /** Result 0 is JSON text. */
   quarantine(): void;
   handle_connected(now: number, token: string): void;

@@ -2,11 +2,11 @@
  * The engine: hosts the core in the leader's worker. It owns the connection, the clock and the native database connection,
  * carries out the core's effects in their order, and decides nothing about sync itself.
  */
-import { lossOf } from "../capture/loss.ts";
-import { STATE_STORE } from "../capture/names.ts";
+import { messageOf } from "../failure.ts";
 import type { Broadcast, Command, FromWorker, ToWorker, WorkerSetup } from "../messages.ts";
 import { channelName } from "../messages.ts";
 import type { ConflictEntry, RefusedRow } from "../types.ts";
+import { Channels } from "./channels.ts";
 import { Clock } from "./clock.ts";
 import type { Bytes } from "./coding.ts";
 import { decodeMessage, encodeMessage, inOrder, subprotocols } from "./coding.ts";
@@ -14,14 +14,17 @@ import { fetchConflicts } from "./conflicts.ts";
 import type { Core } from "./core.ts";
 import { guarded } from "./guard.ts";
 import { decodeKey } from "./key.ts";
+import { DatabaseGone, openNative } from "./native.ts";
 import { retryRejection } from "./rejections.ts";
-import { messageOf, runTask } from "./task.ts";
+import { runTask } from "./task.ts";
 import { decodeText, encodeValue } from "./value.ts";
 
 /** The leader shows that it is alive this often. Followers give up on it after a multiple of it. */
 const BEAT_MS = 400;
 /** A change event with more keys than this names none. */
 const KEYS_MAX = 1000;
+/** How long a token may take; less than the core waits for a connection. */
+const TOKEN_MS_MAX = 10_000;
 
 export class Engine {
   private readonly core: Core;
@@ -35,27 +38,32 @@ export class Engine {
   private socket: WebSocket | null = null;
   private send: ((frame: Bytes) => void) | null = null;
   private tokenWaiters: { readonly resolve: (token: string) => void; readonly reject: (error: Error) => void }[] = [];
+  private tokenTimer: ReturnType<typeof setTimeout> | undefined;
   private timer: ReturnType<typeof setTimeout> | undefined;
   private readonly clock = new Clock();
   private draining = false;
   private stopped = false;
   private online: boolean;
-  private channels: Set<string> | null;
   private flushes: (() => void)[] = [];
+  /** `null` for everything. */
+  private readonly channels: Channels | null;
+  /** Commands that wait: one is asked again until it is answered. */
+  private readonly obeying = new Set<string>();
 
   constructor(core: Core, setup: WorkerSetup, post: (message: FromWorker) => void) {
     this.setup = setup;
     this.post = post;
     this.online = !setup.offline;
-    this.channels = setup.channels === null ? null : new Set(setup.channels);
     this.storeOf = new Map(setup.stores);
+    this.channels = setup.channels === null ? null : new Channels(setup.channels);
     // Unguarded: a core that fails here fails the start.
     this.create(core);
     this.core = guarded(core, (reason) => this.broken(reason));
     this.channel = new BroadcastChannel(channelName(setup.database));
     this.channel.onmessage = (event: MessageEvent<Broadcast>) => this.heard(event.data);
-    this.beat = setInterval(() => this.say({ kind: "beat", worker: this.name }), BEAT_MS);
-    this.say({ kind: "beat", worker: this.name });
+    const beat = (): void => this.say({ kind: "beat", worker: this.name });
+    this.beat = setInterval(beat, BEAT_MS);
+    beat();
     self.addEventListener("online", () => this.drive((now) => this.core.handle_network_hint(now)));
     this.drain();
   }
@@ -75,40 +83,35 @@ export class Engine {
       case "setup":
         return;
       case "token":
+        clearTimeout(this.tokenTimer);
         for (const { resolve } of this.tokenWaiters.splice(0)) resolve(message.token);
         return;
       case "token-failed":
-        for (const { reject } of this.tokenWaiters.splice(0)) reject(new Error(`no token: ${message.message}`));
-        return;
+        return this.tokenFailed(message.message);
       case "resolved":
         return this.resolved(message.collection, message.key, message.round, message.value);
-      case "stop":
-        return this.stop("stopped");
     }
   }
 
   private heard(message: Broadcast): void {
-    switch (message.kind) {
-      case "captured":
-        return this.drive((now) => this.core.handle_captured(now));
-      case "hello":
-        this.core.status();
-        return this.sayStatus(this.core.text(0));
-      case "command":
-        void this.obey(message.command).then(
-          (value) => this.say({ kind: "reply", id: message.id, error: null, value }),
-          (error: unknown) => this.say({ kind: "reply", id: message.id, error: messageOf(error), value: null }),
-        );
-        return;
-      case "beat":
-      case "signed-out":
-      case "status":
-      case "changed":
-      case "rejected":
-      case "conflicts":
-      case "problem":
-      case "reply":
-    }
+    if (message.kind === "command") return this.answer(message.id, message.command);
+    if (message.kind === "hello") {
+      this.core.status();
+      this.sayStatus(this.core.text(0));
+    } else if (message.kind !== "captured") return;
+    // Also at a hello: a tab that ended between a commit and its event told nobody what it wrote.
+    this.drive((now) => this.core.handle_captured(now));
+  }
+
+  private answer(id: string, command: Command): void {
+    if (this.obeying.has(id)) return;
+    this.obeying.add(id);
+    void this.obey(command)
+      .then(
+        (value) => this.say({ kind: "reply", id, error: null, value }),
+        (error: unknown) => this.say({ kind: "reply", id, error: messageOf(error), value: null }),
+      )
+      .finally(() => this.obeying.delete(id));
   }
 
   private async obey(command: Command): Promise<unknown> {
@@ -119,8 +122,6 @@ export class Engine {
       case "online":
         this.online = command.online;
         return this.drive((now) => this.core.set_online(now, command.online));
-      case "hint":
-        return this.drive((now) => this.core.handle_network_hint(now));
       case "flush":
         return new Promise<null>((resolve) => {
           this.flushes.push(() => resolve(null));
@@ -129,13 +130,11 @@ export class Engine {
       case "retry":
       case "discard": {
         const database = await this.open();
-        const removed = await retryRejection(
-          database,
-          [...this.storeOf.values()],
-          command.id,
-          command.name === "retry",
-        );
-        if (removed) this.drive((now) => this.core.handle_rejected_removed(now));
+        const stores = [...this.storeOf.values()];
+        const written = await retryRejection(database, stores, command.id, command.name === "retry");
+        if (written === null) return null;
+        for (const [store, keys] of written) this.say({ kind: "changed", store, keys });
+        this.drive((now) => this.core.handle_rejected_removed(now));
         return null;
       }
       case "conflicts":
@@ -143,14 +142,11 @@ export class Engine {
     }
   }
 
-  private changeChannels(add: boolean, channels: readonly string[]): null {
-    const wanted = new Set(this.channels ?? []);
-    for (const channel of channels) {
-      if (add) wanted.add(channel);
-      else wanted.delete(channel);
-    }
-    this.channels = wanted;
-    this.drive((now) => this.core.set_channels(now, [...wanted]));
+  private async changeChannels(add: boolean, channels: readonly string[]): Promise<null> {
+    if (this.channels !== null) {
+      const wanted = await this.channels.change(await this.open(), add, channels);
+      this.drive((now) => this.core.set_channels(now, wanted));
+    } else if (!add) throw new Error("everything is subscribed: name channels in the options");
     return null;
   }
 
@@ -217,6 +213,8 @@ export class Engine {
     let database: IDBDatabase;
     try {
       database = await this.open();
+      const wanted = await this.channels?.recall(database);
+      if (wanted !== undefined) this.core.set_channels(this.now(), wanted);
     } catch (error) {
       this.database = null;
       if (error instanceof DatabaseGone) return this.stop(error.message);
@@ -226,19 +224,24 @@ export class Engine {
     this.drain();
   }
 
-  /** The native connection; opened again after an upgrade by the application closed it. */
+  /**
+   * The native connection. When an upgrade closes it, this engine ends: the upgrade may make stores and their outboxes anew,
+   * and what the core remembers of them is read again by the next engine alone.
+   */
   private open(): Promise<IDBDatabase> {
-    this.database ??= openNative(this.setup.database, () => {
-      this.database = null;
-      // The application may have changed its stores: what they refused is tried again.
-      this.drive((now) => this.core.handle_schema_changed(now));
-    });
+    this.database ??= openNative(this.setup.database, () => this.handOver());
     return this.database;
   }
 
   private connect(): void {
     this.disconnect();
-    const socket = new WebSocket(this.setup.url, subprotocols());
+    let socket: WebSocket;
+    try {
+      socket = new WebSocket(this.setup.url, subprotocols());
+    } catch (error) {
+      // An address that is none, or one that the page may not connect to.
+      return this.disconnected(messageOf(error));
+    }
     socket.binaryType = "arraybuffer";
     this.socket = socket;
     const current = (): boolean => this.socket === socket;
@@ -273,8 +276,16 @@ export class Engine {
   private freshToken(): Promise<string> {
     return new Promise((resolve, reject) => {
       this.tokenWaiters.push({ resolve, reject });
-      if (this.tokenWaiters.length === 1) this.post({ kind: "need-token" });
+      if (this.tokenWaiters.length > 1) return;
+      this.post({ kind: "need-token" });
+      // The next one that needs a token asks again.
+      this.tokenTimer = setTimeout(() => this.tokenFailed("none came in time"), TOKEN_MS_MAX);
     });
+  }
+
+  private tokenFailed(message: string): void {
+    clearTimeout(this.tokenTimer);
+    for (const { reject } of this.tokenWaiters.splice(0)) reject(new Error(`no token: ${message}`));
   }
 
   private disconnect(): void {
@@ -312,9 +323,17 @@ export class Engine {
     this.post({ kind: "failed", reason });
   }
 
+  /** Another engine goes on from what is stored. */
+  private handOver(): void {
+    if (this.stopped) return;
+    this.end();
+    this.post({ kind: "fenced" });
+  }
+
   private end(): void {
     this.stopped = true;
     clearTimeout(this.timer);
+    clearTimeout(this.tokenTimer);
     clearInterval(this.beat);
     this.disconnect();
     this.channel.close();
@@ -342,8 +361,7 @@ export class Engine {
       case "problem":
         return this.say({ kind: "problem", ...(detail as { code: string; message: string; retryable: boolean }) });
       case "fenced":
-        this.end();
-        return this.post({ kind: "fenced" });
+        return this.handOver();
       default:
         throw new TypeError(`the core reports ${kind}`);
     }
@@ -367,12 +385,6 @@ export class Engine {
   private conflict(note: Note, index: number): ConflictEntry {
     const at = this.now();
     const { path, strategy } = note;
-    const sides = {
-      base: valueOf(note.base),
-      mine: valueOf(note.mine),
-      theirs: valueOf(note.theirs),
-      outcome: valueOf(note.outcome),
-    };
     return {
       id: `local-${at}-${index}`,
       at,
@@ -381,7 +393,10 @@ export class Engine {
       path,
       strategy,
       by: "",
-      ...sides,
+      base: valueOf(note.base),
+      mine: valueOf(note.mine),
+      theirs: valueOf(note.theirs),
+      outcome: valueOf(note.outcome),
     };
   }
 
@@ -425,36 +440,6 @@ interface Question {
   readonly theirs: string | null;
 }
 
-/** The application deleted the database. */
-class DatabaseGone extends Error {}
-
 function valueOf(text: string | null): unknown {
   return text === null ? undefined : decodeText(text);
-}
-
-function openNative(name: string, closed: () => void): Promise<IDBDatabase> {
-  return new Promise((resolve, reject) => {
-    const request = indexedDB.open(name);
-    let by = "";
-    // A database that has to be made first was deleted since the tab opened it.
-    request.onupgradeneeded = (event) => {
-      const loss = lossOf(event);
-      if (loss !== null) by = `: the browser deleted it: ${loss}`;
-      request.transaction?.abort();
-    };
-    request.onerror = () => reject(new DatabaseGone(`the database ${name} is gone${by}`));
-    request.onsuccess = () => {
-      const database = request.result;
-      if (!database.objectStoreNames.contains(STATE_STORE)) {
-        database.close();
-        return reject(new DatabaseGone(`the database ${name} is not synced`));
-      }
-      database.onversionchange = () => {
-        database.close();
-        closed();
-      };
-      database.onclose = closed;
-      resolve(database);
-    };
-  });
 }

@@ -1,6 +1,6 @@
 /** Watches the core for traps. A core that has trapped is in no state to go on. */
+import { messageOf } from "../failure.ts";
 import type { Core } from "./core.ts";
-import { messageOf } from "./task.ts";
 
 /** Which core this is, as the build says: the package's version and a hash of the WASM file. */
 declare const CORE_BUILD: string;

@@ -6,6 +6,7 @@
  */
 import { HIDDEN_STORES, outboxName, STATE_STORE } from "../capture/names.ts";
 import type { OutboxRecord } from "../capture/types.ts";
+import { messageOf } from "../failure.ts";
 import type { Core } from "./core.ts";
 import { decodeKey, encodeKey, UnsupportedKey } from "./key.ts";
 import { decodeText, decodeValue, encodeValue, parseExact } from "./value.ts";
@@ -202,13 +203,17 @@ class TaskRun {
     const rows = this.rows(collection);
     if (rows === null) return;
     this.refusable ||= [...rows.indexNames].some((name) => rows.index(name).unique);
-    const inline = rows.keyPath !== null;
+    const inline = rows.keyPath;
     const encoded = new Set(escaped);
     for (const [index, form] of keys.entries()) {
       // A row that cannot be made or that the store refuses (key path, unique index) must not take the whole frame with it.
       try {
         const value = encoded.has(index) ? decodeValue(values[index]) : values[index];
-        const request = inline ? rows.put(value) : rows.put(value, decodeKey(form));
+        const key = decodeKey(form);
+        // The row would be another document's, or a further one with each change.
+        if (inline !== null && indexedDB.cmp(keyAt(value, inline), key) !== 0)
+          throw new Error("its body has another key");
+        const request = inline !== null ? rows.put(value) : rows.put(value, key);
         request.onerror = (event) => {
           if (isGeneral(request.error)) return;
           event.preventDefault();
@@ -350,9 +355,11 @@ class TaskRun {
     this.core.add_outbox_record(number, record.a, record.adopt === true, record.t, keys);
     if (unsupported.length > 0) this.core.add_outbox_unsupported(unsupported);
     for (const range of record.r) {
-      const [lower, upper, lowerOpen, upperOpen] = range ?? [undefined, undefined, false, false];
-      const bounds = [lower, upper].filter((bound) => bound !== undefined).map(encodeKey);
-      this.core.add_outbox_range(lower !== undefined, upper !== undefined, lowerOpen, upperOpen, bounds);
+      const [first, last, lowerOpen, upperOpen] = range ?? [undefined, undefined, false, false];
+      // A bound without a platform form is none: more rows are looked at, and none is missed.
+      const [lower, upper] = [first, last].map((bound) => (bound === undefined ? null : formOf(bound)));
+      const bounds = [lower, upper].filter((bound) => bound != null);
+      this.core.add_outbox_range(lower != null, upper != null, lowerOpen, upperOpen, bounds);
     }
   }
 
@@ -445,6 +452,13 @@ function isGeneral(error: unknown): boolean {
   return error === null || (error instanceof DOMException && names.includes(error.name));
 }
 
+/** What an object store takes for the key of a value. */
+function keyAt(value: unknown, path: string | string[]): unknown {
+  if (Array.isArray(path)) return path.map((part) => keyAt(value, part));
+  const names = path === "" ? [] : path.split(".");
+  return names.reduce<unknown>((at, name) => (at as Record<string, unknown> | null | undefined)?.[name], value);
+}
+
 /** `undefined` for a name of the server that is no key here: there is no such row. */
 function keyOf(form: string): IDBValidKey | undefined {
   try {
@@ -452,8 +466,4 @@ function keyOf(form: string): IDBValidKey | undefined {
   } catch {
     return undefined;
   }
-}
-
-export function messageOf(error: unknown): string {
-  return error instanceof Error ? error.message : String(error);
 }

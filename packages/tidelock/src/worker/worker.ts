@@ -1,8 +1,8 @@
 /** Entry of the leader's dedicated worker: loads the WASM core and runs the engine. */
+import { messageOf } from "../failure.ts";
 import type { FromWorker, ToWorker, WorkerSetup } from "../messages.ts";
 import { loadCore } from "./core.ts";
 import { Engine } from "./engine.ts";
-import { messageOf } from "./task.ts";
 
 let engine: Engine | null = null;
 const waiting: ToWorker[] = [];

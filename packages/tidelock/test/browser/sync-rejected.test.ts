@@ -121,6 +121,11 @@ void test("a corrected write lands, and a retry does once the reason is gone", {
     const [left, ...more] = await page.evaluate(() => driver.rejected());
     assert.deepEqual(more, []);
     await page.evaluate((id) => driver.retry(id), left?.id ?? 0);
+    assert.deepEqual(
+      await page.evaluate(() => driver.heard.changes),
+      [{ store: "notes", keys: ["b"], origin: "remote" }],
+      "the row that is back is told",
+    );
     await flushed(page);
     assert.deepEqual(await page.evaluate(() => driver.rejected()), []);
     assert.deepEqual((await stack.state("notes"))["b"], { id: "b", title: "b", owner: "bob" });

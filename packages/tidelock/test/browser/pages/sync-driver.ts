@@ -14,21 +14,27 @@ import type {
 export interface StoreSpec {
   readonly name: string;
   readonly collection?: string;
-  readonly keyPath?: string;
+  readonly keyPath?: string | string[];
   readonly autoIncrement?: boolean;
   /** Key path of an index that allows each value once. */
   readonly unique?: string;
   /** Whether the store is opted in to sync: yes unless told otherwise. */
   readonly synced?: boolean;
+  /** Whether an upgrade deletes the store and creates it again, empty. */
+  readonly recreate?: boolean;
 }
 
 /** How the page opens its database. */
 export interface OpenSpec {
   readonly stores: readonly StoreSpec[];
+  /** Address of the server, when it is not that of the page. */
+  readonly url?: string;
   readonly database?: string;
   readonly remote?: string;
   /** Who the token is for; `null` sends a token that is none. */
   readonly user?: string | null;
+  /** How many times no token comes, and no failure either. */
+  readonly silentTokens?: number;
   readonly offline?: boolean;
   readonly channels?: readonly string[];
   readonly version?: number;
@@ -78,10 +84,14 @@ class Driver {
   /** Wraps the factory and opens the database through it. */
   async open(spec: OpenSpec): Promise<void> {
     const synced = spec.stores.filter((store) => store.synced !== false);
+    let silent = spec.silentTokens ?? 0;
     const factory = wrap(indexedDB, {
-      url: new URL("/v1/sync", location.href.replace(/^http/, "ws")).href,
+      url: spec.url ?? new URL("/v1/sync", location.href.replace(/^http/, "ws")).href,
       database: spec.database ?? "app",
-      token: () => (spec.user === null ? "no.token.atall" : fetchToken(spec.user ?? "ann")),
+      token: () => {
+        if (silent-- > 0) return new Promise<string>(() => undefined);
+        return spec.user === null ? "no.token.atall" : fetchToken(spec.user ?? "ann");
+      },
       stores: Object.fromEntries(
         synced.map(({ name, collection }) => [name, collection === undefined ? {} : { collection }]),
       ),
@@ -263,8 +273,11 @@ function openDatabase(factory: IDBFactory, spec: OpenSpec): Promise<IDBDatabase>
     const request = factory.open(spec.database ?? "app", spec.version ?? 1);
     request.onupgradeneeded = () => {
       const database = request.result;
-      for (const { name, keyPath, autoIncrement, unique } of spec.stores) {
-        if (database.objectStoreNames.contains(name)) continue;
+      for (const { name, keyPath, autoIncrement, unique, recreate } of spec.stores) {
+        if (database.objectStoreNames.contains(name)) {
+          if (recreate !== true) continue;
+          database.deleteObjectStore(name);
+        }
         const options = { keyPath: keyPath ?? null, autoIncrement: autoIncrement ?? false };
         const store = database.createObjectStore(name, options);
         if (unique !== undefined) store.createIndex(unique, unique, { unique: true });
