@@ -4,9 +4,10 @@
  */
 import { execFileSync } from "node:child_process";
 import { createHash } from "node:crypto";
-import { existsSync, readdirSync, readFileSync, rmSync } from "node:fs";
+import { existsSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { fileURLToPath } from "node:url";
 import { build } from "esbuild";
+import { minify } from "terser";
 
 const here = (path) => fileURLToPath(new URL(path, import.meta.url));
 const wasm = here("dist/tidelock_core_bg.wasm");
@@ -58,6 +59,24 @@ await build({
   banner: { js: "var __tidelockScript = document.currentScript && document.currentScript.src;" },
   define: { "import.meta.url": "__tidelockScript" },
 });
+// What esbuild leaves; docs/decisions/0007-size-of-the-browser-core.md tells what it saves.
+for (const [name, module] of [
+  ["worker.js", false],
+  ["index.js", true],
+  ["dexie.js", true],
+  ["tidelock.js", false],
+]) {
+  const file = here(`dist/${name}`);
+  const sourceMap = { content: readFileSync(`${file}.map`, "utf8"), url: `${name}.map` };
+  const { code, map } = await minify(readFileSync(file, "utf8"), {
+    module,
+    ecma: 2020,
+    compress: { passes: 3 },
+    sourceMap,
+  });
+  writeFileSync(file, code);
+  writeFileSync(`${file}.map`, map);
+}
 execFileSync(process.execPath, [here("../../node_modules/typescript/bin/tsc"), "-p", here("tsconfig.build.json")], {
   stdio: "inherit",
 });

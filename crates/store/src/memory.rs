@@ -115,14 +115,9 @@ impl State {
         if let Some(refusal) = commit.mutation.and_then(|mutation| self.refuse_sequence(mutation, commit.jumps)) {
             return refusal;
         }
-        let mismatched: Vec<DocumentId> = commit
-            .writes
-            .iter()
-            .filter(|write| {
-                self.documents.get(&write.id).map_or(Version::ABSENT, |(record, _)| record.version) != write.expected
-            })
-            .map(|write| write.id.clone())
-            .collect();
+        let found = |write: &Write| self.documents.get(&write.id).map_or(Version::ABSENT, |(record, _)| record.version);
+        let mismatched = commit.writes.iter().filter(|write| found(write) != write.expected);
+        let mismatched: Vec<DocumentId> = mismatched.map(|write| write.id.clone()).collect();
         if !mismatched.is_empty() {
             return CommitOutcome::Mismatch(mismatched);
         }
@@ -130,9 +125,8 @@ impl State {
         if !commit.writes.iter().all(|write| self.stays(write)) {
             self.head = Offset(from.0 + 1);
         }
-        let placed: Vec<Option<Vec<String>>> = commit.conflicts.iter().map(|note| self.placed(&note.id)).collect();
+        self.log_conflicts(&commit);
         let (records, former) = self.write(&commit);
-        self.log_conflicts(&commit, placed);
         let offset = self.head;
         if let Some(mutation) = commit.mutation {
             self.record(
@@ -226,24 +220,22 @@ impl State {
         }
     }
 
-    /// The channels of a document that is there.
-    fn placed(&self, id: &DocumentId) -> Option<Vec<String>> {
-        let (record, _) = self.documents.get(id).filter(|(record, _)| record.body.is_some())?;
-        Some(record.channels.clone())
-    }
-
-    /// `placed` is where the documents were before the commit.
-    fn log_conflicts(&mut self, commit: &Commit, placed: Vec<Option<Vec<String>>>) {
-        for (note, former) in commit.conflicts.iter().zip(placed) {
+    /// Before the documents are written.
+    fn log_conflicts(&mut self, commit: &Commit) {
+        for note in &commit.conflicts {
             self.conflict_number_last += 1;
-            let channels = self.documents.get(&note.id).map_or_else(Vec::new, |(record, _)| record.channels.clone());
+            let found = self.documents.get(&note.id).map(|(record, _)| record);
+            let former = found.filter(|record| record.body.is_some()).map(|record| record.channels.as_slice());
+            let write = commit.writes.iter().find(|write| write.id == note.id);
+            let after = write.map(|write| &write.channels).or_else(|| found.map(|record| &record.channels));
+            let channels = channels_of_conflict(former, after.cloned().unwrap_or_default());
             self.conflicts.push_back(ConflictRecord {
                 number: self.conflict_number_last,
                 at_ms: commit.now_ms,
                 actor: commit.actor.clone(),
                 mutation: commit.mutation,
                 note: note.clone(),
-                channels: channels_of_conflict(former.as_deref(), channels),
+                channels,
             });
         }
         let excess = self.conflicts.len().saturating_sub(usize::try_from(CONFLICTS_KEPT_DEFAULT).unwrap_or(usize::MAX));
