@@ -171,8 +171,6 @@ impl Keeper {
 
     /// Opens the connection of a feed.
     async fn open(&self, state: &mut State, server: &Arc<Server>, mode: Mode) -> Result<Opened, Error> {
-        // An operations connection tells who the server is, which a subscription does not.
-        let member = server.lease(self.config(), &self.pool().identity).await?.member();
         let (address, config) = (&server.address, self.config());
         let stream = open_stream(address, config).await?;
         let was_doubtful = state.doubtful.contains_key(address);
@@ -185,6 +183,8 @@ impl Keeper {
             state.doubtful.remove(address);
         }
         let connection = connection?;
+        // Asked for once the feed is there: whoever answers is the process that it is of, or the feed has ended.
+        let member = self.member_of(server).await?;
         let waiting = connection.welcome.queue.waiting;
         state.next_feed += 1;
         let (go, wait) = oneshot::channel();
@@ -192,6 +192,20 @@ impl Keeper {
             (state.next_feed, Arc::clone(server), self.sinks.clone(), Arc::clone(self.pool()));
         let feed = Feed::start(id, server, connection, member, sinks, pool, wait);
         Ok(Opened { feed, go, waiting, was_doubtful })
+    }
+
+    /// Who a server is: an operations connection tells, and a subscription does not. One that waits may be of a process that is gone, which a
+    /// request shows; all that wait go with it.
+    async fn member_of(&self, server: &Arc<Server>) -> Result<VersionSource, Error> {
+        for _ in 0..2 {
+            let mut lease = server.lease(self.config(), &self.pool().identity).await?;
+            match lease.exchange(&Request::new(message::PING), false, self.config()).await {
+                Ok(_) => return Ok(lease.member()),
+                Err(Error::Unreachable(_)) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Err(Error::Unreachable(format!("{}: no request is answered", server.address)))
     }
 
     /// The servers to try for the queue: those that have it first, the primary of them before all.
