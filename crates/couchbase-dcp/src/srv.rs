@@ -219,7 +219,7 @@ pub(crate) mod tests {
         for (over_udp, over_tcp, patience) in [
             (Says::Targets, Says::Nothing, LONG),
             (Says::Truncated, Says::Targets, LONG),
-            (Says::Nothing, Says::Targets, Duration::from_secs(1)),
+            (Says::Nothing, Says::Targets, Duration::from_secs(3)),
         ] {
             let server = NameServer::start(over_udp, over_tcp).await;
             assert_eq!(found(&[server.at], patience).await.unwrap(), targets, "{over_udp:?} {over_tcp:?}");
