@@ -197,12 +197,9 @@ async fn settings(platform: &CouchbasePlatform) -> Vec<Finding> {
             Ok(_) | Err(_) => None,
         },
     };
-    let nodes = match management.get("/pools/default").await {
-        Ok(answer) if answer.is_success() => data_nodes(&answer.json()),
-        Ok(_) | Err(_) => None,
-    };
+    let nodes = count_data_nodes(&management).await;
     let level = options.durability.level();
-    let mut findings = judge(&answer, level.is_some());
+    let mut findings = judge(&answer);
     findings.extend(level.and_then(|level| never_durable(&answer, &options.connection.bucket, level, nodes)));
     let kept_days = options.tombstones_kept.as_secs_f64() / DAY_S;
     let edit = format!(
@@ -242,6 +239,13 @@ fn data_nodes(pool: &Value) -> Option<u64> {
     u64::try_from(nodes.iter().filter(has_data).count()).ok()
 }
 
+async fn count_data_nodes(management: &Management<'_>) -> Option<u64> {
+    match management.get("/pools/default").await {
+        Ok(answer) if answer.is_success() => data_nodes(&answer.json()),
+        Ok(_) | Err(_) => None,
+    }
+}
+
 /// Whether a bucket can never confirm a write at the configured level, as it is and with the nodes that there are. What a moment lacks is
 /// seen by [`durable`].
 fn never_durable(bucket: &Value, name: &str, level: u8, nodes: Option<u64>) -> Option<Finding> {
@@ -277,7 +281,7 @@ fn at<'a>(value: &'a Value, pointer: &str) -> &'a Value {
 }
 
 /// What the description of a bucket says against it.
-fn judge(bucket: &Value, is_durable: bool) -> Vec<Finding> {
+fn judge(bucket: &Value) -> Vec<Finding> {
     let mut findings = Vec::new();
     let kind = at(bucket, "/bucketType").as_str().unwrap_or_default();
     if kind == "ephemeral" {
@@ -288,7 +292,7 @@ fn judge(bucket: &Value, is_durable: bool) -> Vec<Finding> {
             findings.push(fatal("the bucket throws documents away when its memory is full", remedy));
         }
     }
-    if at(bucket, "/replicaNumber").as_u64() == Some(0) && !is_durable {
+    if at(bucket, "/replicaNumber").as_u64() == Some(0) {
         findings
             .push(advice("the bucket has no replica: a node that fails takes its documents with it", "give it one"));
     }
@@ -314,11 +318,13 @@ pub(crate) async fn configure(
     if management.get(&bucket).await?.status == 404 {
         let memory = platform.options().bucket_memory_mib.to_string();
         let purge_days = purge_days(platform.options().tombstones_kept).to_string();
+        // With one data node there would be no place for a copy, and nothing would ever be durable.
+        let replicas = if count_data_nodes(&management).await == Some(1) { "0" } else { "1" };
         let form = [
             ("name", connection.bucket.as_str()),
             ("ramQuota", &memory),
             ("bucketType", "couchbase"),
-            ("replicaNumber", "1"),
+            ("replicaNumber", replicas),
             // A purge interval comes with all of the bucket's own settings of compaction. A threshold that is left out is none on 7.0: the
             // bucket's files would grow for ever.
             ("autoCompactionDefined", "true"),
@@ -400,7 +406,7 @@ mod tests {
     use super::*;
 
     fn check(bucket: &Value, expected: &[(bool, &str)]) {
-        let findings = judge(bucket, false);
+        let findings = judge(bucket);
         assert_eq!(findings.len(), expected.len(), "{findings:?}");
         for (finding, (fatal, part)) in findings.iter().zip(expected) {
             assert!(finding.fatal == *fatal && finding.what.contains(part), "{finding:?}");

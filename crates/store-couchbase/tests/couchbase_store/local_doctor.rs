@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use tidelock_couchbase_double::Privilege;
+use tidelock_couchbase_double::{Options, Privilege};
 use tidelock_store::platform::{Finding, Platform as _, PlatformError};
 use tidelock_store_couchbase::CouchbasePlatform;
 
@@ -84,6 +84,19 @@ async fn a_bucket_that_is_made_keeps_tombstones_as_long_as_the_store_counts_on_t
         assert!(bucket.contains(&format!("\"purgeInterval\":{interval},")), "{bucket}");
         // Each threshold of the bucket's own, as the cluster has them.
         assert_eq!(bucket.matches("\"percentage\":30").count(), 2, "{bucket}");
+    }
+}
+
+#[tokio::test]
+async fn a_bucket_that_is_made_has_no_more_copies_than_there_are_nodes_for() {
+    for (nodes, replicas, found) in [(1, 0, &["the bucket has no replica"][..]), (2, 1, &[])] {
+        let mut ground = Ground::bare_with("made", Options { nodes, ..Options::default() }).await;
+        "made".clone_into(&mut ground.options.connection.bucket);
+        let findings = ground.platform().await.configure(&collections()).await.unwrap();
+        assert_eq!(findings.len(), found.len(), "{findings:?}");
+        assert!(findings.iter().zip(found).all(|(one, what)| !one.fatal && one.what.starts_with(what)), "{findings:?}");
+        let bucket = rest(&ground.options, "GET", "/pools/default/buckets/made").await;
+        assert!(bucket.contains(&format!("\"replicaNumber\":{replicas},")), "{bucket}");
     }
 }
 

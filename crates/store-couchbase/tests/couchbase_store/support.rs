@@ -38,7 +38,12 @@ impl Ground {
 
     /// The cluster alone.
     pub(crate) async fn bare(scope: &str) -> Self {
-        let (double, text) = test_cluster(Options { vbuckets: VBUCKETS, ..Options::default() }).await.unwrap();
+        Self::bare_with(scope, Options::default()).await
+    }
+
+    /// A cluster of another kind alone, where it is a double.
+    pub(crate) async fn bare_with(scope: &str, options: Options) -> Self {
+        let (double, text) = test_cluster(Options { vbuckets: VBUCKETS, ..options }).await.unwrap();
         let mut connection = Config::new(&text).unwrap();
         if connection.bucket.is_empty() {
             "default".clone_into(&mut connection.bucket);
