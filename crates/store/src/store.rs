@@ -261,7 +261,7 @@ pub struct ConflictQuery {
     pub key: Option<String>,
     /// Only entries before this number (for paging).
     pub before: Option<u64>,
-    /// At most this many.
+    /// At most so many, and with them what shares the number of the last.
     pub limit: usize,
 }
 

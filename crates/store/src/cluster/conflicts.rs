@@ -56,31 +56,35 @@ pub(super) fn conflict_ids(commit: &Commit, tag: u64) -> BTreeSet<DocumentId> {
 }
 
 impl<P: Platform> ClusterStore<P> {
-    /// The log as far as this node has heard of it, the latest first.
+    /// The log as far as this node has heard of it, the latest first. Records of a moment may have numbers in common: all of them are in one
+    /// page, which may be longer than asked for.
     pub(super) async fn query_conflicts(&self, query: &ConflictQuery) -> Result<Vec<ConflictRecord>, StoreError> {
         let mut found = Vec::new();
         // Keys with a number not below the wanted ones come before this.
         let mut after = query.before.map(|before| format!("{:016x}", !(before | ((1 << NOTE_BITS) - 1))));
-        while found.len() < query.limit {
+        let mut latest = None;
+        loop {
             let page = self.journal.scan(system::CONFLICTS, after.as_deref(), PAGE).await?;
-            let Some((last, _)) = page.last() else { break };
+            let Some((last, _)) = page.last() else { return Ok(found) };
             after = Some(last.clone());
             for (key, document) in page {
                 let (Some(first), Some(row)) = (number_of(&key), unseal::<ConflictRow>(&document.body)) else {
                     continue;
                 };
+                if found.len() >= query.limit && latest != Some(first) {
+                    return Ok(found);
+                }
+                latest = Some(first);
                 found.extend(records(first, row).into_iter().filter(|record| is_wanted(query, record)));
             }
         }
-        found.truncate(query.limit);
-        Ok(found)
     }
 }
 
-/// The notes of a record, the last first.
+/// The notes of a record, the last first. Those that are too many for numbers of their own share the last one.
 fn records(first: u64, row: ConflictRow) -> Vec<ConflictRecord> {
     let ConflictRow { at_ms, actor, mutation, channels, notes } = row;
-    let numbers = first..first + (1 << NOTE_BITS);
+    let numbers = (0..).map(|at: u64| first + at.min((1 << NOTE_BITS) - 1));
     let record = |(number, note): (u64, ConflictNote)| ConflictRecord {
         number,
         at_ms,

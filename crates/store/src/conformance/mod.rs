@@ -67,6 +67,7 @@ pub async fn run<S: Store + Changelog>(make: impl Fn() -> S) {
         mutations::incarnations_are_separate,
         mutations::outcomes_are_listed,
         mutations::conflicts_are_logged_and_paged,
+        mutations::conflicts_of_one_moment_are_all_paged,
         mutations::a_conflict_is_read_by_who_could_read_both_states,
         changelog::documents_of_a_mutation_share_an_offset,
         changelog::a_document_is_named_once_at_its_last_offset,

@@ -1,7 +1,7 @@
 //! Cases about mutations: exactly once, in order, and the conflict log.
 
-use tidelock_core::ids::{ClientId, Incarnation, MutationId, Offset, Sequence, Version};
-use tidelock_core::wire::{DocumentState, ErrorCode, Outcome};
+use tidelock_core::ids::{ClientId, DocumentId, Incarnation, MutationId, Offset, Sequence, Version};
+use tidelock_core::wire::{ConflictNote, DocumentState, ErrorCode, Outcome};
 
 use super::{commit, conflict_on, mutation_of, note, put, strings, text, version_of, within, write};
 use crate::changelog::Changelog;
@@ -184,4 +184,31 @@ pub(super) async fn a_conflict_is_read_by_who_could_read_both_states<S: Store + 
     let page = store.conflicts(&ConflictQuery { limit: 10, ..ConflictQuery::default() }).await.unwrap();
     let channels: Vec<_> = page.iter().map(|record| record.channels.clone()).collect();
     assert_eq!(channels, [strings(&["staff"]), Vec::new(), strings(&["hr"])]);
+}
+
+pub(super) async fn conflicts_of_one_moment_are_all_paged<S: Store + Changelog>(store: &S) {
+    let ids: Vec<_> = (0..200).map(|at| note(&format!("at-once-{at:03}"))).collect();
+    let on = |id: &DocumentId, at: usize| ConflictNote { path: vec![at.to_string()], ..conflict_on(id.clone()) };
+    let writes = ids.iter().map(|id| put(id.clone(), Version::ABSENT, "1")).collect();
+    // One document has more of them than the others together.
+    let mut conflicts: Vec<_> = ids.iter().map(|id| on(id, 0)).collect();
+    conflicts.extend((1..1_500).map(|at| on(&ids[0], at)));
+    commit(store, Commit { conflicts: conflicts.clone(), ..mutation_of(1, 1, writes) }).await;
+    let mut query = ConflictQuery { limit: 7, ..ConflictQuery::default() };
+    let mut listed = Vec::new();
+    loop {
+        let page = store.conflicts(&query).await.unwrap();
+        query.before = page.last().map(|record| record.number);
+        let is_last = page.len() < query.limit;
+        listed.extend(page.into_iter().map(|record| record.note));
+        if is_last {
+            break;
+        }
+    }
+    let sorted = |notes: Vec<ConflictNote>| {
+        let mut names: Vec<_> = notes.into_iter().map(|note| (note.id.key, note.path)).collect();
+        names.sort();
+        names
+    };
+    assert_eq!(sorted(listed), sorted(conflicts));
 }
