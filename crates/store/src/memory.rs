@@ -226,7 +226,7 @@ impl State {
             self.conflict_number_last += 1;
             let found = self.documents.get(&note.id).map(|(record, _)| record);
             let former = found.filter(|record| record.body.is_some()).map(|record| record.channels.as_slice());
-            let write = commit.writes.iter().find(|write| write.id == note.id);
+            let write = commit.writes.iter().find(|write| write.id == note.id && !self.stays(write));
             let after = write.map(|write| &write.channels).or_else(|| found.map(|record| &record.channels));
             let channels = channels_of_conflict(former, after.cloned().unwrap_or_default());
             self.conflicts.push_back(ConflictRecord {
