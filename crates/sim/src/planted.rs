@@ -9,7 +9,7 @@ use crate::check::Options;
 use crate::site::Sites;
 
 /// A bug is to be found within so many seeds.
-pub const SEEDS_MAX: u64 = 1_000;
+pub const SEEDS_MAX: u64 = 4_000;
 
 /// Bugs of the cluster store alone.
 const OF_CLUSTERS: [Bug; 8] = [
