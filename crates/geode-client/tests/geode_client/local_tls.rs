@@ -50,7 +50,7 @@ fn key_store(folder: &Path, name: &str) -> String {
 
 /// A client's certificate and key, and the root that it is under.
 fn key_of_client(name: &str) -> String {
-    format!("{}/../couchbase-dcp/tests/couchbase_tls/keys/{name}", env!("CARGO_MANIFEST_DIR"))
+    format!("{}/../couchbase-double/keys/{name}", env!("CARGO_MANIFEST_DIR"))
 }
 
 fn config(cluster: &Cluster, roots: &Path) -> Config {

@@ -71,11 +71,12 @@ async fn changed(feed: &mut Box<dyn Feed>) -> DocumentId {
 
 #[tokio::test]
 async fn keys_that_are_no_strings_stop_neither_scans_nor_feeds() {
-    // Of each run its own: a queue keeps what nobody acknowledged.
-    let mut options = options(&format!("keys-{}", std::process::id()));
-    options.regions.insert("leaves".to_owned(), "/tree/leaf".to_owned());
-    let platform = GeodePlatform::connect(options).await.unwrap();
     for (collection, region) in [("suite5", "suite5"), ("copies", "copies"), ("leaves", "/tree/leaf")] {
+        // Of each run its own, as a queue keeps what nobody acknowledged; and of each feed, as a server may not know yet that the one before
+        // has ended.
+        let mut options = options(&format!("keys-{collection}-{}", std::process::id()));
+        options.regions.insert("leaves".to_owned(), "/tree/leaf".to_owned());
+        let platform = GeodePlatform::connect(options).await.unwrap();
         java(&["empty", region, &format!("{region}_tl")]);
         let mut feed = platform.feed(&[collection.to_owned()], None).await.unwrap();
         let mut written = Vec::new();
