@@ -151,7 +151,12 @@ impl Connection {
         patience: Duration,
     ) -> Result<Reply, Error> {
         self.is_busy = true;
-        within(patience, self.send(request)).await?;
+        // One timer where the reply comes at once, as most do.
+        let asked = async {
+            self.send(request).await?;
+            self.fill().await
+        };
+        within(patience, asked).await?;
         let mut chunks = Chunks::default();
         let reply = loop {
             let taken = if is_chunked { chunks.take(&mut self.buffer) } else { take_message(&mut self.buffer) };
