@@ -48,32 +48,40 @@ async fn both_versions_of_the_protocol_are_spoken() {
     }
 }
 
-/// Passes everything on between a client and a server, and counts the client's pings.
-async fn counting_relay(server: Address, pings: Arc<AtomicUsize>) -> Address {
+/// Stands between a client and a server: every connection of the client is passed on in its own way.
+async fn between(server: Address, pass: impl Fn(TcpStream, TcpStream) + Send + 'static) -> Address {
     let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
     let address = Address::new("127.0.0.1", listener.local_addr().unwrap().port());
     tokio::spawn(async move {
         while let Ok((near, _)) = listener.accept().await {
             let far = TcpStream::connect((server.host.as_str(), server.port)).await.unwrap();
-            let ((mut near_in, mut near_out), (mut far_in, mut far_out)) = (near.into_split(), far.into_split());
-            tokio::spawn(async move { tokio::io::copy(&mut far_in, &mut near_out).await });
-            let pings = Arc::clone(&pings);
-            tokio::spawn(async move {
-                let mut bytes = vec![0; 64 << 10];
-                while let Ok(count @ 1..) = near_in.read(&mut bytes).await {
-                    let heard = bytes.get(..count).unwrap_or_default();
-                    // A message without parts, of the kind 5.
-                    if count == 17 && heard.starts_with(&[0, 0, 0, 5, 0, 0, 0, 0]) {
-                        pings.fetch_add(1, Ordering::Relaxed);
-                    }
-                    if far_out.write_all(heard).await.is_err() {
-                        break;
-                    }
-                }
-            });
+            pass(near, far);
         }
     });
     address
+}
+
+/// Passes everything on between a client and a server, and counts the client's pings.
+async fn counting_relay(server: Address, pings: Arc<AtomicUsize>) -> Address {
+    let pass = move |near: TcpStream, far: TcpStream| {
+        let ((mut near_in, mut near_out), (mut far_in, mut far_out)) = (near.into_split(), far.into_split());
+        tokio::spawn(async move { tokio::io::copy(&mut far_in, &mut near_out).await });
+        let pings = Arc::clone(&pings);
+        tokio::spawn(async move {
+            let mut bytes = vec![0; 64 << 10];
+            while let Ok(count @ 1..) = near_in.read(&mut bytes).await {
+                let heard = bytes.get(..count).unwrap_or_default();
+                // A message without parts, of the kind 5.
+                if count == 17 && heard.starts_with(&[0, 0, 0, 5, 0, 0, 0, 0]) {
+                    pings.fetch_add(1, Ordering::Relaxed);
+                }
+                if far_out.write_all(heard).await.is_err() {
+                    break;
+                }
+            }
+        });
+    };
+    between(server, pass).await
 }
 
 #[tokio::test]
@@ -95,29 +103,24 @@ async fn an_idle_client_is_heard_of() {
 
 /// Passes everything on between a client and a server, but holds back what the server says while nothing flows, and tells so.
 async fn holding_relay(server: Address, flows: watch::Receiver<bool>, holds: watch::Sender<bool>) -> Address {
-    let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
-    let address = Address::new("127.0.0.1", listener.local_addr().unwrap().port());
-    tokio::spawn(async move {
-        while let Ok((near, _)) = listener.accept().await {
-            let far = TcpStream::connect((server.host.as_str(), server.port)).await.unwrap();
-            let ((mut near_in, mut near_out), (mut far_in, mut far_out)) = (near.into_split(), far.into_split());
-            tokio::spawn(async move { tokio::io::copy(&mut near_in, &mut far_out).await });
-            let (mut flows, holds) = (flows.clone(), holds.clone());
-            tokio::spawn(async move {
-                let mut bytes = vec![0; 64 << 10];
-                while let Ok(count @ 1..) = far_in.read(&mut bytes).await {
-                    holds.send_replace(!*flows.borrow());
-                    if flows.wait_for(|flows| *flows).await.is_err() {
-                        break;
-                    }
-                    if near_out.write_all(bytes.get(..count).unwrap_or_default()).await.is_err() {
-                        break;
-                    }
+    let pass = move |near: TcpStream, far: TcpStream| {
+        let ((mut near_in, mut near_out), (mut far_in, mut far_out)) = (near.into_split(), far.into_split());
+        tokio::spawn(async move { tokio::io::copy(&mut near_in, &mut far_out).await });
+        let (mut flows, holds) = (flows.clone(), holds.clone());
+        tokio::spawn(async move {
+            let mut bytes = vec![0; 64 << 10];
+            while let Ok(count @ 1..) = far_in.read(&mut bytes).await {
+                holds.send_replace(!*flows.borrow());
+                if flows.wait_for(|flows| *flows).await.is_err() {
+                    break;
                 }
-            });
-        }
-    });
-    address
+                if near_out.write_all(bytes.get(..count).unwrap_or_default()).await.is_err() {
+                    break;
+                }
+            }
+        });
+    };
+    between(server, pass).await
 }
 
 #[tokio::test]
