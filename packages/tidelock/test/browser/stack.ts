@@ -18,6 +18,20 @@ import type { OpenSpec } from "./pages/sync-driver.ts";
 /** How long a condition may take to come true, in milliseconds: generous, because the machine may be busy. */
 export const PATIENCE_MS = 30_000;
 
+/** A database whose notes are in the channels of their teams. */
+export const TEAM_CHANNELS = `
+[identity]
+channels = 'identity.claims.teams.map(t, "team:" + t)'
+
+[databases.app]
+path = "app.db"
+
+[databases.app.collections.notes]
+read = 'identity.sub != ""'
+channels = '["team:" + doc.team]'
+write = 'identity.sub != ""'
+`;
+
 /** How a stack is set up. */
 export interface StackOptions {
   /** Text of `tidelock.toml`; without it the databases `app` and `default` are served with open collections. */

@@ -3,21 +3,9 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import type { Page } from "playwright-core";
 import type { OpenSpec } from "./pages/sync-driver.ts";
-import { flushed, until, untilPhase, withStack } from "./stack.ts";
+import { flushed, TEAM_CHANNELS, until, untilPhase, withStack } from "./stack.ts";
 import type { Stack } from "./stack.ts";
 
-const CONFIG = `
-[identity]
-channels = 'identity.claims.teams.map(t, "team:" + t)'
-
-[databases.app]
-path = "app.db"
-
-[databases.app.collections.notes]
-read = 'identity.sub != ""'
-channels = '["team:" + doc.team]'
-write = 'identity.sub != ""'
-`;
 const USER = "ann+red+blue+green";
 const TEAMS = ["red", "blue", "green"];
 const SPEC: OpenSpec = { stores: [{ name: "notes", keyPath: "id" }], user: USER, channels: ["team:red"] };
@@ -35,7 +23,7 @@ async function untilKeys(page: Page, expected: string): Promise<void> {
 }
 
 async function withTeams(body: (stack: Stack) => Promise<void>): Promise<void> {
-  await withStack({ config: CONFIG }, async (stack) => {
+  await withStack({ config: TEAM_CHANNELS }, async (stack) => {
     stack.reader = USER;
     for (const team of TEAMS)
       assert.ok((await stack.rest("PUT", `app/notes/${team}`, JSON.stringify({ id: team, team }))).ok);

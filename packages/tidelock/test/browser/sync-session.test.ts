@@ -5,7 +5,7 @@ import { join } from "node:path";
 import { test } from "node:test";
 import type { Page } from "playwright-core";
 import type { OpenSpec } from "./pages/sync-driver.ts";
-import { flushed, until, untilPhase, withStack } from "./stack.ts";
+import { flushed, TEAM_CHANNELS, until, untilPhase, withStack } from "./stack.ts";
 
 const SPEC: OpenSpec = { stores: [{ name: "notes", keyPath: "id" }] };
 
@@ -81,21 +81,8 @@ void test("the server is killed, is away, and comes back", { timeout: 90_000 }, 
   }
 });
 
-const CHANNELS = `
-[identity]
-channels = 'identity.claims.teams.map(t, "team:" + t)'
-
-[databases.app]
-path = "app.db"
-
-[databases.app.collections.notes]
-read = 'identity.sub != ""'
-channels = '["team:" + doc.team]'
-write = 'identity.sub != ""'
-`;
-
 void test("channels come and go at run time", { timeout: 60_000 }, async () => {
-  await withStack({ config: CHANNELS }, async (stack) => {
+  await withStack({ config: TEAM_CHANNELS }, async (stack) => {
     stack.reader = "root+red+blue+green";
     const all = await stack.client({ ...SPEC, user: stack.reader });
     await all.evaluate(() =>
