@@ -1,5 +1,6 @@
 //! A Couchbase cluster of the test's own: the double, in this process.
 
+use std::collections::BTreeSet;
 use std::fmt::Write as _;
 
 use serde_json::Value;
@@ -120,8 +121,9 @@ impl Ground for Couchbase {
         Ok(found)
     }
 
-    fn open_intents(&self) -> usize {
-        self.double.documents(BUCKET, SCOPE, "tl_intents").iter().filter(|(_, body)| is_open_intent(body)).count()
+    fn open_intents(&self) -> BTreeSet<String> {
+        let intents = self.double.documents(BUCKET, SCOPE, "tl_intents").into_iter();
+        intents.filter(|(_, body)| is_open_intent(body)).map(|(key, _)| key).collect()
     }
 
     fn write(&self, collection: &str, key: &str, value: Option<&Value>) {

@@ -1,11 +1,12 @@
 //! A Geode cluster of the test's own.
 
+use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
 
 use serde_json::Value;
-use tidelock_geode_client::{Client, Config, Found, Interest, Json, Key, SnapshotKind, Subscribe};
+use tidelock_geode_client::{Client, Config, Entry, Found, Interest, Json, Key, SnapshotKind, Subscribe};
 use tidelock_geode_cluster::{Artifacts, Cluster, Foreign, Regions};
 use tokio::runtime::Runtime;
 
@@ -88,15 +89,13 @@ impl Geode {
         found.map(|(_, region)| region).expect("a collection of the trials")
     }
 
-    async fn read_intents(&self) -> Result<usize, tidelock_geode_client::Error> {
+    async fn read_intents(&self) -> Result<BTreeSet<String>, tidelock_geode_client::Error> {
         let region = self.client.region("_tl_intents");
-        let mut open = 0;
+        let mut open = BTreeSet::new();
         for keys in region.key_set().await?.chunks(BATCH) {
             let entries = region.get_all(keys).await?;
-            open += entries
-                .iter()
-                .filter(|entry| entry.value().is_some_and(|value| is_open_intent(value.as_bytes())))
-                .count();
+            let of_open = |entry: &Entry| entry.value().is_some_and(|value| is_open_intent(value.as_bytes()));
+            open.extend(keys.iter().zip(&entries).filter(|(_, entry)| of_open(entry)).map(|(key, _)| name(key)));
         }
         Ok(open)
     }
@@ -134,7 +133,7 @@ impl Ground for Geode {
         self.runtime.block_on(self.read()).map_err(|error| error.to_string())
     }
 
-    fn open_intents(&self) -> usize {
+    fn open_intents(&self) -> BTreeSet<String> {
         self.runtime.block_on(self.read_intents()).unwrap_or_else(|error| panic!("{error}"))
     }
 

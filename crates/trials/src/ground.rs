@@ -1,5 +1,7 @@
 //! What the servers of a trial work on.
 
+use std::collections::BTreeSet;
+
 use serde_json::Value;
 use tidelock_core::base64::{self, Variant};
 
@@ -13,8 +15,8 @@ pub trait Ground {
     /// What the collections hold, read by somebody who is no server of the trial. An error is why it cannot be read now.
     fn documents(&self) -> Result<Documents, String>;
 
-    /// How many mutations of several documents are begun and not settled at this moment.
-    fn open_intents(&self) -> usize;
+    /// The keys of the mutations of several documents that are begun and not settled at this moment.
+    fn open_intents(&self) -> BTreeSet<String>;
 
     /// Writes a document as any other client of the cluster does; `None` removes it.
     fn write(&self, collection: &str, key: &str, value: Option<&Value>);

@@ -17,8 +17,8 @@ use crate::server::{Server, Spawn};
 
 /// How long anything may take that has to happen by itself once a fault is over.
 pub const LIMIT: Duration = Duration::from_secs(60);
-/// How often a server is killed until it leaves intents open.
-const KILLS_MAX: usize = 20;
+/// What a server has sent before it stops has arrived after this time.
+const ON_THE_WAY: Duration = Duration::from_millis(100);
 /// Documents that have to be confirmed before something counts as working.
 const PROGRESS: usize = 20;
 
@@ -141,18 +141,30 @@ impl<G: Ground> Trial<G> {
         }
     }
 
-    /// Kills a server, again and again until it leaves intents open. They are those of that moment: the other server finishes them only
-    /// after a patience.
+    /// Kills a server in the middle of intents. Clients stay with the server that they have: the other one ends and comes back first, so
+    /// that all are with this one. The intents are left to the other server, which finishes them only after a patience.
     pub fn kill_with_open_intents(&mut self, at: usize) {
-        for _ in 0..KILLS_MAX {
-            self.node(at).kill();
-            if self.ground.open_intents() > 0 {
-                return;
+        let other = 1 - at;
+        self.node(other).kill();
+        let of_other = self.ground.open_intents();
+        self.fleet.progress(PROGRESS, LIMIT);
+        self.node(other).start();
+        let (node, ground) = (&self.nodes[at], &self.ground);
+        until("a server that stops leaves intents open", LIMIT, || {
+            node.pause();
+            let mut open = &ground.open_intents() - &of_other;
+            if !open.is_empty() {
+                // What it had sent may still arrive.
+                std::thread::sleep(ON_THE_WAY);
+                open = &ground.open_intents() & &open;
             }
-            self.node(at).start();
-            self.fleet.progress(PROGRESS, LIMIT);
-        }
-        panic!("killed {KILLS_MAX} times, it never left an intent open");
+            if open.is_empty() {
+                node.resume();
+                return Err("none is open at the moments looked at".to_owned());
+            }
+            Ok(())
+        });
+        self.node(at).kill();
     }
 
     /// Ends a server for good, and lets another one with another name and an empty disk take its place.
@@ -201,7 +213,7 @@ impl<G: Ground> Trial<G> {
         }
         until("no intent is open", LIMIT, || {
             let open = self.ground.open_intents();
-            if open == 0 { Ok(()) } else { Err(format!("{open} are")) }
+            if open.is_empty() { Ok(()) } else { Err(format!("{open:?} are")) }
         });
     }
 }
