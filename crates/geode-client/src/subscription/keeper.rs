@@ -9,7 +9,7 @@ use tokio::sync::{Mutex, mpsc, oneshot};
 use tokio::time::timeout;
 
 use super::feed::{End, Feed, FeedId, Sinks};
-use super::interest::{Interest, Snapshot, Want};
+use super::interest::Want;
 use super::{Event, Loss, REPAIR_INTERVAL, Subscribe};
 use crate::client::Client;
 use crate::config::Config;
@@ -29,18 +29,18 @@ pub(super) struct Keeper {
     redundancy: usize,
     sinks: Sinks,
     is_stopped: AtomicBool,
-    state: Mutex<State>,
+    pub(super) state: Mutex<State>,
 }
 
-struct State {
-    primary: Option<Feed>,
-    secondaries: Vec<Feed>,
-    wants: Vec<Want>,
+pub(super) struct State {
+    pub(super) primary: Option<Feed>,
+    pub(super) secondaries: Vec<Feed>,
+    pub(super) wants: Vec<Want>,
     next_feed: FeedId,
     /// Servers whose queues may lack events that nobody was told are lost: one was begun and nobody knows of it yet, or was begun as a copy
     /// while the primary went, or lacks an interest. Such a copy begins empty, and no server says so. With each the server of the primary
     /// when it was begun; none where no primary makes it whole.
-    doubtful: BTreeMap<Address, Option<VersionSource>>,
+    pub(super) doubtful: BTreeMap<Address, Option<VersionSource>>,
     /// The kinds of reasons that were told in the present outage.
     told: Vec<Discriminant<Error>>,
 }
@@ -101,15 +101,15 @@ impl Keeper {
         &self.client
     }
 
-    fn pool(&self) -> &Arc<Pool> {
+    pub(super) fn pool(&self) -> &Arc<Pool> {
         self.client.pool()
     }
 
-    fn config(&self) -> &Config {
+    pub(super) fn config(&self) -> &Config {
         &self.pool().config
     }
 
-    fn is_durable(&self) -> bool {
+    pub(super) fn is_durable(&self) -> bool {
         self.config().durable.is_some()
     }
 
@@ -403,76 +403,6 @@ impl Keeper {
         };
         let server = server.ok_or_else(|| Error::Unreachable("no server has the event queue".to_owned()))?;
         server.lease(self.config(), &self.pool().identity).await
-    }
-
-    /// Registers something on all servers of the queue, the primary last: it answers with the entries.
-    pub(super) async fn want(&self, want: Want) -> Result<Snapshot, Error> {
-        let mut state = self.state.lock().await;
-        self.want_on_copies(&mut state, &want).await?;
-        let primary = state.primary.as_ref().map(|feed| Arc::clone(&feed.server));
-        let primary = primary.ok_or_else(|| Error::Unreachable("no server has the event queue".to_owned()))?;
-        let snapshot = self.register_on(&primary, &want).await?;
-        state.wants.retain(|one| !same(one, &want));
-        state.wants.push(want);
-        Ok(snapshot)
-    }
-
-    /// Registers something on the copies. One that does not hear of it is given up, and what its server keeps of it is doubtful, as is what
-    /// any server may keep that has no feed at the moment: it lacks what only this tells of.
-    async fn want_on_copies(&self, state: &mut State, want: &Want) -> Result<(), Error> {
-        let mut have = BTreeSet::new();
-        for feed in &state.secondaries {
-            match self.register_on(&feed.server, want).await {
-                Ok(_) => drop(have.insert(feed.server.address.clone())),
-                Err(Error::Unreachable(_) | Error::Refused { .. }) => {}
-                Err(error) => return Err(error),
-            }
-        }
-        if state.wants.iter().any(|one| same(one, want)) {
-            return Ok(());
-        }
-        have.extend(state.primary.as_ref().map(|feed| feed.server.address.clone()));
-        for server in self.pool().servers().into_iter().filter(|server| !have.contains(&server.address)) {
-            // No primary makes it whole: it could give the copy only what it had when the copy was begun.
-            state.doubtful.insert(server.address.clone(), None);
-        }
-        state.secondaries.retain(|feed| have.contains(&feed.server.address));
-        Ok(())
-    }
-
-    async fn register_on(&self, server: &Arc<Server>, want: &Want) -> Result<Snapshot, Error> {
-        let mut lease = server.lease(self.config(), &self.pool().identity).await?;
-        want.register(&mut lease, self.is_durable(), self.config()).await
-    }
-
-    pub(super) async fn drop_interest(&self, interest: &Interest) -> Result<(), Error> {
-        let mut state = self.state.lock().await;
-        state.wants.retain(|one| !matches!(one, Want::Interest(other) if other.is_same(interest)));
-        self.tell_all(&state, &interest.end_requests(self.is_durable()), false).await
-    }
-
-    pub(super) async fn drop_query(&self, name: &str) -> Result<(), Error> {
-        let mut state = self.state.lock().await;
-        state.wants.retain(|one| !matches!(one, Want::Query { name: other, .. } if other == name));
-        self.tell_all(&state, &[Request::new(message::CLOSE_CQ).text(name)], true).await
-    }
-
-    async fn tell_all(&self, state: &State, requests: &[Request], is_chunked: bool) -> Result<(), Error> {
-        for feed in state.secondaries.iter().chain(&state.primary) {
-            let mut lease = feed.server.lease(self.config(), &self.pool().identity).await?;
-            for request in requests {
-                check(lease.exchange(request, is_chunked, self.config()).await?, is_chunked)?;
-            }
-        }
-        Ok(())
-    }
-}
-
-fn same(one: &Want, other: &Want) -> bool {
-    match (one, other) {
-        (Want::Interest(one), Want::Interest(other)) => one.is_same(other),
-        (Want::Query { name: one, .. }, Want::Query { name: other, .. }) => one == other,
-        (Want::Interest(_), Want::Query { .. }) | (Want::Query { .. }, Want::Interest(_)) => false,
     }
 }
 

@@ -7,6 +7,7 @@ mod interest;
 mod keeper;
 #[cfg(test)]
 mod tests;
+mod wants;
 
 use std::sync::Arc;
 use std::time::Duration;
