@@ -36,6 +36,8 @@ pub(super) struct Feed {
     pub(super) server: Arc<Server>,
     /// Who the server is: another process at its address is another one.
     pub(super) member: VersionSource,
+    /// Told at the first message that comes by way of the queue; gone with the feed.
+    flows: Option<oneshot::Receiver<()>>,
     task: JoinHandle<()>,
 }
 
@@ -62,12 +64,21 @@ impl Feed {
     ) -> Self {
         server.feeds.fetch_add(1, Ordering::Relaxed);
         let of = (Arc::clone(&server), member.clone());
+        let (first, flows) = oneshot::channel();
         let task = tokio::spawn(async move {
-            let is_unreadable = run(connection, (&of.0, &of.1), &sinks, &pool, go).await;
+            let is_unreadable = run(connection, (&of.0, &of.1), &sinks, &pool, go, first).await;
             // The keeper is gone when nobody hears it.
             let _ = sinks.ends.send(End { feed: id, is_unreadable }).await;
         });
-        Self { id, server, member, task }
+        Self { id, server, member, flows: Some(flows), task }
+    }
+
+    /// Whether the connection is open and nothing comes by way of the queue within this time. Asked once.
+    pub(super) async fn is_silent(&mut self, patience: Duration) -> bool {
+        match self.flows.take() {
+            Some(flows) => timeout(patience, flows).await.is_err(),
+            None => false,
+        }
     }
 }
 
@@ -85,6 +96,7 @@ async fn run(
     sinks: &Sinks,
     pool: &Pool,
     go: oneshot::Receiver<Option<Loss>>,
+    first: oneshot::Sender<()>,
 ) -> bool {
     let Ok(loss) = go.await else { return false };
     if let Some(loss) = loss {
@@ -93,6 +105,7 @@ async fn run(
             return false;
         }
     }
+    let mut first = Some(first);
     // Kept: the server gives the queue up with the last of the client's connections for requests.
     let mut authenticated = None;
     // The server pings; one that is silent for longer is gone, as Geode's own clients see it.
@@ -103,7 +116,14 @@ async fn run(
             Ok(Err(Error::Protocol(_))) => return true,
             Ok(Err(_)) | Err(_) => return false,
         };
-        let event = match notification::read(&reply, member) {
+        let notification = notification::read(&reply, member);
+        if !matches!(notification, Ok(Notification::Nothing))
+            && let Some(first) = first.take()
+        {
+            // Nobody asks of a queue that was begun.
+            let _ = first.send(());
+        }
+        let event = match notification {
             Ok(Notification::Entry(change)) => Event::Change(change),
             Ok(Notification::Region { region, change, id }) => Event::Region { region, change, id },
             Ok(Notification::Marker) => Event::CaughtUp,

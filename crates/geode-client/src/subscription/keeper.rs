@@ -4,9 +4,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::mem::{Discriminant, discriminant};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, PoisonError, Weak};
+use std::time::Duration;
 
 use tokio::sync::{Mutex, mpsc, oneshot};
-use tokio::time::timeout;
+use tokio::time::{Instant, sleep, timeout};
 
 use super::feed::{End, Feed, FeedId, Sinks};
 use super::interest::Want;
@@ -14,7 +15,7 @@ use super::{Event, Loss, REPAIR_INTERVAL, Subscribe};
 use crate::client::Client;
 use crate::config::Config;
 use crate::error::Error;
-use crate::net::connection::{Connection, open_stream};
+use crate::net::connection::{Connection, close_request, open_stream};
 use crate::net::locator;
 use crate::net::pool::{Pool, check};
 use crate::net::server::{Lease, Server};
@@ -23,6 +24,12 @@ use crate::wire::handshake::{Mode, QueueRole};
 use crate::wire::locator::{Address, Answer, queue_servers};
 use crate::wire::message::Request;
 use crate::wire::version_tag::VersionSource;
+
+/// How long a queue that was found may take to send what waits in it, or that nothing does.
+const FLOWS_WITHIN: Duration = Duration::from_secs(10);
+/// The servers notice within this time that the client before, of the same durable id, is gone.
+const FREE_WITHIN: Duration = Duration::from_secs(5);
+const FREE_INTERVAL: Duration = Duration::from_millis(100);
 
 pub(super) struct Keeper {
     client: Client,
@@ -123,7 +130,13 @@ impl Keeper {
 
     pub(super) async fn start(&self) -> Result<(), Error> {
         let mut state = self.state.lock().await;
-        self.begin(&mut state, Loss::NoQueue).await?;
+        let deadline = Instant::now() + FREE_WITHIN;
+        loop {
+            match self.begin(&mut state, Loss::NoQueue).await {
+                Err(Error::DurableIdInUse { .. }) if Instant::now() < deadline => sleep(FREE_INTERVAL).await,
+                begun => break begun?,
+            }
+        }
         self.replenish(&mut state).await;
         Ok(())
     }
@@ -143,7 +156,7 @@ impl Keeper {
     }
 
     async fn begin_on(&self, state: &mut State, server: &Arc<Server>, loss: Loss) -> Result<(), Error> {
-        let opened = self.open(state, server, Mode::Primary).await?;
+        let mut opened = self.open(state, server, Mode::Primary).await?;
         let loss = match opened.waiting {
             -1 => Some(Loss::TimedOut),
             // Only a durable client finds a queue that is its own.
@@ -163,10 +176,32 @@ impl Keeper {
         }
         // The feed is gone already when nobody takes this; its end is reported by itself.
         let _ = opened.go.send(loss);
+        // After what waits in it comes a marker. See `give_up`.
+        let patience = FLOWS_WITHIN.min(self.config().request_timeout);
+        if self.is_durable() && opened.waiting >= 0 && opened.feed.is_silent(patience).await {
+            drop(opened.feed);
+            drop(lease);
+            self.give_up(server).await;
+            // As a copy it would not flow either.
+            state.doubtful.insert(server.address.clone(), None);
+            return Err(Error::Unreachable(format!("{}: the queue does not flow", server.address)));
+        }
         state.primary = Some(opened.feed);
         // What it lacks is told.
         state.doubtful.remove(&server.address);
         Ok(())
+    }
+
+    /// Ends a queue that its server keeps and does not send.
+    ///
+    /// Geode interrupts the thread that sends a queue when its client goes. If the client is back before the thread has noticed, it ends,
+    /// and nothing starts another one, however often the client comes (`MessageDispatcher.runDispatcher`, `CacheClientProxy`, 1.0 to 1.15).
+    /// The last connection for requests that closes ends the queue; where that has failed, this is done again after the next attempt.
+    async fn give_up(&self, server: &Server) {
+        for mut connection in server.drain() {
+            // A server that does not hear it keeps the queue for as long as a durable client may be away.
+            let _ = connection.send(&close_request(false)).await;
+        }
     }
 
     /// Opens the connection of a feed.

@@ -37,6 +37,10 @@ struct Script {
     is_full: watch::Sender<bool>,
     /// A queue outlives its feed.
     keeps: watch::Sender<bool>,
+    /// The queue flows to nobody, though its server answers.
+    is_mute: watch::Sender<bool>,
+    /// A client has ended its connection for requests without keeping the queue.
+    given_up: watch::Sender<bool>,
     /// The durable id is another process's.
     is_taken: watch::Sender<bool>,
     /// Kinds of messages to send to the feed.
@@ -96,11 +100,20 @@ async fn answer(stream: &mut TcpStream, script: &Script) -> std::io::Result<()> 
         let len = usize::try_from(stream.read_i32().await?).unwrap();
         let mut rest = vec![0; 9 + len];
         stream.read_exact(&mut rest).await?;
-        if kind == message::USER_CREDENTIALS {
-            script.authenticated.send_modify(|count| *count += 1);
+        match kind {
+            message::USER_CREDENTIALS => script.authenticated.send_modify(|count| *count += 1),
+            // The marker comes after what waits in a queue.
+            message::CLIENT_READY if *script.keeps.borrow() && !*script.is_mute.borrow() => {
+                script.say.send_replace(Some(message::CLIENT_MARKER));
+            }
+            message::CLOSE_CONNECTION if rest.last() == Some(&0) => {
+                script.given_up.send_replace(true);
+            }
+            _ => {}
         }
         match kind {
             message::REGISTER_INTEREST => stream.write_all(CHUNK).await?,
+            message::CLOSE_CONNECTION => return Ok(()),
             _ => stream.write_all(&message_of(message::RESPONSE)).await?,
         }
     }
@@ -120,10 +133,14 @@ async fn server() -> (Arc<Script>, Address) {
     (script, address)
 }
 
-async fn subscribe_to(servers: Vec<Address>, redundancy: usize) -> (Client, Subscription) {
-    // What fails is noticed soon.
+/// What fails is noticed soon.
+fn config(servers: Vec<Address>) -> Config {
     let config = Config { servers, ping_interval: Duration::from_millis(100), ..Config::default() }.user("u", "p");
-    let client = Client::connect(config.durable("test", Duration::from_secs(60))).await.unwrap();
+    config.durable("test", Duration::from_secs(60))
+}
+
+async fn subscribe_to(servers: Vec<Address>, redundancy: usize) -> (Client, Subscription) {
+    let client = Client::connect(config(servers)).await.unwrap();
     let interests = vec![Interest::all("docs")];
     let mut subscription = client.subscribe(Subscribe { redundancy, interests, ..Subscribe::default() }).await.unwrap();
     assert_eq!(next(&mut subscription).await, Some(Event::Lost(Loss::NoQueue)));
@@ -205,4 +222,38 @@ async fn a_copy_that_could_not_be_told_of_an_interest_is_not_trusted() {
             told => break assert_eq!(told, Some(Event::Lost(Loss::NoQueue))),
         }
     }
+}
+
+#[tokio::test]
+async fn a_queue_that_does_not_flow_is_given_up_for_its_copy() {
+    let ((first, one), (second, two)) = (server().await, server().await);
+    let (former, mut subscription) = subscribe_to(vec![one.clone(), two.clone()], 1).await;
+    let restored = timeout(Duration::from_secs(20), subscription.redundancy_restored()).await;
+    restored.expect("there is a copy within 20 s");
+    former.close(true).await;
+    assert_eq!(next(&mut subscription).await, None);
+    let (primary, copy) = if *first.is_primary.borrow() { (first, second) } else { (second, first) };
+    for script in [&primary, &copy] {
+        script.keeps.send_replace(true);
+    }
+    primary.is_mute.send_replace(true);
+    let config = Config { request_timeout: Duration::from_secs(1), ..config(vec![one, two]) };
+    let client = Client::connect(config).await.unwrap();
+    let mut subscription = client.subscribe(Subscribe { redundancy: 1, ..Subscribe::default() }).await.unwrap();
+    assert_eq!(next(&mut subscription).await, Some(Event::CaughtUp), "the copy has everything");
+    assert!(*primary.given_up.borrow(), "a queue that does not flow is of use to nobody");
+    assert!(*copy.is_primary.borrow());
+}
+
+#[tokio::test]
+async fn a_durable_id_that_is_free_soon_is_waited_for() {
+    let (script, address) = server().await;
+    script.is_taken.send_replace(true);
+    let client = Client::connect(config(vec![address])).await.unwrap();
+    let free = async {
+        more(&script.feeds, 2).await;
+        script.is_taken.send_replace(false);
+    };
+    let (subscription, ()) = tokio::join!(client.subscribe(Subscribe::default()), free);
+    assert_eq!(next(&mut subscription.unwrap()).await, Some(Event::Lost(Loss::NoQueue)));
 }
