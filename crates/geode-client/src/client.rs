@@ -22,7 +22,9 @@ use crate::wire::locator::Address;
 use crate::wire::message::{BYTES_MAX, Request};
 
 /// How long after a refusal a client tries to connect again.
-const REFUSED_RETRY: Duration = Duration::from_millis(250);
+pub(crate) const REFUSED_RETRY: Duration = Duration::from_millis(250);
+/// The servers notice within this time that the client before, of the same durable id, is gone.
+pub(crate) const FREE_WITHIN: Duration = Duration::from_secs(5);
 /// How many types one document may need from the registry before the answers are taken for a fault.
 const LOOKUPS_MAX: usize = 10_000;
 
@@ -57,6 +59,7 @@ impl Client {
             match Self::connect_as_known(&config).await {
                 // A locator that has just started closes connections without an answer, too.
                 Err(Error::Refused { .. }) if begun.elapsed() < config.connect_timeout => sleep(REFUSED_RETRY).await,
+                Err(Error::DurableIdInUse { .. }) if begun.elapsed() < FREE_WITHIN => sleep(REFUSED_RETRY).await,
                 other => return other,
             }
         }

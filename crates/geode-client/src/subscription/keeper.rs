@@ -12,7 +12,7 @@ use tokio::time::{Instant, sleep, timeout};
 use super::feed::{End, Feed, FeedId, Sinks};
 use super::interest::Want;
 use super::{Event, Loss, REPAIR_INTERVAL, Subscribe};
-use crate::client::Client;
+use crate::client::{Client, FREE_WITHIN, REFUSED_RETRY};
 use crate::config::Config;
 use crate::error::Error;
 use crate::net::connection::{Connection, close_request, open_stream};
@@ -27,9 +27,6 @@ use crate::wire::version_tag::VersionSource;
 
 /// How long a queue that was found may take to send what waits in it, or that nothing does.
 const FLOWS_WITHIN: Duration = Duration::from_secs(10);
-/// The servers notice within this time that the client before, of the same durable id, is gone.
-const FREE_WITHIN: Duration = Duration::from_secs(5);
-const FREE_INTERVAL: Duration = Duration::from_millis(100);
 
 pub(super) struct Keeper {
     client: Client,
@@ -133,7 +130,7 @@ impl Keeper {
         let deadline = Instant::now() + FREE_WITHIN;
         loop {
             match self.begin(&mut state, Loss::NoQueue).await {
-                Err(Error::DurableIdInUse { .. }) if Instant::now() < deadline => sleep(FREE_INTERVAL).await,
+                Err(Error::DurableIdInUse { .. }) if Instant::now() < deadline => sleep(REFUSED_RETRY).await,
                 begun => break begun?,
             }
         }

@@ -41,7 +41,7 @@ struct Script {
     is_mute: watch::Sender<bool>,
     /// A client has ended its connection for requests without keeping the queue.
     given_up: watch::Sender<bool>,
-    /// The durable id is another process's.
+    /// The durable id is another process's, as new connections for requests are told, too.
     is_taken: watch::Sender<bool>,
     /// Kinds of messages to send to the feed.
     say: watch::Sender<Option<i32>>,
@@ -58,6 +58,10 @@ async fn serve(mut stream: TcpStream, script: &Script) -> std::io::Result<()> {
     if kind == REQUESTS && *is_full.borrow() {
         script.refused.send_modify(|count| *count += 1);
         return Ok(());
+    }
+    if kind == REQUESTS && *script.is_taken.borrow() {
+        script.refused.send_modify(|count| *count += 1);
+        return stream.write_all(TAKEN).await;
     }
     if kind == REQUESTS {
         stream.write_all(GREETING).await?;
@@ -248,12 +252,13 @@ async fn a_queue_that_does_not_flow_is_given_up_for_its_copy() {
 #[tokio::test]
 async fn a_durable_id_that_is_free_soon_is_waited_for() {
     let (script, address) = server().await;
-    script.is_taken.send_replace(true);
-    let client = Client::connect(config(vec![address])).await.unwrap();
-    let free = async {
-        more(&script.feeds, 2).await;
+    let free = async |attempts: &watch::Sender<usize>| {
+        script.is_taken.send_replace(true);
+        more(attempts, 2).await;
         script.is_taken.send_replace(false);
     };
-    let (subscription, ()) = tokio::join!(client.subscribe(Subscribe::default()), free);
+    let (client, ()) = tokio::join!(Client::connect(config(vec![address])), free(&script.refused));
+    let client = client.unwrap();
+    let (subscription, ()) = tokio::join!(client.subscribe(Subscribe::default()), free(&script.feeds));
     assert_eq!(next(&mut subscription.unwrap()).await, Some(Event::Lost(Loss::NoQueue)));
 }
