@@ -146,6 +146,11 @@ impl Keeper {
                 Ok(()) => return Ok(()),
                 Err(Error::Unreachable(reason)) => reasons.push(reason),
                 Err(refused @ Error::Refused { .. }) => reasons.push(refused.to_string()),
+                Err(in_use @ Error::DurableIdInUse { .. }) => {
+                    // The server counts connections by durable id: those of this client keep it from noticing that the one before is gone.
+                    self.leave(&server, true).await;
+                    return Err(in_use);
+                }
                 Err(error) => return Err(error),
             }
         }
@@ -173,12 +178,14 @@ impl Keeper {
         }
         // The feed is gone already when nobody takes this; its end is reported by itself.
         let _ = opened.go.send(loss);
-        // After what waits in it comes a marker. See `give_up`.
+        // After what waits in it comes a marker. Geode interrupts the thread that sends a queue when its client goes. If the client is back
+        // before the thread has noticed, it ends, and nothing starts another one however often the client comes
+        // (`MessageDispatcher.runDispatcher`, `CacheClientProxy.startOrResumeMessageDispatcher`).
         let patience = FLOWS_WITHIN.min(self.config().request_timeout);
         if self.is_durable() && opened.waiting >= 0 && opened.feed.is_silent(patience).await {
             drop(opened.feed);
             drop(lease);
-            self.give_up(server).await;
+            self.leave(server, false).await;
             // As a copy it would not flow either.
             state.doubtful.insert(server.address.clone(), None);
             return Err(Error::Unreachable(format!("{}: the queue does not flow", server.address)));
@@ -189,15 +196,12 @@ impl Keeper {
         Ok(())
     }
 
-    /// Ends a queue that its server keeps and does not send.
-    ///
-    /// Geode interrupts the thread that sends a queue when its client goes. If the client is back before the thread has noticed, it ends,
-    /// and nothing starts another one, however often the client comes (`MessageDispatcher.runDispatcher`, `CacheClientProxy`, 1.0 to 1.15).
-    /// The last connection for requests that closes ends the queue; where that has failed, this is done again after the next attempt.
-    async fn give_up(&self, server: &Server) {
+    /// Ends the connections for requests to a server. The last one that closes ends the queue or, with `keep`, the feed before; where others
+    /// are in use, the next attempt does this again.
+    async fn leave(&self, server: &Server, keep: bool) {
         for mut connection in server.drain() {
             // A server that does not hear it keeps the queue for as long as a durable client may be away.
-            let _ = connection.send(&close_request(false)).await;
+            let _ = connection.send(&close_request(keep)).await;
         }
     }
 
@@ -340,9 +344,8 @@ impl Keeper {
             if state.primary.as_ref().is_some_and(|feed| feed.id == end.feed) {
                 state.primary = None;
                 if end.is_unreadable {
-                    // Every copy of the queue holds the same.
                     loss = Loss::Unreadable;
-                    state.secondaries.clear();
+                    self.forsake(&mut state).await;
                 }
             }
         }
@@ -357,6 +360,15 @@ impl Keeper {
         }
         self.replenish(&mut state).await;
         self.restore(&state).await;
+    }
+
+    /// Ends the queue and its copies: all of them hold what cannot be read, and would bring it again.
+    async fn forsake(&self, state: &mut State) {
+        state.end_feeds();
+        for server in self.pool().servers() {
+            self.leave(&server, false).await;
+            state.doubtful.insert(server.address.clone(), None);
+        }
     }
 
     fn tell_interruption(&self, state: &mut State, reason: Error) {

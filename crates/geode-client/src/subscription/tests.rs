@@ -39,9 +39,11 @@ struct Script {
     keeps: watch::Sender<bool>,
     /// The queue flows to nobody, though its server answers.
     is_mute: watch::Sender<bool>,
-    /// A client has ended its connection for requests without keeping the queue.
-    given_up: watch::Sender<bool>,
-    /// The durable id is another process's, as new connections for requests are told, too.
+    /// Whether the client that last ended a connection for requests wanted its queue kept.
+    left: watch::Sender<Option<bool>>,
+    /// New connections for requests are told that the durable id is another process's.
+    is_held: watch::Sender<bool>,
+    /// Feeds are told so.
     is_taken: watch::Sender<bool>,
     /// Kinds of messages to send to the feed.
     say: watch::Sender<Option<i32>>,
@@ -59,7 +61,7 @@ async fn serve(mut stream: TcpStream, script: &Script) -> std::io::Result<()> {
         script.refused.send_modify(|count| *count += 1);
         return Ok(());
     }
-    if kind == REQUESTS && *script.is_taken.borrow() {
+    if kind == REQUESTS && *script.is_held.borrow() {
         script.refused.send_modify(|count| *count += 1);
         return stream.write_all(TAKEN).await;
     }
@@ -110,8 +112,8 @@ async fn answer(stream: &mut TcpStream, script: &Script) -> std::io::Result<()> 
             message::CLIENT_READY if *script.keeps.borrow() && !*script.is_mute.borrow() => {
                 script.say.send_replace(Some(message::CLIENT_MARKER));
             }
-            message::CLOSE_CONNECTION if rest.last() == Some(&0) => {
-                script.given_up.send_replace(true);
+            message::CLOSE_CONNECTION => {
+                script.left.send_replace(Some(rest.last() != Some(&0)));
             }
             _ => {}
         }
@@ -245,20 +247,38 @@ async fn a_queue_that_does_not_flow_is_given_up_for_its_copy() {
     let client = Client::connect(config).await.unwrap();
     let mut subscription = client.subscribe(Subscribe { redundancy: 1, ..Subscribe::default() }).await.unwrap();
     assert_eq!(next(&mut subscription).await, Some(Event::CaughtUp), "the copy has everything");
-    assert!(*primary.given_up.borrow(), "a queue that does not flow is of use to nobody");
+    assert_eq!(*primary.left.borrow(), Some(false), "a queue that does not flow is of use to nobody");
     assert!(*copy.is_primary.borrow());
 }
 
 #[tokio::test]
 async fn a_durable_id_that_is_free_soon_is_waited_for() {
     let (script, address) = server().await;
-    let free = async |attempts: &watch::Sender<usize>| {
-        script.is_taken.send_replace(true);
-        more(attempts, 2).await;
+    script.is_held.send_replace(true);
+    let free = async {
+        more(&script.refused, 2).await;
+        script.is_held.send_replace(false);
+    };
+    let (client, ()) = tokio::join!(Client::connect(config(vec![address])), free);
+    let client = client.unwrap();
+    script.is_taken.send_replace(true);
+    let free = async {
+        more(&script.feeds, 2).await;
+        let mut left = script.left.subscribe();
+        let left = timeout(Duration::from_secs(20), left.wait_for(Option::is_some)).await;
+        assert_eq!(*left.expect("within 20 s").unwrap(), Some(true), "what it has open keeps the id from being free");
         script.is_taken.send_replace(false);
     };
-    let (client, ()) = tokio::join!(Client::connect(config(vec![address])), free(&script.refused));
-    let client = client.unwrap();
-    let (subscription, ()) = tokio::join!(client.subscribe(Subscribe::default()), free(&script.feeds));
+    let (subscription, ()) = tokio::join!(client.subscribe(Subscribe::default()), free);
     assert_eq!(next(&mut subscription.unwrap()).await, Some(Event::Lost(Loss::NoQueue)));
+}
+
+#[tokio::test]
+async fn a_durable_queue_with_an_event_that_cannot_be_read_is_given_up() {
+    let (script, _client, mut subscription) = subscribe().await;
+    script.keeps.send_replace(true);
+    script.say.send_replace(Some(message::LOCAL_CREATE));
+    assert_eq!(next(&mut subscription).await, Some(Event::Lost(Loss::Unreadable)), "it would come again and again");
+    assert_eq!(*script.left.borrow(), Some(false));
+    assert_eq!(next(&mut subscription).await, Some(Event::CaughtUp));
 }
