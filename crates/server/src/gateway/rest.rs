@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use axum::Json;
 use axum::body::Bytes;
-use axum::extract::{Path, Query, State};
+use axum::extract::{FromRequest as _, Path, Query, Request, State};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde::Deserialize;
@@ -119,13 +119,22 @@ pub(super) async fn put(
     State(app): State<Arc<App>>,
     Path((database, collection, key)): Path<(String, String, String)>,
     headers: HeaderMap,
-    body: Bytes,
+    request: Request,
 ) -> Response {
     let put = async {
         let call = Call::new(&app, &headers, &database).await?;
+        let body = body_of(request).await?;
         write_through(call, headers, DocumentId::new(collection, key), Operation::Put(body.to_vec())).await
     };
     answer(put.await)
+}
+
+/// The body of a request whose sender is known: nobody else's is kept in memory.
+async fn body_of(request: Request) -> Result<Bytes, Refusal> {
+    Bytes::from_request(request, &()).await.map_err(|rejection| {
+        let is_large = rejection.status() == StatusCode::PAYLOAD_TOO_LARGE;
+        Refusal::new(if is_large { ErrorCode::TooLarge } else { ErrorCode::Protocol }, rejection.body_text())
+    })
 }
 
 /// `DELETE /v1/db/{database}/{collection}/{key}`

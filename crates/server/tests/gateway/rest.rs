@@ -1,6 +1,10 @@
 //! REST over real sockets.
 
-use super::harness::{TestServer, items, parsed, put};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+
+use super::harness::{PATIENCE, TestServer, items, parsed, put};
 
 /// Method, path, headers, body, expected status.
 type Case<'a> = (&'a str, &'a str, &'a [(&'a str, &'a str)], &'a str, u16);
@@ -51,6 +55,12 @@ async fn documents() {
     assert_eq!(server.rest("PUT", "notes/l", &token, &[], &large).await.0, 413);
     assert_eq!(server.http("GET", "/v1/db/test/notes/a", &[], "").await.0, 401);
     assert_eq!(server.http("GET", "/v1/db/test/notes/a", &[("authorization", "Basic x")], "").await.0, 401);
+    // Its sender is asked for before a body is.
+    let mut stream = TcpStream::connect(server.address).await.unwrap();
+    stream.write_all(b"PUT /v1/db/test/notes/a HTTP/1.1\r\nhost: h\r\ncontent-length: 1000000\r\n\r\n").await.unwrap();
+    let mut status = [0; 12];
+    timeout(PATIENCE, stream.read_exact(&mut status)).await.unwrap().unwrap();
+    assert_eq!(status, *b"HTTP/1.1 401");
     assert_eq!(server.rest("GET", "../other/notes/a", &token, &[], "").await.0, 404);
     server.stop().await;
 }
