@@ -16,7 +16,7 @@ use crate::fleet::{Orders, Report};
 use crate::ledger::Ledger;
 use crate::load::{COLLECTIONS, Load};
 use crate::server::{DATABASE, ORIGIN, Token};
-use crate::watch::{Watch, rows};
+use crate::watch::{Moment, Watch, rows};
 
 /// Transactions that a client lets wait for their acknowledgement before it writes another one.
 const UNACKNOWLEDGED_MAX: usize = 8;
@@ -123,12 +123,17 @@ impl Replica {
     fn look(&mut self) -> Result<(), String> {
         let status = self.host.client().status();
         let has_reached = self.host.client().standing().offset.is_some_and(|offset| offset >= self.told);
-        let is_live = status.phase == Phase::Live && status.pending == 0 && self.host.client().is_synced();
-        let settled = is_live && has_reached;
+        let moment = match status.phase {
+            Phase::Live if status.pending == 0 && self.host.client().is_synced() && has_reached => Moment::Settled,
+            Phase::Live => Moment::Live,
+            Phase::Starting | Phase::Offline | Phase::Connecting | Phase::CatchingUp | Phase::Stopped => {
+                Moment::CatchingUp
+            }
+        };
         if status.rejected > 0 {
             return Err(format!("a mutation was rejected: {:?}", self.database.rejected().collect::<Vec<_>>()));
         }
-        self.watch.look(&self.database, settled)
+        self.watch.look(&self.database, moment)
     }
 
     fn report(&self) -> Report {
