@@ -80,10 +80,7 @@ impl Server {
 
     /// Takes an idle connection, or opens one; waits while all are in use.
     pub(crate) async fn lease(self: &Arc<Self>, config: &Config, identity: &ClientIdentity) -> Result<Lease, Error> {
-        let permits = Arc::clone(&self.permits).acquire_owned();
-        let permit = timeout(config.request_timeout, permits).await;
-        let permit = permit.map_err(|_| Error::Unreachable(format!("{}: all connections are in use", self.address)))?;
-        let permit = permit.map_err(|_| Error::Closed)?;
+        let permit = self.permit(config.request_timeout).await?;
         let idle = self.idle().pop();
         let connection = match idle {
             Some(connection) => connection,
@@ -97,6 +94,16 @@ impl Server {
         };
         self.signs.lives(&self.is_live);
         Ok(Lease { server: Arc::clone(self), connection: Some(connection), _permit: permit })
+    }
+
+    async fn permit(&self, patience: Duration) -> Result<OwnedSemaphorePermit, Error> {
+        // Nearly always: without a timer.
+        if let Ok(permit) = Arc::clone(&self.permits).try_acquire_owned() {
+            return Ok(permit);
+        }
+        let permits = Arc::clone(&self.permits).acquire_owned();
+        let late = |_| Error::Unreachable(format!("{}: all connections are in use", self.address));
+        timeout(patience, permits).await.map_err(late)?.map_err(|_| Error::Closed)
     }
 
     fn idle(&self) -> std::sync::MutexGuard<'_, Vec<Connection>> {
