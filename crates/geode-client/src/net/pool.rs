@@ -134,20 +134,9 @@ impl Pool {
         servers
     }
 
-    /// The server at an address, if it is to be tried first.
-    fn first_choice(&self, preferred: Option<&Address>) -> Option<Arc<Server>> {
-        let servers = self.servers.lock().unwrap_or_else(PoisonError::into_inner);
-        servers.get(preferred?).filter(|server| !server.is_suspect()).cloned()
-    }
-
     /// A connection to the preferred server, or to another one.
     pub(crate) async fn lease(&self, preferred: Option<&Address>) -> Result<Lease, Error> {
         self.check_open()?;
-        if let Some(server) = self.first_choice(preferred)
-            && let Ok(lease) = server.lease(&self.config, &self.identity).await
-        {
-            return Ok(lease);
-        }
         let mut candidates = self.candidates(preferred);
         if candidates.is_empty() {
             self.refresh().await?;
