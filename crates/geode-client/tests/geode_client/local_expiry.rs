@@ -11,13 +11,14 @@ use crate::subscriptions::{all, next};
 use crate::support::cluster;
 
 const LISTENER: &str = "listener";
+const WRITER: &str = "writer";
 /// What a server says in its log when it gives a queue up.
 const GIVEN_UP: &str = "Client did not re-authenticate back successfully";
 
-/// Tells the servers' security manager something of the listener.
-fn tell(cluster: &Cluster, file: &str) {
+/// Tells the servers' security manager something of a user.
+fn tell(cluster: &Cluster, file: &str, user: &str) {
     for server in SERVERS {
-        fs::write(cluster.folder().join(server).join(file), LISTENER).unwrap();
+        fs::write(cluster.folder().join(server).join(file), user).unwrap();
     }
 }
 
@@ -54,20 +55,26 @@ async fn a_queue_goes_on_when_its_authentication_expires_and_says_so_when_there_
         "reauthenticate.wait.time=15000",
     ];
     let cluster = Cluster::start(shared.artifacts(), &folder, Regions::Tests, &properties).unwrap();
-    let (writer, listener) = (client(&cluster, "writer").await, client(&cluster, LISTENER).await);
+    let (writer, listener) = (client(&cluster, WRITER).await, client(&cluster, LISTENER).await);
     let docs = writer.region("docs");
     let value = Value::string("told");
     let mut subscription = listener.subscribe(all("docs", 1)).await.unwrap();
     assert_eq!(next(&mut subscription).await, Event::Lost(Loss::NoQueue));
     for round in 0..2 {
-        tell(&cluster, "expired");
+        tell(&cluster, "expired", WRITER);
+        let key = Key::String(format!("authenticated-{round}"));
+        docs.put(&key, &value).await.unwrap();
+        assert_eq!(docs.get(&key).await.unwrap().value(), Some(&value), "requests authenticate again");
+    }
+    for round in 0..2 {
+        tell(&cluster, "expired", LISTENER);
         let key = Key::String(format!("expired-{round}"));
         docs.put(&key, &value).await.unwrap();
         until_changed(&mut subscription, &key).await;
         assert!(!logs(&cluster).contains(GIVEN_UP), "the client answered");
     }
-    tell(&cluster, "refused");
-    tell(&cluster, "expired");
+    tell(&cluster, "refused", LISTENER);
+    tell(&cluster, "expired", LISTENER);
     let key = Key::from("expired-refused");
     docs.put(&key, &value).await.unwrap();
     loop {
