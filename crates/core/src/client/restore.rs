@@ -41,8 +41,9 @@ impl Client {
     pub(super) fn restore_if_set_back(&mut self, finished: Sequence, epoch: Epoch, lost: bool) {
         let settled = self.replica.settled;
         let set_back = lost || finished < settled || self.position.epoch.is_some_and(|known| known != epoch);
-        // A client without a position cannot tell, where the store tells it by histories.
-        if set_back || (self.history.is_some() && self.position.history.is_none()) {
+        // A client without a position cannot tell: neither by an epoch, nor by a history where the store has them.
+        let cannot_tell = self.position.epoch.is_none() || (self.history.is_some() && self.position.history.is_none());
+        if set_back || cannot_tell {
             self.position.before = Some(self.replica.assigned);
         }
         let from = if set_back { Some(self.position.restoring.unwrap_or(settled)) } else { self.position.restoring };

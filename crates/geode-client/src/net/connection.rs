@@ -31,12 +31,18 @@ pub(crate) trait Duplex: AsyncRead + AsyncWrite + Send + Sync + Unpin {}
 
 impl<T: AsyncRead + AsyncWrite + Send + Sync + Unpin> Duplex for T {}
 
+/// A connection on which the other machine acknowledges nothing for so long is dead, however long its answers may take: it is cut off.
+#[cfg(target_os = "linux")]
+const UNACKNOWLEDGED_MAX: Duration = Duration::from_secs(5);
+
 /// Opens a stream to a server or a locator.
 pub(crate) async fn open_stream(address: &Address, config: &Config) -> Result<Box<dyn Duplex>, Error> {
     let connect = async {
         let stream = TcpStream::connect((address.host.as_str(), address.port)).await?;
         // Requests are small and wait for their reply.
         stream.set_nodelay(true)?;
+        #[cfg(target_os = "linux")]
+        socket2::SockRef::from(&stream).set_tcp_user_timeout(Some(UNACKNOWLEDGED_MAX))?;
         #[cfg(feature = "tls")]
         if let Some(tls) = &config.tls {
             return Ok(Box::new(tls.connect(&address.host, stream).await?) as Box<dyn Duplex>);

@@ -41,7 +41,7 @@ struct Script {
     is_mute: watch::Sender<bool>,
     /// Whether the client that last ended a connection for requests wanted its queue kept.
     left: watch::Sender<Option<bool>>,
-    /// New connections for requests are told that the durable id is another process's.
+    /// Connections for requests that are opened are told that the durable id is another process's.
     is_held: watch::Sender<bool>,
     /// Feeds are told so.
     is_taken: watch::Sender<bool>,

@@ -297,6 +297,20 @@ fn a_client_without_a_position_cannot_tell() {
 }
 
 #[test]
+fn a_client_that_keeps_no_epoch_cannot_tell() {
+    let mut script = Script::new();
+    // As over a cluster.
+    script.history = None;
+    script.connect(0);
+    script.write(|tx| tx.put("cards", "a", "{}"));
+    assert_eq!(script.pushes()[0].before, None);
+    // Nothing that came was stored: whether that was another epoch, nobody knows any more.
+    script.restart();
+    script.connect(0);
+    assert_eq!(script.pushes()[0].before, Some(true));
+}
+
+#[test]
 fn unsent_edits_wait_for_the_offer_of_their_base() {
     let mut script = acknowledged();
     script.epoch = Epoch(2);
