@@ -1,7 +1,5 @@
 //! Applying what the server sends: changes, snapshots, purges.
 
-use core::mem::discriminant;
-
 use super::Client;
 use super::collect::Former;
 use super::storage::{PageId, Row};
@@ -21,10 +19,6 @@ use crate::wire::{
 /// How often a batch waits for unsent changes that a rebase could handle as well.
 const DEFERRALS_MAX: u32 = 3;
 
-/// So many bytes of the documents that differ are applied at once: about what a slow link carries in some seconds, for a connection that
-/// breaks before brings nothing of them.
-const TOGETHER_BYTES_MAX: usize = 256 << 10;
-
 /// A frame that waits to be applied.
 #[derive(Debug)]
 pub(super) enum Inbound {
@@ -40,8 +34,6 @@ pub(super) struct Batch {
     changes: Vec<Change>,
     cover: Cover,
     wire_bytes: usize,
-    /// Something else waits behind it.
-    is_over: bool,
 }
 
 #[derive(Debug)]
@@ -55,19 +47,19 @@ impl Inbound {
     /// A changes frame of `wire_bytes` bytes; its entries are unpacked here, once.
     pub(super) fn changes(mut frame: Changes, wire_bytes: usize) -> Result<Self, WireError> {
         let changes = unpack_changes(&core::mem::take(&mut frame.changes))?;
-        Ok(Inbound::Batch(Batch { changes, cover: Cover::Changes(frame), wire_bytes, is_over: false }))
+        Ok(Inbound::Batch(Batch { changes, cover: Cover::Changes(frame), wire_bytes }))
     }
 
     /// A snapshot frame of `wire_bytes` bytes; its entries are unpacked here, once.
     pub(super) fn snapshot(mut frame: Snapshot, wire_bytes: usize) -> Result<Self, WireError> {
         let changes = unpack_changes(&core::mem::take(&mut frame.changes))?;
-        Ok(Inbound::Batch(Batch { changes, cover: Cover::Snapshot(frame), wire_bytes, is_over: false }))
+        Ok(Inbound::Batch(Batch { changes, cover: Cover::Snapshot(frame), wire_bytes }))
     }
 
     /// A reconciled frame of `wire_bytes` bytes; its entries are unpacked here, once.
     pub(super) fn reconciled(mut frame: Reconciled, wire_bytes: usize) -> Result<Self, WireError> {
         let changes = unpack_changes(&core::mem::take(&mut frame.changes))?;
-        Ok(Inbound::Batch(Batch { changes, cover: Cover::Reconciled(frame), wire_bytes, is_over: false }))
+        Ok(Inbound::Batch(Batch { changes, cover: Cover::Reconciled(frame), wire_bytes }))
     }
 
     /// What the frame costs.
@@ -105,34 +97,22 @@ impl Batch {
         client.position.restoring.is_some() && !matches!(self.cover, Cover::Changes(_))
     }
 
-    /// Whether the next frame belongs to this one. What differs is applied at once where it is not too much: a transaction may be in any of
-    /// its frames.
+    /// Whether the next frame belongs to this one.
     fn continues(&self) -> bool {
-        match &self.cover {
-            Cover::Changes(frame) => frame.more,
-            Cover::Reconciled(frame) => !frame.last && !self.is_over && self.wire_bytes < TOGETHER_BYTES_MAX,
-            Cover::Snapshot(_) => false,
-        }
+        matches!(&self.cover, Cover::Changes(frame) if frame.more)
     }
 }
 
 impl Client {
-    /// Queues a frame; parts of one mutation, or of what differs, become one batch.
+    /// Queues a frame; parts of one mutation become one batch.
     pub(super) fn enqueue(&mut self, inbound: Inbound) {
         match (self.inbound.back_mut(), inbound) {
-            (Some(Inbound::Batch(last)), Inbound::Batch(next))
-                if last.continues() && discriminant(&last.cover) == discriminant(&next.cover) =>
-            {
+            (Some(Inbound::Batch(last)), Inbound::Batch(next)) if last.continues() => {
                 last.changes.extend(next.changes);
                 last.cover = next.cover;
                 last.wire_bytes = last.wire_bytes.saturating_add(next.wire_bytes);
             }
-            (last, inbound) => {
-                if let Some(Inbound::Batch(last)) = last {
-                    last.is_over = true;
-                }
-                self.inbound.push_back(inbound);
-            }
+            (_, inbound) => self.inbound.push_back(inbound),
         }
     }
 

@@ -323,7 +323,7 @@ impl Client {
                 }
             }
             ServerFrame::Purge(purge) if self.connection.state == State::Open => {
-                self.enqueue(Inbound::Purge(purge));
+                self.inbound.push_back(Inbound::Purge(purge));
             }
             ServerFrame::Symbols(symbols) if self.connection.welcomed() => self.handle_symbols(&symbols, bytes),
             ServerFrame::Restart(_) if self.connection.state == State::Open => self.handle_restart(),

@@ -228,14 +228,12 @@ fn unsent_edits_are_kept_and_rebased() {
 fn a_client_killed_in_the_middle_begins_again() {
     let mine = documents(60);
     let mut server = mine.clone();
-    // More than waits for the rest.
-    let large = format!("{:?}", "x".repeat(300_000));
-    server.insert("cards/k001".into(), large.clone());
+    server.insert("cards/k001".into(), "1".into());
     server.insert("cards/k002".into(), "2".into());
     let mut script = elsewhere(&mine);
     script.first_symbols(&server);
-    script.reconciled(false, &[(5, "cards/k001", &large)]);
-    assert!(script.row("cards/k001").is_some_and(|row| row.is_string()));
+    script.reconciled(false, &[(5, "cards/k001", "1")]);
+    assert_eq!(script.row("cards/k001"), Some(1.into()));
     assert_eq!(script.cursor_after_a_restart(), None);
     script.first_symbols(&server);
     assert_eq!(script.differing(), (1, vec!["k002".to_owned()]), "what was applied does not differ any more");
@@ -244,39 +242,6 @@ fn a_client_killed_in_the_middle_begins_again() {
     script.changelog = LOG;
     script.connect(0);
     assert_eq!(script.subscribe().cursor, None);
-}
-
-#[test]
-fn what_differs_is_applied_at_once() {
-    let mine = documents(60);
-    let server: Documents = mine.keys().take(3).map(|id| (id.clone(), "true".to_owned())).collect();
-    let server = mine.clone().into_iter().chain(server).collect();
-    let mut script = elsewhere(&mine);
-    script.first_symbols(&server);
-    script.reconciled(false, &[(5, "cards/k000", "true")]);
-    script.reconciled(false, &[(5, "cards/k001", "true")]);
-    let rows =
-        |script: &Script| ["cards/k000", "cards/k001", "cards/k002"].map(|id| script.row(id) == Some(true.into()));
-    assert_eq!(rows(&script), [false; 3], "they may be of one transaction");
-    script.reconciled(true, &[(5, "cards/k002", "true")]);
-    assert_eq!(rows(&script), [true; 3]);
-    script.changes(5, 5, &[]);
-    assert!(script.host.client().is_synced());
-}
-
-#[test]
-fn what_differs_does_not_wait_where_something_else_comes() {
-    let mine = documents(60);
-    let mut server = mine.clone();
-    server.insert("cards/k000".into(), "true".into());
-    server.insert("cards/k001".into(), "true".into());
-    let mut script = elsewhere(&mine);
-    script.first_symbols(&server);
-    script.reconciled(false, &[(5, "cards/k000", "true")]);
-    script.purge(5, &["k050"]);
-    assert_eq!((script.row("cards/k000"), script.row("cards/k050")), (Some(true.into()), None));
-    script.reconciled(true, &[(5, "cards/k001", "true")]);
-    assert_eq!(script.row("cards/k001"), Some(true.into()));
 }
 
 #[test]
