@@ -13,7 +13,7 @@ const SEEDS: &str = "11000";
 /// Over which stores: see `--sites` of `cargo xtask sim --help`.
 const SITES: &str = "sound";
 /// Seeds over the models of clusters, besides: one takes several times as long.
-const CLUSTER_SEEDS: &str = "600";
+const CLUSTER_SEEDS: &str = "2000";
 /// What the run has to inject at least.
 const FAULTS_MIN: u64 = 1_000_000;
 /// Threads, one for each core that CI has.
