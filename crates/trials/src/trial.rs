@@ -17,7 +17,8 @@ use crate::server::{Server, Spawn};
 
 /// How long anything may take that has to happen by itself once a fault is over.
 pub const LIMIT: Duration = Duration::from_secs(60);
-/// What a server has sent before it stops has arrived after this time.
+/// What a server has sent before it stops has arrived after this time. What takes longer may settle an intent after all: then less is
+/// shown, and nothing fails.
 const ON_THE_WAY: Duration = Duration::from_millis(100);
 /// Documents that have to be confirmed before something counts as working.
 const PROGRESS: usize = 20;

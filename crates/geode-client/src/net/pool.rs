@@ -4,7 +4,6 @@ use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
-use super::connection::close_request;
 use super::locator;
 use super::server::{Lease, Server, Signs};
 use tokio::task::JoinSet;
@@ -237,10 +236,7 @@ impl Pool {
     pub(crate) async fn close(&self, keep: bool) {
         self.is_closed.store(true, Ordering::Relaxed);
         for server in self.servers() {
-            for mut connection in server.drain() {
-                // A server that does not hear it notices the closed connection.
-                let _ = connection.send(&close_request(keep)).await;
-            }
+            server.leave(keep).await;
         }
     }
 

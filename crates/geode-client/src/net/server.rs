@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::timeout;
 
-use super::connection::Connection;
+use super::connection::{Connection, close_request};
 use crate::config::Config;
 use crate::error::Error;
 use crate::wire::handshake::Mode;
@@ -131,9 +131,13 @@ impl Server {
         failed_at.is_some_and(|at| at.elapsed() < SUSPECT_FOR)
     }
 
-    /// Takes the idle connections out, for the end of the client.
-    pub(crate) fn drain(&self) -> Vec<Connection> {
-        std::mem::take(&mut *self.idle())
+    /// Ends the idle connections, and says so: with the last one of a client the server ends its queue, unless it is durable and `keep`.
+    pub(crate) async fn leave(&self, keep: bool) {
+        let connections = std::mem::take(&mut *self.idle());
+        for mut connection in connections {
+            // A server that does not hear it notices the closed connection, and keeps a durable queue for its timeout.
+            let _ = connection.send(&close_request(keep)).await;
+        }
     }
 }
 

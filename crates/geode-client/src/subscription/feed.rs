@@ -36,8 +36,6 @@ pub(super) struct Feed {
     pub(super) server: Arc<Server>,
     /// Who the server is: another process at its address is another one.
     pub(super) member: VersionSource,
-    /// Told at the first message that comes by way of the queue; gone with the feed.
-    flows: Option<oneshot::Receiver<()>>,
     task: JoinHandle<()>,
 }
 
@@ -52,7 +50,7 @@ pub(super) struct Sinks {
 }
 
 impl Feed {
-    /// Starts reading. The loss is told before the first event; reading begins when `go` says so.
+    /// Starts reading. The loss is told before the first event; reading begins when `go` says so, and `first` tells when the queue flows.
     pub(super) fn start(
         id: FeedId,
         server: Arc<Server>,
@@ -60,25 +58,16 @@ impl Feed {
         member: VersionSource,
         sinks: Sinks,
         pool: Arc<Pool>,
-        go: oneshot::Receiver<Option<Loss>>,
+        (go, first): (oneshot::Receiver<Option<Loss>>, oneshot::Sender<()>),
     ) -> Self {
         server.feeds.fetch_add(1, Ordering::Relaxed);
         let of = (Arc::clone(&server), member.clone());
-        let (first, flows) = oneshot::channel();
         let task = tokio::spawn(async move {
             let is_unreadable = run(connection, (&of.0, &of.1), &sinks, &pool, go, first).await;
             // The keeper is gone when nobody hears it.
             let _ = sinks.ends.send(End { feed: id, is_unreadable }).await;
         });
-        Self { id, server, member, flows: Some(flows), task }
-    }
-
-    /// Whether the connection is open and nothing comes by way of the queue within this time. Asked once.
-    pub(super) async fn is_silent(&mut self, patience: Duration) -> bool {
-        match self.flows.take() {
-            Some(flows) => timeout(patience, flows).await.is_err(),
-            None => false,
-        }
+        Self { id, server, member, task }
     }
 }
 

@@ -15,7 +15,7 @@ use super::{Event, Loss, REPAIR_INTERVAL, Subscribe};
 use crate::client::{Client, FREE_WITHIN, REFUSED_RETRY};
 use crate::config::Config;
 use crate::error::Error;
-use crate::net::connection::{Connection, close_request, open_stream};
+use crate::net::connection::{Connection, open_stream};
 use crate::net::locator;
 use crate::net::pool::{Pool, check};
 use crate::net::server::{Lease, Server};
@@ -70,6 +70,8 @@ impl State {
 struct Opened {
     feed: Feed,
     go: oneshot::Sender<Option<Loss>>,
+    /// Told at the first message that comes by way of the queue; gone with the feed.
+    flows: oneshot::Receiver<()>,
     waiting: i32,
     /// Whether the server's queue was before.
     was_doubtful: bool,
@@ -148,7 +150,7 @@ impl Keeper {
                 Err(refused @ Error::Refused { .. }) => reasons.push(refused.to_string()),
                 Err(in_use @ Error::DurableIdInUse { .. }) => {
                     // The server counts connections by durable id: those of this client keep it from noticing that the one before is gone.
-                    self.leave(&server, true).await;
+                    server.leave(true).await;
                     return Err(in_use);
                 }
                 Err(error) => return Err(error),
@@ -158,7 +160,7 @@ impl Keeper {
     }
 
     async fn begin_on(&self, state: &mut State, server: &Arc<Server>, loss: Loss) -> Result<(), Error> {
-        let mut opened = self.open(state, server, Mode::Primary).await?;
+        let opened = self.open(state, server, Mode::Primary).await?;
         let loss = match opened.waiting {
             -1 => Some(Loss::TimedOut),
             // Only a durable client finds a queue that is its own.
@@ -182,10 +184,10 @@ impl Keeper {
         // before the thread has noticed, it ends, and nothing starts another one however often the client comes
         // (`MessageDispatcher.runDispatcher`, `CacheClientProxy.startOrResumeMessageDispatcher`).
         let patience = FLOWS_WITHIN.min(self.config().request_timeout);
-        if self.is_durable() && opened.waiting >= 0 && opened.feed.is_silent(patience).await {
+        if self.is_durable() && opened.waiting >= 0 && timeout(patience, opened.flows).await.is_err() {
             drop(opened.feed);
             drop(lease);
-            self.leave(server, false).await;
+            server.leave(false).await;
             // As a copy it would not flow either.
             state.doubtful.insert(server.address.clone(), None);
             return Err(Error::Unreachable(format!("{}: the queue does not flow", server.address)));
@@ -194,15 +196,6 @@ impl Keeper {
         // What it lacks is told.
         state.doubtful.remove(&server.address);
         Ok(())
-    }
-
-    /// Ends the connections for requests to a server. The last one that closes ends the queue or, with `keep`, the feed before; where others
-    /// are in use, the next attempt does this again.
-    async fn leave(&self, server: &Server, keep: bool) {
-        for mut connection in server.drain() {
-            // A server that does not hear it keeps the queue for as long as a durable client may be away.
-            let _ = connection.send(&close_request(keep)).await;
-        }
     }
 
     /// Opens the connection of a feed.
@@ -226,8 +219,9 @@ impl Keeper {
         let (go, wait) = oneshot::channel();
         let (id, server, sinks, pool) =
             (state.next_feed, Arc::clone(server), self.sinks.clone(), Arc::clone(self.pool()));
-        let feed = Feed::start(id, server, connection, member, sinks, pool, wait);
-        Ok(Opened { feed, go, waiting, was_doubtful })
+        let (first, flows) = oneshot::channel();
+        let feed = Feed::start(id, server, connection, member, sinks, pool, (wait, first));
+        Ok(Opened { feed, go, flows, waiting, was_doubtful })
     }
 
     /// Who a server is: an operations connection tells, and a subscription does not. One that waits may be of a process that is gone, which a
@@ -366,7 +360,7 @@ impl Keeper {
     async fn forsake(&self, state: &mut State) {
         state.end_feeds();
         for server in self.pool().servers() {
-            self.leave(&server, false).await;
+            server.leave(false).await;
             state.doubtful.insert(server.address.clone(), None);
         }
     }

@@ -163,6 +163,11 @@ async fn next(subscription: &mut Subscription) -> Option<Event> {
     timeout(Duration::from_secs(20), subscription.next()).await.expect("no event within 20 s")
 }
 
+async fn copied(subscription: &Subscription) {
+    let restored = timeout(Duration::from_secs(20), subscription.redundancy_restored()).await;
+    restored.expect("there is a copy within 20 s");
+}
+
 async fn more(count: &watch::Sender<usize>, by: usize) {
     let before = *count.borrow();
     let mut count = count.subscribe();
@@ -212,8 +217,7 @@ async fn a_server_that_asks_for_it_is_authenticated_to_again() {
 async fn a_copy_that_could_not_be_told_of_an_interest_is_not_trusted() {
     let ((first, one), (second, two)) = (server().await, server().await);
     let (_client, mut subscription) = subscribe_to(vec![one, two], 1).await;
-    let restored = timeout(Duration::from_secs(20), subscription.redundancy_restored()).await;
-    restored.expect("there is a copy within 20 s");
+    copied(&subscription).await;
     let (primary, copy) = if *first.is_primary.borrow() { (first, second) } else { (second, first) };
     copy.keeps.send_replace(true);
     copy.is_full.send_replace(true);
@@ -234,8 +238,7 @@ async fn a_copy_that_could_not_be_told_of_an_interest_is_not_trusted() {
 async fn a_queue_that_does_not_flow_is_given_up_for_its_copy() {
     let ((first, one), (second, two)) = (server().await, server().await);
     let (former, mut subscription) = subscribe_to(vec![one.clone(), two.clone()], 1).await;
-    let restored = timeout(Duration::from_secs(20), subscription.redundancy_restored()).await;
-    restored.expect("there is a copy within 20 s");
+    copied(&subscription).await;
     former.close(true).await;
     assert_eq!(next(&mut subscription).await, None);
     let (primary, copy) = if *first.is_primary.borrow() { (first, second) } else { (second, first) };
